@@ -1,1 +1,3 @@
-//! (see docs/ARCHITECTURE.md)
+//! The only room with secrets: keys, slots, sealing.
+
+pub mod content_id;
