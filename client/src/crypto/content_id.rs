@@ -8,6 +8,10 @@ pub struct ChunkId(pub [u8; 32]);
 
 impl fmt::Debug for ChunkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ChunkId({})", data_encoding::HEXLOWER.encode_display(&self.0))
+        write!(
+            f,
+            "ChunkId({})",
+            data_encoding::HEXLOWER.encode_display(&self.0)
+        )
     }
 }
