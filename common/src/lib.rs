@@ -2,4 +2,12 @@
 //!
 //! Pure: no file system, no clock, no network, no cipher.
 
+pub mod codec;
+pub mod disclosure;
 pub mod id;
+pub mod limits;
+pub mod log;
+pub mod packset;
+pub mod time;
+pub mod vault;
+pub mod wire;

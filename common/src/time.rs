@@ -1,0 +1,29 @@
+//! Time as the protocol has it: whole seconds since 1970, UTC.
+
+use serde::{Deserialize, Serialize};
+
+/// Seconds since 1970-01-01T00:00:00Z.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// This moment rounded down to the minute: all that a disclosure tells.
+    #[must_use]
+    pub const fn to_minute(self) -> Self {
+        Self(self.0 - self.0 % 60)
+    }
+
+    /// Seconds from `earlier` to this moment, zero if it is later.
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// Where the time comes from, so that tests can set it.
+pub trait Clock: Send + Sync + std::fmt::Debug {
+    /// The current time.
+    fn now(&self) -> Timestamp;
+}
