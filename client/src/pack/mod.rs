@@ -1,1 +1,6 @@
-//! (see docs/ARCHITECTURE.md)
+//! Packs: what is uploaded. Pure: bytes and types; no I/O.
+
+pub mod builder;
+pub mod ladder;
+pub mod reader;
+pub mod table;
