@@ -1,0 +1,135 @@
+//! Prints what one core does per second with each of the client's primitives.
+//!
+//! `cargo run --release -p unseen-client --example primitives`, then the names of files to
+//! compress besides the made-up inputs.
+#![expect(
+    clippy::print_stdout,
+    reason = "a report on standard output is all it is for"
+)]
+
+use std::error::Error;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use unseen_client::chunk::{Chunker, Params};
+use unseen_client::compress::{Compressor, Decompressor, Level};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+
+const MIB: usize = 1 << 20;
+
+fn main() -> Result {
+    let noise = noise(64 * MIB);
+    // As little as a worker has at a time, so that it comes from the cache.
+    chunking(noise.get(..8 * MIB).unwrap_or(&noise))?;
+    compression("noise", &noise)?;
+    for path in std::env::args().skip(1) {
+        compression(&path, &std::fs::read(Path::new(&path))?)?;
+    }
+    Ok(())
+}
+
+fn chunking(noise: &[u8]) -> Result {
+    let chunker = Chunker::new(&[7; 32], Params::DEFAULT);
+    let mut count = 0;
+    let used = measure(32, || {
+        let mut rest = noise;
+        while let Some(length) = chunker.cut(rest, true) {
+            rest = rest.get(length..).unwrap_or_default();
+            count += 1;
+        }
+        Ok(())
+    })?;
+    report("chunker, default sizes", 32 * noise.len(), used);
+    println!("    {} KiB a chunk", 32 * noise.len() / 1024 / count);
+    let whole = Chunker::new(&[7; 32], Params::new(64, 256 << 10, 4 << 20)?);
+    let used = measure(32, || {
+        let mut rest = noise;
+        while let Some(length) = whole.cut(rest, true) {
+            rest = rest.get(length..).unwrap_or_default();
+        }
+        Ok(())
+    })?;
+    report("chunker, no minimum", 32 * noise.len(), used);
+    Ok(())
+}
+
+fn compression(name: &str, data: &[u8]) -> Result {
+    for size in [64 << 10, MIB] {
+        for level in ["off", "-5", "fastest", "default", "better"] {
+            let level: Level = level.parse()?;
+            let mut compressor = Compressor::new(level);
+            // Written once, so that the system has handed out the memory before the clock runs.
+            let mut packed = vec![1; 2 * data.len()];
+            let mut sizes = Vec::new();
+            let used = measure(4, || {
+                packed.clear();
+                sizes.clear();
+                for raw in data.chunks(size) {
+                    let start = packed.len();
+                    let encoding = compressor.compress_into(raw, &mut packed);
+                    sizes.push((encoding, start..packed.len(), raw.len()));
+                }
+                Ok(())
+            })?;
+            report(
+                &format!("{name}: {level}, {} KiB", size / 1024),
+                4 * data.len(),
+                used,
+            );
+            let mut decompressor = Decompressor::new();
+            let mut out = Vec::with_capacity(size);
+            let opened = measure(4, || {
+                for (encoding, range, length) in &sizes {
+                    let packed = packed.get(range.clone()).unwrap_or_default();
+                    decompressor.decompress(*encoding, packed, *length, &mut out)?;
+                }
+                Ok(())
+            })?;
+            let percent = 100 * packed.len() / data.len();
+            println!(
+                "    to {percent} %, back at {:.2} GB/s",
+                gigabytes(4 * data.len(), opened)
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that nothing can compress, the same in every run.
+fn noise(length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+/// Time that this thread had a processor; where the system does not say, time on the wall.
+fn measure(rounds: u32, mut work: impl FnMut() -> Result) -> Result<Duration> {
+    let (wall, processor) = (Instant::now(), processor_time());
+    for _ in 0..rounds {
+        work()?;
+    }
+    Ok(match (processor, processor_time()) {
+        (Some(start), Some(end)) => end.saturating_sub(start),
+        _ => wall.elapsed(),
+    })
+}
+
+fn processor_time() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split(' ')
+        .next()?
+        .parse()
+        .ok()
+        .map(Duration::from_nanos)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+fn gigabytes(bytes: usize, used: Duration) -> f64 {
+    bytes as f64 / 1e9 / used.as_secs_f64().max(1e-9)
+}
+
+fn report(name: &str, bytes: usize, used: Duration) {
+    let speed = gigabytes(bytes, used);
+    println!("{name:32} {speed:6.2} GB/s   {:.3} s/GB", 1.0 / speed);
+}
