@@ -1,0 +1,290 @@
+//! Fills a pack with segments, then seals it in place.
+//!
+//! Nothing is sealed, and no key exists, before the pack is complete: until then packs can be
+//! joined by copying, and a pack that is given up costs nothing.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use ed25519_dalek::SigningKey;
+use unseen_common::id::{Hash, PackId, PackUid, VaultId};
+use unseen_common::limits::{MAX_PACK, PACK_TRAILER};
+use unseen_common::vault::{PackUpload, pack_id};
+
+use super::ladder::{TAG, footer_len, pack_len};
+use super::table::{SegmentRow, Table, row_len};
+use crate::crypto::envelope::{EnvelopeKind, HEADER_LEN, SealError, SealTo};
+use crate::crypto::rng::Hedged;
+use crate::crypto::seal::TAG_LEN;
+use crate::crypto::secret::Secret;
+use crate::crypto::sign::{Domain, sign};
+
+/// Version of the pack format, in the trailer.
+pub const VERSION: u16 = 1;
+
+/// Memory of packs, handed out again once the upload is done. What is in use is bounded by the
+/// number of open packs and of uploads under way.
+#[derive(Debug, Clone, Default)]
+pub struct BufferPool(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl BufferPool {
+    fn take(&self) -> Vec<u8> {
+        let reused = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut buffer = reused.unwrap_or_else(|| Vec::with_capacity(BUFFER));
+        buffer.clear();
+        buffer.resize(HEADER_LEN, 0);
+        buffer
+    }
+
+    fn give_back(&self, buffer: Vec<u8>) {
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.len() < KEEP {
+            free.push(buffer);
+        }
+    }
+}
+
+/// Bytes of one buffer: the largest pack.
+const BUFFER: usize = 16 * 1024 * 1024;
+/// Free buffers that are kept.
+const KEEP: usize = 4;
+
+/// A pack that is being filled.
+#[derive(Debug)]
+pub struct PackBuilder {
+    buffer: Vec<u8>,
+    table: Table,
+    table_len: usize,
+    pool: BufferPool,
+}
+
+/// Who seals a pack, and for whom.
+#[derive(Debug)]
+pub struct Sealer<'a> {
+    /// The vault and the writer.
+    pub to: SealTo<'a>,
+    /// The device's manifest key.
+    pub signer: &'a SigningKey,
+    /// The device's index key.
+    pub index_key: &'a Secret<32>,
+}
+
+/// A pack that can be uploaded: the only thing that can.
+#[derive(Debug, Clone)]
+pub struct SealedPack {
+    /// Its name.
+    pub id: PackId,
+    /// Its table of contents, still in clear on this machine.
+    pub table: Table,
+    footer_len: u32,
+    bytes: Bytes,
+}
+
+impl SealedPack {
+    /// The request that stores it.
+    pub fn upload(&self) -> PackUpload {
+        PackUpload {
+            id: self.id,
+            footer_len: self.footer_len,
+            bytes: self.bytes.clone(),
+        }
+    }
+
+    /// Its length, in bytes.
+    pub fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// Never: a pack has a header.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// A pack that was sealed earlier, read back from the spool and opened with the device's
+    /// index key.
+    pub(crate) fn from_spool(id: PackId, table: Table, footer_len: u32, bytes: Bytes) -> Self {
+        Self {
+            id,
+            table,
+            footer_len,
+            bytes,
+        }
+    }
+}
+
+impl PackBuilder {
+    /// An empty pack.
+    pub fn new(pool: &BufferPool) -> Self {
+        Self {
+            buffer: pool.take(),
+            table: Table::default(),
+            table_len: 1,
+            pool: pool.clone(),
+        }
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.table.segments.is_empty()
+    }
+
+    /// The segments so far.
+    pub fn segments(&self) -> &[SegmentRow] {
+        &self.table.segments
+    }
+
+    /// Bytes still free for sealed segments and their rows.
+    pub fn room(&self) -> u64 {
+        let used = self.body_len() + HEADER_LEN as u64 + TAG + PACK_TRAILER;
+        MAX_PACK.saturating_sub(used + footer_len(self.table_len as u64))
+    }
+
+    /// Whether a segment of `encoded` bytes with this row fits.
+    pub fn fits(&self, encoded: usize, row: &SegmentRow) -> bool {
+        let body = self.body_len() + encoded as u64 + TAG;
+        // Three more bytes: the count of segments may grow by that.
+        pack_len(body, (self.table_len + row_len(row) + 3) as u64).is_some()
+    }
+
+    /// Adds a segment. The row's `sealed` is set here; returns false, and takes nothing, when it
+    /// does not fit.
+    pub fn append(&mut self, encoded: &[u8], mut row: SegmentRow) -> bool {
+        let Ok(sealed) = u32::try_from(encoded.len() + TAG_LEN) else {
+            return false;
+        };
+        row.sealed = sealed;
+        if !self.fits(encoded.len(), &row) {
+            return false;
+        }
+        self.buffer.extend_from_slice(encoded);
+        self.buffer.extend_from_slice(&[0; TAG_LEN]);
+        self.table_len += row_len(&row);
+        self.table.segments.push(row);
+        true
+    }
+
+    /// Takes over all segments of `other`, or none and returns it.
+    pub fn absorb(&mut self, other: Self) -> Result<(), Self> {
+        let body = self.body_len() + other.body_len();
+        if pack_len(body, (self.table_len + other.table_len + 3) as u64).is_none() {
+            return Err(other);
+        }
+        self.buffer
+            .extend_from_slice(other.buffer.get(HEADER_LEN..).unwrap_or_default());
+        self.table_len += other.table_len;
+        self.table.segments.extend(other.table.segments);
+        other.pool.give_back(other.buffer);
+        Ok(())
+    }
+
+    /// Seals everything under a new key.
+    pub fn seal(mut self, sealer: &Sealer<'_>, rng: &mut Hedged) -> Result<SealedPack, SealError> {
+        let table = self.table.to_bytes();
+        let total = pack_len(self.body_len(), table.len() as u64).ok_or(SealError::Length {
+            len: self.buffer.len(),
+        })?;
+        let footer = footer_len(table.len() as u64);
+        let (header, key) = sealer.to.new_header(EnvelopeKind::Pack, rng)?;
+        let (head, mut body) = self.buffer.split_at_mut(HEADER_LEN);
+        head.copy_from_slice(&header[..]);
+        let mut index = 0;
+        for segment in &self.table.segments {
+            let (this, rest) = body.split_at_mut(segment.sealed as usize);
+            key.seal_segment(index, this)?;
+            index += 1;
+            body = rest;
+        }
+        let start = self.buffer.len();
+        let end = usize::try_from(total - PACK_TRAILER - footer).expect("a pack fits memory");
+        self.buffer.resize(end, 0);
+        key.seal_segment(index, self.buffer.get_mut(start..).unwrap_or_default())?;
+
+        let content_hash = Hash::of(&self.buffer);
+        let said = signed_part(
+            sealer.to.vault,
+            sealer.to.epoch,
+            key.uid(),
+            content_hash,
+            &table,
+        );
+        let signature = sign(sealer.signer, Domain::Pack, &said);
+        let plain = footer_plain(&table, content_hash, &signature);
+        self.buffer.extend_from_slice(&plain);
+        let footer_end = end + usize::try_from(footer).expect("a footer fits memory");
+        self.buffer.resize(footer_end, 0);
+        let sealed_footer = self.buffer.get_mut(end..).unwrap_or_default();
+        key.footer_key(sealer.index_key).seal(sealed_footer)?;
+        let footer_len = u32::try_from(footer).expect("footers are at most 4 MiB");
+        self.buffer.extend_from_slice(&trailer(footer_len));
+        let tail = self.buffer.get(end..).unwrap_or_default();
+        let id = pack_id(content_hash, tail, total, footer);
+        let owner = Pooled {
+            buffer: self.buffer,
+            pool: self.pool,
+        };
+        Ok(SealedPack {
+            id,
+            table: self.table,
+            footer_len,
+            bytes: Bytes::from_owner(owner),
+        })
+    }
+
+    fn body_len(&self) -> u64 {
+        (self.buffer.len() - HEADER_LEN) as u64
+    }
+}
+
+struct Pooled {
+    buffer: Vec<u8>,
+    pool: BufferPool,
+}
+
+impl AsRef<[u8]> for Pooled {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        self.pool.give_back(std::mem::take(&mut self.buffer));
+    }
+}
+
+/// What a device signs of its pack.
+pub(super) fn signed_part(
+    vault: VaultId,
+    epoch: u32,
+    uid: PackUid,
+    content_hash: Hash,
+    table: &[u8],
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(80 + table.len());
+    out.extend_from_slice(vault.as_bytes());
+    out.extend_from_slice(&epoch.to_le_bytes());
+    out.extend_from_slice(uid.as_bytes());
+    out.extend_from_slice(content_hash.as_bytes());
+    out.extend_from_slice(table);
+    out
+}
+
+/// The fixed end of a pack.
+pub(super) fn trailer(footer_len: u32) -> [u8; 16] {
+    let mut out = [0; 16];
+    let (length, rest) = out.split_at_mut(4);
+    length.copy_from_slice(&footer_len.to_le_bytes());
+    let (version, _) = rest.split_at_mut(2);
+    version.copy_from_slice(&VERSION.to_le_bytes());
+    out
+}
+
+fn footer_plain(table: &[u8], content_hash: Hash, signature: &[u8; 64]) -> Vec<u8> {
+    let length = u32::try_from(table.len()).expect("a table fits a pack");
+    let mut out = Vec::with_capacity(table.len() + 100);
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(table);
+    out.extend_from_slice(content_hash.as_bytes());
+    out.extend_from_slice(signature);
+    out
+}
