@@ -1,0 +1,163 @@
+//! The names in a directory, packed: a directory of a million entries takes two allocations.
+
+use super::os::FileType;
+use crate::tree::entry::Name;
+
+/// The names in a directory and what the listing said they are.
+///
+/// Eight bytes an entry and the bytes of the names.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// All names, one after the other, in the file system's order.
+    bytes: Vec<u8>,
+    slots: Vec<Slot>,
+    unusable: Vec<Vec<u8>>,
+}
+
+/// Where a name begins in the arena (upper 48 bits), its length and its kind (8 bits each).
+#[derive(Debug, Clone, Copy)]
+struct Slot(u64);
+
+impl Names {
+    /// The number of names.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Name and kind, in order of the names' bytes. The kind may be [`FileType::Unknown`], and it
+    /// may be out of date by the time the entry is looked at.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (Name, FileType)> + '_ {
+        self.slots.iter().map(|&slot| {
+            let name = Name::new(self.bytes_of(slot)).expect("push keeps only names that pass");
+            (name, slot.kind())
+        })
+    }
+
+    /// Names that no snapshot can hold, such as one of over 255 bytes on a vfat file system.
+    pub fn unusable(&self) -> &[Vec<u8>] {
+        &self.unusable
+    }
+
+    pub(super) fn push(&mut self, name: &[u8], kind: FileType) {
+        match (Name::new(name), u8::try_from(name.len())) {
+            (Ok(_), Ok(length)) => {
+                self.slots.push(Slot::new(self.bytes.len(), length, kind));
+                self.bytes.extend_from_slice(name);
+            }
+            _ => self.unusable.push(name.to_vec()),
+        }
+    }
+
+    pub(super) fn sort(&mut self) {
+        let mut slots = std::mem::take(&mut self.slots);
+        slots.sort_unstable_by(|&a, &b| self.bytes_of(a).cmp(self.bytes_of(b)));
+        self.slots = slots;
+    }
+
+    fn bytes_of(&self, slot: Slot) -> &[u8] {
+        let start = slot.start();
+        self.bytes
+            .get(start..start + slot.length())
+            .expect("a slot points into its own arena")
+    }
+}
+
+impl Slot {
+    fn new(start: usize, length: u8, kind: FileType) -> Self {
+        let start = u64::try_from(start).expect("usize is at most 64 bits");
+        Self(start << 16 | u64::from(length) << 8 | u64::from(code(kind)))
+    }
+
+    fn start(self) -> usize {
+        usize::try_from(self.0 >> 16).expect("it was a usize")
+    }
+
+    fn length(self) -> usize {
+        usize::from(self.byte(1))
+    }
+
+    fn kind(self) -> FileType {
+        KINDS
+            .get(usize::from(self.byte(0)))
+            .copied()
+            .unwrap_or(FileType::Unknown)
+    }
+
+    fn byte(self, index: usize) -> u8 {
+        self.0.to_le_bytes()[index]
+    }
+}
+
+fn code(kind: FileType) -> u8 {
+    match kind {
+        FileType::Unknown => 0,
+        FileType::File => 1,
+        FileType::Directory => 2,
+        FileType::Symlink => 3,
+        FileType::Fifo => 4,
+        FileType::Socket => 5,
+        FileType::CharDevice => 6,
+        FileType::BlockDevice => 7,
+    }
+}
+
+/// In the order of [`code`].
+const KINDS: [FileType; 8] = [
+    FileType::Unknown,
+    FileType::File,
+    FileType::Directory,
+    FileType::Symlink,
+    FileType::Fifo,
+    FileType::Socket,
+    FileType::CharDevice,
+    FileType::BlockDevice,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_kind_survives_packing() {
+        for kind in KINDS {
+            assert_eq!(Slot::new(7, 3, kind).kind(), kind);
+        }
+    }
+
+    #[test]
+    fn names_that_cannot_be_kept_are_reported() {
+        let mut names = Names::default();
+        names.push(&[b'x'; 256], FileType::File);
+        names.push(b"a/b", FileType::File);
+        names.push(&[b'y'; 255], FileType::File);
+        assert_eq!(names.len(), 1);
+        assert_eq!(names.unusable(), [vec![b'x'; 256], b"a/b".to_vec()]);
+    }
+
+    proptest! {
+        #[test]
+        fn comes_back_sorted_and_whole(raw in proptest::collection::btree_set(
+            proptest::collection::vec(any::<u8>(), 1..40), 0..60,
+        ), rotate in 0_usize..60) {
+            let wanted: Vec<Name> = raw.iter().filter_map(|bytes| Name::new(bytes).ok()).collect();
+            let mut shuffled = wanted.clone();
+            if !shuffled.is_empty() {
+                let by = rotate % shuffled.len();
+                shuffled.rotate_left(by);
+            }
+            let mut names = Names::default();
+            for (index, name) in shuffled.iter().enumerate() {
+                names.push(name.as_bytes(), KINDS[index % KINDS.len()]);
+            }
+            names.sort();
+            let got: Vec<Name> = names.iter().map(|(name, _)| name).collect();
+            prop_assert_eq!(got, wanted);
+        }
+    }
+}
