@@ -1,1 +1,18 @@
-//! (see docs/ARCHITECTURE.md)
+//! Backing up: scan, chunk, deduplicate, segment, seal, pack, upload, commit.
+
+pub mod assemble;
+pub mod commit;
+pub mod dedup;
+pub mod engine;
+pub mod error;
+pub mod packer;
+pub mod plan;
+pub mod reading;
+pub mod recorder;
+pub mod spool;
+pub mod upload;
+pub mod walk;
+pub mod worker;
+
+pub use engine::{Outcome, RunOptions, run};
+pub use error::BackupError;

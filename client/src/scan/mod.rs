@@ -3,6 +3,7 @@
 //! Everything is read relative to an open directory, one path component at a time, so neither the
 //! length of a path nor a directory that is swapped for a symbolic link meanwhile matters.
 
+pub mod exclude;
 pub mod holes;
 pub mod listing;
 pub mod names;

@@ -1,1 +1,5 @@
-//! (see docs/ARCHITECTURE.md)
+//! What this machine remembers between runs, in sled: directory records and the numbers of packs.
+//! All of it can be thrown away; the next run then reads every file again and sends nothing twice.
+
+pub mod db;
+pub mod records;

@@ -1,0 +1,500 @@
+//! Builds the trees, in the order of the walk, from what the workers read.
+//!
+//! A directory begins in the hope that nothing changed. The first difference makes it write: what
+//! went before is copied from its record, and from there on entries go straight to the new tree,
+//! so that a directory of a million entries never stands in memory.
+
+use std::collections::HashMap;
+
+use crossbeam_channel::Receiver;
+use unseen_common::codec::Canonical;
+
+use super::BackupError;
+use super::dedup::{Dedup, PackRef};
+use super::packer::Packer;
+use super::recorder::{Needs, RecordBuilder, Recorder};
+use super::walk::{Entered, Event, Old};
+use super::worker::{Done, FileRead};
+use crate::crypto::content_id::ChunkId;
+use crate::state::db::StateDb;
+use crate::state::records::{DirKey, Header, RecordReader, Row, Seen};
+use crate::tree::codec::total_length;
+use crate::tree::entry::{Content, Entry, Extent, FileTime, Kind, Meta, Name};
+use crate::tree::manifest::Totals;
+use crate::tree::writer::{ContentWriter, DirWriter, ObjectSink};
+
+/// Counts of one run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Files, and everything that is no directory: new, changed, unmodified.
+    pub files: [u64; 3],
+    /// Directories: new, changed, unmodified.
+    pub dirs: [u64; 3],
+    /// Everything in the snapshot.
+    pub totals: Totals,
+}
+
+const NEW: usize = 0;
+const CHANGED: usize = 1;
+const UNMODIFIED: usize = 2;
+
+/// What assembling needs.
+#[derive(Debug)]
+pub struct Assembler<'a> {
+    dedup: &'a Dedup<'a>,
+    state: &'a StateDb,
+    results: Receiver<Vec<Done>>,
+    waiting: HashMap<u64, Option<Box<FileRead>>>,
+    sink: TreeSink<'a>,
+    recorder: Recorder,
+    stack: Vec<Frame>,
+    generation: u64,
+    /// What was counted so far.
+    pub counts: Counts,
+}
+
+/// Stores tree objects through a packer and remembers them for the directory being written.
+#[derive(Debug)]
+pub struct TreeSink<'a> {
+    packer: Packer<'a>,
+    objects: Vec<ChunkId>,
+}
+
+impl ObjectSink for TreeSink<'_> {
+    type Error = BackupError;
+
+    fn store(&mut self, bytes: Vec<u8>) -> Result<ChunkId, BackupError> {
+        let (id, _) = self.packer.add(&bytes)?;
+        self.objects.push(id);
+        Ok(id)
+    }
+}
+
+#[derive(Debug)]
+struct Frame {
+    entered: Entered,
+    mode: Mode,
+    /// Tree objects of this directory alone.
+    objects: Vec<ChunkId>,
+}
+
+#[derive(Debug)]
+enum Mode {
+    /// So many entries, all as recorded, needing these packs.
+    Matching { seen: u64, packs: roaring::RoaringBitmap, last: Option<*const ()> },
+    Writing { tree: DirWriter, record: Option<RecordBuilder> },
+}
+
+impl<'a> Assembler<'a> {
+    /// Trees go through `packer`; file contents come from `results`.
+    pub fn new(
+        dedup: &'a Dedup<'a>,
+        state: &'a StateDb,
+        results: Receiver<Vec<Done>>,
+        packer: Packer<'a>,
+        generation: u64,
+    ) -> Self {
+        Self {
+            dedup,
+            state,
+            results,
+            waiting: HashMap::new(),
+            sink: TreeSink { packer, objects: Vec::new() },
+            recorder: Recorder::default(),
+            stack: Vec::new(),
+            generation,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Takes the next event; answers the tree of `/` at the end.
+    pub fn take(&mut self, event: Event) -> Result<Option<ChunkId>, BackupError> {
+        match event {
+            Event::Enter(entered) => self.enter(*entered),
+            Event::Same(old) => {
+                self.count_same(&old);
+                self.same(&old)?;
+            }
+            Event::Gone => self.diverge()?,
+            Event::Ready(ready) => {
+                let (entry, seen, old) = *ready;
+                self.counts.totals.files += 1;
+                self.write_entry(&entry, seen, &Needs::default(), (&[], old.as_ref()))?;
+            }
+            Event::Pending { name, ticket, pieces, old } => {
+                self.pending(name, (ticket, pieces), old.as_ref())?;
+            }
+            Event::Leave => return self.leave(),
+        }
+        Ok(None)
+    }
+
+    /// Writes records whose packs have arrived.
+    pub fn write_records(&mut self, all: bool) -> Result<(), BackupError> {
+        self.recorder.write(self.dedup, self.state, all)
+    }
+
+    /// The packer of the trees, when everything has been taken.
+    pub fn into_packer(self) -> (Packer<'a>, Recorder) {
+        (self.sink.packer, self.recorder)
+    }
+
+    /// Seals and sends the trees that are open.
+    pub fn flush(&mut self) -> Result<(), BackupError> {
+        self.sink.packer.flush()
+    }
+
+    /// The tree of `/` as far as it has come, with every open directory closed where it stands.
+    pub fn so_far(&mut self) -> Result<Option<ChunkId>, BackupError> {
+        let mut child: Option<(Name, Meta, ChunkId)> = None;
+        for at in (0..self.stack.len()).rev() {
+            let mut tree = self.tree_so_far(at)?;
+            if let Some((name, meta, id)) = child.take() {
+                let entry = Entry { name, meta, kind: Kind::Directory { tree: id } };
+                tree.push(&entry.name, &entry.to_bytes(), &mut self.sink)?;
+            }
+            let id = tree.finish(&mut self.sink)?;
+            let Some(frame) = self.stack.get(at) else { break };
+            match &frame.entered.name {
+                Some(name) => child = Some((name.clone(), frame.entered.meta.clone(), id)),
+                None => return Ok(Some(id)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn tree_so_far(&mut self, at: usize) -> Result<DirWriter, BackupError> {
+        let Some(frame) = self.stack.get(at) else {
+            return Err(BackupError::Internal("an open directory is gone"));
+        };
+        match (&frame.mode, frame.entered.key) {
+            (Mode::Writing { tree, .. }, _) => Ok(tree.clone()),
+            (Mode::Matching { seen, packs, .. }, Some(key)) => {
+                self.dedup.use_packs(packs);
+                let mut tree = DirWriter::new();
+                let seen = *seen;
+                replay(self.state, key, seen, |row, _| {
+                    tree.push(&name_of(row)?, row.encoded, &mut self.sink)
+                })?;
+                Ok(tree)
+            }
+            (Mode::Matching { .. }, None) => Ok(DirWriter::new()),
+        }
+    }
+
+    fn enter(&mut self, entered: Entered) {
+        self.counts.totals.dirs += 1;
+        let mode = if entered.header.is_some() {
+            Mode::Matching { seen: 0, packs: roaring::RoaringBitmap::new(), last: None }
+        } else {
+            self.writing(entered.key)
+        };
+        self.stack.push(Frame { entered, mode, objects: Vec::new() });
+    }
+
+    fn writing(&mut self, key: Option<DirKey>) -> Mode {
+        self.generation += 1;
+        let record = key.map(|key| RecordBuilder::new(key, self.generation));
+        Mode::Writing { tree: DirWriter::new(), record }
+    }
+
+    fn count_same(&mut self, old: &Old) {
+        if let Some(row) = old.part.row(old.index) {
+            self.counts.files[UNMODIFIED] += 1;
+            self.counts.totals.files += 1;
+            if row.seen.kind == 0 {
+                self.counts.totals.bytes += row.seen.size;
+            }
+        }
+    }
+
+    /// Takes an entry as it was recorded.
+    fn same(&mut self, old: &Old) -> Result<(), BackupError> {
+        let Some(frame) = self.stack.last_mut() else {
+            return Err(BackupError::Internal("an entry outside any directory"));
+        };
+        if let Mode::Matching { seen, packs, last } = &mut frame.mode {
+            *seen += 1;
+            let part = std::sync::Arc::as_ptr(&old.part).cast::<()>();
+            if *last != Some(part) {
+                *last = Some(part);
+                *packs |= &old.part.packs;
+            }
+            return Ok(());
+        }
+        self.copy(old)
+    }
+
+    fn copy(&mut self, old: &Old) -> Result<(), BackupError> {
+        let Some(row) = old.part.row(old.index) else {
+            return Err(BackupError::Internal("a record has fewer rows than it says"));
+        };
+        let needs = needs_of_row(&row, &old.part.packs, self.dedup)?;
+        self.push(&name_of(&row)?, &row, &needs)
+    }
+
+    /// From here on the directory is written anew.
+    fn diverge(&mut self) -> Result<(), BackupError> {
+        let Some(frame) = self.stack.last() else {
+            return Err(BackupError::Internal("no directory is open"));
+        };
+        let (Mode::Matching { seen, .. }, Some(key)) = (&frame.mode, frame.entered.key) else {
+            return Ok(());
+        };
+        let seen = *seen;
+        let mode = self.writing(Some(key));
+        if let Some(frame) = self.stack.last_mut() {
+            frame.mode = mode;
+        }
+        let state = self.state;
+        replay(state, key, seen, |row, packs| {
+            let needs = needs_of_row(row, packs, self.dedup)?;
+            self.push(&name_of(row)?, row, &needs)
+        })
+    }
+
+    fn push(&mut self, name: &Name, row: &Row<'_>, needs: &Needs) -> Result<(), BackupError> {
+        let Some(frame) = self.stack.last_mut() else {
+            return Err(BackupError::Internal("no directory is open"));
+        };
+        let Mode::Writing { tree, record } = &mut frame.mode else {
+            return Err(BackupError::Internal("a directory is not being written"));
+        };
+        tree.push(name, row.encoded, &mut self.sink)?;
+        frame.objects.append(&mut self.sink.objects);
+        if let Some(record) = record {
+            record.push(row, needs, &mut self.recorder);
+        }
+        Ok(())
+    }
+
+    fn write_entry(
+        &mut self,
+        entry: &Entry,
+        seen: Seen,
+        needs: &Needs,
+        (lists, old): (&[ChunkId], Option<&Old>),
+    ) -> Result<(), BackupError> {
+        let encoded = entry.to_bytes();
+        let before = old.and_then(|o| o.part.row(o.index));
+        let class = match &before {
+            None => NEW,
+            Some(row) if row.encoded == encoded => UNMODIFIED,
+            Some(_) => CHANGED,
+        };
+        self.counts.files[class] += 1;
+        self.diverge()?;
+        let lists: Vec<u8> = lists.iter().flat_map(|id| id.0).collect();
+        let name = entry.name.as_bytes();
+        self.push(&entry.name, &Row { seen, name, encoded: &encoded, lists: &lists }, needs)
+    }
+
+    fn pending(
+        &mut self,
+        name: Name,
+        (ticket, pieces): (u64, u64),
+        old: Option<&Old>,
+    ) -> Result<(), BackupError> {
+        let mut content = ContentWriter::default();
+        let mut needs = Needs::default();
+        let mut size: u64 = 0;
+        let mut first: Option<(Meta, Seen)> = None;
+        let mut whole = true;
+        for piece in 0..pieces {
+            let Some(read) = self.await_result(ticket + piece)? else {
+                whole = false;
+                continue;
+            };
+            size += total_length(&read.out.extents).unwrap_or(0);
+            for place in &read.out.refs {
+                needs.add(*place);
+            }
+            for extent in read.out.extents {
+                content.push(extent, &mut self.sink)?;
+            }
+            let seen = read.seen;
+            let (_, kept) = first.get_or_insert((read.meta, seen));
+            kept.racy |= seen.racy || seen.ctime != kept.ctime;
+        }
+        let (content, lists) = content.finish(&mut self.sink)?;
+        self.sink.objects.clear();
+        let Some((meta, seen)) = first.filter(|_| whole) else {
+            // Reported where it happened.
+            return self.diverge();
+        };
+        self.counts.totals.files += 1;
+        self.counts.totals.bytes += size;
+        let entry = Entry { name, meta, kind: Kind::File { size, content } };
+        self.write_entry(&entry, Seen { size: seen.size, ..seen }, &needs, (&lists, old))
+    }
+
+    fn await_result(&mut self, ticket: u64) -> Result<Option<Box<FileRead>>, BackupError> {
+        loop {
+            if let Some(read) = self.waiting.remove(&ticket) {
+                return Ok(read);
+            }
+            let done = self.results.recv().map_err(|_e| BackupError::Stopped)?;
+            self.waiting.extend(done);
+        }
+    }
+
+    fn leave(&mut self) -> Result<Option<ChunkId>, BackupError> {
+        if !self.is_unchanged()? {
+            self.diverge()?;
+        }
+        let Some(frame) = self.stack.pop() else {
+            return Err(BackupError::Internal("no directory is open"));
+        };
+        let Frame { entered, mode, mut objects } = frame;
+        let (tree, unchanged) = match (mode, &entered.header) {
+            (Mode::Matching { packs, .. }, Some(header)) => {
+                self.dedup.use_packs(&packs);
+                (header.tree, true)
+            }
+            (Mode::Writing { tree, record }, _) => {
+                let id = tree.finish(&mut self.sink)?;
+                objects.append(&mut self.sink.objects);
+                if let Some(record) = record {
+                    record.finish(id, objects, &mut self.recorder);
+                }
+                (id, entered.header.as_ref().is_some_and(|h| h.tree == id))
+            }
+            (Mode::Matching { .. }, None) => {
+                return Err(BackupError::Internal("a directory matches no record"));
+            }
+        };
+        self.recorder.write(self.dedup, self.state, false)?;
+        let Some(name) = entered.name else {
+            self.counts.dirs[if entered.header.is_none() { UNMODIFIED } else { CHANGED }] += 0;
+            return Ok(Some(tree));
+        };
+        self.add_directory(name, entered.meta, (tree, unchanged), entered.old.as_ref(), entered.header.is_some())?;
+        Ok(None)
+    }
+
+    fn add_directory(
+        &mut self,
+        name: Name,
+        meta: Meta,
+        (tree, unchanged): (ChunkId, bool),
+        old: Option<&Old>,
+        recorded: bool,
+    ) -> Result<(), BackupError> {
+        let entry = Entry { name, meta, kind: Kind::Directory { tree } };
+        let encoded = entry.to_bytes();
+        let same = old.filter(|o| o.part.row(o.index).is_some_and(|row| row.encoded == encoded));
+        let class = if !recorded {
+            NEW
+        } else if unchanged && (same.is_some() || old.is_none()) {
+            UNMODIFIED
+        } else {
+            CHANGED
+        };
+        self.counts.dirs[class] += 1;
+        if let Some(old) = same {
+            return self.same(old);
+        }
+        self.diverge()?;
+        let seen = Seen {
+            kind: 1,
+            racy: false,
+            ino: 0,
+            size: 0,
+            mtime: entry.meta.mtime,
+            ctime: FileTime::default(),
+        };
+        let row = Row { seen, name: entry.name.as_bytes(), encoded: &encoded, lists: &[] };
+        self.push(&entry.name, &row, &Needs::default())
+    }
+
+    /// Whether the open directory is as recorded, and its tree is still on the server.
+    fn is_unchanged(&self) -> Result<bool, BackupError> {
+        let Some(frame) = self.stack.last() else { return Ok(false) };
+        let (Mode::Matching { seen, .. }, Some(header)) = (&frame.mode, &frame.entered.header)
+        else {
+            return Ok(false);
+        };
+        if *seen != header.entries {
+            return Ok(false);
+        }
+        all_found(header, self.dedup)
+    }
+}
+
+fn all_found(header: &Header, dedup: &Dedup<'_>) -> Result<bool, BackupError> {
+    for id in std::iter::once(&header.tree).chain(&header.objects) {
+        if dedup.find(id)?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Calls `each` for the first `count` rows of a record, with the packs of their part.
+fn replay(
+    state: &StateDb,
+    key: DirKey,
+    count: u64,
+    mut each: impl FnMut(&Row<'_>, &roaring::RoaringBitmap) -> Result<(), BackupError>,
+) -> Result<(), BackupError> {
+    let Some(mut reader) = RecordReader::open(state, key)? else { return Ok(()) };
+    let mut left = count;
+    while left > 0 {
+        let Some(part) = reader.next_part()? else {
+            return Err(BackupError::Internal("a directory record changed during the run"));
+        };
+        for index in 0..part.len() {
+            if left == 0 {
+                break;
+            }
+            if let Some(row) = part.row(index) {
+                each(&row, &part.packs)?;
+            }
+            left -= 1;
+        }
+    }
+    Ok(())
+}
+
+/// The packs of an unchanged file: looked up chunk by chunk, so that a pack which only its former
+/// neighbours needed is not kept alive.
+fn needs_of_row(
+    row: &Row<'_>,
+    part_packs: &roaring::RoaringBitmap,
+    dedup: &Dedup<'_>,
+) -> Result<Needs, BackupError> {
+    let mut needs = Needs::default();
+    if row.seen.kind != 0 {
+        return Ok(needs);
+    }
+    let Kind::File { content, .. } = Entry::from_bytes(row.encoded)?.kind else {
+        return Ok(needs);
+    };
+    let places: Option<Vec<PackRef>> = match content {
+        Content::List { .. } => None,
+        Content::Inline(extents) => extents
+            .iter()
+            .filter_map(|extent| match extent {
+                Extent::Data { chunk, .. } => dedup.find(chunk).transpose(),
+                Extent::Hole { .. } => None,
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map(|found| {
+                let chunks = extents.iter().filter(|e| matches!(e, Extent::Data { .. })).count();
+                (found.len() == chunks).then_some(found)
+            })?,
+    };
+    match places {
+        Some(places) => places.into_iter().for_each(|place| needs.add(place)),
+        None => {
+            dedup.use_packs(part_packs);
+            needs.add_packs(part_packs);
+        }
+    }
+    Ok(needs)
+}
+
+fn name_of(row: &Row<'_>) -> Result<Name, BackupError> {
+    Name::new(row.name)
+        .map_err(|_e| BackupError::Internal("a directory record holds something that is no name"))
+}

@@ -1,0 +1,261 @@
+//! What one thread needs to carry chunks into sealed packs: an open segment, a compressor and a
+//! few open packs of its own, so that nothing is locked on the way.
+
+use crossbeam_channel::Sender;
+use unseen_common::limits::MAX_PACK;
+
+use super::BackupError;
+use super::dedup::{Dedup, PackRef, SegmentHandle};
+use crate::compress::{Compressor, Encoding, Level};
+use crate::crypto::content_id::{ChunkId, ChunkKind, ContentKeys};
+use crate::crypto::rng::Hedged;
+use crate::pack::builder::{BufferPool, PackBuilder, SealedPack, Sealer};
+use crate::pack::table::{ChunkRow, SegmentRow};
+
+/// A segment is closed when it holds so many bytes.
+const SEGMENT: usize = 1024 * 1024;
+/// A chunk of so many bytes is a segment of its own: it gains nothing from neighbours.
+const ALONE: usize = 256 * 1024;
+/// A pack with less room than this is sealed.
+const FULL: u64 = 96 * 1024;
+
+/// A pack on its way to the server.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// The pack.
+    pub pack: SealedPack,
+    /// Handles of its segments, in order.
+    pub handles: Vec<SegmentHandle>,
+}
+
+/// What all packers of a run share.
+#[derive(Debug, Clone, Copy)]
+pub struct PackerContext<'a> {
+    /// Known chunks.
+    pub dedup: &'a Dedup<'a>,
+    /// Computes chunk ids.
+    pub ids: &'a ContentKeys,
+    /// Seals packs.
+    pub sealer: &'a Sealer<'a>,
+    /// Memory for packs.
+    pub pool: &'a BufferPool,
+    /// Takes sealed packs.
+    pub out: &'a Sender<Outgoing>,
+}
+
+/// Bytes that went through a packer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Added {
+    /// New bytes, before compression.
+    pub raw: u64,
+    /// The same, compressed.
+    pub stored: u64,
+    /// New chunks.
+    pub chunks: u64,
+}
+
+/// One thread's open segment and packs.
+#[derive(Debug)]
+pub struct Packer<'a> {
+    context: PackerContext<'a>,
+    kind: ChunkKind,
+    compressor: Compressor,
+    rng: Hedged,
+    open: OpenSegment,
+    scratch: Vec<u8>,
+    /// At most two: one that is nearly full and waits for something small, one that is filled.
+    packs: Vec<OpenPack>,
+    /// What was new.
+    pub added: Added,
+}
+
+#[derive(Debug)]
+struct OpenSegment {
+    raw: Vec<u8>,
+    chunks: Vec<ChunkRow>,
+    handle: SegmentHandle,
+}
+
+#[derive(Debug)]
+struct OpenPack {
+    builder: PackBuilder,
+    handles: Vec<SegmentHandle>,
+}
+
+/// A pack that was not full when its thread came to the end.
+#[derive(Debug)]
+pub struct Leftover(OpenPack);
+
+impl<'a> Packer<'a> {
+    /// A packer for chunks of one kind.
+    pub fn new(context: PackerContext<'a>, kind: ChunkKind, level: Level, rng: Hedged) -> Self {
+        let handle = context.dedup.new_segment();
+        Self {
+            context,
+            kind,
+            compressor: Compressor::new(level),
+            rng,
+            open: OpenSegment { raw: Vec::with_capacity(2 * SEGMENT), chunks: Vec::new(), handle },
+            scratch: Vec::new(),
+            packs: Vec::new(),
+            added: Added::default(),
+        }
+    }
+
+    /// Adds a chunk unless the vault has it, and tells its id and where it is.
+    pub fn add(&mut self, bytes: &[u8]) -> Result<(ChunkId, PackRef), BackupError> {
+        if bytes.len() < ALONE {
+            return self.add_with(bytes.len(), |room| {
+                room.extend_from_slice(bytes);
+                Ok(())
+            });
+        }
+        let id = self.context.ids.chunk_id(self.kind, bytes);
+        let handle = self.context.dedup.new_segment();
+        if let Some(known) = self.context.dedup.claim(&id, handle)? {
+            return Ok((id, known));
+        }
+        let length = chunk_len(bytes.len());
+        self.place(bytes, vec![ChunkRow { id, length }], handle)?;
+        Ok((id, PackRef::Pending(handle)))
+    }
+
+    /// Adds a chunk of about `expected` bytes that `fill` writes straight into the open segment.
+    /// It must not be empty.
+    pub fn add_with(
+        &mut self,
+        expected: usize,
+        fill: impl FnOnce(&mut Vec<u8>) -> Result<(), BackupError>,
+    ) -> Result<(ChunkId, PackRef), BackupError> {
+        if !self.open.chunks.is_empty() && self.open.raw.len() + expected > SEGMENT + SEGMENT / 4 {
+            self.close_segment()?;
+        }
+        let start = self.open.raw.len();
+        fill(&mut self.open.raw)?;
+        let bytes = self.open.raw.get(start..).unwrap_or_default();
+        let id = self.context.ids.chunk_id(self.kind, bytes);
+        let length = chunk_len(bytes.len());
+        if let Some(known) = self.context.dedup.claim(&id, self.open.handle)? {
+            self.open.raw.truncate(start);
+            return Ok((id, known));
+        }
+        let here = PackRef::Pending(self.open.handle);
+        self.open.chunks.push(ChunkRow { id, length });
+        if self.open.raw.len() >= SEGMENT {
+            self.close_segment()?;
+        }
+        Ok((id, here))
+    }
+
+    /// Undoes nothing but frees a failed [`Self::add_with`]: drops bytes after the last chunk.
+    pub fn discard_partial(&mut self) {
+        let kept: usize = self.open.chunks.iter().map(|c| c.length as usize).sum();
+        self.open.raw.truncate(kept);
+    }
+
+    /// Ends the open segment and seals what is open, whether full or not.
+    pub fn flush(&mut self) -> Result<(), BackupError> {
+        self.close_segment()?;
+        for pack in std::mem::take(&mut self.packs) {
+            self.seal(pack)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the open segment and hands over packs that are not full, to be joined with others'.
+    pub fn into_leftovers(mut self) -> Result<(Vec<Leftover>, Added), BackupError> {
+        self.close_segment()?;
+        let packs = std::mem::take(&mut self.packs);
+        Ok((packs.into_iter().map(Leftover).collect(), self.added))
+    }
+
+    /// Joins what other packers left over with what is open here, then seals everything.
+    pub fn finish(mut self, others: Vec<Leftover>) -> Result<Added, BackupError> {
+        self.close_segment()?;
+        let mut packs = std::mem::take(&mut self.packs);
+        packs.extend(others.into_iter().map(|l| l.0));
+        packs.sort_by_key(|p| std::cmp::Reverse(MAX_PACK - p.builder.room().min(MAX_PACK)));
+        let mut joined: Vec<OpenPack> = Vec::new();
+        'next: for mut pack in packs {
+            for into in &mut joined {
+                match into.builder.absorb(pack.builder) {
+                    Ok(()) => {
+                        into.handles.append(&mut pack.handles);
+                        continue 'next;
+                    }
+                    Err(back) => pack.builder = back,
+                }
+            }
+            joined.push(pack);
+        }
+        for pack in joined {
+            self.seal(pack)?;
+        }
+        Ok(self.added)
+    }
+
+    fn close_segment(&mut self) -> Result<(), BackupError> {
+        if self.open.chunks.is_empty() {
+            return Ok(());
+        }
+        let chunks = std::mem::take(&mut self.open.chunks);
+        let raw = std::mem::take(&mut self.open.raw);
+        let handle = std::mem::replace(&mut self.open.handle, self.context.dedup.new_segment());
+        let placed = self.place(&raw, chunks, handle);
+        self.open.raw = raw;
+        self.open.raw.clear();
+        placed
+    }
+
+    fn place(
+        &mut self,
+        raw: &[u8],
+        chunks: Vec<ChunkRow>,
+        handle: SegmentHandle,
+    ) -> Result<(), BackupError> {
+        self.scratch.clear();
+        let encoding: Encoding = self.compressor.compress_into(raw, &mut self.scratch);
+        self.added.raw += raw.len() as u64;
+        self.added.stored += self.scratch.len() as u64;
+        self.added.chunks += chunks.len() as u64;
+        let row = SegmentRow { sealed: 0, raw: chunk_len(raw.len()), encoding, kind: self.kind, chunks };
+        let fits = self.packs.iter().position(|p| p.builder.fits(self.scratch.len(), &row));
+        let at = if let Some(at) = fits {
+            at
+        } else {
+            if self.packs.len() >= 2 {
+                let oldest = self.packs.remove(0);
+                self.seal(oldest)?;
+            }
+            let builder = PackBuilder::new(self.context.pool);
+            self.packs.push(OpenPack { builder, handles: Vec::new() });
+            self.packs.len() - 1
+        };
+        let Some(pack) = self.packs.get_mut(at) else {
+            return Err(BackupError::Internal("an open pack is gone"));
+        };
+        if !pack.builder.append(&self.scratch, row) {
+            return Err(BackupError::Internal("a segment does not fit an empty pack"));
+        }
+        pack.handles.push(handle);
+        if pack.builder.room() < FULL {
+            let full = self.packs.remove(at);
+            self.seal(full)?;
+        }
+        Ok(())
+    }
+
+    fn seal(&mut self, pack: OpenPack) -> Result<(), BackupError> {
+        if pack.builder.is_empty() {
+            return Ok(());
+        }
+        let sealed = pack.builder.seal(self.context.sealer, &mut self.rng)?;
+        let outgoing = Outgoing { pack: sealed, handles: pack.handles };
+        // The other end hangs up only after it has recorded why.
+        self.context.out.send(outgoing).map_err(|_e| BackupError::Stopped)
+    }
+}
+
+fn chunk_len(length: usize) -> u32 {
+    u32::try_from(length).expect("a segment has at most 4 MiB")
+}

@@ -1,0 +1,77 @@
+//! Which parts of `/` a run covers, from the paths that the user named.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use crate::tree::entry::Name;
+
+/// A directory on the way to what was named, or what was named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Node {
+    /// All of it.
+    Whole,
+    /// Only these children.
+    Via(BTreeMap<Name, Node>),
+}
+
+/// The path made absolute, without `.` and with `..` taken by its letters. Symbolic links stay.
+pub fn absolute(path: &Path, current: &Path) -> PathBuf {
+    let mut out = PathBuf::from("/");
+    for part in current.join(path).components() {
+        match part {
+            Component::Normal(name) => out.push(name),
+            Component::ParentDir => {
+                out.pop();
+            }
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    out
+}
+
+/// The tree of what is covered; a path within another named path adds nothing.
+pub fn plan<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Node {
+    let mut root = Node::Via(BTreeMap::new());
+    for path in paths {
+        let mut node = &mut root;
+        for part in path.components() {
+            let Component::Normal(name) = part else { continue };
+            let Ok(name) = Name::new(name.as_bytes()) else { continue };
+            match node {
+                Node::Whole => break,
+                Node::Via(children) => {
+                    node = children.entry(name).or_insert_with(|| Node::Via(BTreeMap::new()));
+                }
+            }
+        }
+        *node = Node::Whole;
+    }
+    root
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_become_absolute_by_their_letters() {
+        let current = Path::new("/home/me");
+        for (path, expected) in
+            [("a/./b", "/home/me/a/b"), ("../x", "/home/x"), ("/a//b/", "/a/b"), ("/../..", "/")]
+        {
+            assert_eq!(absolute(Path::new(path), current), Path::new(expected));
+        }
+    }
+
+    #[test]
+    fn nested_paths_are_covered_once() {
+        let one = plan([Path::new("/a/b"), Path::new("/a/b/c"), Path::new("/d")]);
+        let other = plan([Path::new("/a/b/c"), Path::new("/d"), Path::new("/a/b")]);
+        assert_eq!(one, other);
+        let Node::Via(children) = one else { panic!("only parts of /") };
+        assert_eq!(children.len(), 2);
+        assert_eq!(children[&Name::new(b"d").unwrap()], Node::Whole);
+        assert_eq!(plan([Path::new("/a"), Path::new("/")]), Node::Whole);
+    }
+}

@@ -1,0 +1,202 @@
+//! Reads one file, or a piece of one, into chunks.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use super::BackupError;
+use super::dedup::PackRef;
+use super::packer::Packer;
+use crate::chunk::Chunker;
+use crate::scan::holes::{Span, extents};
+use crate::scan::os::Stat;
+use crate::tree::entry::Extent;
+
+/// What reading gave.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct ReadOut {
+    /// The content, in order.
+    pub extents: Vec<Extent>,
+    /// Where its chunks are; the same ref may come more than once.
+    pub refs: Vec<PackRef>,
+}
+
+/// Trouble with the source is told apart from trouble with the vault: the first costs one file,
+/// the second the run.
+#[derive(Debug)]
+pub enum ReadError {
+    /// The file cannot be read.
+    Source(io::Error),
+    /// The run cannot go on.
+    Fatal(BackupError),
+}
+
+impl From<BackupError> for ReadError {
+    fn from(error: BackupError) -> Self {
+        Self::Fatal(error)
+    }
+}
+
+/// One thread's reader.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    chunker: &'a Chunker,
+    window: Vec<u8>,
+}
+
+/// Bytes read at once from a long file: twice the longest chunk.
+const WINDOW: usize = 4 * 1024 * 1024;
+
+impl<'a> Reader<'a> {
+    /// A reader that cuts with `chunker`.
+    pub fn new(chunker: &'a Chunker) -> Self {
+        Self { chunker, window: Vec::new() }
+    }
+
+    /// Reads bytes `from..to` of a file, holes as holes.
+    pub fn read(
+        &mut self,
+        file: &File,
+        stat: &Stat,
+        (from, to): (u64, u64),
+        packer: &mut Packer<'_>,
+    ) -> Result<ReadOut, ReadError> {
+        let mut out = ReadOut::default();
+        if to <= from {
+            return Ok(out);
+        }
+        if !stat.may_have_holes() {
+            self.data(file, (from, to), packer, &mut out)?;
+            return Ok(out);
+        }
+        for span in extents(file, stat.size) {
+            match span.map_err(ReadError::Source)? {
+                Span::Hole { offset, len } => {
+                    let length = (offset + len).min(to).saturating_sub(offset.max(from));
+                    if length > 0 {
+                        out.extents.push(Extent::Hole { length });
+                    }
+                }
+                Span::Data { offset, len } => {
+                    let (start, end) = (offset.max(from), (offset + len).min(to));
+                    if start < end && self.data(file, (start, end), packer, &mut out)? < end {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// Reads a stream of unknown length to its end.
+    pub fn stream(
+        &mut self,
+        source: &mut dyn io::Read,
+        packer: &mut Packer<'_>,
+    ) -> Result<ReadOut, ReadError> {
+        let mut out = ReadOut::default();
+        self.chunks(packer, &mut out, |buffer| source.read(buffer))?;
+        Ok(out)
+    }
+
+    /// Reads a run of data and tells where it ended; earlier than asked if the file is shorter.
+    fn data(
+        &mut self,
+        file: &File,
+        (from, to): (u64, u64),
+        packer: &mut Packer<'_>,
+        out: &mut ReadOut,
+    ) -> Result<u64, ReadError> {
+        let length = to - from;
+        if let Ok(length) = usize::try_from(length)
+            && length <= self.chunker.params().min()
+        {
+            return self.small(file, (from, length), packer, out);
+        }
+        let mut at = from;
+        self.chunks(packer, out, |buffer| {
+            let left = usize::try_from(to - at).unwrap_or(usize::MAX).min(buffer.len());
+            let read = file.read_at(buffer.get_mut(..left).unwrap_or_default(), at)?;
+            at += read as u64;
+            Ok(read)
+        })?;
+        Ok(at)
+    }
+
+    /// A small file is one chunk, read straight into the open segment.
+    fn small(
+        &mut self,
+        file: &File,
+        (from, length): (u64, usize),
+        packer: &mut Packer<'_>,
+        out: &mut ReadOut,
+    ) -> Result<u64, ReadError> {
+        let mut trouble = None;
+        let mut got = 0;
+        let added = packer.add_with(length, |room| {
+            let start = room.len();
+            room.resize(start + length, 0);
+            while got < length {
+                match file.read_at(room.get_mut(start + got..).unwrap_or_default(), from + got as u64) {
+                    Ok(0) => break,
+                    Ok(read) => got += read,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => {
+                        trouble = Some(error);
+                        break;
+                    }
+                }
+            }
+            room.truncate(start + got);
+            if trouble.is_some() || got == 0 { Err(BackupError::Stopped) } else { Ok(()) }
+        });
+        match (added, trouble) {
+            (_, Some(error)) => {
+                packer.discard_partial();
+                Err(ReadError::Source(error))
+            }
+            (Err(BackupError::Stopped), None) if got == 0 => {
+                packer.discard_partial();
+                Ok(from)
+            }
+            (Err(error), None) => Err(error.into()),
+            (Ok((chunk, place)), None) => {
+                let length = u32::try_from(got).expect("a small file is below 4 GiB");
+                out.extents.push(Extent::Data { chunk, length });
+                out.refs.push(place);
+                Ok(from + got as u64)
+            }
+        }
+    }
+
+    fn chunks(
+        &mut self,
+        packer: &mut Packer<'_>,
+        out: &mut ReadOut,
+        mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
+    ) -> Result<(), ReadError> {
+        self.window.resize(WINDOW, 0);
+        let (mut start, mut end, mut eof) = (0, 0, false);
+        loop {
+            if !eof && end - start < self.chunker.params().max() {
+                self.window.copy_within(start..end, 0);
+                (start, end) = (0, end - start);
+                while !eof && end < WINDOW {
+                    match read(self.window.get_mut(end..).unwrap_or_default()) {
+                        Ok(0) => eof = true,
+                        Ok(got) => end += got,
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        Err(error) => return Err(ReadError::Source(error)),
+                    }
+                }
+            }
+            let data = self.window.get(start..end).unwrap_or_default();
+            let Some(length) = self.chunker.cut(data, eof) else { return Ok(()) };
+            let (chunk, place) = packer.add(data.get(..length).unwrap_or_default())?;
+            let length32 = u32::try_from(length).expect("a chunk has at most 4 MiB");
+            out.extents.push(Extent::Data { chunk, length: length32 });
+            out.refs.push(place);
+            start += length;
+        }
+    }
+}

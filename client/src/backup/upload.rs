@@ -1,0 +1,157 @@
+//! Carries sealed packs to the vault and tells everybody where their chunks are now.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel::Receiver;
+use tokio::runtime::Handle;
+use unseen_common::vault::Vault;
+
+use super::BackupError;
+use super::dedup::Dedup;
+use super::packer::Outgoing;
+use super::spool::Spool;
+use crate::crypto::content_id::ChunkId;
+use crate::pack::builder::SealedPack;
+use crate::progress::Monitor;
+use crate::state::db::StateDb;
+
+/// What the threads that upload share.
+#[derive(Debug)]
+pub struct Uploads<'a> {
+    /// Where packs go.
+    pub vault: Arc<dyn Vault>,
+    /// Runs the requests.
+    pub runtime: Handle,
+    /// Learns where chunks are.
+    pub dedup: &'a Dedup<'a>,
+    /// Learns which pack a number names.
+    pub state: &'a StateDb,
+    /// Keeps packs until the server has them; none for a vault on this machine.
+    pub spool: Option<Spool>,
+    /// Hears of progress.
+    pub monitor: &'a dyn Monitor,
+    /// How the run is going.
+    pub progress: &'a Flow,
+}
+
+/// Whether the run goes on, and what is under way.
+#[derive(Debug, Default)]
+pub struct Flow {
+    failed: AtomicBool,
+    error: Mutex<Option<BackupError>>,
+    settled: Condvar,
+    counts: Mutex<Counts>,
+    bytes: AtomicU64,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Counts {
+    sealed: u64,
+    uploaded: u64,
+}
+
+impl Flow {
+    /// Ends the run for this reason. The first reason stands.
+    pub fn fail(&self, error: BackupError) {
+        let mut first = lock(&self.error);
+        if first.is_none() && !matches!(error, BackupError::Stopped) {
+            *first = Some(error);
+        }
+        drop(first);
+        self.failed.store(true, Ordering::Release);
+        let _guard = lock(&self.counts);
+        self.settled.notify_all();
+    }
+
+    /// Whether the run has failed.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Why it failed.
+    pub fn take_error(&self) -> Option<BackupError> {
+        lock(&self.error).take().or_else(|| self.has_failed().then_some(BackupError::Stopped))
+    }
+
+    /// One more pack is on its way.
+    pub fn sealed(&self) {
+        lock(&self.counts).sealed += 1;
+    }
+
+    /// Packs that the server has taken in this run.
+    pub fn uploaded_packs(&self) -> u64 {
+        lock(&self.counts).uploaded
+    }
+
+    /// Bytes that the server has taken in this run.
+    pub fn uploaded_bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the server has every pack that has been sealed so far.
+    pub fn wait_uploaded(&self) -> Result<(), BackupError> {
+        let mut counts = lock(&self.counts);
+        let target = counts.sealed;
+        while counts.uploaded < target {
+            if self.has_failed() {
+                return Err(BackupError::Stopped);
+            }
+            counts = self.settled.wait(counts).unwrap_or_else(PoisonError::into_inner);
+        }
+        if self.has_failed() { Err(BackupError::Stopped) } else { Ok(()) }
+    }
+
+    fn uploaded(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        lock(&self.counts).uploaded += 1;
+        self.settled.notify_all();
+    }
+}
+
+impl Uploads<'_> {
+    /// Uploads until the packers hang up, or something fails. One call a thread.
+    pub fn work(&self, packs: &Receiver<Outgoing>) {
+        for outgoing in packs {
+            if self.progress.has_failed() {
+                return;
+            }
+            if let Err(error) = self.one(&outgoing) {
+                self.progress.fail(error);
+                return;
+            }
+        }
+    }
+
+    /// Sends what an interrupted run left in the spool.
+    pub fn resume(&self, left: Vec<SealedPack>) -> Result<(), BackupError> {
+        for pack in left {
+            self.progress.sealed();
+            self.one(&Outgoing { pack, handles: Vec::new() })?;
+        }
+        Ok(())
+    }
+
+    fn one(&self, outgoing: &Outgoing) -> Result<(), BackupError> {
+        let pack = &outgoing.pack;
+        self.monitor.to_send(pack.len());
+        if let Some(spool) = &self.spool {
+            spool.put(pack).map_err(BackupError::Spool)?;
+        }
+        let number = self.runtime.block_on(self.vault.put_pack(pack.upload()))?;
+        self.state.set_pack(number, &pack.id)?;
+        let ids: Vec<ChunkId> =
+            pack.table.segments.iter().flat_map(|s| s.chunks.iter().map(|c| c.id)).collect();
+        self.dedup.resolved(number, &outgoing.handles, &ids)?;
+        if let Some(spool) = &self.spool {
+            spool.remove(&pack.id).map_err(BackupError::Spool)?;
+        }
+        self.monitor.sent(pack.len());
+        self.progress.uploaded(pack.len());
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,632 @@
+//! Walks what is to be saved, compares it with the directory records, and hands out the work.
+//!
+//! Two streams leave here. Events describe the tree, strictly depth first and by name; jobs name
+//! the files to be read. Both are bounded, so a slow end holds the walk back.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+
+use super::BackupError;
+use super::dedup::Dedup;
+use super::plan::Node;
+use super::upload::Flow;
+use super::worker::{Job, Task};
+use crate::progress::{Monitor, Problem};
+use crate::scan::exclude::{Candidate, Decision, DirCtx, Rules};
+use crate::scan::listing::Names;
+use crate::scan::names::OwnerNames;
+use crate::scan::os::{Dir, FileType, ReadTrouble, Stat};
+use crate::state::db::StateDb;
+use crate::state::records::{DirKey, Header, Part, RecordReader, Seen};
+use crate::tree::entry::{Entry, Kind, Meta, Name};
+
+/// An entry of a directory record.
+#[derive(Debug, Clone)]
+pub struct Old {
+    /// The part that it is in.
+    pub part: Arc<Part>,
+    /// Its place there.
+    pub index: usize,
+}
+
+/// What the walk found, in order.
+#[derive(Debug)]
+pub enum Event {
+    /// A directory begins. Its children follow, then [`Event::Leave`].
+    Enter(Box<Entered>),
+    /// As it was.
+    Same(Old),
+    /// Something recorded is no longer there.
+    Gone,
+    /// Something that is no file and no directory.
+    Ready(Box<(Entry, Seen, Option<Old>)>),
+    /// A file whose content comes from the workers, in so many pieces.
+    Pending {
+        /// Its name.
+        name: Name,
+        /// The ticket of the first piece; the others follow.
+        ticket: u64,
+        /// Number of pieces.
+        pieces: u64,
+        /// How it was recorded.
+        old: Option<Old>,
+    },
+    /// The directory is complete.
+    Leave,
+}
+
+/// A directory that begins.
+#[derive(Debug)]
+pub struct Entered {
+    /// Its name; none for the root.
+    pub name: Option<Name>,
+    /// Its own metadata.
+    pub meta: Meta,
+    /// Names its record; none for a directory that is only on the way to what was named.
+    pub key: Option<DirKey>,
+    /// Its record.
+    pub header: Option<Header>,
+    /// How its parent recorded it.
+    pub old: Option<Old>,
+}
+
+/// What the walk needs.
+#[derive(Debug)]
+pub struct WalkContext<'a> {
+    /// What to leave out.
+    pub rules: &'a Rules,
+    /// Directory records.
+    pub state: &'a StateDb,
+    /// Tells which packs are still there.
+    pub dedup: &'a Dedup<'a>,
+    /// Names of owners.
+    pub owners: &'a OwnerNames,
+    /// Hears of progress.
+    pub monitor: &'a dyn Monitor,
+    /// How the run is going.
+    pub flow: &'a Flow,
+    /// The user wants to stop.
+    pub interrupt: &'a dyn Fn() -> bool,
+    /// Read everything again.
+    pub force: bool,
+    /// Stay on the file systems of the named paths.
+    pub one_file_system: bool,
+    /// What changed at or after this second is read again next time.
+    pub racy_from: i64,
+}
+
+/// Entries in one message.
+const BATCH: usize = 256;
+/// Files in one job.
+const JOB_FILES: usize = 48;
+/// Bytes in one job, about.
+const JOB_BYTES: u64 = 2 * 1024 * 1024;
+/// A longer file is read in pieces of this many bytes, by several workers.
+pub const PIECE: u64 = 256 * 1024 * 1024;
+
+/// One walk.
+#[derive(Debug)]
+pub struct Walker<'a> {
+    context: WalkContext<'a>,
+    events: Sender<Vec<Event>>,
+    jobs: Sender<Job>,
+    batch: Vec<Event>,
+    next_ticket: u64,
+    path: Vec<u8>,
+    tasks: Vec<Task>,
+    task_bytes: u64,
+    /// The directory that the tasks are in, and its path.
+    task_dir: Option<(Arc<Dir>, Arc<[u8]>)>,
+    stack: Vec<Frame<'a>>,
+    /// Whether the user stopped it.
+    pub interrupted: bool,
+}
+
+#[derive(Debug)]
+struct Frame<'a> {
+    dir: Arc<Dir>,
+    shared_path: Arc<[u8]>,
+    path_len: usize,
+    children: Children,
+    rules: DirCtx,
+    record: Option<Merge<'a>>,
+    device: u64,
+}
+
+#[derive(Debug)]
+enum Children {
+    All(Names, usize),
+    Some(std::collections::btree_map::IntoIter<Name, Node>),
+}
+
+impl<'a> Walker<'a> {
+    /// A walker that sends to these channels.
+    pub fn new(context: WalkContext<'a>, events: Sender<Vec<Event>>, jobs: Sender<Job>) -> Self {
+        Self {
+            context,
+            events,
+            jobs,
+            batch: Vec::new(),
+            next_ticket: 0,
+            path: Vec::new(),
+            tasks: Vec::new(),
+            task_bytes: 0,
+            task_dir: None,
+            stack: Vec::new(),
+            interrupted: false,
+        }
+    }
+
+    /// Walks everything in `plan`. What cannot be read is reported and left out.
+    pub fn walk(mut self, plan: Node) -> Result<bool, BackupError> {
+        let root = Dir::open_root(Path::new("/"))
+            .map_err(|source| BackupError::Source { path: PathBuf::from("/"), source })?;
+        self.enter(None, root, plan, None)?;
+        while let Some(mut frame) = self.stack.pop() {
+            if self.context.flow.has_failed() {
+                return Err(BackupError::Stopped);
+            }
+            self.interrupted = self.interrupted || (self.context.interrupt)();
+            let descended = !self.interrupted && self.advance(&mut frame)?;
+            if descended {
+                // The child was pushed first; put it on top of its parent.
+                let child = self.stack.pop();
+                self.stack.push(frame);
+                self.stack.extend(child);
+            } else {
+                self.leave(frame)?;
+            }
+        }
+        self.send_batch()?;
+        Ok(self.interrupted)
+    }
+
+    /// Goes on in a directory until it is done (false) or a child has been entered (true).
+    fn advance(&mut self, frame: &mut Frame<'a>) -> Result<bool, BackupError> {
+        loop {
+            let (name, node) = match &mut frame.children {
+                Children::All(names, at) => {
+                    let Some((name, _)) = names.iter().nth(*at) else { return Ok(false) };
+                    *at += 1;
+                    (name, Node::Whole)
+                }
+                Children::Some(children) => match children.next() {
+                    Some(child) => child,
+                    None => return Ok(false),
+                },
+            };
+            if self.child(frame, name, node)? {
+                return Ok(true);
+            }
+            if self.batch.len() >= BATCH {
+                self.send_batch()?;
+                if self.context.flow.has_failed() || (self.context.interrupt)() {
+                    self.interrupted = true;
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    fn child(&mut self, frame: &mut Frame<'a>, name: Name, node: Node) -> Result<bool, BackupError> {
+        let old = match &mut frame.record {
+            Some(record) => {
+                for _ in 0..record.skip_before(&name)? {
+                    self.batch.push(Event::Gone);
+                }
+                record.take(&name)?
+            }
+            None => None,
+        };
+        let stat = if matches!(node, Node::Via(_)) { self.stat_via(&name) } else { frame.dir.stat(&name) };
+        let stat = match stat {
+            Ok(stat) => stat,
+            Err(error) => {
+                self.trouble(frame, &name, &error);
+                self.gone(old);
+                return Ok(false);
+            }
+        };
+        let is_dir = stat.file_type == FileType::Directory;
+        let size = if stat.file_type == FileType::File { stat.size } else { 0 };
+        let candidate = Candidate { name: name.as_bytes(), is_dir, size };
+        let on_the_way = matches!(node, Node::Via(_));
+        if !on_the_way
+            && let Decision::Exclude(_) = self.context.rules.decide(&frame.rules, candidate)
+        {
+            self.gone(old);
+            return Ok(false);
+        }
+        if is_dir {
+            return self.directory(frame, name, (stat, node), old);
+        }
+        self.context.monitor.scanned(1, 0, size);
+        if let Some(old) = &old
+            && !self.context.force
+            && self.is_unchanged(old, &stat)
+        {
+            self.context.monitor.done(1, size);
+            self.batch.push(Event::Same(old.clone()));
+            return Ok(false);
+        }
+        if stat.file_type == FileType::File {
+            self.file(frame, name, stat, old)?;
+        } else {
+            self.special(frame, name, &stat, old);
+        }
+        Ok(false)
+    }
+
+    fn stat_via(&self, name: &Name) -> std::io::Result<Stat> {
+        let mut path = self.path.clone();
+        path.push(b'/');
+        path.extend_from_slice(name.as_bytes());
+        Dir::open_root(Path::new(std::ffi::OsStr::new(&*bytes_to_os(&path))))?.stat_self()
+    }
+
+    fn is_unchanged(&self, old: &Old, stat: &Stat) -> bool {
+        let Some(row) = old.part.row(old.index) else { return false };
+        let seen = row.seen;
+        seen == seen_of(stat, self.context.racy_from, seen.racy)
+            && !seen.racy
+            && self.context.dedup.has_all(&old.part.packs)
+    }
+
+    fn directory(
+        &mut self,
+        frame: &mut Frame<'a>,
+        name: Name,
+        (stat, node): (Stat, Node),
+        old: Option<Old>,
+    ) -> Result<bool, BackupError> {
+        let opened = if matches!(node, Node::Via(_)) {
+            let mut path = self.path.clone();
+            path.push(b'/');
+            path.extend_from_slice(name.as_bytes());
+            Dir::open_root(Path::new(&*bytes_to_os(&path)))
+        } else {
+            frame.dir.open_dir(&name)
+        };
+        let dir = match opened {
+            Ok(dir) => dir,
+            Err(error) => {
+                self.trouble(frame, &name, &error);
+                self.gone(old);
+                return Ok(false);
+            }
+        };
+        let foreign = self.context.one_file_system
+            && matches!(frame.children, Children::All(..))
+            && stat.dev != frame.device;
+        let node = if foreign { Node::Via(std::collections::BTreeMap::new()) } else { node };
+        self.flush_tasks()?;
+        self.path.push(b'/');
+        self.path.extend_from_slice(name.as_bytes());
+        let above = self.context.rules.enter(&frame.rules, name.as_bytes());
+        self.enter(Some((name, above)), dir, node, old)?;
+        Ok(true)
+    }
+
+    fn enter(
+        &mut self,
+        inside: Option<(Name, DirCtx)>,
+        dir: Dir,
+        node: Node,
+        old: Option<Old>,
+    ) -> Result<(), BackupError> {
+        let path_len = match &inside {
+            Some((name, _)) => self.path.len() - name.as_bytes().len() - 1,
+            None => 0,
+        };
+        let (name, mut rules) = match inside {
+            Some((name, rules)) => (Some(name), rules),
+            None => (None, self.context.rules.at(Path::new("/")).unwrap_or_default()),
+        };
+        self.context.monitor.scanned(0, 1, 0);
+        let (children, key) = match node {
+            Node::Via(children) => (Children::Some(children.into_iter()), None),
+            Node::Whole => {
+                let names = dir.names().unwrap_or_else(|error| {
+                    self.problem(&self.path, describe(&error));
+                    Names::default()
+                });
+                for bad in names.unusable() {
+                    let path = join(&self.path, bad);
+                    self.problem(&path, "its name is not one that can be saved".to_owned());
+                }
+                self.context.rules.look(&mut rules, &Looker { dir: &dir, names: &names });
+                (Children::All(names, 0), Some(DirKey::of(&self.path)))
+            }
+        };
+        let record = match key {
+            Some(key) => RecordReader::open(self.context.state, key)?,
+            None => None,
+        };
+        let header = record.as_ref().map(|r| r.header.clone());
+        let stat = dir.stat_self();
+        let meta = self.meta_of_dir(&dir, stat.as_ref().ok());
+        let device = stat.map_or(0, |s| s.dev);
+        self.batch.push(Event::Enter(Box::new(Entered { name, meta, key, header, old })));
+        self.stack.push(Frame {
+            dir: Arc::new(dir),
+            shared_path: Arc::from(self.path.as_slice()),
+            path_len,
+            children,
+            rules,
+            record: record.map(Merge::new),
+            device,
+        });
+        Ok(())
+    }
+
+    fn leave(&mut self, mut frame: Frame<'a>) -> Result<(), BackupError> {
+        self.flush_tasks()?;
+        if let Some(record) = &mut frame.record {
+            for _ in 0..record.rest()? {
+                self.batch.push(Event::Gone);
+            }
+        }
+        self.batch.push(Event::Leave);
+        self.path.truncate(frame.path_len);
+        Ok(())
+    }
+
+    fn file(
+        &mut self,
+        frame: &Frame<'a>,
+        name: Name,
+        stat: Stat,
+        old: Option<Old>,
+    ) -> Result<(), BackupError> {
+        let ticket = self.next_ticket;
+        let pieces = stat.size.div_ceil(PIECE).max(1);
+        self.next_ticket += pieces;
+        self.batch.push(Event::Pending { name: name.clone(), ticket, pieces, old });
+        if pieces > 1 {
+            self.flush_tasks()?;
+            for piece in 0..pieces {
+                let task = Task { ticket: ticket + piece, name: name.clone(), stat };
+                self.send_batch()?;
+                self.send_job(Job::Piece {
+                    dir: Arc::clone(&frame.dir),
+                    path: Arc::clone(&frame.shared_path),
+                    task,
+                    offset: piece * PIECE,
+                })?;
+            }
+            return Ok(());
+        }
+        self.task_dir = Some((Arc::clone(&frame.dir), Arc::clone(&frame.shared_path)));
+        self.tasks.push(Task { ticket, name, stat });
+        self.task_bytes += stat.size;
+        if self.tasks.len() >= JOB_FILES || self.task_bytes >= JOB_BYTES {
+            self.flush_tasks()?;
+        }
+        Ok(())
+    }
+
+    fn special(&mut self, frame: &Frame<'a>, name: Name, stat: &Stat, old: Option<Old>) {
+        let kind = match stat.file_type {
+            FileType::Symlink => match frame.dir.read_link(&name) {
+                Ok(target) => Kind::Symlink { target },
+                Err(error) => {
+                    self.trouble(frame, &name, &error);
+                    self.gone(old);
+                    return;
+                }
+            },
+            FileType::Fifo => Kind::Fifo,
+            FileType::Socket => Kind::Socket,
+            FileType::CharDevice => Kind::CharDevice(stat.rdev),
+            FileType::BlockDevice => Kind::BlockDevice(stat.rdev),
+            FileType::File | FileType::Directory | FileType::Unknown => {
+                self.problem(&join(&self.path, name.as_bytes()), "unknown kind of file".to_owned());
+                self.gone(old);
+                return;
+            }
+        };
+        let mut meta = meta_of(stat, self.context.owners);
+        match frame.dir.xattrs_of(&name) {
+            Ok(xattrs) => meta.xattrs = xattrs,
+            Err(error) => self.problem(&join(&self.path, name.as_bytes()), error.to_string()),
+        }
+        self.context.monitor.done(1, 0);
+        let seen = seen_of(stat, self.context.racy_from, false);
+        self.batch.push(Event::Ready(Box::new((Entry { name, meta, kind }, seen, old))));
+    }
+
+    fn meta_of_dir(&self, dir: &Dir, stat: Option<&Stat>) -> Meta {
+        let mut meta = stat.map(|s| meta_of(s, self.context.owners)).unwrap_or_default();
+        meta.hard_link = None;
+        match dir.xattrs() {
+            Ok(xattrs) => meta.xattrs = xattrs,
+            Err(error) => self.problem(&self.path, error.to_string()),
+        }
+        meta
+    }
+
+    fn flush_tasks(&mut self) -> Result<(), BackupError> {
+        let Some((dir, path)) = self.task_dir.take() else { return Ok(()) };
+        self.task_bytes = 0;
+        let tasks = std::mem::take(&mut self.tasks);
+        self.send_job(Job::Files { dir, path, tasks })
+    }
+
+    fn send_job(&mut self, job: Job) -> Result<(), BackupError> {
+        self.jobs.send(job).map_err(|_e| BackupError::Stopped)
+    }
+
+    /// Sends what has been found. Jobs go first: an event may make the other end wait for its job.
+    fn send_batch(&mut self) -> Result<(), BackupError> {
+        self.flush_tasks()?;
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
+        self.events.send(batch).map_err(|_e| BackupError::Stopped)
+    }
+
+    fn gone(&mut self, old: Option<Old>) {
+        if old.is_some() {
+            self.batch.push(Event::Gone);
+        }
+    }
+
+    fn trouble(&self, frame: &Frame<'_>, name: &Name, error: &std::io::Error) {
+        // Listed a moment ago and gone now: nothing is lost that the user still has. What was
+        // named on the command line must be there, though.
+        let named = matches!(frame.children, Children::Some(_));
+        if named || ReadTrouble::of(error) != ReadTrouble::Vanished {
+            self.problem(&join(&self.path, name.as_bytes()), describe(error));
+        }
+    }
+
+    fn problem(&self, path: &[u8], why: String) {
+        self.context.monitor.problem(&Problem { path: path.to_vec(), why });
+    }
+}
+
+/// A record beside the listing, both by name.
+#[derive(Debug)]
+struct Merge<'a> {
+    reader: RecordReader<'a>,
+    part: Option<Arc<Part>>,
+    index: usize,
+}
+
+impl<'a> Merge<'a> {
+    fn new(reader: RecordReader<'a>) -> Self {
+        Self { reader, part: None, index: 0 }
+    }
+
+    /// Passes over entries named before `name` and tells how many there were.
+    fn skip_before(&mut self, name: &Name) -> Result<u64, BackupError> {
+        let mut skipped = 0;
+        while self.compare(name)? == Some(std::cmp::Ordering::Less) {
+            self.index += 1;
+            skipped += 1;
+        }
+        Ok(skipped)
+    }
+
+    /// The entry of this name, if it is next.
+    fn take(&mut self, name: &Name) -> Result<Option<Old>, BackupError> {
+        if self.compare(name)? != Some(std::cmp::Ordering::Equal) {
+            return Ok(None);
+        }
+        let old = self.part.as_ref().map(|part| Old { part: Arc::clone(part), index: self.index });
+        self.index += 1;
+        Ok(old)
+    }
+
+    /// How many entries are left.
+    fn rest(&mut self) -> Result<u64, BackupError> {
+        let mut left = 0;
+        while self.load()? {
+            left += 1;
+            self.index += 1;
+        }
+        Ok(left)
+    }
+
+    fn compare(&mut self, name: &Name) -> Result<Option<std::cmp::Ordering>, BackupError> {
+        if !self.load()? {
+            return Ok(None);
+        }
+        let row = self.part.as_ref().and_then(|part| part.row(self.index));
+        Ok(row.map(|row| row.name.cmp(name.as_bytes())))
+    }
+
+    fn load(&mut self) -> Result<bool, BackupError> {
+        loop {
+            match &self.part {
+                Some(part) if self.index < part.len() => return Ok(true),
+                _ => {
+                    let Some(part) = self.reader.next_part()? else {
+                        self.part = None;
+                        return Ok(false);
+                    };
+                    self.part = Some(part);
+                    self.index = 0;
+                }
+            }
+        }
+    }
+}
+
+struct Looker<'a> {
+    dir: &'a Dir,
+    names: &'a Names,
+}
+
+impl crate::scan::exclude::Listing for Looker<'_> {
+    fn has(&self, name: &[u8]) -> bool {
+        self.names.iter().any(|(n, _)| n.as_bytes() == name)
+    }
+
+    fn head(&self, name: &[u8], limit: usize) -> std::io::Result<Vec<u8>> {
+        use std::io::Read;
+        let name = Name::new(name).map_err(std::io::Error::other)?;
+        let mut head = Vec::new();
+        self.dir.open_file(&name)?.take(limit as u64).read_to_end(&mut head)?;
+        Ok(head)
+    }
+}
+
+/// What a record keeps to compare with.
+pub fn seen_of(stat: &Stat, racy_from: i64, racy: bool) -> Seen {
+    let number = match stat.file_type {
+        FileType::File => 0,
+        FileType::Directory => 1,
+        FileType::Symlink => 2,
+        FileType::Fifo => 3,
+        FileType::Socket => 4,
+        FileType::CharDevice => 5,
+        FileType::BlockDevice => 6,
+        FileType::Unknown => 7,
+    };
+    Seen {
+        kind: number,
+        racy: racy || stat.ctime.seconds >= racy_from,
+        ino: stat.ino,
+        size: stat.size,
+        mtime: stat.mtime,
+        ctime: stat.ctime,
+    }
+}
+
+/// Metadata with the names of the owners and the hard-link group; attributes are added later.
+pub fn meta_of(stat: &Stat, owners: &OwnerNames) -> Meta {
+    let mut meta = stat.meta();
+    meta.user = owners.user(stat.uid);
+    meta.group = owners.group(stat.gid);
+    if stat.nlink > 1 && stat.file_type != FileType::Directory {
+        meta.hard_link = Some(link_group(stat));
+    }
+    meta
+}
+
+fn link_group(stat: &Stat) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&stat.dev.to_le_bytes());
+    hasher.update(&stat.ino.to_le_bytes());
+    let hash = hasher.finalize();
+    u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
+}
+
+/// An I/O error in words, without the number.
+pub fn describe(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
+/// A path from a directory's path and a name in it.
+pub fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
+    [path, b"/", name].concat()
+}
+
+fn bytes_to_os(bytes: &[u8]) -> std::borrow::Cow<'_, std::ffi::OsStr> {
+    std::borrow::Cow::Borrowed(std::os::unix::ffi::OsStrExt::from_bytes(bytes))
+}

@@ -1,0 +1,317 @@
+//! Directory records: what a directory looked like when it was last saved.
+//!
+//! One header a directory and as many parts as it needs, each a sorted run of entries. A part
+//! carries the packs that its files need, so that an unchanged directory costs no look-up a file.
+//! The header is written last and names the generation of its parts: a torn record is no record.
+
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+
+use super::db::{StateDb, StateError};
+use crate::crypto::content_id::ChunkId;
+use crate::tree::entry::FileTime;
+
+/// Bytes of entries in one part, about.
+pub const PART: usize = 12 * 1024;
+const VERSION: u8 = 1;
+/// Name length, kind, inode, size, two times, two lengths.
+const FIXED: usize = 1 + 1 + 8 + 8 + 12 + 12 + 4 + 4;
+
+/// Names a directory in the state: a hash of its path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DirKey([u8; 16]);
+
+impl DirKey {
+    /// The key of a path.
+    pub fn of(path: &[u8]) -> Self {
+        let hash = blake3::hash(path);
+        Self(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
+    }
+
+    fn header(self) -> [u8; 20] {
+        self.part(0)
+    }
+
+    fn part(self, number: u32) -> [u8; 20] {
+        let mut key = [0; 20];
+        let (first, last) = key.split_at_mut(16);
+        first.copy_from_slice(&self.0);
+        last.copy_from_slice(&number.to_be_bytes());
+        key
+    }
+}
+
+/// The directory as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// Its tree.
+    pub tree: ChunkId,
+    /// All tree objects that belong to it alone: the tree's parts, content lists.
+    pub objects: Vec<ChunkId>,
+    /// Entries in all parts.
+    pub entries: u64,
+    /// Number of parts.
+    pub parts: u32,
+    /// Shared by header and parts of one writing.
+    pub generation: u64,
+}
+
+/// What is compared to tell whether an entry has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// What kind it was, as `scan::os::FileType` numbers it.
+    pub kind: u8,
+    /// It changed so shortly before it was read that its time proves nothing.
+    pub racy: bool,
+    /// Inode number.
+    pub ino: u64,
+    /// Length in bytes.
+    pub size: u64,
+    /// Last modification.
+    pub mtime: FileTime,
+    /// Last change of the inode.
+    pub ctime: FileTime,
+}
+
+/// One entry of a part.
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'a> {
+    /// What it looked like.
+    pub seen: Seen,
+    /// Its name.
+    pub name: &'a [u8],
+    /// The entry as it stands in the tree.
+    pub encoded: &'a [u8],
+    /// For a file with content lists: their ids. Such a file has a part of its own, so that the
+    /// part's packs are exactly the file's.
+    pub lists: &'a [u8],
+}
+
+/// A sorted run of entries.
+#[derive(Debug)]
+pub struct Part {
+    bytes: sled::IVec,
+    rows: Vec<u32>,
+    /// The packs that its files need.
+    pub packs: RoaringBitmap,
+}
+
+impl Part {
+    fn parse(bytes: sled::IVec, generation: u64) -> Option<Self> {
+        let rest = bytes.strip_prefix(&[VERSION])?;
+        let (found, rest) = rest.split_first_chunk::<8>()?;
+        if u64::from_le_bytes(*found) != generation {
+            return None;
+        }
+        let (length, rest) = rest.split_first_chunk::<4>()?;
+        let (packs, mut rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        let packs = RoaringBitmap::deserialize_from(packs).ok()?;
+        let mut rows = Vec::new();
+        while !rest.is_empty() {
+            rows.push(u32::try_from(bytes.len() - rest.len()).ok()?);
+            let (_, after) = read_row(rest)?;
+            rest = after;
+        }
+        Some(Self { rows, packs, bytes })
+    }
+
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Entry number `index`.
+    pub fn row(&self, index: usize) -> Option<Row<'_>> {
+        let at = *self.rows.get(index)? as usize;
+        read_row(self.bytes.get(at..)?).map(|(row, _)| row)
+    }
+}
+
+fn read_row(bytes: &[u8]) -> Option<(Row<'_>, &[u8])> {
+    let (fixed, rest) = bytes.split_first_chunk::<FIXED>()?;
+    let u64_at = |at: usize| fixed.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
+    let i64_at = |at: usize| fixed.get(at..at + 8)?.try_into().ok().map(i64::from_le_bytes);
+    let u32_at = |at: usize| fixed.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
+    let (name, rest) = rest.split_at_checked(usize::from(fixed[0]))?;
+    let (encoded, rest) = rest.split_at_checked(u32_at(42)? as usize)?;
+    let (lists, rest) = rest.split_at_checked(u32_at(46)? as usize)?;
+    let seen = Seen {
+        kind: fixed[1] & 0x7f,
+        racy: fixed[1] & 0x80 != 0,
+        ino: u64_at(2)?,
+        size: u64_at(10)?,
+        mtime: FileTime { seconds: i64_at(18)?, nanos: u32_at(26)? },
+        ctime: FileTime { seconds: i64_at(30)?, nanos: u32_at(38)? },
+    };
+    Some((Row { seen, name, encoded, lists }, rest))
+}
+
+/// Appends the bytes of an entry to a part in the making.
+pub fn write_row(out: &mut Vec<u8>, row: &Row<'_>) {
+    let seen = &row.seen;
+    out.push(u8::try_from(row.name.len()).expect("names have at most 255 bytes"));
+    out.push(seen.kind | if seen.racy { 0x80 } else { 0 });
+    out.extend_from_slice(&seen.ino.to_le_bytes());
+    out.extend_from_slice(&seen.size.to_le_bytes());
+    for time in [seen.mtime, seen.ctime] {
+        out.extend_from_slice(&time.seconds.to_le_bytes());
+        out.extend_from_slice(&time.nanos.to_le_bytes());
+    }
+    for part in [row.encoded, row.lists] {
+        let length = u32::try_from(part.len()).expect("an entry is far below 4 GiB");
+        out.extend_from_slice(&length.to_le_bytes());
+    }
+    out.extend_from_slice(row.name);
+    out.extend_from_slice(row.encoded);
+    out.extend_from_slice(row.lists);
+}
+
+/// Reads the entries of one record, part by part.
+#[derive(Debug)]
+pub struct RecordReader<'a> {
+    db: &'a StateDb,
+    key: DirKey,
+    /// The directory as a whole.
+    pub header: Header,
+    next_part: u32,
+}
+
+impl<'a> RecordReader<'a> {
+    /// The record of a directory, if there is one.
+    pub fn open(db: &'a StateDb, key: DirKey) -> Result<Option<Self>, StateError> {
+        let Some(bytes) = db.dirs.get(key.header())? else { return Ok(None) };
+        let header = parse_header(&bytes);
+        Ok(header.map(|header| Self { db, key, header, next_part: 1 }))
+    }
+
+    /// The next part; `None` at the end, or when the record turns out to be torn.
+    pub fn next_part(&mut self) -> Result<Option<Arc<Part>>, StateError> {
+        if self.next_part > self.header.parts {
+            return Ok(None);
+        }
+        let bytes = self.db.dirs.get(self.key.part(self.next_part))?;
+        self.next_part += 1;
+        Ok(bytes.and_then(|b| Part::parse(b, self.header.generation)).map(Arc::new))
+    }
+}
+
+/// The value of a part, from its rows and the packs that they need.
+pub fn part_value(generation: u64, packs: &RoaringBitmap, rows: &[u8]) -> Vec<u8> {
+    let size = packs.serialized_size();
+    let mut out = Vec::with_capacity(13 + size + rows.len());
+    out.push(VERSION);
+    out.extend_from_slice(&generation.to_le_bytes());
+    out.extend_from_slice(&u32::try_from(size).expect("a bitmap is far below 4 GiB").to_le_bytes());
+    packs.serialize_into(&mut out).expect("writing to memory cannot fail");
+    out.extend_from_slice(rows);
+    out
+}
+
+/// Writes records.
+#[derive(Debug, Default)]
+pub struct RecordBatch(sled::Batch);
+
+impl RecordBatch {
+    /// Adds part `number`, counted from 1.
+    pub fn part(&mut self, key: DirKey, number: u32, value: Vec<u8>) {
+        self.0.insert(&key.part(number), value);
+    }
+
+    /// Adds the header, which makes the record valid.
+    pub fn header(&mut self, key: DirKey, header: &Header) {
+        self.0.insert(&key.header(), header_value(header));
+    }
+
+    /// Removes a record.
+    pub fn remove(&mut self, key: DirKey) {
+        self.0.remove(&key.header());
+    }
+
+    /// Applies everything at once.
+    pub fn apply(self, db: &StateDb) -> Result<(), StateError> {
+        Ok(db.dirs.apply_batch(self.0)?)
+    }
+}
+
+fn header_value(header: &Header) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + 32 * header.objects.len());
+    out.push(VERSION);
+    out.extend_from_slice(&header.generation.to_le_bytes());
+    out.extend_from_slice(&header.entries.to_le_bytes());
+    out.extend_from_slice(&header.parts.to_le_bytes());
+    out.extend_from_slice(&header.tree.0);
+    for id in &header.objects {
+        out.extend_from_slice(&id.0);
+    }
+    out
+}
+
+fn parse_header(bytes: &[u8]) -> Option<Header> {
+    let rest = bytes.strip_prefix(&[VERSION])?;
+    let (generation, rest) = rest.split_first_chunk::<8>()?;
+    let (entries, rest) = rest.split_first_chunk::<8>()?;
+    let (parts, rest) = rest.split_first_chunk::<4>()?;
+    let (tree, rest) = rest.split_first_chunk::<32>()?;
+    let (ids, []) = rest.as_chunks::<32>() else { return None };
+    Some(Header {
+        tree: ChunkId(*tree),
+        objects: ids.iter().map(|id| ChunkId(*id)).collect(),
+        entries: u64::from_le_bytes(*entries),
+        parts: u32::from_le_bytes(*parts),
+        generation: u64::from_le_bytes(*generation),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(ino: u64) -> Seen {
+        let time = FileTime { seconds: -5, nanos: 999 };
+        Seen { kind: 3, racy: ino % 2 == 0, ino, size: ino * 3, mtime: time, ctime: time }
+    }
+
+    #[test]
+    fn records_come_back_and_torn_ones_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = StateDb::open(dir.path()).unwrap();
+        let key = DirKey::of(b"/home");
+        assert!(RecordReader::open(&db, key).unwrap().is_none());
+        let packs: RoaringBitmap = [1, 5, 900].into_iter().collect();
+        let mut rows = Vec::new();
+        for ino in 0..10 {
+            let name = format!("n{ino}");
+            write_row(&mut rows, &Row { seen: seen(ino), name: name.as_bytes(), encoded: b"entry", lists: b"p" });
+        }
+        let header = Header {
+            tree: ChunkId([1; 32]),
+            objects: vec![ChunkId([2; 32])],
+            entries: 10,
+            parts: 1,
+            generation: 77,
+        };
+        let mut batch = RecordBatch::default();
+        batch.part(key, 1, part_value(77, &packs, &rows));
+        batch.header(key, &header);
+        batch.apply(&db).unwrap();
+        let mut reader = RecordReader::open(&db, key).unwrap().unwrap();
+        assert_eq!(reader.header, header);
+        let part = reader.next_part().unwrap().unwrap();
+        assert_eq!((part.len(), &part.packs), (10, &packs));
+        let row = part.row(7).unwrap();
+        assert_eq!((row.seen, row.name, row.encoded, row.lists), (seen(7), &b"n7"[..], &b"entry"[..], &b"p"[..]));
+        assert!(reader.next_part().unwrap().is_none());
+
+        let mut batch = RecordBatch::default();
+        batch.part(key, 1, part_value(78, &packs, &rows));
+        batch.apply(&db).unwrap();
+        let mut reader = RecordReader::open(&db, key).unwrap().unwrap();
+        assert!(reader.next_part().unwrap().is_none(), "a part of another generation");
+    }
+}
