@@ -4,6 +4,15 @@
 //! that is used for nothing else, and every random value that protects data comes from
 //! [`rng::Hedged`].
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions
+    )
+)]
+
 pub mod content_id;
 mod derive;
 pub mod device;
@@ -24,3 +33,12 @@ pub mod sign;
 pub mod slot;
 pub mod slot_set;
 pub mod vault_key;
+
+#[cfg(test)]
+mod device_file_tests;
+#[cfg(test)]
+mod envelope_tests;
+#[cfg(test)]
+mod slot_tests;
+#[cfg(test)]
+mod vectors;
