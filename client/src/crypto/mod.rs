@@ -1,6 +1,6 @@
 //! The only room with secrets: keys, unlock slots, sealing and signing.
 //!
-//! Bytes and reasons are in `docs/FORMAT.md`. Every key is derived by [`derive`] under a context
+//! Bytes and reasons are in `docs/FORMAT.md`. Every key is derived by `derive` under a context
 //! that is used for nothing else, and every random value that protects data comes from
 //! [`rng::Hedged`].
 
