@@ -149,8 +149,7 @@ impl DeviceKey {
     }
 
     fn encode_map(&self, out: &mut Encoder<&mut Vec<u8>>) -> Result<(), EncodeError> {
-        let optional = u64::from(self.tls_pin.is_some()) + u64::from(self.share.is_some());
-        out.map(13 + optional)?;
+        out.map(field_count([self.tls_pin.is_some(), self.share.is_some()]))?;
         out.u8(0)?.u32(VERSION)?;
         out.u8(1)?.bytes(self.vault.as_bytes())?;
         out.u8(2)?.str(&self.server)?;
@@ -220,8 +219,7 @@ impl DeviceKey {
         expect_key(input, 12)?;
         let epoch = input.u32()?;
         let root_verify = public(&field(input, 13)?)?;
-        let known = 13 + u64::from(tls_pin.is_some());
-        let share = if fields > known {
+        let share = if fields > field_count([tls_pin.is_some(), false]) {
             Some(Secret::from_bytes(field(input, 14)?))
         } else {
             None
@@ -274,6 +272,13 @@ impl DeviceKey {
         File::open(folder)?.sync_all()?;
         Ok(())
     }
+}
+
+/// How many fields the map has, given which of the optional two are there.
+fn field_count(optional: [bool; 2]) -> u64 {
+    optional
+        .into_iter()
+        .fold(13, |count, there| u64::from(there).saturating_add(count))
 }
 
 fn exists(error: io::Error) -> DeviceKeyError {

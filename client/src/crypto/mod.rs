@@ -1,8 +1,17 @@
 //! The only room with secrets: keys, unlock slots, sealing and signing.
 //!
-//! Bytes and reasons are in `docs/FORMAT.md`. Every key is derived by [`derive`] under a context
+//! Bytes and reasons are in `docs/FORMAT.md`. Every key is derived by `derive` under a context
 //! that is used for nothing else, and every random value that protects data comes from
 //! [`rng::Hedged`].
+
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions
+    )
+)]
 
 pub mod content_id;
 mod derive;
@@ -24,3 +33,12 @@ pub mod sign;
 pub mod slot;
 pub mod slot_set;
 pub mod vault_key;
+
+#[cfg(test)]
+mod device_file_tests;
+#[cfg(test)]
+mod envelope_tests;
+#[cfg(test)]
+mod slot_tests;
+#[cfg(test)]
+mod vectors;

@@ -80,7 +80,7 @@ impl RecoveryCode {
             if held >= 8 {
                 held = held.saturating_sub(8);
                 let [byte, _] = (bits >> held).to_le_bytes();
-                bits &= (1 << held) - 1;
+                bits &= 0x7f >> 7u32.saturating_sub(held);
                 if let Some(place) = places.next() {
                     *place = byte;
                 }
@@ -121,11 +121,11 @@ impl RecoveryCode {
             let bits = five
                 .iter()
                 .fold(0u64, |bits, byte| (bits << 8) | u64::from(*byte));
-            for shift in (0..8u32).rev() {
+            for shift in (0..40u32).step_by(5).rev() {
                 if count > 0 && count.is_multiple_of(GROUP) {
                     text.push('-');
                 }
-                let [low, ..] = (bits >> (shift * 5)).to_le_bytes();
+                let [low, ..] = (bits >> shift).to_le_bytes();
                 text.push(symbol_of(low));
                 count = count.saturating_add(1);
             }
@@ -217,4 +217,128 @@ fn symbol_of(value: u8) -> char {
         .copied()
         .map(char::from)
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::rng::testing::rng;
+    use super::*;
+
+    fn code(seed: u8) -> RecoveryCode {
+        RecoveryCode::generate(&mut rng(seed))
+    }
+
+    #[test]
+    fn printed_codes_have_eight_groups_and_parse_back() {
+        for seed in 0..50 {
+            let code = code(seed);
+            let text = code.to_text();
+            let groups: Vec<_> = text.split('-').collect();
+            assert_eq!(groups.len(), 8);
+            assert!(groups.iter().all(|group| group.len() == 5));
+            assert!(text.bytes().all(|b| b == b'-' || ALPHABET.contains(&b)));
+            assert!(RecoveryCode::parse(&text).unwrap() == code);
+        }
+    }
+
+    #[test]
+    fn typing_is_forgiven() {
+        let code = code(1);
+        let text = code.to_text();
+        let sloppy = text
+            .to_lowercase()
+            .replace('0', "o")
+            .replace('1', "l")
+            .replace('-', " ");
+        for typed in [
+            sloppy.clone(),
+            sloppy.replace('l', "I").replace(' ', ""),
+            text.replace('-', "\u{2013}\n"),
+            format!("  {}  ", text.replace('-', " - ")),
+        ] {
+            assert!(RecoveryCode::parse(&typed).unwrap() == code, "{typed}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_code_is_named() {
+        let text = code(1).to_text();
+        let parse = |text: &str| RecoveryCode::parse(text).unwrap_err();
+        assert_eq!(parse(""), RecoveryCodeError::Length { found: 0 });
+        assert_eq!(
+            parse(text.get(1..).unwrap()),
+            RecoveryCodeError::Length { found: 39 }
+        );
+        assert_eq!(
+            parse(&format!("{}0", *text)),
+            RecoveryCodeError::Length { found: 41 }
+        );
+        let mut bad = text.to_string();
+        bad.replace_range(12..13, "U");
+        assert_eq!(
+            parse(&bad),
+            RecoveryCodeError::Character {
+                position: 11,
+                group: 3
+            }
+        );
+    }
+
+    #[test]
+    fn other_types_are_refused_by_name() {
+        let sum = checksum(2, &[7; 20]);
+        let payload = join(&[&[2], &[7; 20], sum.expose()]).unwrap();
+        let refused = RecoveryCode::from_payload(&payload);
+        assert!(refused == Err(RecoveryCodeError::Type { found: 2 }));
+    }
+
+    #[test]
+    fn groups_are_typed_back() {
+        let code = code(3);
+        let text = code.to_text();
+        let third = text.split('-').nth(2).unwrap();
+        assert_eq!(code.group(3).unwrap().as_str(), third);
+        assert!(code.group_matches(3, &format!(" {} ", third.to_lowercase())));
+        assert!(!code.group_matches(4, third));
+        assert!(!code.group_matches(3, ""));
+        assert!(code.group(0).is_none() && code.group(9).is_none());
+    }
+
+    #[test]
+    fn logins_differ_by_vault_and_code() {
+        let vaults = [1, 2].map(|b| VaultId::from_bytes([b; 16]));
+        let login = |seed, vault| code(seed).slots_login(vault).verifying_key();
+        assert_ne!(login(1, vaults[0]), login(1, vaults[1]));
+        assert_ne!(login(1, vaults[0]), login(2, vaults[0]));
+    }
+
+    proptest! {
+        #[test]
+        fn one_wrong_character_is_always_caught(seed: u8, at in 0..40usize, by in 1..32u8) {
+            let text = code(seed).to_text();
+            let mut values: Vec<u8> =
+                text.chars().filter(|c| *c != '-').map(|c| value_of(c).unwrap()).collect();
+            values[at] = (values[at] + by) % 32;
+            let typed: String = values.into_iter().map(symbol_of).collect();
+            prop_assert!(RecoveryCode::parse(&typed) == Err(RecoveryCodeError::Checksum));
+        }
+
+        #[test]
+        fn swapped_neighbours_are_caught(seed: u8, at in 0..39usize) {
+            let text = code(seed).to_text().replace('-', "");
+            let mut letters: Vec<char> = text.chars().collect();
+            letters.swap(at, at + 1);
+            let typed: String = letters.into_iter().collect();
+            prop_assume!(typed != text);
+            prop_assert!(RecoveryCode::parse(&typed) == Err(RecoveryCodeError::Checksum));
+        }
+
+        #[test]
+        fn any_text_is_parsed_without_panic(text in "\\PC*") {
+            let refused = RecoveryCode::parse(&text);
+            prop_assert!(refused.is_err());
+        }
+    }
 }
