@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 
 use unseen_client::chunk::{Chunker, Params};
 use unseen_client::compress::{Compressor, Decompressor, Level};
+use unseen_client::crypto::content_id::ChunkId;
+use unseen_client::index::Index;
+use unseen_common::id::{PackNumber, VaultId};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
@@ -23,6 +26,9 @@ fn main() -> Result {
     // As little as a worker has at a time, so that it comes from the cache.
     chunking(noise.get(..8 * MIB).unwrap_or(&noise))?;
     compression("noise", &noise)?;
+    drop(noise);
+    index(1_000_000)?;
+    index(10_000_000)?;
     for path in std::env::args().skip(1) {
         compression(&path, &std::fs::read(Path::new(&path))?)?;
     }
@@ -94,6 +100,70 @@ fn compression(name: &str, data: &[u8]) -> Result {
         }
     }
     Ok(())
+}
+
+/// As many chunks as `count`, a thousand a pack.
+fn index(count: u32) -> Result {
+    let dir = tempfile::tempdir()?;
+    let index = Index::open(dir.path(), VaultId::from_bytes([1; 16]))?;
+    let mut ids = Vec::new();
+    let began = Instant::now();
+    let used = measure(1, || {
+        for pack in 0..count / 1000 {
+            ids.clear();
+            ids.extend((pack * 1000..(pack + 1) * 1000).map(chunk_id));
+            index.add_pack(PackNumber(pack), &ids)?;
+        }
+        Ok(index.flush()?)
+    })?;
+    rate(&format!("index: {count} chunks added"), count, used);
+    println!("    {:.1} s on the wall", began.elapsed().as_secs_f64());
+    let ram = index.ram_bytes() * 100 / usize::try_from(count)?;
+    println!("    {}.{:02} bytes of RAM a chunk", ram / 100, ram % 100);
+    let asked = 1_000_000;
+    // Steps through the numbers in an order far from that of adding.
+    let known = measure(1, || {
+        lookups(&index, asked, |step| step.wrapping_mul(7_368_787) % count)
+    })?;
+    rate("index: known chunks looked up", asked, known);
+    let unknown = measure(1, || lookups(&index, asked, |step| count + step))?;
+    rate("index: unknown chunks looked up", asked, unknown);
+    let hashing = measure(1, || {
+        let all = (0..asked)
+            .map(|step| u64::from(chunk_id(step).0[0]))
+            .sum::<u64>();
+        if all > 0 {
+            Ok(())
+        } else {
+            Err("all ids begin with zero".into())
+        }
+    })?;
+    rate("    of which making up the ids", asked, hashing);
+    drop(index);
+    let began = Instant::now();
+    Index::open(dir.path(), VaultId::from_bytes([1; 16]))?;
+    println!(
+        "    opened again in {:.1} ms",
+        began.elapsed().as_secs_f64() * 1e3
+    );
+    Ok(())
+}
+
+fn lookups(index: &Index, asked: u32, number: impl Fn(u32) -> u32) -> Result {
+    for step in 0..asked {
+        index.lookup(&chunk_id(number(step)), None)?;
+    }
+    Ok(())
+}
+
+fn chunk_id(number: u32) -> ChunkId {
+    ChunkId(*blake3::hash(&number.to_le_bytes()).as_bytes())
+}
+
+fn rate(name: &str, count: u32, used: Duration) {
+    let seconds = used.as_secs_f64().max(1e-9);
+    let (a_second, each) = (f64::from(count) / seconds, seconds * 1e6 / f64::from(count));
+    println!("{name:36} {:6.2} M/s   {each:.2} us", a_second / 1e6);
 }
 
 /// Bytes that nothing can compress, the same in every run.
