@@ -2,5 +2,6 @@
 
 pub mod builder;
 pub mod ladder;
+pub mod manifest;
 pub mod reader;
 pub mod table;

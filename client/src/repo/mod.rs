@@ -1,1 +1,9 @@
-//! (see docs/ARCHITECTURE.md)
+//! A vault as a client has it open: logged in, with the log folded and checked against the pin.
+
+pub mod error;
+pub mod footers;
+pub mod log;
+pub mod session;
+
+pub use error::RepoError;
+pub use session::{Folders, Repository};

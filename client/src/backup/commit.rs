@@ -1,0 +1,210 @@
+//! Makes a snapshot of what has been uploaded: manifest, packset and log entry, in one call.
+//!
+//! Everything is on disk before the first attempt, so an attempt whose answer was lost is made
+//! again with the same bytes and ends in one snapshot, not two.
+
+use minicbor::decode::Decoder;
+use roaring::RoaringBitmap;
+use unseen_common::codec::{
+    Canonical, DecodeError, Enc, EncodeResult, array_of, bytes_capped,
+};
+use unseen_common::disclosure::{Disclosure, Level, two_digits};
+use unseen_common::id::{Hash, PackNumber, SetTag, SnapshotId};
+use unseen_common::limits::{MAX_ENTRY, MAX_MANIFEST, MAX_PACKSET};
+use unseen_common::log::chain::SignedEntry;
+use unseen_common::log::entry::{Author, Body, Entry, Snapshot, Status};
+use unseen_common::packset::{PackSet, PackSetHasher};
+use unseen_common::vault::{CommitRequest, VaultError};
+
+use super::BackupError;
+use crate::pack::manifest::seal_manifest;
+use crate::pins::write_durably;
+use crate::repo::{RepoError, Repository};
+use crate::state::db::StateDb;
+use crate::tree::manifest::Manifest;
+
+/// A snapshot to make.
+#[derive(Debug)]
+pub struct Wish {
+    /// What it says of itself; the hash of the disclosure is filled in here.
+    pub manifest: Manifest,
+    /// Its set, as the server sees it.
+    pub set: SetTag,
+    /// How whole it is.
+    pub status: Status,
+    /// The packs that it needs.
+    pub packs: RoaringBitmap,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub enum Committed {
+    /// The snapshot exists.
+    Saved(SnapshotId),
+    /// The server lacks these packs: their chunks must be sent again.
+    Missing(RoaringBitmap),
+    /// The numbers that this machine knows are not the server's.
+    Stale,
+}
+
+/// A commit as it is kept on disk until it is answered.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    manifest: Vec<u8>,
+    packs: PackSet,
+    entry: Entry,
+}
+
+/// Attempts to win the race for the head of the log.
+const ATTEMPTS: u32 = 64;
+
+/// Seals the manifest and keeps everything that the commit needs on disk.
+pub fn prepare(
+    repo: &Repository,
+    state: &StateDb,
+    mut wish: Wish,
+) -> Result<(Prepared, SnapshotId), BackupError> {
+    let disclosure = disclose(&wish.manifest, repo.log.state.policy.disclosure);
+    wish.manifest.disclosure_hash = Hash::of(&disclosure.to_bytes());
+    let mut rng = repo.key.secrets.rng();
+    let (manifest, id) = seal_manifest(&wish.manifest, &repo.key.seal_to(), &mut rng)?;
+    let mut hasher = PackSetHasher::default();
+    for number in &wish.packs {
+        let number = PackNumber(number);
+        let pack = state
+            .pack(number)?
+            .ok_or(BackupError::Internal("a pack of the snapshot has a number but no name"))?;
+        hasher.add(number, &pack);
+    }
+    let snapshot = Snapshot {
+        set: wish.set,
+        status: wish.status,
+        manifest: id,
+        packset_hash: hasher.finish(),
+        disclosure,
+    };
+    let entry = Entry {
+        vault: repo.key.vault,
+        seq: 0,
+        prev: Hash::from_bytes([0; 32]),
+        author: Author::Device(repo.key.secrets.device),
+        time: repo.clock.now(),
+        body: Body::Snapshot(snapshot),
+    };
+    let prepared = Prepared { manifest, packs: PackSet(wish.packs), entry };
+    let path = repo.folders.pending_commit();
+    write_durably(&path, &prepared.to_bytes())
+        .map_err(|source| RepoError::Io { path, source })?;
+    Ok((prepared, id))
+}
+
+/// Sends the commit until it is answered one way or the other.
+pub async fn send(repo: &mut Repository, prepared: &Prepared) -> Result<Committed, BackupError> {
+    let Body::Snapshot(Snapshot { manifest: id, .. }) = prepared.entry.body else {
+        return Err(BackupError::Internal("a commit without a snapshot"));
+    };
+    for _ in 0..ATTEMPTS {
+        let mut entry = prepared.entry.clone();
+        entry.seq = repo.log.state.head_seq + 1;
+        entry.prev = repo.log.state.head;
+        let request = CommitRequest {
+            manifest: bytes::Bytes::from(prepared.manifest.clone()),
+            packs: prepared.packs.clone(),
+            entry: SignedEntry::sign(&entry, &repo.key.secrets.manifest),
+        };
+        match repo.vault.commit(request).await {
+            Ok(_) => {
+                repo.log.update(&*repo.vault).await?;
+                if !repo.log.state.snapshots.contains_key(&id) {
+                    return Err(VaultError::BadAnswer(
+                        "it acknowledged a snapshot that is not in its log".to_owned(),
+                    )
+                    .into());
+                }
+                forget_pending(repo)?;
+                return Ok(Committed::Saved(id));
+            }
+            Err(VaultError::Conflict(_)) => repo.log.update(&*repo.vault).await?,
+            Err(VaultError::MissingPacks(packs)) => {
+                forget_pending(repo)?;
+                return Ok(Committed::Missing(packs.0));
+            }
+            Err(VaultError::StaleIndex) => {
+                forget_pending(repo)?;
+                return Ok(Committed::Stale);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(VaultError::Busy(60).into())
+}
+
+/// Finishes a commit that an earlier run began, if there is one. Tells its snapshot if it exists
+/// now; when the server has meanwhile lost packs, this run will send them again.
+pub async fn finish_pending(repo: &mut Repository) -> Result<Option<SnapshotId>, BackupError> {
+    let path = repo.folders.pending_commit();
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(RepoError::Io { path, source }.into()),
+    };
+    let Ok(prepared) = Prepared::from_bytes(&bytes) else {
+        // Written by another version: its packs are kept by the grace, the files are still here.
+        forget_pending(repo)?;
+        return Ok(None);
+    };
+    let mine = prepared.entry.vault == repo.key.vault
+        && prepared.entry.author == Author::Device(repo.key.secrets.device);
+    if !mine {
+        forget_pending(repo)?;
+        return Ok(None);
+    }
+    match send(repo, &prepared).await? {
+        Committed::Saved(id) => Ok(Some(id)),
+        Committed::Missing(_) | Committed::Stale => Ok(None),
+    }
+}
+
+fn forget_pending(repo: &Repository) -> Result<(), BackupError> {
+    let path = repo.folders.pending_commit();
+    match std::fs::remove_file(&path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(RepoError::Io { path, source }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn disclose(manifest: &Manifest, level: Level) -> Disclosure {
+    let totals = (two_digits(manifest.totals.files), two_digits(manifest.totals.bytes));
+    Disclosure {
+        start: manifest.start.to_minute(),
+        end: manifest.end.to_minute(),
+        totals: (level >= Level::Summary).then_some(totals),
+        types: Vec::new(),
+    }
+}
+
+impl Canonical for Prepared {
+    const WHAT: &'static str = "pending commit";
+    const CAP: usize = MAX_MANIFEST + MAX_PACKSET + MAX_ENTRY + 64;
+
+    fn encode(&self, e: &mut Enc<'_>) -> EncodeResult {
+        e.array(4)?.u8(1)?.bytes(&self.manifest)?.bytes(&self.packs.to_bytes())?;
+        e.bytes(&self.entry.to_bytes())?;
+        Ok(())
+    }
+
+    fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        array_of(d, 4, "pending commit")?;
+        let version = d.u8()?;
+        if version != 1 {
+            return Err(DecodeError::Unknown { what: "pending commit", number: version.into() });
+        }
+        let manifest = bytes_capped(d, "manifest", MAX_MANIFEST)?.to_vec();
+        let packs = PackSet::from_bytes(bytes_capped(d, "packset", MAX_PACKSET)?)?;
+        let entry = Entry::from_bytes(bytes_capped(d, "log entry", MAX_ENTRY)?)?;
+        Ok(Self { manifest, packs, entry })
+    }
+}
+

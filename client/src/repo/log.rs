@@ -1,0 +1,162 @@
+//! This machine's copy of the log, folded and checked.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use unseen_common::codec::Canonical;
+use unseen_common::log::chain::Record;
+use unseen_common::log::fold::{FoldError, State};
+use unseen_common::vault::Vault;
+
+use super::RepoError;
+use crate::pins::{self, Pin};
+
+/// The log as far as this machine knows it.
+#[derive(Debug)]
+pub struct Log {
+    /// What it adds up to.
+    pub state: State,
+    copy: PathBuf,
+    pin: PathBuf,
+}
+
+impl Log {
+    /// Loads the copy, asks the vault for what came since, checks that it goes on from the pinned
+    /// head, and pins the new one.
+    pub async fn sync(copy: &Path, pin_path: &Path, vault: &dyn Vault) -> Result<Self, RepoError> {
+        let pin = pins::read(pin_path)?;
+        let known = match &pin {
+            Some(pin) => load(copy, pin),
+            None => None,
+        };
+        let mut log = match known {
+            Some(state) => {
+                Self { state, copy: copy.to_path_buf(), pin: pin_path.to_path_buf() }
+            }
+            None => Self::from_start(copy, pin_path, vault, pin.as_ref()).await?,
+        };
+        log.update(vault).await?;
+        Ok(log)
+    }
+
+    /// Takes what came since. The record of the known head is asked for again: a server that has
+    /// lost or replaced it is caught.
+    pub async fn update(&mut self, vault: &dyn Vault) -> Result<(), RepoError> {
+        let mut after = self.state.head_seq.checked_sub(1);
+        let mut first = true;
+        loop {
+            let page = vault.log(after).await?;
+            let mut records = page.records.into_iter();
+            if std::mem::take(&mut first) {
+                let seq = self.state.head_seq;
+                let head = records.next().ok_or(RepoError::RolledBack { seq, missing: true })?;
+                if head.hash() != self.state.head {
+                    return Err(RepoError::RolledBack { seq, missing: false });
+                }
+            }
+            let records: Vec<Record> = records.collect();
+            self.take(&records)?;
+            if !page.more {
+                return Ok(());
+            }
+            after = Some(self.state.head_seq);
+        }
+    }
+
+    /// Takes records that follow the head.
+    pub fn take(&mut self, records: &[Record]) -> Result<(), RepoError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        for record in records {
+            self.state.apply(record)?;
+            frame(record, &mut bytes);
+        }
+        self.append(&bytes)?;
+        self.remember()
+    }
+
+    async fn from_start(
+        copy: &Path,
+        pin_path: &Path,
+        vault: &dyn Vault,
+        pin: Option<&Pin>,
+    ) -> Result<Self, RepoError> {
+        let mut page = vault.log(None).await?;
+        let genesis = page.records.first().ok_or(FoldError::Conflict("an empty log"))?;
+        let mut state = State::begin(genesis)?;
+        check_pin(&state, pin)?;
+        let mut bytes = Vec::new();
+        frame(genesis, &mut bytes);
+        let mut skip = 1;
+        loop {
+            for record in page.records.iter().skip(skip) {
+                state.apply(record)?;
+                check_pin(&state, pin)?;
+                frame(record, &mut bytes);
+            }
+            if !page.more {
+                break;
+            }
+            page = vault.log(Some(state.head_seq)).await?;
+            skip = 0;
+        }
+        if let Some(pin) = pin
+            && state.head_seq < pin.seq
+        {
+            return Err(RepoError::RolledBack { seq: pin.seq, missing: true });
+        }
+        pins::write_durably(copy, &bytes)
+            .map_err(|source| RepoError::Io { path: copy.to_path_buf(), source })?;
+        let log = Self { state, copy: copy.to_path_buf(), pin: pin_path.to_path_buf() };
+        log.remember()?;
+        Ok(log)
+    }
+
+    fn append(&self, bytes: &[u8]) -> Result<(), RepoError> {
+        use std::io::Write;
+        let io = |source: io::Error| RepoError::Io { path: self.copy.clone(), source };
+        let mut file =
+            fs::OpenOptions::new().append(true).create(true).open(&self.copy).map_err(io)?;
+        file.write_all(bytes).map_err(io)
+    }
+
+    fn remember(&self) -> Result<(), RepoError> {
+        let pin =
+            Pin { vault: self.state.vault, seq: self.state.head_seq, head: self.state.head };
+        Ok(pins::write(&self.pin, &pin)?)
+    }
+}
+
+fn check_pin(state: &State, pin: Option<&Pin>) -> Result<(), RepoError> {
+    match pin {
+        Some(pin) if pin.seq == state.head_seq && pin.head != state.head => {
+            Err(RepoError::RolledBack { seq: pin.seq, missing: false })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The folded copy, if it reaches exactly the pinned head. It is a cache: whatever else it is, it
+/// is fetched anew.
+fn load(copy: &Path, pin: &Pin) -> Option<State> {
+    let bytes = fs::read(copy).ok()?;
+    let mut rest = bytes.as_slice();
+    let mut records = Vec::new();
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        let Some((record, after)) = after.split_at_checked(length) else { break };
+        records.push(Record::from_bytes(record).ok()?);
+        rest = after;
+    }
+    let state = State::of_known(&records, pin.seq, &pin.head).ok()?;
+    (state.head == pin.head && state.vault == pin.vault && rest.is_empty()).then_some(state)
+}
+
+fn frame(record: &Record, out: &mut Vec<u8>) {
+    let bytes = record.to_bytes();
+    out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend_from_slice(&bytes);
+}
