@@ -101,7 +101,9 @@ pub struct ServerInfo {
 pub struct NewAccount {
     /// The invite's secret; empty for a local vault.
     pub invite: Vec<u8>,
-    /// The genesis entry, then the first device.
+    /// The genesis entry, then the first device. Their records are received at the time that the
+    /// genesis entry states, which must be within a day of the server's clock: so each can name
+    /// the record before it, and all are signed before the server sees any.
     pub entries: Vec<SignedEntry>,
     /// The slots that the genesis entry hashes.
     pub slots: Vec<Vec<u8>>,
@@ -293,4 +295,14 @@ pub fn pack_id(
     hasher.update(&total.to_le_bytes());
     hasher.update(&footer_len.to_le_bytes());
     PackId::from_bytes(*hasher.finalize().as_bytes())
+}
+
+/// What a slots entry of the log hashes: BLAKE3 over the slots, one after the other, in the order
+/// in which they are stored. Slots have one fixed length.
+pub fn slot_set_hash<T: AsRef<[u8]>>(slots: &[T]) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    for slot in slots {
+        hasher.update(slot.as_ref());
+    }
+    Hash::from_bytes(*hasher.finalize().as_bytes())
 }

@@ -1,0 +1,171 @@
+//! Blobs: written once, read often, named by [`Key`].
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use bytes::Bytes;
+
+use super::durable;
+use super::key::Key;
+
+/// Storage of blobs. All calls block.
+pub trait Blobs: Send + Sync + fmt::Debug {
+    /// Stores a blob of these parts, one after the other. Durable when it returns.
+    fn put(&self, key: &Key, parts: &[&[u8]]) -> io::Result<()>;
+    /// The whole blob, if there is one.
+    fn get(&self, key: &Key) -> io::Result<Option<Bytes>>;
+    /// The bytes of `range`, fewer where the blob ends before it.
+    fn get_range(&self, key: &Key, range: Range<u64>) -> io::Result<Option<Bytes>>;
+    /// The length in bytes.
+    fn length(&self, key: &Key) -> io::Result<Option<u64>>;
+    /// Removes a blob durably. None there is no error.
+    fn delete(&self, key: &Key) -> io::Result<()>;
+    /// The names in a folder, in no order; none if there is no such folder.
+    fn list(&self, folder: &str) -> io::Result<Vec<String>>;
+}
+
+/// Blobs as files below the data folder.
+pub struct FsBlobs {
+    root: PathBuf,
+    /// Folders known to exist durably.
+    known: Mutex<HashSet<String>>,
+}
+
+impl fmt::Debug for FsBlobs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FsBlobs")
+            .field("root", &self.root)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FsBlobs {
+    /// Blobs below `root`.
+    pub fn new(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            known: Mutex::default(),
+        }
+    }
+
+    fn path(&self, key: &Key) -> PathBuf {
+        self.root.join(key.folder()).join(key.name())
+    }
+
+    fn prepare(&self, folder: &str) -> io::Result<()> {
+        if super::lock(&self.known).contains(folder) {
+            return Ok(());
+        }
+        durable::make_dirs(&self.root.join(folder))?;
+        super::lock(&self.known).insert(folder.to_owned());
+        Ok(())
+    }
+}
+
+impl Blobs for FsBlobs {
+    fn put(&self, key: &Key, parts: &[&[u8]]) -> io::Result<()> {
+        self.prepare(key.folder())?;
+        durable::write(&self.path(key), parts)
+    }
+
+    fn get(&self, key: &Key) -> io::Result<Option<Bytes>> {
+        found(fs::read(self.path(key)).map(Bytes::from))
+    }
+
+    fn get_range(&self, key: &Key, range: Range<u64>) -> io::Result<Option<Bytes>> {
+        found(read_range(&self.path(key), range))
+    }
+
+    fn length(&self, key: &Key) -> io::Result<Option<u64>> {
+        found(fs::metadata(self.path(key)).map(|m| m.len()))
+    }
+
+    fn delete(&self, key: &Key) -> io::Result<()> {
+        durable::remove(&self.path(key))
+    }
+
+    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+        let entries = found(fs::read_dir(self.root.join(folder)))?;
+        let mut names = Vec::new();
+        for entry in entries.into_iter().flatten() {
+            match entry?.file_name().into_string() {
+                Ok(name) if !name.starts_with('.') => names.push(name),
+                // Never written by us, or not finished.
+                _ => {}
+            }
+        }
+        Ok(names)
+    }
+}
+
+fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn read_range(path: &Path, range: Range<u64>) -> io::Result<Bytes> {
+    let mut file = File::open(path)?;
+    let end = range.end.min(file.metadata()?.len());
+    let length = end.saturating_sub(range.start);
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+    file.seek(SeekFrom::Start(range.start))?;
+    file.take(length).read_to_end(&mut bytes)?;
+    Ok(bytes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::MemBlobs;
+    use super::*;
+    use unseen_common::id::{PackId, PackNumber, VaultId};
+
+    /// What every body of [`Blobs`] must do.
+    fn conforms(blobs: &dyn Blobs) {
+        let account = VaultId::from_bytes([1; 16]);
+        let key = Key::pack(account, PackNumber(7), PackId::from_bytes([2; 32]));
+        assert_eq!(blobs.get(&key).unwrap(), None);
+        assert_eq!(blobs.length(&key).unwrap(), None);
+        assert_eq!(blobs.get_range(&key, 0..1).unwrap(), None);
+        assert!(blobs.list(key.folder()).unwrap().is_empty());
+        blobs.delete(&key).unwrap();
+
+        blobs.put(&key, &[b"header", b"", b" body"]).unwrap();
+        blobs.put(&key, &[b"header body"]).unwrap();
+        assert_eq!(blobs.get(&key).unwrap().unwrap(), "header body");
+        assert_eq!(blobs.get_range(&key, 7..11).unwrap().unwrap(), "body");
+        assert_eq!(blobs.get_range(&key, 7..99).unwrap().unwrap(), "body");
+        assert_eq!(blobs.get_range(&key, 98..99).unwrap().unwrap(), "");
+        assert_eq!(blobs.length(&key).unwrap(), Some(11));
+        assert_eq!(blobs.list(key.folder()).unwrap(), [key.name()]);
+
+        blobs.delete(&key).unwrap();
+        assert_eq!(blobs.get(&key).unwrap(), None);
+    }
+
+    #[test]
+    fn files_conform() {
+        let dir = tempfile::tempdir().unwrap();
+        conforms(&FsBlobs::new(dir.path()));
+    }
+
+    #[test]
+    fn memory_conforms() {
+        conforms(&MemBlobs::default());
+    }
+
+    #[test]
+    fn unfinished_files_are_not_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("log")).unwrap();
+        fs::write(dir.path().join("log/.tmp-00"), b"").unwrap();
+        assert!(FsBlobs::new(dir.path()).list("log").unwrap().is_empty());
+    }
+}

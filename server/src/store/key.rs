@@ -1,0 +1,114 @@
+//! Names of blobs: built from identifiers alone, so that no text from outside is in a path.
+
+use std::fmt;
+
+use unseen_common::id::{Hash, PackId, PackNumber, SnapshotId, VaultId};
+
+/// Packs of one shard folder: 2 to this power.
+const SHARD_BITS: u32 = 12;
+
+/// The name of a blob, relative to the data folder.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    folder: String,
+    name: String,
+}
+
+impl Key {
+    /// A pack.
+    pub fn pack(account: VaultId, number: PackNumber, id: PackId) -> Self {
+        Self {
+            folder: pack_shard(account, number),
+            name: format!("{:08x}-{id}", number.0),
+        }
+    }
+
+    /// A sealed manifest.
+    pub fn manifest(account: VaultId, id: SnapshotId) -> Self {
+        Self::of(account, "manifests", id.to_string())
+    }
+
+    /// The packs that a snapshot needs.
+    pub fn packset(account: VaultId, id: SnapshotId) -> Self {
+        Self::of(account, "packsets", id.to_string())
+    }
+
+    /// A set of unlock slots, by its hash.
+    pub fn slots(account: VaultId, hash: Hash) -> Self {
+        Self::of(account, "slots", hash.to_string())
+    }
+
+    /// The copy of a log record.
+    pub fn log(account: VaultId, seq: u64) -> Self {
+        Self::of(account, "log", format!("{seq:016x}"))
+    }
+
+    fn of(account: VaultId, kind: &str, name: String) -> Self {
+        Self {
+            folder: format!("accounts/{account}/{kind}"),
+            name,
+        }
+    }
+
+    /// The folder, with `/` between its parts.
+    pub fn folder(&self) -> &str {
+        &self.folder
+    }
+
+    /// The name in the folder.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.folder, self.name)
+    }
+}
+
+/// The folder of the shard that holds a pack.
+pub fn pack_shard(account: VaultId, number: PackNumber) -> String {
+    format!("accounts/{account}/packs/{:05x}", number.0 >> SHARD_BITS)
+}
+
+/// The first number of the shard after the one that holds `number`.
+pub fn next_shard(number: PackNumber) -> PackNumber {
+    let shard = (number.0 >> SHARD_BITS).saturating_add(1);
+    PackNumber(shard.wrapping_shl(SHARD_BITS))
+}
+
+/// The folder of the copies of log records.
+pub fn log_folder(account: VaultId) -> String {
+    format!("accounts/{account}/log")
+}
+
+/// The number in the name of a pack's blob.
+pub fn pack_number_of(name: &str) -> Option<PackNumber> {
+    let (number, id) = name.split_once('-')?;
+    id.parse::<PackId>().ok()?;
+    u32::from_str_radix(number, 16).ok().map(PackNumber)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_as_documented() {
+        let account = VaultId::from_bytes([0xaa; 16]);
+        let id = PackId::from_bytes([0x0b; 32]);
+        let key = Key::pack(account, PackNumber(0x1234), id);
+        assert_eq!(
+            key.to_string(),
+            format!(
+                "accounts/{}/packs/00001/00001234-{}",
+                "aa".repeat(16),
+                "0b".repeat(32)
+            )
+        );
+        assert_eq!(pack_number_of(key.name()), Some(PackNumber(0x1234)));
+        assert_eq!(pack_number_of(".tmp-00"), None);
+        assert_eq!(Key::log(account, 5).name(), "0000000000000005");
+    }
+}

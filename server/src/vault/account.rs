@@ -1,0 +1,196 @@
+//! One account: what its journal adds up to, in memory.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use tokio::sync::watch;
+use unseen_common::codec::Canonical;
+use unseen_common::id::{DeviceId, PackId, SnapshotId, VaultId};
+use unseen_common::limits::MAX_LOG_PAGE;
+use unseen_common::log::chain::Record;
+use unseen_common::log::fold::State;
+use unseen_common::time::{Clock, Timestamp};
+use unseen_common::vault::{LogPage, VaultError};
+
+use super::table::PackTable;
+use crate::store::journal::{Journal, JournalError, Position};
+use crate::store::row::AccountRow;
+use crate::store::{Store, lock};
+
+/// Most bytes of records in one answer; at least one record is always told.
+const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// An account that is open.
+#[derive(Debug)]
+pub struct Account {
+    pub(super) id: VaultId,
+    pub(super) store: Store,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) journal: Journal,
+    pub(super) tables: Mutex<Tables>,
+    /// Held by whoever extends the log, over check, journal and fold. Poisoned when a writer
+    /// panicked in between: then memory may lag behind the journal, and nothing more is written.
+    pub(super) log_writer: Mutex<()>,
+    pub(super) uploaded: Condvar,
+    /// Told when the process must end.
+    pub(super) failed: watch::Sender<bool>,
+}
+
+/// What every decision is made from. Derived from the journal alone.
+pub(super) struct Tables {
+    pub(super) state: State,
+    pub(super) packs: PackTable,
+    /// Where the records of the log are in the journal, by number.
+    pub(super) records: Vec<Position>,
+    /// Which record made a snapshot; stays when the snapshot is gone.
+    pub(super) commits: HashMap<(DeviceId, SnapshotId), u64>,
+    pub(super) quota: Option<u64>,
+    pub(super) next_number: u32,
+    /// Packs that are being stored right now.
+    pub(super) storing: HashSet<PackId>,
+}
+
+impl std::fmt::Debug for Tables {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tables")
+            .field("head", &self.state.head_seq)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Account {
+    /// Its id.
+    pub const fn id(&self) -> VaultId {
+        self.id
+    }
+
+    /// Bytes that it may use; no limit with `None`.
+    pub fn quota(&self) -> Option<u64> {
+        lock(&self.tables).quota
+    }
+
+    /// Packs and their bytes.
+    pub fn totals(&self) -> (u64, u64) {
+        lock(&self.tables).packs.totals()
+    }
+
+    /// Memory and disk may differ from here on: the process must end.
+    pub(super) fn fail(&self) {
+        self.failed.send_replace(true);
+    }
+
+    /// Looks at the folded log.
+    pub(super) fn with_state<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&lock(&self.tables).state)
+    }
+
+    /// The stamp for what is received now.
+    pub(super) fn stamp(&self) -> Timestamp {
+        let head = lock(&self.tables).state.head_received;
+        self.clock.now().max(head)
+    }
+
+    /// Appends to the journal; durable when it returns.
+    pub(super) fn journal_append(&self, rows: &[AccountRow]) -> Result<Position, VaultError> {
+        let items = rows.iter().map(Canonical::to_bytes).collect();
+        self.journal
+            .append(items)
+            .map_err(|error| self.journal_error(&error))
+    }
+
+    pub(super) fn journal_error(&self, error: &JournalError) -> VaultError {
+        if matches!(error, JournalError::Fatal { .. }) {
+            self.fail();
+        }
+        journal_error(error)
+    }
+
+    /// Records after number `after`.
+    pub(super) fn records_after(&self, after: Option<u64>) -> Result<LogPage, VaultError> {
+        let first = after.map_or(0, |seq| seq.saturating_add(1));
+        let first = usize::try_from(first).unwrap_or(usize::MAX);
+        let (positions, more) = {
+            let tables = lock(&self.tables);
+            let all = tables.records.get(first..).unwrap_or_default();
+            let page = all.get(..MAX_LOG_PAGE).unwrap_or(all);
+            (page.to_vec(), all.len() > page.len())
+        };
+        let mut page = LogPage {
+            records: Vec::new(),
+            more,
+        };
+        let mut bytes = 0;
+        for position in positions {
+            if bytes > MAX_PAGE_BYTES {
+                page.more = true;
+                break;
+            }
+            let record = self.record_at(position)?;
+            bytes += record.signed.bytes.len();
+            page.records.push(record);
+        }
+        Ok(page)
+    }
+
+    /// The record of this number, if there is one.
+    pub(super) fn record(&self, seq: u64) -> Result<Option<Record>, VaultError> {
+        let place = usize::try_from(seq).unwrap_or(usize::MAX);
+        let position = lock(&self.tables).records.get(place).copied();
+        position.map(|at| self.record_at(at)).transpose()
+    }
+
+    fn record_at(&self, position: Position) -> Result<Record, VaultError> {
+        let bytes = self
+            .journal
+            .read(position)
+            .map_err(|error| self.journal_error(&error))?;
+        match AccountRow::from_bytes(&bytes) {
+            Ok(AccountRow::Log(record)) => Ok(record),
+            _ => Err(VaultError::Server(
+                "a log record in the journal cannot be read".to_owned(),
+            )),
+        }
+    }
+
+    /// Waits until `ready` gives an answer; looks again whenever an upload has ended.
+    pub(super) fn wait_for<T>(&self, mut ready: impl FnMut(&mut Tables) -> Option<T>) -> T {
+        let mut tables = lock(&self.tables);
+        loop {
+            if let Some(answer) = ready(&mut tables) {
+                return answer;
+            }
+            tables = self
+                .uploaded
+                .wait(tables)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// What a caller is told of a journal's error.
+pub(super) fn journal_error(error: &JournalError) -> VaultError {
+    match error {
+        JournalError::Io { kind, .. } => io_kind(*kind),
+        JournalError::TooLong { .. } => VaultError::Invalid("too long for one record".to_owned()),
+        JournalError::Fatal { .. } => {
+            VaultError::Server("the journal cannot be written".to_owned())
+        }
+        JournalError::Damaged { name, offset } => {
+            VaultError::Server(format!("journal {name} is damaged at byte {offset}"))
+        }
+    }
+}
+
+/// What a caller is told of a storage error.
+pub(super) fn storage_error(error: &io::Error) -> VaultError {
+    tracing::error!(kind = ?error.kind(), "storage failed");
+    io_kind(error.kind())
+}
+
+fn io_kind(kind: io::ErrorKind) -> VaultError {
+    match kind {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => VaultError::DiskFull,
+        kind => VaultError::Server(format!("storage: {kind}")),
+    }
+}

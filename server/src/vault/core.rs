@@ -1,0 +1,356 @@
+//! The server's core: one data folder, open in one process.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use data_encoding::HEXLOWER;
+use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use unseen_common::id::{Hash, VaultId};
+use unseen_common::log::entry::PublicKey;
+use unseen_common::log::fold::State;
+use unseen_common::time::Clock;
+use unseen_common::vault::{
+    Challenge, LoginRequest, NewAccount, Principal, Result, ServerInfo, Service, Vault, VaultError,
+    login_message,
+};
+
+use super::account::Account;
+use super::auth::Challenges;
+use super::create::{INVITE_BYTES, Invites};
+use super::load::{self, LoadError, Shared};
+use super::session::Session;
+use crate::clock::SystemClock;
+use crate::store::{Store, durable, lock, random};
+
+/// Why a data folder cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("{0} is in use by another process")]
+    Busy(PathBuf),
+    /// The folder cannot be made, read or written.
+    #[error("the data folder {folder} cannot be used")]
+    Io {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The server's identity key cannot be read.
+    #[error("{0} does not hold an identity key")]
+    Identity(PathBuf),
+    /// The server's journal cannot be read.
+    #[error("the server's journal cannot be used")]
+    Journal(#[source] LoadError),
+}
+
+/// How a core behaves.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the stamps come from.
+    pub clock: Arc<dyn Clock>,
+    /// Whoever reaches it may make an account, without an invite.
+    pub open_accounts: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            open_accounts: false,
+        }
+    }
+}
+
+/// A data folder that is open. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Core(Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) shared: Shared,
+    pub(super) invites: Invites,
+    pub(super) open_accounts: bool,
+    identity: SigningKey,
+    challenges: Challenges,
+    accounts: Mutex<HashMap<VaultId, Arc<Cell>>>,
+    /// Released when the last clone is dropped.
+    _lock: Option<File>,
+}
+
+/// An account once it is open; locked while it is being opened.
+type Cell = Mutex<Option<Arc<Account>>>;
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core")
+            .field("store", &self.shared.store)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// Opens a data folder, which is made if absent. Only one process can have it open. Blocks.
+    pub fn open(dir: &Path, options: Options) -> std::result::Result<Self, OpenError> {
+        let wrap = |source| OpenError::Io {
+            folder: dir.to_owned(),
+            source,
+        };
+        durable::make_dirs(dir).map_err(wrap)?;
+        let lock = lock_folder(dir)?;
+        let identity = identity(&dir.join("identity.key"))?;
+        let store = Store::folder(dir).map_err(wrap)?;
+        Self::assemble(store, identity, options, Some(lock))
+    }
+
+    /// Opens a local vault folder: who can open it may make an account in it. Blocks.
+    pub fn open_local(dir: &Path) -> std::result::Result<Self, OpenError> {
+        let options = Options {
+            open_accounts: true,
+            ..Options::default()
+        };
+        Self::open(dir, options)
+    }
+
+    /// Opens any store, with the identity key given; nothing keeps others from opening it too.
+    pub fn with_store(
+        store: Store,
+        identity: [u8; 32],
+        options: Options,
+    ) -> std::result::Result<Self, OpenError> {
+        Self::assemble(store, SigningKey::from_bytes(&identity), options, None)
+    }
+
+    fn assemble(
+        store: Store,
+        identity: SigningKey,
+        options: Options,
+        lock: Option<File>,
+    ) -> std::result::Result<Self, OpenError> {
+        let invites = Invites::open(&*store.journals).map_err(OpenError::Journal)?;
+        let shared = Shared {
+            store,
+            clock: options.clock,
+            failed: watch::channel(false).0,
+        };
+        Ok(Self(Arc::new(Inner {
+            shared,
+            invites,
+            open_accounts: options.open_accounts,
+            identity,
+            challenges: Challenges::new(),
+            accounts: Mutex::default(),
+            _lock: lock,
+        })))
+    }
+
+    /// The server's identity key.
+    pub fn identity(&self) -> PublicKey {
+        self.0.identity_key()
+    }
+
+    /// Makes an invite that is good for one account and so many seconds; gives its secret. Blocks.
+    pub fn invite(&self, quota: Option<u64>, seconds: u64) -> Result<[u8; INVITE_BYTES]> {
+        self.0.invite(quota, seconds)
+    }
+
+    /// The ids of all accounts. Blocks.
+    pub fn accounts(&self) -> io::Result<Vec<VaultId>> {
+        let names = self.0.shared.store.journals.list()?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// An account, opened if need be; `None` if there is none of this id. Blocks.
+    pub fn account(&self, id: VaultId) -> Result<Option<Arc<Account>>> {
+        self.0.account(id)
+    }
+
+    /// Ends when a journal could not be made durable: then the process must end.
+    pub async fn failed(&self) {
+        let mut failed = self.0.shared.failed.subscribe();
+        // The sender lives as long as this core.
+        drop(failed.wait_for(|failed| *failed).await);
+    }
+
+    /// Logs in under the host name that the client saw.
+    pub async fn login_at(&self, host: String, request: LoginRequest) -> Result<Session> {
+        let inner = Arc::clone(&self.0);
+        blocking(move || inner.login(&host, &request)).await
+    }
+}
+
+#[async_trait]
+impl Service for Core {
+    async fn describe(&self) -> Result<ServerInfo> {
+        Ok(ServerInfo {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocols: vec![1],
+            identity: Hash::from_bytes(self.identity()),
+            privacy: PRIVACY.iter().map(|&line| line.to_owned()).collect(),
+        })
+    }
+
+    async fn create_account(&self, account: NewAccount) -> Result<()> {
+        let inner = Arc::clone(&self.0);
+        blocking(move || inner.create_account(&account)).await
+    }
+
+    async fn challenge(&self, account: VaultId, principal: Principal) -> Result<Challenge> {
+        let now = self.0.shared.clock.now();
+        Ok(self.0.challenges.make(account, principal, now))
+    }
+
+    async fn login(&self, request: LoginRequest) -> Result<Arc<dyn Vault>> {
+        let session = self.login_at(self.host(), request).await?;
+        Ok(Arc::new(session))
+    }
+
+    fn host(&self) -> String {
+        String::new()
+    }
+}
+
+/// What the server records about people: each line one fact.
+const PRIVACY: [&str; 5] = [
+    "Stored: sealed packs, sealed manifests, unlock slots, the signed log with what its entries disclose.",
+    "Stored: when each pack and log entry arrived, and which device sent it.",
+    "Not stored: network addresses; file names, paths, host and user names never reach the server.",
+    "Request logs hold the time, the route, the status, bytes, duration and an account pseudonym.",
+    "Out of reach: copies of the disk that the operator makes, file system snapshots, versions kept by an object store.",
+];
+
+impl Inner {
+    pub(super) fn identity_key(&self) -> PublicKey {
+        self.identity.verifying_key().to_bytes()
+    }
+
+    pub(super) fn account(&self, id: VaultId) -> Result<Option<Arc<Account>>> {
+        let cell = lock(&self.accounts).get(&id).cloned();
+        if let Some(cell) = cell {
+            return self.load(&cell, id);
+        }
+        let there = self.shared.store.journals.open(&id.to_string());
+        if there
+            .map_err(|error| super::account::storage_error(&error))?
+            .is_none()
+        {
+            return Ok(None);
+        }
+        let cell = Arc::clone(lock(&self.accounts).entry(id).or_default());
+        self.load(&cell, id)
+    }
+
+    fn load(&self, cell: &Cell, id: VaultId) -> Result<Option<Arc<Account>>> {
+        let mut cell = lock(cell);
+        if cell.is_none() {
+            let loaded = load::load(&self.shared, id).map_err(|error| {
+                tracing::error!(account = id.short(), %error, "an account cannot be opened");
+                error.tell()
+            })?;
+            *cell = loaded.map(Arc::new);
+        }
+        Ok(cell.clone())
+    }
+
+    fn login(self: &Arc<Self>, host: &str, request: &LoginRequest) -> Result<Session> {
+        let LoginRequest {
+            account,
+            principal,
+            nonce,
+            signature,
+        } = *request;
+        let now = self.shared.clock.now();
+        let challenge = self.challenges.recall(account, principal, nonce, now)?;
+        let message = login_message(&self.identity_key(), host, account, principal, &challenge);
+        let found = self.account(account)?;
+        let known = found
+            .as_ref()
+            .and_then(|a| a.with_state(|state| login_key(state, principal)));
+        // The same work whether or not there is such a key.
+        let key = known.unwrap_or_else(|| self.identity_key());
+        let signed = VerifyingKey::from_bytes(&key)
+            .and_then(|key| key.verify_strict(&message, &Signature::from_bytes(&signature)));
+        let (Some(found), Some(key), Ok(())) = (found, known, signed) else {
+            return Err(VaultError::Forbidden("the login is not valid".to_owned()));
+        };
+        if !self.challenges.spend(&challenge, now) {
+            return Err(VaultError::Unauthorized);
+        }
+        let session = Session::new(Arc::clone(self), found, principal, key);
+        session.check_alive()?;
+        Ok(session)
+    }
+}
+
+/// The key that verifies logins of a principal; of a revoked device too, so that it can be told.
+fn login_key(state: &State, principal: Principal) -> Option<PublicKey> {
+    match principal {
+        Principal::Device(id) => state.devices.get(&id).map(|device| device.add.login_key),
+        Principal::Owner => Some(state.owner_login),
+        Principal::Slots(name) => {
+            let keys = &state.slots.login_keys;
+            keys.iter().find(|key| Hash::of(*key) == name).copied()
+        }
+    }
+}
+
+/// Runs what blocks on a thread that may block.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    spawn_blocking(work).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a request broke off");
+        Err(VaultError::Server("the request broke off".to_owned()))
+    })
+}
+
+fn lock_folder(dir: &Path) -> std::result::Result<File, OpenError> {
+    let wrap = |source| OpenError::Io {
+        folder: dir.to_owned(),
+        source,
+    };
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(dir.join("lock"))
+        .map_err(wrap)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(OpenError::Busy(dir.to_owned())),
+        Err(error) => Err(wrap(error.into())),
+    }
+}
+
+/// The identity key: 64 hexadecimal digits in a file of its owner alone; made at first.
+fn identity(path: &Path) -> std::result::Result<SigningKey, OpenError> {
+    let wrap = |source| OpenError::Io {
+        folder: path.to_owned(),
+        source,
+    };
+    match std::fs::read(path) {
+        Ok(text) => {
+            let bytes = HEXLOWER.decode(text.trim_ascii()).ok();
+            let seed: Option<[u8; 32]> = bytes.and_then(|bytes| bytes.try_into().ok());
+            seed.map(|seed| SigningKey::from_bytes(&seed))
+                .ok_or_else(|| OpenError::Identity(path.to_owned()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let seed = random::<32>();
+            let text = HEXLOWER.encode(&seed);
+            durable::write(path, &[text.as_bytes(), b"\n"]).map_err(wrap)?;
+            Ok(SigningKey::from_bytes(&seed))
+        }
+        Err(error) => Err(wrap(error)),
+    }
+}

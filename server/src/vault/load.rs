@@ -1,0 +1,248 @@
+//! Opening an account: its journal is read once, from the start.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::{Arc, Condvar, Mutex};
+
+use tokio::sync::watch;
+use unseen_common::codec::{Canonical, DecodeError};
+use unseen_common::id::{DeviceId, PackNumber, SnapshotId, VaultId};
+use unseen_common::log::chain::Record;
+use unseen_common::log::entry::{Author, Body, Entry};
+use unseen_common::log::fold::{FoldError, State};
+use unseen_common::time::Clock;
+use unseen_common::vault::VaultError;
+
+use super::account::{Account, Tables};
+use super::table::{PackTable, TableError};
+use crate::store::frame::Owner;
+use crate::store::index::Progress;
+use crate::store::journal::{Journal, JournalError, Position};
+use crate::store::key::{self, Key};
+use crate::store::row::{AccountRow, PackRow};
+use crate::store::{Store, lock};
+
+/// Why an account cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The journal cannot be read, or is damaged.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A record of it cannot be read.
+    #[error("a record of the journal cannot be read")]
+    Row(#[from] DecodeError),
+    /// The log in it does not hold together.
+    #[error("the log in the journal does not hold together")]
+    Fold(#[from] FoldError),
+    /// The packs in it contradict each other.
+    #[error("the packs in the journal contradict each other")]
+    Table(#[from] TableError),
+    /// It has no log.
+    #[error("the journal has no log")]
+    Empty,
+    /// A log record was acknowledged that the journal has not.
+    #[error("the journal ends at log record {head}, but record {copy} was acknowledged")]
+    Behind {
+        /// The newest in the journal.
+        head: u64,
+        /// The newest among the copies.
+        copy: u64,
+    },
+    /// The blobs cannot be read.
+    #[error("the blobs cannot be read")]
+    Blobs(#[from] io::Error),
+}
+
+impl LoadError {
+    /// What a caller is told: damage in words.
+    pub(super) fn tell(&self) -> VaultError {
+        match self {
+            Self::Journal(error) => super::account::journal_error(error),
+            Self::Blobs(error) => super::account::storage_error(error),
+            other => VaultError::Server(format!("this account is damaged: {other}")),
+        }
+    }
+}
+
+/// What an account shares with the rest of the server.
+#[derive(Debug, Clone)]
+pub(super) struct Shared {
+    pub(super) store: Store,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) failed: watch::Sender<bool>,
+}
+
+/// Rows that go to the index at once.
+const INDEX_BATCH: usize = 1000;
+
+struct Replay<'s> {
+    account: VaultId,
+    shared: &'s Shared,
+    state: Option<State>,
+    packs: PackTable,
+    records: Vec<Position>,
+    commits: HashMap<(DeviceId, SnapshotId), u64>,
+    quota: Option<u64>,
+    index_from: u64,
+    unindexed: Vec<PackRow>,
+}
+
+/// Opens an account; `None` if there is none of this id.
+pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, LoadError> {
+    let progress = shared.store.index.progress(id);
+    let mut replay = Replay {
+        account: id,
+        shared,
+        state: None,
+        packs: PackTable::default(),
+        records: Vec::new(),
+        commits: HashMap::new(),
+        quota: None,
+        index_from: progress.map_or(0, |p| p.read),
+        unindexed: Vec::new(),
+    };
+    let opened = Journal::open(&*shared.store.journals, Owner::Account(id), |at, bytes| {
+        replay.visit(at, bytes)
+    })?;
+    let Some(journal) = opened else {
+        return Ok(None);
+    };
+    replay.catch_up(&journal, progress)?;
+    let Some(state) = replay.state else {
+        return Err(LoadError::Empty);
+    };
+    let next_number = next_number(&shared.store, id, replay.packs.next())?;
+    let tables = Tables {
+        state,
+        packs: replay.packs,
+        records: replay.records,
+        commits: replay.commits,
+        quota: replay.quota,
+        next_number,
+        storing: HashSet::new(),
+    };
+    let account = Account {
+        id,
+        store: shared.store.clone(),
+        clock: Arc::clone(&shared.clock),
+        journal,
+        tables: Mutex::new(tables),
+        log_writer: Mutex::new(()),
+        uploaded: Condvar::new(),
+        failed: shared.failed.clone(),
+    };
+    account.restore_log_copies()?;
+    Ok(Some(account))
+}
+
+impl Replay<'_> {
+    fn visit(&mut self, at: Position, bytes: &[u8]) -> Result<(), LoadError> {
+        match AccountRow::from_bytes(bytes)? {
+            AccountRow::Opened { quota } => self.quota = quota,
+            AccountRow::Log(record) => {
+                let entry = self.fold(&record)?;
+                remember_commit(&mut self.commits, &entry);
+                self.records.push(at);
+            }
+            AccountRow::Pack(row) => {
+                self.packs.insert(&row)?;
+                if at.frame >= self.index_from {
+                    self.unindexed.push(row);
+                    if self.unindexed.len() >= INDEX_BATCH {
+                        self.flush(None);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fold(&mut self, record: &Record) -> Result<Entry, LoadError> {
+        if let Some(state) = &mut self.state {
+            return Ok(state.apply(record)?);
+        }
+        self.state = Some(State::begin(record)?);
+        Ok(record.signed.entry()?)
+    }
+
+    fn flush(&mut self, progress: Option<Progress>) {
+        let index = &self.shared.store.index;
+        index.add(self.account, &self.unindexed, progress);
+        self.unindexed.clear();
+    }
+
+    /// Brings the index to the end of the journal. One that was made from another file, or knows
+    /// more than the journal, is made anew.
+    fn catch_up(&mut self, journal: &Journal, known: Option<Progress>) -> Result<(), LoadError> {
+        let (read, salt) = journal.extent();
+        let progress = Progress { read, salt };
+        if known.is_some_and(|known| known.salt != salt || known.read > read) {
+            self.shared.store.index.forget(self.account);
+            self.unindexed.clear();
+            let journals = Arc::clone(&self.shared.store.journals);
+            let owner = Owner::Account(self.account);
+            let again = |_: Position, bytes: &[u8]| {
+                if let AccountRow::Pack(row) = AccountRow::from_bytes(bytes)? {
+                    self.unindexed.push(row);
+                    if self.unindexed.len() >= INDEX_BATCH {
+                        self.flush(None);
+                    }
+                }
+                Ok::<(), LoadError>(())
+            };
+            Journal::open(&*journals, owner, again)?;
+        }
+        if known != Some(progress) {
+            self.flush(Some(progress));
+        }
+        Ok(())
+    }
+}
+
+/// Notes which record made a snapshot.
+pub(super) fn remember_commit(commits: &mut HashMap<(DeviceId, SnapshotId), u64>, entry: &Entry) {
+    if let (Author::Device(device), Body::Snapshot(snapshot)) = (entry.author, &entry.body) {
+        commits.insert((device, snapshot.manifest), entry.seq);
+    }
+}
+
+/// The lowest number that no blob has either, so that the number of an upload that was cut off is
+/// not given again.
+fn next_number(store: &Store, id: VaultId, mut next: u32) -> Result<u32, LoadError> {
+    let mut look = PackNumber(next);
+    loop {
+        let names = store.blobs.list(&key::pack_shard(id, look))?;
+        let highest = names.iter().filter_map(|n| key::pack_number_of(n)).max();
+        let Some(highest) = highest else {
+            return Ok(next);
+        };
+        next = next.max(highest.0.saturating_add(1));
+        let shard = key::next_shard(look);
+        if shard <= look {
+            return Ok(next);
+        }
+        look = shard;
+    }
+}
+
+impl Account {
+    /// Writes the copies of log records that are missing among the blobs.
+    fn restore_log_copies(&self) -> Result<(), LoadError> {
+        let names = self.store.blobs.list(&key::log_folder(self.id))?;
+        let there: HashSet<u64> = names
+            .iter()
+            .filter_map(|name| u64::from_str_radix(name, 16).ok())
+            .collect();
+        let head = lock(&self.tables).state.head_seq;
+        if let Some(copy) = there.iter().copied().max().filter(|copy| *copy > head) {
+            return Err(LoadError::Behind { head, copy });
+        }
+        for seq in (0..=head).filter(|seq| !there.contains(seq)) {
+            let record = self.record(seq).map_err(|_told| LoadError::Empty)?;
+            let record = record.ok_or(LoadError::Empty)?;
+            let key = Key::log(self.id, seq);
+            self.store.blobs.put(&key, &[&record.to_bytes()])?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,248 @@
+//! Extending the log: append, slots, commit.
+
+use std::sync::{Arc, MutexGuard};
+
+use bytes::Bytes;
+use unseen_common::codec::Canonical;
+use unseen_common::id::{DeviceId, SnapshotId};
+use unseen_common::limits::{MAX_MANIFEST, MAX_PACKSET, MAX_SLOT, MAX_SLOTS};
+use unseen_common::log::chain::{Record, SignedEntry};
+use unseen_common::log::entry::{Author, Body, Entry, Snapshot};
+use unseen_common::log::fold::FoldError;
+use unseen_common::packset::{PackSet, PackSetHasher};
+use unseen_common::vault::{CommitRequest, Result, VaultError, slot_set_hash};
+
+use super::account::{Account, storage_error};
+use super::load::remember_commit;
+use crate::store::key::Key;
+use crate::store::lock;
+use crate::store::row::AccountRow;
+
+/// The right to extend the log; held over check, journal and fold.
+struct Writer<'a>(#[expect(dead_code, reason = "held, not read")] MutexGuard<'a, ()>);
+
+impl Account {
+    /// Appends an entry that needs nothing besides: policy, devices.
+    pub(super) fn append(self: &Arc<Self>, author: Author, signed: SignedEntry) -> Result<Record> {
+        let entry = parse(&signed, author)?;
+        match entry.body {
+            Body::Snapshot(_) => return invalid("a snapshot is made by a commit"),
+            Body::Slots(_) => return invalid("slots are replaced together with their entry"),
+            _ => {}
+        }
+        let writer = self.writer()?;
+        if let Some(record) = self.already(&entry, &signed)? {
+            return Ok(record);
+        }
+        self.check(&signed)?;
+        self.extend(&writer, signed)
+    }
+
+    /// Replaces the slots.
+    pub(super) fn put_slots(&self, slots: &[Bytes], signed: SignedEntry) -> Result<Record> {
+        let entry = parse(&signed, Author::Root)?;
+        let Body::Slots(body) = &entry.body else {
+            return invalid("not a slots entry");
+        };
+        check_slots(slots)?;
+        if slot_set_hash(slots) != body.hash {
+            return invalid("the slots are not those of the entry");
+        }
+        let writer = self.writer()?;
+        if let Some(record) = self.already(&entry, &signed)? {
+            return Ok(record);
+        }
+        self.check(&signed)?;
+        self.store_slots(slots)?;
+        self.extend(&writer, signed)
+    }
+
+    /// Makes a snapshot: everything that it names is there, or nothing happens.
+    pub(super) fn commit(&self, device: DeviceId, request: CommitRequest) -> Result<Record> {
+        let CommitRequest {
+            manifest,
+            packs,
+            entry: signed,
+        } = request;
+        let entry = parse(&signed, Author::Device(device))?;
+        let Body::Snapshot(snapshot) = &entry.body else {
+            return invalid("not a snapshot entry");
+        };
+        if manifest.len() > MAX_MANIFEST {
+            return invalid("the manifest is too long");
+        }
+        if SnapshotId::from_bytes(*blake3::hash(&manifest).as_bytes()) != snapshot.manifest {
+            return invalid("the manifest is not the one of the entry");
+        }
+        let packset = packs.to_bytes();
+        if packset.len() > MAX_PACKSET {
+            return invalid("the packset is too long");
+        }
+        let writer = self.writer()?;
+        let made = lock(&self.tables)
+            .commits
+            .get(&(device, snapshot.manifest))
+            .copied();
+        if let Some(seq) = made {
+            let record = self.record(seq)?;
+            return record.ok_or_else(|| VaultError::Server("a record is gone".to_owned()));
+        }
+        self.check(&signed)?;
+        self.check_packs(&packs, snapshot)?;
+        let id = snapshot.manifest;
+        self.put_blob(&Key::packset(self.id, id), &packset)?;
+        self.put_blob(&Key::manifest(self.id, id), &manifest)?;
+        self.extend(&writer, signed)
+    }
+
+    /// Stores slots under the hash that the log names.
+    pub(super) fn store_slots(&self, slots: &[Bytes]) -> Result<()> {
+        let key = Key::slots(self.id, slot_set_hash(slots));
+        self.put_blob(&key, &encode_slots(slots))
+    }
+
+    fn check_packs(&self, packs: &PackSet, snapshot: &Snapshot) -> Result<()> {
+        let tables = lock(&self.tables);
+        let missing = tables.packs.missing(packs);
+        if !missing.0.is_empty() {
+            return Err(VaultError::MissingPacks(missing));
+        }
+        let mut hasher = PackSetHasher::default();
+        for number in packs.numbers() {
+            if let Some(pack) = tables.packs.get(number) {
+                hasher.add(number, &pack.id);
+            }
+        }
+        if hasher.finish() == snapshot.packset_hash {
+            Ok(())
+        } else {
+            Err(VaultError::StaleIndex)
+        }
+    }
+
+    fn writer(&self) -> Result<Writer<'_>> {
+        match self.log_writer.lock() {
+            Ok(guard) => Ok(Writer(guard)),
+            Err(_poisoned) => Err(VaultError::Server(
+                "a writer of this account broke off; restart the server".to_owned(),
+            )),
+        }
+    }
+
+    /// The record of this very entry, if it was taken before: an answer was lost.
+    fn already(&self, entry: &Entry, signed: &SignedEntry) -> Result<Option<Record>> {
+        let record = self.record(entry.seq)?;
+        Ok(record.filter(|record| record.signed == *signed))
+    }
+
+    fn check(&self, signed: &SignedEntry) -> Result<()> {
+        let checked = self.with_state(|state| state.check(signed).map(drop));
+        match checked {
+            Ok(()) => Ok(()),
+            Err(FoldError::NotNext { found, head }) if found <= head => {
+                let known = found.checked_sub(1);
+                Err(VaultError::Conflict(self.records_after(known)?.records))
+            }
+            Err(FoldError::NotNext { .. } | FoldError::OtherHistory(_)) => {
+                Err(VaultError::Conflict(Vec::new()))
+            }
+            Err(error) => Err(refusal(&error)),
+        }
+    }
+
+    /// The journal's fsync is the commit point; the copy among the blobs can be made later.
+    fn extend(&self, _writer: &Writer<'_>, signed: SignedEntry) -> Result<Record> {
+        let record = Record {
+            signed,
+            received: self.stamp(),
+        };
+        let position = self.journal_append(&[AccountRow::Log(record.clone())])?;
+        let seq = {
+            let mut tables = lock(&self.tables);
+            let entry = tables.state.apply(&record).map_err(|error| {
+                tracing::error!(%error, "a record that was checked does not fold");
+                self.fail();
+                VaultError::Server("the log cannot be extended".to_owned())
+            })?;
+            tables.records.push(position);
+            remember_commit(&mut tables.commits, &entry);
+            entry.seq
+        };
+        let key = Key::log(self.id, seq);
+        if let Err(error) = self.store.blobs.put(&key, &[&record.to_bytes()]) {
+            tracing::warn!(kind = ?error.kind(), "copy of a log record; it is made at the next start");
+        }
+        Ok(record)
+    }
+
+    fn put_blob(&self, key: &Key, bytes: &[u8]) -> Result<()> {
+        self.store
+            .blobs
+            .put(key, &[bytes])
+            .map_err(|error| storage_error(&error))
+    }
+}
+
+/// What the caller is told of an entry that the fold refuses.
+pub(super) fn refusal(error: &FoldError) -> VaultError {
+    match error {
+        FoldError::Forbidden { .. } | FoldError::Revoked(_) => {
+            VaultError::Forbidden(error.to_string())
+        }
+        FoldError::Decode(source) => VaultError::Invalid(format!("{error}: {source}")),
+        _ => VaultError::Invalid(error.to_string()),
+    }
+}
+
+/// Refuses slots that are too many or too long.
+pub(super) fn check_slots<T: AsRef<[u8]>>(slots: &[T]) -> Result<()> {
+    if slots.is_empty() || slots.len() > MAX_SLOTS {
+        return invalid("a vault has 1 to 16 slots");
+    }
+    if slots.iter().any(|slot| slot.as_ref().len() > MAX_SLOT) {
+        return invalid("a slot is too long");
+    }
+    Ok(())
+}
+
+/// The blob of a slot set: each slot behind its length, u16 little-endian.
+pub(super) fn encode_slots<T: AsRef<[u8]>>(slots: &[T]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for slot in slots {
+        let slot = slot.as_ref();
+        let length = u16::try_from(slot.len()).expect("slots are at most 1024 bytes long");
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(slot);
+    }
+    out
+}
+
+/// Reads the blob of a slot set.
+pub(super) fn decode_slots(blob: &Bytes) -> Option<Vec<Bytes>> {
+    let mut slots = Vec::new();
+    let mut rest = blob.clone();
+    while !rest.is_empty() {
+        let length = usize::from(u16::from_le_bytes(*rest.first_chunk()?));
+        let end = length.checked_add(2)?;
+        rest.get(..end)?;
+        let slot = rest.split_to(end);
+        slots.push(slot.slice(2..));
+    }
+    Some(slots)
+}
+
+fn parse(signed: &SignedEntry, author: Author) -> Result<Entry> {
+    let entry = signed
+        .entry()
+        .map_err(|error| refusal(&FoldError::Decode(error)))?;
+    if entry.author != author {
+        return Err(VaultError::Forbidden(
+            "the entry is not by who is logged in".to_owned(),
+        ));
+    }
+    Ok(entry)
+}
+
+fn invalid<T>(what: &str) -> Result<T> {
+    Err(VaultError::Invalid(what.to_owned()))
+}

@@ -1,0 +1,210 @@
+//! Storing and reading packs.
+
+use std::ops::Range;
+
+use unseen_common::id::{DeviceId, Hash, PackId, PackNumber};
+use unseen_common::limits::{PACK_HEADER, PACK_TRAILER, footer_size_ok, on_ladder};
+use unseen_common::packset::PackSet;
+use unseen_common::vault::{PackBytes, PackUpload, Result, VaultError, pack_id};
+
+use super::account::{Account, storage_error};
+use super::log::refusal;
+use super::table::Pack;
+use crate::store::key::Key;
+use crate::store::lock;
+use crate::store::row::{AccountRow, PackRow};
+
+const MAGIC: &[u8; 8] = b"UNSEENP1";
+const SUITE: u8 = 1;
+const TRAILER_VERSION: u16 = 1;
+
+/// The right to store one pack; others that bring the same pack wait for its end.
+struct Claim<'a> {
+    account: &'a Account,
+    id: PackId,
+    number: PackNumber,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        lock(&self.account.tables).storing.remove(&self.id);
+        self.account.uploaded.notify_all();
+    }
+}
+
+impl Account {
+    /// Stores a pack that is whole, named by its content and made by this device. Durable when it
+    /// returns. The same pack again is told its number.
+    pub(super) fn put_pack(&self, device: DeviceId, pack: &PackUpload) -> Result<PackNumber> {
+        let content_hash = check_pack(device, pack)?;
+        let claim = match self.claim(pack.id)? {
+            Ok(claim) => claim,
+            Err(known) => return Ok(known),
+        };
+        let key = Key::pack(self.id, claim.number, pack.id);
+        self.store
+            .blobs
+            .put(&key, &[&pack.bytes])
+            .map_err(|error| storage_error(&error))?;
+        let row = PackRow {
+            number: claim.number,
+            id: pack.id,
+            content_hash,
+            device,
+            length: length_of(&pack.bytes),
+            footer_len: pack.footer_len.into(),
+            received: self.stamp(),
+        };
+        self.publish(&row).inspect_err(|_error| {
+            // After a failed fsync the journal may name the pack all the same.
+            if !self.journal.has_failed()
+                && let Err(error) = self.store.blobs.delete(&key)
+            {
+                tracing::warn!(kind = ?error.kind(), "a pack that was not taken stays behind");
+            }
+        })?;
+        Ok(claim.number)
+    }
+
+    fn claim(&self, id: PackId) -> Result<std::result::Result<Claim<'_>, PackNumber>> {
+        self.wait_for(|tables| {
+            if let Some(known) = tables.packs.find(&id) {
+                return Some(Ok(Err(known)));
+            }
+            if tables.storing.contains(&id) {
+                return None;
+            }
+            let number = PackNumber(tables.next_number);
+            if number.0 == u32::MAX {
+                return Some(Err(VaultError::Quota("no pack number is left".to_owned())));
+            }
+            tables.next_number += 1;
+            tables.storing.insert(id);
+            let claim = Claim {
+                account: self,
+                id,
+                number,
+            };
+            Some(Ok(Ok(claim)))
+        })
+    }
+
+    fn publish(&self, row: &PackRow) -> Result<()> {
+        // It may have been revoked while its bytes came in.
+        self.with_state(|state| state.active_device(row.device).map(drop))
+            .map_err(|error| refusal(&error))?;
+        self.journal_append(&[AccountRow::Pack(*row)])?;
+        lock(&self.tables).packs.insert(row).map_err(|error| {
+            tracing::error!(%error, "a pack that was stored does not fit");
+            self.fail();
+            VaultError::Server("the packs contradict each other".to_owned())
+        })?;
+        self.store.index.add(self.id, &[*row], None);
+        Ok(())
+    }
+
+    /// The packs that are there.
+    pub(super) fn live_packs(&self) -> PackSet {
+        lock(&self.tables).packs.live()
+    }
+
+    /// Reads a pack, or a range of it.
+    pub(super) fn get_pack(
+        &self,
+        number: PackNumber,
+        range: Option<Range<u64>>,
+    ) -> Result<PackBytes> {
+        let gone = || VaultError::NotFound(format!("pack {number}"));
+        let pack = lock(&self.tables).packs.get(number).ok_or_else(gone)?;
+        let range = range.unwrap_or(0..pack.length);
+        if range.start > range.end || range.end > pack.length {
+            return Err(VaultError::Invalid(format!(
+                "bytes {}..{} of a pack of {} bytes",
+                range.start, range.end, pack.length
+            )));
+        }
+        let wanted = range.end - range.start;
+        let key = Key::pack(self.id, number, pack.id);
+        let bytes = self
+            .store
+            .blobs
+            .get_range(&key, range)
+            .map_err(|error| storage_error(&error))?
+            .ok_or_else(gone)?;
+        Ok(PackBytes {
+            damaged: length_of(&bytes) != wanted,
+            bytes,
+            total: pack.length,
+        })
+    }
+
+    /// The content hash of a pack: from the index, else from its bytes.
+    pub(super) fn content_hash(&self, number: PackNumber, pack: &Pack) -> Result<Option<Hash>> {
+        let known = self.store.index.pack(self.id, number);
+        if let Some(row) = known.filter(|row| row.id == pack.id) {
+            return Ok(Some(row.content_hash));
+        }
+        let content = pack.length - pack.footer_len - PACK_TRAILER;
+        let key = Key::pack(self.id, number, pack.id);
+        let bytes = self
+            .store
+            .blobs
+            .get_range(&key, 0..content)
+            .map_err(|error| storage_error(&error))?;
+        Ok(bytes
+            .filter(|bytes| length_of(bytes) == content)
+            .map(|bytes| Hash::of(&bytes)))
+    }
+}
+
+/// Checks everything about a pack that can be checked without a key; gives its content hash.
+fn check_pack(device: DeviceId, pack: &PackUpload) -> Result<Hash> {
+    let total = length_of(&pack.bytes);
+    let footer_len = u64::from(pack.footer_len);
+    if !on_ladder(total) {
+        return invalid(format!("{total} bytes is no length of a pack"));
+    }
+    let tail = footer_len + PACK_TRAILER;
+    if !footer_size_ok(footer_len) || PACK_HEADER + tail > total {
+        return invalid(format!(
+            "{footer_len} bytes is no length of a footer in a pack of {total}"
+        ));
+    }
+    if pack.bytes.get(..8) != Some(MAGIC) || pack.bytes.get(8) != Some(&SUITE) {
+        return invalid("not a pack of a kind that is known here".to_owned());
+    }
+    if pack.bytes.get(13..29) != Some(device.as_bytes()) {
+        return Err(VaultError::Forbidden(
+            "the pack names another device".to_owned(),
+        ));
+    }
+    if pack.bytes.last_chunk() != Some(&trailer(pack.footer_len)) {
+        return invalid("the trailer contradicts the footer's length".to_owned());
+    }
+    let split = usize::try_from(total - tail).unwrap_or(usize::MAX);
+    let (content, footer) = pack
+        .bytes
+        .split_at_checked(split)
+        .ok_or_else(|| VaultError::Invalid("a pack shorter than its footer".to_owned()))?;
+    let content_hash = Hash::of(content);
+    if pack_id(content_hash, footer, total, footer_len) != pack.id {
+        return invalid("the pack is not the one that its name says".to_owned());
+    }
+    Ok(content_hash)
+}
+
+/// The last 16 bytes of a pack: footer length u32 LE, format version u16 LE, zeros.
+fn trailer(footer_len: u32) -> [u8; 16] {
+    let mut out = [0; 16];
+    out[..4].copy_from_slice(&footer_len.to_le_bytes());
+    out[4..6].copy_from_slice(&TRAILER_VERSION.to_le_bytes());
+    out
+}
+
+pub(super) fn length_of(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).expect("lengths in memory fit 64 bits")
+}
+
+fn invalid<T>(what: String) -> Result<T> {
+    Err(VaultError::Invalid(what))
+}
