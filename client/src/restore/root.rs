@@ -30,7 +30,7 @@ pub struct RandomNames;
 impl TempNames for RandomNames {
     fn next(&self) -> io::Result<[u8; 8]> {
         let mut bytes = [0; 8];
-        getrandom::fill(&mut bytes).map_err(io::Error::from)?;
+        getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
         Ok(bytes)
     }
 }

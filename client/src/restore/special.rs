@@ -13,7 +13,7 @@ use super::handle::{Handle, Pin};
 use super::policy::{Aspect, Note, Policy};
 use super::root::{FileId, TargetDir};
 use super::temp::TempName;
-use crate::scan::os::{FileType, Stat, fstat, stat_at};
+use crate::scan::os::{FileType, Stat, stat_at};
 use crate::tree::entry::{DeviceNumber, Meta, Name};
 
 /// Something to be made that has no content.
@@ -67,14 +67,16 @@ impl TargetDir {
                 notes: vec![note],
             });
         }
-        let create = |temp: &Name| special.make(self, temp);
-        let (temp, ()) = match TempName::make(self, "create", name, create) {
-            Err(TargetError::Io { source, .. }) if special.may_be_refused(source) => {
-                let notes = vec![Note::refused(special.aspect(), source)];
-                return Ok(Placed { id: None, notes });
-            }
-            other => other?,
-        };
+        let made = TempName::make(self, "create", name, |temp| special.make(self, temp));
+        if let Err(TargetError::Io { source, .. }) = &made
+            && let Some(note) = special.refusal(*source)
+        {
+            return Ok(Placed {
+                id: None,
+                notes: vec![note],
+            });
+        }
+        let (temp, ()) = made?;
         let (pin, stat) = self.pin(&temp.name, special, name)?;
         let subject = Subject {
             handle: Handle::Pinned(Pin {
@@ -133,7 +135,7 @@ impl TargetDir {
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let pin = rustix::fs::openat(self.fd(), temp.as_os_str(), flags, Mode::empty())
                 .map_err(failed)?;
-            let stat = fstat(&pin);
+            let stat = crate::scan::os::fstat(&pin);
             (pin, stat)
         };
         #[cfg(not(target_os = "linux"))]
@@ -162,22 +164,22 @@ impl Special<'_> {
         }
     }
 
-    fn aspect(self) -> Aspect {
-        match self {
-            Self::Symlink(_) | Self::Fifo => Aspect::Fifo,
-            Self::Socket => Aspect::Socket,
-            Self::CharDevice(_) | Self::BlockDevice(_) => Aspect::Device,
-        }
-    }
-
+    /// What to note when the system refuses to make it with this error; `None` if that is an error.
+    ///
     /// Devices need rights that even root may lack in a container, and some file systems have no
     /// pipes: neither should end a restore.
-    fn may_be_refused(self, error: Errno) -> bool {
-        let refusal = matches!(
+    fn refusal(self, error: Errno) -> Option<Note> {
+        let aspect = match self {
+            Self::Symlink(_) => return None,
+            Self::Fifo => Aspect::Fifo,
+            Self::Socket => Aspect::Socket,
+            Self::CharDevice(_) | Self::BlockDevice(_) => Aspect::Device,
+        };
+        let refused = matches!(
             error,
             Errno::PERM | Errno::NOTSUP | Errno::NOSYS | Errno::INVAL
         );
-        refusal && !matches!(self, Self::Symlink(_))
+        refused.then(|| Note::refused(aspect, error))
     }
 
     fn make(self, dir: &TargetDir, temp: &Name) -> Result<(), Errno> {

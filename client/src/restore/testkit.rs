@@ -23,10 +23,31 @@ impl TempNames for Counted {
     }
 }
 
-pub(super) fn target() -> (TempDir, Root) {
-    let folder = tempfile::tempdir().expect("a directory");
+/// A folder with a directory `target` in it. Removed in the end, with whatever modes there are.
+#[derive(Debug)]
+pub(super) struct Folder(TempDir);
+
+impl Folder {
+    pub(super) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        root_at(self.path()).dir().remove_tree(&name("target")).ok();
+    }
+}
+
+pub(super) fn target() -> (Folder, Root) {
+    target_in(&std::env::temp_dir()).expect("a directory")
+}
+
+/// `None` where there is no such place.
+pub(super) fn target_in(place: &Path) -> Option<(Folder, Root)> {
+    let folder = Folder(tempfile::tempdir_in(place).ok()?);
     let root = root_at(&folder.path().join("target"));
-    (folder, root)
+    Some((folder, root))
 }
 
 pub(super) fn root_at(path: &Path) -> Root {
@@ -183,12 +204,12 @@ pub(super) fn file(root: &Root, meta: &Meta, policy: &Policy) -> Vec<Note> {
     file.commit(meta, policy).expect("placed")
 }
 
-pub(super) fn folder_of(folder: &TempDir) -> PathBuf {
+pub(super) fn folder_of(folder: &Folder) -> PathBuf {
     folder.path().join("target")
 }
 
 /// What a backup would record of that file, whose content must be there.
-pub(super) fn captured_file(folder: &TempDir) -> Meta {
+pub(super) fn captured_file(folder: &Folder) -> Meta {
     assert_eq!(
         std::fs::read(folder_of(folder).join("f")).expect("read"),
         b"content"
