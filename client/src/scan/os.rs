@@ -116,7 +116,7 @@ impl Dir {
 
     /// What the entry `name` is; a symbolic link is described itself.
     pub fn stat(&self, name: &Name) -> io::Result<Stat> {
-        Ok(sys::stat_at(self.fd.as_fd(), name.as_os_str())?)
+        stat_at(&self.fd, name)
     }
 
     /// What this directory is.
@@ -211,6 +211,11 @@ impl ReadTrouble {
             _ => Self::Failed,
         }
     }
+}
+
+/// What the entry `name` of an open directory is; a symbolic link is described itself.
+pub fn stat_at(dir: impl AsFd, name: &Name) -> io::Result<Stat> {
+    Ok(sys::stat_at(dir.as_fd(), name.as_os_str())?)
 }
 
 /// What an open file is now.

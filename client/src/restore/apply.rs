@@ -1,0 +1,295 @@
+//! Setting recorded metadata on what was just written.
+//!
+//! The order matters. Changing the owner clears setuid and capabilities, so it comes first. `user.`
+//! attributes need write permission, so they come before the recorded mode may take it away. An
+//! ACL moves the group bits of the mode, so those are settled after it. Capabilities follow, and
+//! the times come last because everything else may touch them.
+
+use rustix::io::Errno;
+use rustix::process::{Gid, Uid};
+
+use super::error::TargetError;
+use super::handle::Handle;
+use super::policy::{Aspect, Note, Ownership, Policy};
+use super::root::TargetDir;
+use crate::tree::entry::{Meta, Xattr};
+
+/// Sets the recorded metadata on a directory in which everything is in place.
+///
+/// Also removes attributes (`user.` and ACLs) that it has and that are not recorded.
+pub fn apply_dir_meta(
+    dir: &TargetDir,
+    meta: &Meta,
+    policy: &Policy,
+) -> Result<Vec<Note>, TargetError> {
+    let handle = Handle::Open(dir.fd());
+    let mut strange = strangers(dir, meta, policy);
+    let notes = apply(
+        &Subject {
+            handle,
+            is_link: false,
+            inherits_acl: false,
+        },
+        meta,
+        policy,
+    )
+    .map_err(|error| error.of(None))?;
+    strange.extend(notes);
+    Ok(strange)
+}
+
+/// What metadata is set on.
+#[derive(Debug)]
+pub(super) struct Subject<'a> {
+    pub(super) handle: Handle<'a>,
+    /// Symbolic links have neither permissions nor ACLs.
+    pub(super) is_link: bool,
+    /// It was made in a directory with a default ACL and may have got an ACL from it.
+    pub(super) inherits_acl: bool,
+}
+
+/// The owner could not be set, and the policy demands it.
+#[derive(Debug)]
+pub(super) struct OwnerRefused {
+    uid: u32,
+    gid: u32,
+    source: Errno,
+}
+
+impl OwnerRefused {
+    pub(super) fn of(self, name: Option<&crate::tree::entry::Name>) -> TargetError {
+        let Self { uid, gid, source } = self;
+        TargetError::Owner {
+            name: name.cloned(),
+            uid,
+            gid,
+            source,
+        }
+    }
+}
+
+/// Sets everything. Only a refused owner can fail, and only if the policy says so.
+pub(super) fn apply(
+    subject: &Subject<'_>,
+    meta: &Meta,
+    policy: &Policy,
+) -> Result<Vec<Note>, OwnerRefused> {
+    let mut work = Work {
+        subject,
+        meta,
+        policy,
+        notes: Vec::new(),
+    };
+    let owned = work.owner()?;
+    work.xattrs(Class::Harmless);
+    if !subject.is_link {
+        work.mode_and_acl(owned);
+    }
+    work.xattrs(Class::Power);
+    if let Err(error) = subject.handle.set_times(meta.mtime) {
+        work.refused(Aspect::Times, error);
+    }
+    Ok(work.notes)
+}
+
+fn recorded<'a>(meta: &'a Meta, name: &[u8]) -> Option<&'a Xattr> {
+    meta.xattrs.iter().find(|xattr| xattr.name == name)
+}
+
+struct Work<'a> {
+    subject: &'a Subject<'a>,
+    meta: &'a Meta,
+    policy: &'a Policy,
+    notes: Vec<Note>,
+}
+
+impl Work<'_> {
+    /// Sets user and group; answers whether they are now the recorded ones.
+    fn owner(&mut self) -> Result<bool, OwnerRefused> {
+        let Some((uid, gid)) = self.wanted_owner() else {
+            let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+            return Ok((self.meta.uid, self.meta.gid) == (user.as_raw(), group.as_raw()));
+        };
+        let handle = self.subject.handle;
+        let done = match (user(uid), group(gid)) {
+            (Some(user), Some(group)) => handle.chown(Some(user), Some(group)),
+            _ => Err(Errno::INVAL),
+        };
+        match done {
+            Ok(()) => Ok(true),
+            Err(source) if self.policy.strict_owner => Err(OwnerRefused { uid, gid, source }),
+            Err(error) => {
+                // Anyone may at least give a file to a group of theirs.
+                let grouped = group(gid).is_some_and(|id| handle.chown(None, Some(id)).is_ok());
+                let mine = uid == rustix::process::geteuid().as_raw();
+                if !(grouped && mine) {
+                    self.refused(Aspect::Owner, error);
+                }
+                Ok(grouped && mine)
+            }
+        }
+    }
+
+    fn wanted_owner(&self) -> Option<(u32, u32)> {
+        let meta = self.meta;
+        match &self.policy.ownership {
+            Ownership::CurrentUser => None,
+            Ownership::Numeric => Some((meta.uid, meta.gid)),
+            Ownership::ByName(names) => {
+                let user = meta.user.as_deref().and_then(|name| names.uid(name));
+                let group = meta.group.as_deref().and_then(|name| names.gid(name));
+                Some((user.unwrap_or(meta.uid), group.unwrap_or(meta.gid)))
+            }
+        }
+    }
+
+    fn xattrs(&mut self, class: Class) {
+        let meta = self.meta;
+        for xattr in meta
+            .xattrs
+            .iter()
+            .filter(|xattr| Class::of(&xattr.name) == class)
+        {
+            if class == Class::Power && !self.policy.privileged {
+                self.notes
+                    .push(Note::Skipped(Aspect::Xattr(xattr.name.clone())));
+            } else {
+                self.set(xattr);
+            }
+        }
+    }
+
+    /// `owned`: whether a setuid bit would speak for the recorded owner and not for another one.
+    fn mode_and_acl(&mut self, owned: bool) {
+        let meta = self.meta;
+        let mut mode = meta.mode & 0o7777;
+        if mode & SPECIAL != 0 && !(self.policy.privileged && owned) {
+            mode &= !SPECIAL;
+            self.notes.push(Note::Skipped(Aspect::SpecialBits));
+        }
+        if self.subject.inherits_acl
+            && recorded(meta, ACL_ACCESS).is_none()
+            && let Err(error) = self.subject.handle.remove_xattr(ACL_ACCESS)
+        {
+            self.refused(Aspect::Xattr(ACL_ACCESS.to_vec()), error);
+        }
+        if let Some(acl) = recorded(meta, ACL_ACCESS) {
+            // With an ACL the group bits are its mask. Without it they would be the group's own
+            // rights, so they are withheld until the ACL is there.
+            self.chmod(mode & !0o077);
+            if !self.set(acl) {
+                mode = mode & !0o070 | group_rights(&acl.value) & mode & 0o070;
+            }
+        }
+        if let Some(acl) = recorded(meta, ACL_DEFAULT) {
+            self.set(acl);
+        }
+        self.chmod(mode);
+        let delicate = mode & SPECIAL != 0 || recorded(meta, ACL_ACCESS).is_some();
+        if delicate && self.subject.handle.mode() != Ok(mode) {
+            self.notes.push(Note::Differs(Aspect::Mode));
+        }
+    }
+
+    fn chmod(&mut self, mode: u32) {
+        if let Err(error) = self.subject.handle.chmod(mode) {
+            self.refused(Aspect::Mode, error);
+        }
+    }
+
+    fn set(&mut self, xattr: &Xattr) -> bool {
+        let done = self.subject.handle.set_xattr(&xattr.name, &xattr.value);
+        if let Err(error) = done {
+            self.refused(Aspect::Xattr(xattr.name.clone()), error);
+        }
+        done.is_ok()
+    }
+
+    fn refused(&mut self, aspect: Aspect, error: Errno) {
+        self.notes.push(Note::refused(aspect, error));
+    }
+}
+
+/// Removes from a directory what it has and what is not recorded, and may be removed.
+fn strangers(dir: &TargetDir, meta: &Meta, policy: &Policy) -> Vec<Note> {
+    let Ok(present) = crate::scan::xattrs::xattrs_of_fd(dir.fd()) else {
+        return Vec::new();
+    };
+    let strange = present.into_iter().filter(|found| {
+        let managed = match Class::of(&found.name) {
+            Class::Harmless => found.name.starts_with(b"user."),
+            Class::Acl => true,
+            Class::Power => policy.privileged && found.name.starts_with(b"trusted."),
+        };
+        managed && !meta.xattrs.iter().any(|kept| kept.name == found.name)
+    });
+    let remove = |found: Xattr| {
+        let removed = Handle::Open(dir.fd()).remove_xattr(&found.name);
+        removed
+            .err()
+            .map(|error| Note::refused(Aspect::Xattr(found.name), error))
+    };
+    strange.filter_map(remove).collect()
+}
+
+/// What an attribute can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// Nothing by itself.
+    Harmless,
+    /// A POSIX ACL: grants rights to the file, as the mode does.
+    Acl,
+    /// More than that: capabilities, labels, whatever a file system has under `system.`, such as
+    /// whole security descriptors with an owner in them.
+    Power,
+}
+
+impl Class {
+    fn of(name: &[u8]) -> Self {
+        let power: [&[u8]; 3] = [b"security.", b"trusted.", b"system."];
+        if name == ACL_ACCESS || name == ACL_DEFAULT {
+            Self::Acl
+        } else if power.iter().any(|prefix| name.starts_with(prefix)) {
+            Self::Power
+        } else {
+            Self::Harmless
+        }
+    }
+}
+
+/// What the owning group may do by the ACL alone, as the group bits of a mode; none if the ACL
+/// makes no sense. For file systems that keep no ACL: the mode's group bits are its mask, and may
+/// be wider.
+fn group_rights(acl: &[u8]) -> u32 {
+    let entries = match acl.split_first_chunk::<4>() {
+        Some((&ACL_VERSION, entries)) if entries.len() % 8 == 0 => entries,
+        _ => return 0,
+    };
+    let of_group = entries.chunks_exact(8).find_map(|entry| match *entry {
+        [tag_low, 0, rights, 0, ..] if tag_low == ACL_GROUP_OBJ => Some(u32::from(rights & 7)),
+        _ => None,
+    });
+    of_group.unwrap_or(0) << 3
+}
+
+/// -1 means "leave it" to the system and is nobody's number.
+fn user(uid: u32) -> Option<Uid> {
+    (uid != u32::MAX).then(|| Uid::from_raw(uid))
+}
+
+fn group(gid: u32) -> Option<Gid> {
+    (gid != u32::MAX).then(|| Gid::from_raw(gid))
+}
+
+/// The attribute that holds a POSIX ACL.
+pub(super) const ACL_ACCESS: &[u8] = b"system.posix_acl_access";
+/// The attribute that holds the ACL which new entries of a directory get.
+pub(super) const ACL_DEFAULT: &[u8] = b"system.posix_acl_default";
+const ACL_VERSION: [u8; 4] = [2, 0, 0, 0];
+const ACL_GROUP_OBJ: u8 = 4;
+const SPECIAL: u32 = 0o6000;
+
+#[cfg(test)]
+mod power_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,290 @@
+use super::*;
+use std::fs;
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
+
+use crate::restore::root::{Root, TempNames};
+use crate::restore::testkit::{
+    captured, has_xattrs, leftovers, name, never, plain, root_at, safe, someone, target, xattr,
+};
+use crate::scan::holes::{Span, extents};
+use crate::scan::os::{Dir, FileType};
+use crate::tree::entry::FileTime;
+
+fn write(root: &Root, as_name: &Name, content: &[u8], policy: &Policy) -> Result<(), TargetError> {
+    let file = root.dir().create_temp(as_name)?;
+    file.write_all_at(content, 0)?;
+    assert_eq!(file.commit(&plain(0o644), policy)?, []);
+    Ok(())
+}
+
+#[test]
+fn a_file_comes_back_with_all_its_metadata() {
+    let (folder, root) = target();
+    let path = folder.path().join("target");
+    let mut meta = someone(0o1640);
+    if has_xattrs(&path) {
+        meta.xattrs = vec![xattr("user.a", b"\0\xff"), xattr("user.b", [7; 900])];
+    }
+    let file = root.dir().create_temp(&name("f")).expect("made");
+    assert_eq!(file.name(), &name("f"));
+    assert_eq!(leftovers(&root).len(), 1);
+    file.set_len(10).expect("length");
+    file.write_all_at(b"end", 7).expect("written");
+    file.write_all_at(b"begin", 0).expect("written");
+    let id = file.id().expect("an id");
+    assert_eq!(file.commit(&meta, &safe()).expect("placed"), []);
+    assert_eq!(captured(&path, &name("f")), meta);
+    assert_eq!(fs::read(path.join("f")).expect("read"), b"begin\0\0end");
+    assert_eq!(
+        FileId::from(&root.dir().stat(&name("f")).expect("stat")),
+        id
+    );
+    assert_eq!(leftovers(&root), []);
+}
+
+#[test]
+fn what_is_not_committed_leaves_nothing() {
+    let (_folder, root) = target();
+    let file = root.dir().create_temp(&name("f")).expect("made");
+    file.write_all_at(b"half", 0).expect("written");
+    drop(file);
+    assert!(root.dir().names().expect("names").is_empty());
+}
+
+#[test]
+fn holes_come_back_as_holes() {
+    let (folder, root) = target();
+    let source = tempfile::tempfile_in(folder.path()).expect("a file");
+    let size = (256 << 20) + 123;
+    source.set_len(size).expect("length");
+    for at in [0, 1 << 20, 200 << 20] {
+        source.write_all_at(&[9; 8192], at).expect("written");
+    }
+    let stat = fstat(&source).expect("stat");
+    assert!(stat.may_have_holes());
+    let copy = root.dir().create_temp(&name("sparse")).expect("made");
+    copy.set_len(size).expect("length");
+    let mut written = 0;
+    for span in extents(&source, stat.size) {
+        if let Span::Data { offset, len } = span.expect("a span") {
+            let mut bytes = vec![0; usize::try_from(len).expect("small")];
+            source.read_exact_at(&mut bytes, offset).expect("read");
+            copy.write_all_at(&bytes, offset).expect("written");
+            written += len;
+        }
+    }
+    assert_eq!(copy.commit(&plain(0o600), &safe()).expect("placed"), []);
+    let restored = root.dir().stat(&name("sparse")).expect("stat");
+    assert_eq!((restored.size, restored.blocks), (size, stat.blocks));
+    assert!(written < 1 << 20, "{written}");
+    let file = fs::File::open(folder.path().join("target/sparse")).expect("opens");
+    let spans = |file| {
+        extents(file, size)
+            .collect::<Result<Vec<_>, _>>()
+            .expect("spans")
+    };
+    assert_eq!(spans(&file), spans(&source));
+}
+
+#[test]
+fn a_link_in_the_way_is_replaced_and_not_followed() {
+    let (folder, root) = target();
+    let outside = folder.path().join("outside");
+    fs::write(&outside, b"precious").expect("written");
+    let link = folder.path().join("target/f");
+    symlink(&outside, &link).expect("link");
+    let before = captured(folder.path(), &name("outside"));
+
+    let refused = write(&root, &name("f"), b"new", &never()).expect_err("in the way");
+    assert!(matches!(
+        refused,
+        TargetError::InTheWay {
+            found: FileType::Symlink,
+            ..
+        }
+    ));
+    assert!(fs::symlink_metadata(&link).expect("there").is_symlink());
+
+    write(&root, &name("f"), b"new", &safe()).expect("placed");
+    assert!(fs::symlink_metadata(&link).expect("there").is_file());
+    assert_eq!(fs::read(&link).expect("read"), b"new");
+    assert_eq!(fs::read(&outside).expect("read"), b"precious");
+    assert_eq!(captured(folder.path(), &name("outside")), before);
+    assert_eq!(leftovers(&root), []);
+}
+
+#[test]
+fn a_file_with_a_second_name_outside_keeps_its_content() {
+    let (folder, root) = target();
+    let outside = folder.path().join("outside");
+    fs::write(&outside, b"precious").expect("written");
+    fs::hard_link(&outside, folder.path().join("target/f")).expect("link");
+    write(&root, &name("f"), b"new", &safe()).expect("placed");
+    assert_eq!(fs::read(&outside).expect("read"), b"precious");
+    assert_eq!(fs::metadata(&outside).expect("there").nlink(), 1);
+}
+
+#[test]
+fn an_existing_file_is_replaced_only_if_the_policy_says_so() {
+    let (folder, root) = target();
+    let path = folder.path().join("target/f");
+    write(&root, &name("f"), b"first", &never()).expect("free");
+    let refused = write(&root, &name("f"), b"second", &never()).expect_err("taken");
+    assert!(
+        matches!(
+            refused,
+            TargetError::InTheWay {
+                found: FileType::File,
+                ..
+            }
+        ),
+        "{refused}"
+    );
+    assert_eq!(fs::read(&path).expect("read"), b"first");
+    write(&root, &name("f"), b"second", &safe()).expect("replaced");
+    assert_eq!(fs::read(&path).expect("read"), b"second");
+    assert_eq!(leftovers(&root), []);
+}
+
+#[test]
+fn a_directory_is_never_replaced() {
+    let (folder, root) = target();
+    fs::create_dir(folder.path().join("target/d")).expect("made");
+    for policy in [safe(), never()] {
+        let refused = write(&root, &name("d"), b"file", &policy).expect_err("a directory");
+        assert!(matches!(
+            refused,
+            TargetError::InTheWay {
+                found: FileType::Directory,
+                ..
+            }
+        ));
+        assert_eq!(
+            refused.to_string(),
+            "\"d\" exists as a directory and is in the way"
+        );
+    }
+    assert_eq!(leftovers(&root), []);
+}
+
+#[test]
+fn names_are_bytes() {
+    let (folder, root) = target();
+    let odd: [&[u8]; 6] = [
+        &[b'x'; 255],
+        b"\xff\xfe\x80",
+        b"new\nline",
+        b"\x1b]0;title\x07",
+        b" ",
+        b"\\..\\x",
+    ];
+    for bytes in odd {
+        write(&root, &name(bytes), bytes, &never()).expect("placed");
+    }
+    let dir = Dir::open_root(&folder.path().join("target")).expect("opens");
+    for (got, _) in dir.names().expect("names").iter() {
+        let mut content = Vec::new();
+        let mut file = dir.open_file(&got).expect("opens");
+        std::io::Read::read_to_end(&mut file, &mut content).expect("read");
+        assert_eq!(content, got.as_bytes());
+    }
+    assert_eq!(dir.names().expect("names").len(), odd.len());
+}
+
+#[derive(Debug)]
+struct Same;
+
+impl TempNames for Same {
+    fn next(&self) -> std::io::Result<[u8; 8]> {
+        Ok([0xab; 8])
+    }
+}
+
+#[test]
+fn a_planted_temporary_name_is_not_written_through() {
+    let (folder, _) = target();
+    let path = folder.path().join("target");
+    let outside = folder.path().join("outside");
+    fs::write(&outside, b"precious").expect("written");
+    symlink(&outside, path.join(".unseen-abababababababab.tmp")).expect("link");
+    let same = Root::open(&path, std::sync::Arc::new(Same)).expect("opens");
+    let refused = same.dir().create_temp(&name("f")).expect_err("taken");
+    assert_eq!(refused.errno(), Some(Errno::EXIST));
+    assert_eq!(fs::read(&outside).expect("read"), b"precious");
+    // With names that move on, the next one is taken.
+    symlink(&outside, path.join(".unseen-0100000000000000.tmp")).expect("link");
+    write(&root_at(&path), &name("f"), b"new", &safe()).expect("placed");
+    assert_eq!(fs::read(&outside).expect("read"), b"precious");
+}
+
+#[test]
+fn a_stolen_temporary_file_is_noticed() {
+    let (folder, root) = target();
+    let file = root.dir().create_temp(&name("f")).expect("made");
+    fs::remove_file(folder.path().join("target/.unseen-0100000000000000.tmp")).expect("removed");
+    file.write_all_at(b"still open", 0).expect("written");
+    let lost = file
+        .commit(&plain(0o600), &safe())
+        .expect_err("no name left");
+    assert!(matches!(lost, TargetError::Raced { .. }));
+}
+
+#[test]
+fn threads_fill_one_file() {
+    let (folder, root) = target();
+    let file = root.dir().create_temp(&name("f")).expect("made");
+    std::thread::scope(|scope| {
+        for part in 0_u8..8 {
+            let file = &file;
+            scope.spawn(move || file.write_all_at(&[part; 5000], u64::from(part) * 5000));
+        }
+    });
+    file.commit(&plain(0o600), &safe()).expect("placed");
+    let wanted: Vec<u8> = (0_u8..8).flat_map(|part| [part; 5000]).collect();
+    assert!(fs::read(folder.path().join("target/f")).expect("read") == wanted);
+}
+
+#[test]
+fn impossible_lengths_are_errors_that_name_the_file() {
+    let (_folder, root) = target();
+    let file = root.dir().create_temp(&name("f\n")).expect("made");
+    let refused = file.set_len(u64::MAX).expect_err("too long");
+    assert_eq!(refused.to_string(), "cannot resize \"f\\n\"");
+    assert!(!refused.is_full());
+    assert!(file.write_all_at(b"x", u64::MAX).is_err());
+}
+
+#[test]
+fn a_full_disk_is_told_apart() {
+    for errno in [Errno::NOSPC, Errno::DQUOT] {
+        let full = TargetError::of("write", Some(&name("f")), errno);
+        assert!(full.is_full() && full.errno() == Some(errno));
+        assert!(full.to_string().contains("full"));
+    }
+    // Everything written here fails with "no space left".
+    let full = fs::OpenOptions::new().write(true).open("/dev/full");
+    if let Ok(full) = full {
+        let (_folder, root) = target();
+        let mut file = root.dir().create_temp(&name("f")).expect("made");
+        file.fd = full.into();
+        assert!(file.write_all_at(b"x", 0).expect_err("full").is_full());
+    }
+}
+
+#[test]
+fn matching_is_by_size_and_time_of_regular_files() {
+    let (folder, root) = target();
+    write(&root, &name("f"), b"12345", &safe()).expect("placed");
+    symlink("f", folder.path().join("target/l")).expect("link");
+    let mtime = plain(0).mtime;
+    let other = FileTime {
+        nanos: mtime.nanos + 1,
+        ..mtime
+    };
+    let matches = |text, size, mtime| root.dir().matches(&name(text), size, mtime);
+    assert!(matches("f", 5, mtime));
+    assert!(!matches("f", 6, mtime));
+    assert!(!matches("f", 5, other));
+    assert!(!matches("l", 5, mtime));
+    assert!(!matches("none", 5, mtime));
+}
