@@ -1,55 +1,144 @@
-//! How engines tell what they are doing. They never print.
+//! What engines tell while they work. They never print; whoever calls them listens.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
-/// Something that could not be saved or restored, while the rest went on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// Where, as the file system has it.
-    pub path: Vec<u8>,
-    /// Why, in words.
-    pub why: String,
+use unseen_common::id::SnapshotId;
+
+/// Listens to a backup, a restore or a check.
+///
+/// Called from several threads at once, at most once a file or once a MiB: an implementation
+/// counts and returns, and draws from a thread of its own. Every method does nothing by default.
+///
+/// `Read` is the local side and `transfer` the network side: a backup reads files and sends packs,
+/// a restore fetches packs and writes files.
+pub trait Monitor: Send + Sync + std::fmt::Debug {
+    /// More work was found. The amounts add up.
+    fn scanned(&self, _found: Amount) {}
+    /// All work has been found: the totals stand, and time left can be told.
+    fn scan_done(&self) {}
+    /// Work on a file began. The path is relative to nothing in particular, and not escaped.
+    fn file_started(&self, _path: &[u8]) {}
+    /// Bytes of files that were read (backup), written (restore) or verified (check).
+    fn bytes_read(&self, _bytes: u64) {}
+    /// A file or directory is done.
+    fn done(&self, _item: Item<'_>) {}
+    /// New chunks went into a segment.
+    fn stored(&self, _stored: Stored) {}
+    /// More bytes will go over the network. They add up.
+    fn transfer_planned(&self, _bytes: u64) {}
+    /// Bytes that went over the network, or into the local vault.
+    fn transferred(&self, _bytes: u64) {}
+    /// Something could not be read or restored; the rest goes on. Exit 3 or 1 follows.
+    fn problem(&self, _problem: &Problem) {}
+    /// Something the user should know; no failure.
+    fn note(&self, _note: &Note) {}
+    /// A checkpoint was committed: what is done so far can be restored.
+    fn checkpoint(&self, _snapshot: &SnapshotId) {}
 }
 
-/// Listens to an engine. Called from several threads, at most once a file or a MiB.
-pub trait Monitor: Send + Sync + std::fmt::Debug {
-    /// So many more files, directories and bytes have been found.
-    fn scanned(&self, files: u64, dirs: u64, bytes: u64) {
-        let _: (u64, u64, u64) = (files, dirs, bytes);
-    }
+/// An amount of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Amount {
+    /// Everything that is not a directory.
+    pub files: u64,
+    /// Directories.
+    pub dirs: u64,
+    /// Bytes of regular files.
+    pub bytes: u64,
+}
 
-    /// Everything has been found; totals are final.
-    fn scan_done(&self) {}
+/// A file or directory that is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Item<'a> {
+    /// Its path, not escaped.
+    pub path: &'a [u8],
+    /// Whether it is a directory.
+    pub is_dir: bool,
+    /// How it compares with what was there before.
+    pub change: Change,
+    /// Its length in bytes.
+    pub size: u64,
+}
 
-    /// Work on a file begins.
-    fn file(&self, path: &[u8]) {
-        let _: &[u8] = path;
-    }
+/// How an item compares with the last snapshot, or on a restore with what lies at the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Change {
+    /// Not there before.
+    New,
+    /// There, but different.
+    Changed,
+    /// The same.
+    Unmodified,
+    /// Left out: excluded, or kept as it was by `--overwrite`.
+    Skipped,
+    /// Removed by `--delete`.
+    Deleted,
+}
 
-    /// So many more bytes of so many more files need no further work: read, or known unchanged.
-    fn done(&self, files: u64, bytes: u64) {
-        let _: (u64, u64) = (files, bytes);
-    }
+/// New chunks, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stored {
+    /// As they are in files.
+    pub raw: u64,
+    /// Compressed and sealed.
+    pub packed: u64,
+}
 
-    /// So many more bytes are ready to be sent.
-    fn to_send(&self, bytes: u64) {
-        let _: u64 = bytes;
-    }
+/// Something that went wrong with one path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The path, not escaped.
+    pub path: Vec<u8>,
+    /// What was being done.
+    pub during: During,
+    /// What happened, in words: `cannot open: permission denied`.
+    pub what: String,
+}
 
-    /// So many more bytes have been sent, or fetched.
-    fn sent(&self, bytes: u64) {
-        let _: u64 = bytes;
-    }
+/// What was being done when a problem came up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum During {
+    /// Listing directories.
+    Scan,
+    /// Reading a file.
+    Archival,
+    /// Writing a file.
+    Restore,
+    /// Checking what is stored.
+    Check,
+}
 
-    /// Something could not be done.
-    fn problem(&self, problem: &Problem) {
-        let _: &Problem = problem;
+impl During {
+    /// One word, as `--json` has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scan => "scan",
+            Self::Archival => "archival",
+            Self::Restore => "restore",
+            Self::Check => "check",
+        }
     }
+}
 
-    /// Something worth knowing that is no problem, in words.
-    fn note(&self, text: &str) {
-        let _: &str = text;
-    }
+/// Something the user should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// How loud.
+    pub level: Level,
+    /// One sentence.
+    pub text: String,
+}
+
+/// How loud a note is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Shown always.
+    Warning,
+    /// Shown unless `-q`.
+    Info,
+    /// Shown with `-v`.
+    Detail,
 }
 
 /// Listens to nothing.
@@ -58,21 +147,302 @@ pub struct Silent;
 
 impl Monitor for Silent {}
 
-/// Remembers what it was told, for tests.
+/// Counts everything, lock-free.
+#[derive(Debug, Default)]
+pub struct Tally {
+    found: [AtomicU64; 3],
+    scan_done: AtomicU64,
+    read: AtomicU64,
+    files: [AtomicU64; CHANGES],
+    dirs: [AtomicU64; CHANGES],
+    raw: AtomicU64,
+    packed: AtomicU64,
+    planned: AtomicU64,
+    transferred: AtomicU64,
+    problems: AtomicU64,
+    checkpoints: AtomicU64,
+}
+
+const CHANGES: usize = 5;
+
+/// The counts of a [`Tally`] at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Work found so far.
+    pub found: Amount,
+    /// Whether that is all of it.
+    pub scan_done: bool,
+    /// Bytes of files read, written or verified.
+    pub read: u64,
+    /// Files that are done.
+    pub files: Changes,
+    /// Directories that are done.
+    pub dirs: Changes,
+    /// New chunks.
+    pub stored: Stored,
+    /// Bytes meant to go over the network so far.
+    pub planned: u64,
+    /// Bytes that went over the network.
+    pub transferred: u64,
+    /// Problems so far.
+    pub problems: u64,
+    /// Checkpoints so far.
+    pub checkpoints: u64,
+}
+
+/// Items by how they compare with before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Changes {
+    /// Not there before.
+    pub new: u64,
+    /// There, but different.
+    pub changed: u64,
+    /// The same.
+    pub unmodified: u64,
+    /// Left out.
+    pub skipped: u64,
+    /// Removed.
+    pub deleted: u64,
+}
+
+impl Changes {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.new + self.changed + self.unmodified + self.skipped + self.deleted
+    }
+}
+
+impl Tally {
+    /// The counts now. Taken one by one, so they may be a file apart.
+    pub fn counts(&self) -> Counts {
+        let [files, dirs, bytes] = &self.found;
+        Counts {
+            found: Amount {
+                files: files.load(Relaxed),
+                dirs: dirs.load(Relaxed),
+                bytes: bytes.load(Relaxed),
+            },
+            scan_done: self.scan_done.load(Relaxed) > 0,
+            read: self.read.load(Relaxed),
+            files: changes(&self.files),
+            dirs: changes(&self.dirs),
+            stored: Stored {
+                raw: self.raw.load(Relaxed),
+                packed: self.packed.load(Relaxed),
+            },
+            planned: self.planned.load(Relaxed),
+            transferred: self.transferred.load(Relaxed),
+            problems: self.problems.load(Relaxed),
+            checkpoints: self.checkpoints.load(Relaxed),
+        }
+    }
+}
+
+fn changes(counters: &[AtomicU64; CHANGES]) -> Changes {
+    let [new, changed, unmodified, skipped, deleted] = counters.each_ref().map(|n| n.load(Relaxed));
+    Changes {
+        new,
+        changed,
+        unmodified,
+        skipped,
+        deleted,
+    }
+}
+
+impl Monitor for Tally {
+    fn scanned(&self, found: Amount) {
+        let [files, dirs, bytes] = &self.found;
+        files.fetch_add(found.files, Relaxed);
+        dirs.fetch_add(found.dirs, Relaxed);
+        bytes.fetch_add(found.bytes, Relaxed);
+    }
+
+    fn scan_done(&self) {
+        self.scan_done.store(1, Relaxed);
+    }
+
+    fn bytes_read(&self, bytes: u64) {
+        self.read.fetch_add(bytes, Relaxed);
+    }
+
+    fn done(&self, item: Item<'_>) {
+        let [new, changed, unmodified, skipped, deleted] =
+            if item.is_dir { &self.dirs } else { &self.files };
+        let counter = match item.change {
+            Change::New => new,
+            Change::Changed => changed,
+            Change::Unmodified => unmodified,
+            Change::Skipped => skipped,
+            Change::Deleted => deleted,
+        };
+        counter.fetch_add(1, Relaxed);
+    }
+
+    fn stored(&self, stored: Stored) {
+        self.raw.fetch_add(stored.raw, Relaxed);
+        self.packed.fetch_add(stored.packed, Relaxed);
+    }
+
+    fn transfer_planned(&self, bytes: u64) {
+        self.planned.fetch_add(bytes, Relaxed);
+    }
+
+    fn transferred(&self, bytes: u64) {
+        self.transferred.fetch_add(bytes, Relaxed);
+    }
+
+    fn problem(&self, _: &Problem) {
+        self.problems.fetch_add(1, Relaxed);
+    }
+
+    fn checkpoint(&self, _: &SnapshotId) {
+        self.checkpoints.fetch_add(1, Relaxed);
+    }
+}
+
+/// Counts and remembers, for tests.
 #[derive(Debug, Default)]
 pub struct Recorder {
-    /// The problems, in order.
-    pub problems: Mutex<Vec<Problem>>,
-    /// The notes, in order.
-    pub notes: Mutex<Vec<String>>,
+    tally: Tally,
+    events: Mutex<Events>,
+}
+
+/// What a [`Recorder`] remembers, each in the order in which it was told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Events {
+    /// Files begun.
+    pub started: Vec<Vec<u8>>,
+    /// Items done: path and change.
+    pub done: Vec<(Vec<u8>, Change)>,
+    /// Problems.
+    pub problems: Vec<Problem>,
+    /// Notes.
+    pub notes: Vec<Note>,
+    /// Checkpoints.
+    pub checkpoints: Vec<SnapshotId>,
+}
+
+impl Recorder {
+    /// The counts so far.
+    pub fn counts(&self) -> Counts {
+        self.tally.counts()
+    }
+
+    /// What was told so far.
+    pub fn events(&self) -> Events {
+        self.locked(|events| events.clone())
+    }
+
+    fn locked<T>(&self, act: impl FnOnce(&mut Events) -> T) -> T {
+        act(&mut self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Monitor for Recorder {
-    fn problem(&self, problem: &Problem) {
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(problem.clone());
+    fn scanned(&self, found: Amount) {
+        self.tally.scanned(found);
     }
 
-    fn note(&self, text: &str) {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
+    fn scan_done(&self) {
+        self.tally.scan_done();
+    }
+
+    fn file_started(&self, path: &[u8]) {
+        self.locked(|events| events.started.push(path.to_vec()));
+    }
+
+    fn bytes_read(&self, bytes: u64) {
+        self.tally.bytes_read(bytes);
+    }
+
+    fn done(&self, item: Item<'_>) {
+        self.tally.done(item);
+        self.locked(|events| events.done.push((item.path.to_vec(), item.change)));
+    }
+
+    fn stored(&self, stored: Stored) {
+        self.tally.stored(stored);
+    }
+
+    fn transfer_planned(&self, bytes: u64) {
+        self.tally.transfer_planned(bytes);
+    }
+
+    fn transferred(&self, bytes: u64) {
+        self.tally.transferred(bytes);
+    }
+
+    fn problem(&self, problem: &Problem) {
+        self.tally.problem(problem);
+        self.locked(|events| events.problems.push(problem.clone()));
+    }
+
+    fn note(&self, note: &Note) {
+        self.locked(|events| events.notes.push(note.clone()));
+    }
+
+    fn checkpoint(&self, snapshot: &SnapshotId) {
+        self.tally.checkpoint(snapshot);
+        self.locked(|events| events.checkpoints.push(*snapshot));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_from_many_threads() {
+        let recorder = Recorder::default();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let monitor: &dyn Monitor = &recorder;
+                    for index in 0..100 {
+                        monitor.scanned(Amount {
+                            files: 1,
+                            dirs: 0,
+                            bytes: 3,
+                        });
+                        monitor.bytes_read(3);
+                        monitor.done(Item {
+                            path: b"x",
+                            is_dir: index % 10 == 0,
+                            change: Change::Changed,
+                            size: 3,
+                        });
+                    }
+                });
+            }
+        });
+        let counts = recorder.counts();
+        assert_eq!((counts.found.files, counts.found.bytes), (400, 1200));
+        assert_eq!((counts.files.changed, counts.dirs.changed), (360, 40));
+        assert_eq!(counts.files.total() + counts.dirs.total(), 400);
+        assert!(!counts.scan_done);
+        assert_eq!(recorder.events().done.len(), 400);
+    }
+
+    #[test]
+    fn remembers_problems_and_notes() {
+        let recorder = Recorder::default();
+        let problem = Problem {
+            path: b"/a\xff".to_vec(),
+            during: During::Archival,
+            what: "permission denied".to_owned(),
+        };
+        let note = Note {
+            level: Level::Info,
+            text: "a note".to_owned(),
+        };
+        recorder.problem(&problem);
+        recorder.note(&note);
+        recorder.checkpoint(&SnapshotId::from_bytes([1; 32]));
+        let events = recorder.events();
+        assert_eq!((events.problems, events.notes), (vec![problem], vec![note]));
+        assert_eq!(
+            (recorder.counts().problems, recorder.counts().checkpoints),
+            (1, 1)
+        );
     }
 }

@@ -16,27 +16,13 @@ use super::recorder::{Needs, RecordBuilder, Recorder};
 use super::walk::{Entered, Event, Old};
 use super::worker::{Done, FileRead};
 use crate::crypto::content_id::ChunkId;
+use crate::progress::{Change, Item, Monitor};
 use crate::state::db::StateDb;
 use crate::state::records::{DirKey, Header, RecordReader, Row, Seen};
 use crate::tree::codec::total_length;
 use crate::tree::entry::{Content, Entry, Extent, FileTime, Kind, Meta, Name};
 use crate::tree::manifest::Totals;
 use crate::tree::writer::{ContentWriter, DirWriter, ObjectSink};
-
-/// Counts of one run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Files, and everything that is no directory: new, changed, unmodified.
-    pub files: [u64; 3],
-    /// Directories: new, changed, unmodified.
-    pub dirs: [u64; 3],
-    /// Everything in the snapshot.
-    pub totals: Totals,
-}
-
-const NEW: usize = 0;
-const CHANGED: usize = 1;
-const UNMODIFIED: usize = 2;
 
 /// What assembling needs.
 #[derive(Debug)]
@@ -49,8 +35,10 @@ pub struct Assembler<'a> {
     recorder: Recorder,
     stack: Vec<Frame>,
     generation: u64,
-    /// What was counted so far.
-    pub counts: Counts,
+    path: Vec<u8>,
+    monitor: &'a dyn Monitor,
+    /// What is in the snapshot so far.
+    pub totals: Totals,
 }
 
 /// Stores tree objects through a packer and remembers them for the directory being written.
@@ -90,7 +78,7 @@ impl<'a> Assembler<'a> {
     pub fn new(
         dedup: &'a Dedup<'a>,
         state: &'a StateDb,
-        results: Receiver<Vec<Done>>,
+        (results, monitor): (Receiver<Vec<Done>>, &'a dyn Monitor),
         packer: Packer<'a>,
         generation: u64,
     ) -> Self {
@@ -103,7 +91,9 @@ impl<'a> Assembler<'a> {
             recorder: Recorder::default(),
             stack: Vec::new(),
             generation,
-            counts: Counts::default(),
+            path: Vec::new(),
+            monitor,
+            totals: Totals::default(),
         }
     }
 
@@ -118,7 +108,7 @@ impl<'a> Assembler<'a> {
             Event::Gone => self.diverge()?,
             Event::Ready(ready) => {
                 let (entry, seen, old) = *ready;
-                self.counts.totals.files += 1;
+                self.totals.files += 1;
                 self.write_entry(&entry, seen, &Needs::default(), (&[], old.as_ref()))?;
             }
             Event::Pending { name, ticket, pieces, old } => {
@@ -183,7 +173,11 @@ impl<'a> Assembler<'a> {
     }
 
     fn enter(&mut self, entered: Entered) {
-        self.counts.totals.dirs += 1;
+        self.totals.dirs += 1;
+        if let Some(name) = &entered.name {
+            self.path.push(b'/');
+            self.path.extend_from_slice(name.as_bytes());
+        }
         let mode = if entered.header.is_some() {
             Mode::Matching { seen: 0, packs: roaring::RoaringBitmap::new(), last: None }
         } else {
@@ -200,12 +194,21 @@ impl<'a> Assembler<'a> {
 
     fn count_same(&mut self, old: &Old) {
         if let Some(row) = old.part.row(old.index) {
-            self.counts.files[UNMODIFIED] += 1;
-            self.counts.totals.files += 1;
-            if row.seen.kind == 0 {
-                self.counts.totals.bytes += row.seen.size;
-            }
+            self.totals.files += 1;
+            let size = if row.seen.kind == 0 { row.seen.size } else { 0 };
+            self.totals.bytes += size;
+            self.done(Some(row.name), (false, Change::Unmodified, size));
         }
+    }
+
+    fn done(&mut self, name: Option<&[u8]>, (is_dir, change, size): (bool, Change, u64)) {
+        let length = self.path.len();
+        if let Some(name) = name {
+            self.path.push(b'/');
+            self.path.extend_from_slice(name);
+        }
+        self.monitor.done(Item { path: &self.path, is_dir, change, size });
+        self.path.truncate(length);
     }
 
     /// Takes an entry as it was recorded.
@@ -277,12 +280,13 @@ impl<'a> Assembler<'a> {
     ) -> Result<(), BackupError> {
         let encoded = entry.to_bytes();
         let before = old.and_then(|o| o.part.row(o.index));
-        let class = match &before {
-            None => NEW,
-            Some(row) if row.encoded == encoded => UNMODIFIED,
-            Some(_) => CHANGED,
+        let change = match &before {
+            None => Change::New,
+            Some(row) if row.encoded == encoded => Change::Unmodified,
+            Some(_) => Change::Changed,
         };
-        self.counts.files[class] += 1;
+        let size = if let Kind::File { size, .. } = entry.kind { size } else { 0 };
+        self.done(Some(entry.name.as_bytes()), (false, change, size));
         self.diverge()?;
         let lists: Vec<u8> = lists.iter().flat_map(|id| id.0).collect();
         let name = entry.name.as_bytes();
@@ -322,8 +326,8 @@ impl<'a> Assembler<'a> {
             // Reported where it happened.
             return self.diverge();
         };
-        self.counts.totals.files += 1;
-        self.counts.totals.bytes += size;
+        self.totals.files += 1;
+        self.totals.bytes += size;
         let entry = Entry { name, meta, kind: Kind::File { size, content } };
         self.write_entry(&entry, Seen { size: seen.size, ..seen }, &needs, (&lists, old))
     }
@@ -365,7 +369,6 @@ impl<'a> Assembler<'a> {
         };
         self.recorder.write(self.dedup, self.state, false)?;
         let Some(name) = entered.name else {
-            self.counts.dirs[if entered.header.is_none() { UNMODIFIED } else { CHANGED }] += 0;
             return Ok(Some(tree));
         };
         self.add_directory(name, entered.meta, (tree, unchanged), entered.old.as_ref(), entered.header.is_some())?;
@@ -383,14 +386,15 @@ impl<'a> Assembler<'a> {
         let entry = Entry { name, meta, kind: Kind::Directory { tree } };
         let encoded = entry.to_bytes();
         let same = old.filter(|o| o.part.row(o.index).is_some_and(|row| row.encoded == encoded));
-        let class = if !recorded {
-            NEW
+        let change = if !recorded {
+            Change::New
         } else if unchanged && (same.is_some() || old.is_none()) {
-            UNMODIFIED
+            Change::Unmodified
         } else {
-            CHANGED
+            Change::Changed
         };
-        self.counts.dirs[class] += 1;
+        self.done(None, (true, change, 0));
+        self.path.truncate(self.path.len() - entry.name.as_bytes().len() - 1);
         if let Some(old) = same {
             return self.same(old);
         }

@@ -6,11 +6,13 @@ use unseen_common::limits::MAX_PACK;
 
 use super::BackupError;
 use super::dedup::{Dedup, PackRef, SegmentHandle};
+use super::upload::Flow;
 use crate::compress::{Compressor, Encoding, Level};
 use crate::crypto::content_id::{ChunkId, ChunkKind, ContentKeys};
 use crate::crypto::rng::Hedged;
 use crate::pack::builder::{BufferPool, PackBuilder, SealedPack, Sealer};
 use crate::pack::table::{ChunkRow, SegmentRow};
+use crate::progress::{Monitor, Stored};
 
 /// A segment is closed when it holds so many bytes.
 const SEGMENT: usize = 1024 * 1024;
@@ -41,6 +43,10 @@ pub struct PackerContext<'a> {
     pub pool: &'a BufferPool,
     /// Takes sealed packs.
     pub out: &'a Sender<Outgoing>,
+    /// How the run is going.
+    pub flow: &'a Flow,
+    /// Hears of progress.
+    pub monitor: &'a dyn Monitor,
 }
 
 /// Bytes that went through a packer.
@@ -218,6 +224,8 @@ impl<'a> Packer<'a> {
         self.added.raw += raw.len() as u64;
         self.added.stored += self.scratch.len() as u64;
         self.added.chunks += chunks.len() as u64;
+        let stored = Stored { raw: raw.len() as u64, packed: self.scratch.len() as u64 };
+        self.context.monitor.stored(stored);
         let row = SegmentRow { sealed: 0, raw: chunk_len(raw.len()), encoding, kind: self.kind, chunks };
         let fits = self.packs.iter().position(|p| p.builder.fits(self.scratch.len(), &row));
         let at = if let Some(at) = fits {
@@ -251,6 +259,7 @@ impl<'a> Packer<'a> {
         }
         let sealed = pack.builder.seal(self.context.sealer, &mut self.rng)?;
         let outgoing = Outgoing { pack: sealed, handles: pack.handles };
+        self.context.flow.sealed();
         // The other end hangs up only after it has recorded why.
         self.context.out.send(outgoing).map_err(|_e| BackupError::Stopped)
     }

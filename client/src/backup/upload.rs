@@ -134,7 +134,7 @@ impl Uploads<'_> {
 
     fn one(&self, outgoing: &Outgoing) -> Result<(), BackupError> {
         let pack = &outgoing.pack;
-        self.monitor.to_send(pack.len());
+        self.monitor.transfer_planned(pack.len());
         if let Some(spool) = &self.spool {
             spool.put(pack).map_err(BackupError::Spool)?;
         }
@@ -146,7 +146,7 @@ impl Uploads<'_> {
         if let Some(spool) = &self.spool {
             spool.remove(&pack.id).map_err(BackupError::Spool)?;
         }
-        self.monitor.sent(pack.len());
+        self.monitor.transferred(pack.len());
         self.progress.uploaded(pack.len());
         Ok(())
     }

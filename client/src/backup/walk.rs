@@ -13,7 +13,7 @@ use super::dedup::Dedup;
 use super::plan::Node;
 use super::upload::Flow;
 use super::worker::{Job, Task};
-use crate::progress::{Monitor, Problem};
+use crate::progress::{Amount, During, Monitor, Problem};
 use crate::scan::exclude::{Candidate, Decision, DirCtx, Rules};
 use crate::scan::listing::Names;
 use crate::scan::names::OwnerNames;
@@ -242,12 +242,11 @@ impl<'a> Walker<'a> {
         if is_dir {
             return self.directory(frame, name, (stat, node), old);
         }
-        self.context.monitor.scanned(1, 0, size);
+        self.context.monitor.scanned(Amount { files: 1, dirs: 0, bytes: size });
         if let Some(old) = &old
             && !self.context.force
             && self.is_unchanged(old, &stat)
         {
-            self.context.monitor.done(1, size);
             self.batch.push(Event::Same(old.clone()));
             return Ok(false);
         }
@@ -324,7 +323,7 @@ impl<'a> Walker<'a> {
             Some((name, rules)) => (Some(name), rules),
             None => (None, self.context.rules.at(Path::new("/")).unwrap_or_default()),
         };
-        self.context.monitor.scanned(0, 1, 0);
+        self.context.monitor.scanned(Amount { files: 0, dirs: 1, bytes: 0 });
         let (children, key) = match node {
             Node::Via(children) => (Children::Some(children.into_iter()), None),
             Node::Whole => {
@@ -432,7 +431,6 @@ impl<'a> Walker<'a> {
             Ok(xattrs) => meta.xattrs = xattrs,
             Err(error) => self.problem(&join(&self.path, name.as_bytes()), error.to_string()),
         }
-        self.context.monitor.done(1, 0);
         let seen = seen_of(stat, self.context.racy_from, false);
         self.batch.push(Event::Ready(Box::new((Entry { name, meta, kind }, seen, old))));
     }
@@ -483,8 +481,9 @@ impl<'a> Walker<'a> {
         }
     }
 
-    fn problem(&self, path: &[u8], why: String) {
-        self.context.monitor.problem(&Problem { path: path.to_vec(), why });
+    fn problem(&self, path: &[u8], what: String) {
+        let problem = Problem { path: path.to_vec(), during: During::Scan, what };
+        self.context.monitor.problem(&problem);
     }
 }
 

@@ -10,7 +10,7 @@ use super::packer::{Added, Leftover, Packer};
 use super::reading::{ReadError, ReadOut, Reader};
 use super::upload::Flow;
 use super::walk::{PIECE, describe, join, meta_of, seen_of};
-use crate::progress::{Monitor, Problem};
+use crate::progress::{During, Monitor, Problem};
 use crate::scan::names::OwnerNames;
 use crate::scan::os::{Dir, Stat, fstat};
 use crate::scan::xattrs::xattrs_of_fd;
@@ -175,28 +175,30 @@ impl<'a> Worker<'a> {
         let full = |name: &Name| join(path, name.as_bytes());
         let bytes = piece.map_or(task.stat.size, |(from, to)| to - from);
         if bytes > 1024 * 1024 {
-            self.context.monitor.file(&full(&task.name));
+            self.context.monitor.file_started(&full(&task.name));
         }
-        let first = piece.is_none_or(|(from, _)| from == 0);
         let read = match self.open_and_read(dir, task, piece) {
             Ok(read) => read,
             Err(ReadError::Fatal(error)) => return Err(error),
             Err(ReadError::Source(error)) => {
-                let why = if error.kind() == std::io::ErrorKind::NotFound {
+                let what = if error.kind() == std::io::ErrorKind::NotFound {
                     "it vanished before it was read".to_owned()
                 } else {
                     describe(&error)
                 };
-                self.context.monitor.problem(&Problem { path: full(&task.name), why });
-                self.context.monitor.done(u64::from(first), bytes);
+                self.problem(full(&task.name), what);
                 return Ok((task.ticket, None));
             }
         };
-        for why in read.1 {
-            self.context.monitor.problem(&Problem { path: full(&task.name), why });
+        for what in read.1 {
+            self.problem(full(&task.name), what);
         }
-        self.context.monitor.done(u64::from(first), bytes);
+        self.context.monitor.bytes_read(bytes);
         Ok((task.ticket, Some(Box::new(read.0))))
+    }
+
+    fn problem(&self, path: Vec<u8>, what: String) {
+        self.context.monitor.problem(&Problem { path, during: During::Archival, what });
     }
 
     /// Reads, and reads once more if the file changed meanwhile. Tells what to report.

@@ -1,1 +1,5 @@
 //! (see docs/ARCHITECTURE.md)
+
+pub mod kit;
+pub mod strength;
+pub mod words;

@@ -1,0 +1,357 @@
+//! Where the passphrase and the recovery code come from. Never from the command line.
+//!
+//! For `BACKUP_PASSPHRASE`, and the same for `BACKUP_RECOVERY_CODE`, the first of these that is
+//! set is used:
+//!
+//! | source | read |
+//! |---|---|
+//! | `BACKUP_PASSPHRASE` | as it is |
+//! | `BACKUP_PASSPHRASE_FILE` | the file, one line end at its end taken off |
+//! | `BACKUP_PASSPHRASE_COMMAND` | what `sh -c` prints, likewise |
+//! | `BACKUP_PASSPHRASE_FD` | that file descriptor to its end, likewise |
+//! | `$CREDENTIALS_DIRECTORY/backup-passphrase` | a systemd credential (`backup-recovery-code`), likewise |
+//! | the terminal | a prompt, if standard input is a terminal |
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use zeroize::{Zeroize, Zeroizing};
+
+use super::env::{Environment, Terminal};
+use super::exit::{CliError, Exit};
+
+/// The longest secret that is read, in bytes.
+const MAX_SECRET: u64 = 4096;
+
+/// Variables that hold or lead to a secret. A child process must not inherit them.
+pub const SECRET_VARIABLES: [&str; 8] = [
+    "BACKUP_PASSPHRASE",
+    "BACKUP_PASSPHRASE_FILE",
+    "BACKUP_PASSPHRASE_COMMAND",
+    "BACKUP_PASSPHRASE_FD",
+    "BACKUP_RECOVERY_CODE",
+    "BACKUP_RECOVERY_CODE_FILE",
+    "BACKUP_RECOVERY_CODE_COMMAND",
+    "BACKUP_RECOVERY_CODE_FD",
+];
+
+/// Why there is no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// No source is set, and there is nobody to ask.
+    #[error("no {what} was given, and there is no terminal to ask at")]
+    Missing {
+        /// Which secret.
+        what: &'static str,
+        /// Its variable.
+        variable: &'static str,
+    },
+    /// A source gave nothing.
+    #[error("{from}: the {what} is empty")]
+    Empty {
+        /// Which secret.
+        what: &'static str,
+        /// Where it came from.
+        from: String,
+    },
+    /// Longer than any secret.
+    #[error("{from}: longer than {MAX_SECRET} bytes")]
+    TooLong {
+        /// Where it came from.
+        from: String,
+    },
+    /// Bytes that are no text.
+    #[error("{from}: not UTF-8 text")]
+    NotText {
+        /// Where it came from.
+        from: String,
+    },
+    /// Not a number.
+    #[error("{variable}: not the number of a file descriptor")]
+    NotAnFd {
+        /// The variable.
+        variable: String,
+    },
+    /// It could not be read.
+    #[error("{from}")]
+    Read {
+        /// Where it came from.
+        from: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The command failed.
+    #[error("{variable}: the command failed ({status})")]
+    Command {
+        /// The variable.
+        variable: String,
+        /// How it ended.
+        status: std::process::ExitStatus,
+    },
+    /// Two different answers, three times over.
+    #[error("the passphrases typed were not the same")]
+    Mismatch,
+    /// The prompt failed or was left.
+    #[error("nothing was typed")]
+    Prompt {
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl From<SecretError> for CliError {
+    fn from(error: SecretError) -> Self {
+        match error {
+            SecretError::Missing { variable, .. } => Self::from_error(Exit::WrongSecret, error)
+                .hint(format!(
+                    "set {variable}, {variable}_FILE, {variable}_COMMAND or {variable}_FD, use a \
+                     systemd credential, or run this in a terminal"
+                )),
+            SecretError::Prompt { ref source } if source.kind() == io::ErrorKind::Interrupted => {
+                Self::new(Exit::Interrupted, "interrupted")
+            }
+            error => Self::from_error(Exit::WrongSecret, error),
+        }
+    }
+}
+
+/// What was given to unlock with.
+pub enum Secret {
+    /// The recovery code of the kit, as typed.
+    RecoveryCode(Zeroizing<String>),
+    /// The passphrase.
+    Passphrase(Zeroizing<String>),
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::RecoveryCode(_) => "RecoveryCode(..)",
+            Self::Passphrase(_) => "Passphrase(..)",
+        })
+    }
+}
+
+/// Reads secrets.
+#[derive(Clone, Copy)]
+pub struct Secrets<'a> {
+    env: &'a dyn Environment,
+    terminal: &'a dyn Terminal,
+}
+
+impl std::fmt::Debug for Secrets<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secrets")
+    }
+}
+
+impl<'a> Secrets<'a> {
+    /// From this environment and, failing that, this terminal.
+    pub fn new(env: &'a dyn Environment, terminal: &'a dyn Terminal) -> Self {
+        Self { env, terminal }
+    }
+
+    /// What to unlock with: the recovery code if one is given anywhere, else the passphrase, else
+    /// the passphrase by a prompt.
+    pub fn to_unlock(&self) -> Result<Secret, SecretError> {
+        if let Some(code) = self.given(&CODE)? {
+            return Ok(Secret::RecoveryCode(code));
+        }
+        if let Some(passphrase) = self.given(&PASSPHRASE)? {
+            return Ok(Secret::Passphrase(passphrase));
+        }
+        self.prompt(&PASSPHRASE, "Passphrase: ")
+            .map(Secret::Passphrase)
+    }
+
+    /// The same for a machine that is new: the recovery code is asked for.
+    pub fn to_connect(&self) -> Result<Secret, SecretError> {
+        if let Some(code) = self.given(&CODE)? {
+            return Ok(Secret::RecoveryCode(code));
+        }
+        if let Some(passphrase) = self.given(&PASSPHRASE)? {
+            return Ok(Secret::Passphrase(passphrase));
+        }
+        self.prompt(&CODE, "Recovery code: ")
+            .map(Secret::RecoveryCode)
+    }
+
+    /// Whether a passphrase is given without asking.
+    pub fn new_passphrase_given(&self) -> Result<Option<Zeroizing<String>>, SecretError> {
+        self.given(&PASSPHRASE)
+    }
+
+    /// A new passphrase, typed twice.
+    pub fn type_new_passphrase(&self) -> Result<Zeroizing<String>, SecretError> {
+        for _ in 0..3 {
+            let first = self.prompt(&PASSPHRASE, "New passphrase: ")?;
+            let second = self.prompt(&PASSPHRASE, "The same again: ")?;
+            if first == second {
+                return Ok(first);
+            }
+        }
+        Err(SecretError::Mismatch)
+    }
+
+    fn prompt(&self, kind: &Kind, text: &str) -> Result<Zeroizing<String>, SecretError> {
+        if !self.terminal.is_present() {
+            return Err(SecretError::Missing {
+                what: kind.what,
+                variable: kind.variable,
+            });
+        }
+        let typed = self
+            .terminal
+            .ask_hidden(text)
+            .map_err(|source| SecretError::Prompt { source })?;
+        kind.check(typed, || "the terminal".to_owned())
+    }
+
+    fn given(&self, kind: &Kind) -> Result<Option<Zeroizing<String>>, SecretError> {
+        let variable = |suffix: &str| {
+            let name = format!("{}{suffix}", kind.variable);
+            self.env.var(&name).map(|value| (name, value))
+        };
+        if let Some((name, value)) = variable("") {
+            return kind.text(Zeroizing::new(value.into_vec()), name).map(Some);
+        }
+        if let Some((name, path)) = variable("_FILE") {
+            return kind.file(&path, &name).map(Some);
+        }
+        if let Some((name, command)) = variable("_COMMAND") {
+            return kind.command(&command, &name).map(Some);
+        }
+        if let Some((name, number)) = variable("_FD") {
+            return kind.fd(&number, &name).map(Some);
+        }
+        if let Some(folder) = self.env.var("CREDENTIALS_DIRECTORY") {
+            let path = PathBuf::from(folder).join(kind.credential);
+            if path.exists() {
+                return kind.file(path.as_os_str(), "systemd credential").map(Some);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// One of the two secrets.
+struct Kind {
+    what: &'static str,
+    variable: &'static str,
+    credential: &'static str,
+}
+
+const PASSPHRASE: Kind = Kind {
+    what: "passphrase",
+    variable: "BACKUP_PASSPHRASE",
+    credential: "backup-passphrase",
+};
+
+const CODE: Kind = Kind {
+    what: "recovery code",
+    variable: "BACKUP_RECOVERY_CODE",
+    credential: "backup-recovery-code",
+};
+
+impl Kind {
+    fn file(&self, path: &OsStr, name: &str) -> Result<Zeroizing<String>, SecretError> {
+        let from = format!("{name} ({})", Path::new(path).display());
+        match File::open(path).and_then(read_all) {
+            Ok(bytes) => self.line(bytes, from),
+            Err(source) => Err(SecretError::Read { from, source }),
+        }
+    }
+
+    fn command(&self, command: &OsStr, name: &str) -> Result<Zeroizing<String>, SecretError> {
+        let run = || -> io::Result<_> {
+            let mut shell = Command::new("/bin/sh");
+            shell.arg("-c").arg(command);
+            shell.stdin(Stdio::null()).stdout(Stdio::piped());
+            for variable in SECRET_VARIABLES {
+                shell.env_remove(variable);
+            }
+            let mut child = shell.spawn()?;
+            let output = child.stdout.take().map(read_all).transpose()?;
+            Ok((output.unwrap_or_default(), child.wait()?))
+        };
+        let (output, status) = run().map_err(|source| SecretError::Read {
+            from: name.to_owned(),
+            source,
+        })?;
+        if !status.success() {
+            let variable = name.to_owned();
+            return Err(SecretError::Command { variable, status });
+        }
+        self.line(output, name.to_owned())
+    }
+
+    fn fd(&self, number: &OsStr, name: &str) -> Result<Zeroizing<String>, SecretError> {
+        let number: u16 = number
+            .to_str()
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| SecretError::NotAnFd {
+                variable: name.to_owned(),
+            })?;
+        let path = OsString::from(format!("/dev/fd/{number}"));
+        self.file(&path, name)
+    }
+
+    /// Takes off one line end.
+    fn line(
+        &self,
+        mut bytes: Zeroizing<Vec<u8>>,
+        from: String,
+    ) -> Result<Zeroizing<String>, SecretError> {
+        if bytes.last() == Some(&b'\n') {
+            bytes.pop();
+            if bytes.last() == Some(&b'\r') {
+                bytes.pop();
+            }
+        }
+        self.text(bytes, from)
+    }
+
+    fn text(
+        &self,
+        mut bytes: Zeroizing<Vec<u8>>,
+        from: String,
+    ) -> Result<Zeroizing<String>, SecretError> {
+        match String::from_utf8(std::mem::take(&mut *bytes)) {
+            Ok(text) => self.check(Zeroizing::new(text), || from),
+            Err(error) => {
+                error.into_bytes().zeroize();
+                Err(SecretError::NotText { from })
+            }
+        }
+    }
+
+    fn check(
+        &self,
+        text: Zeroizing<String>,
+        from: impl FnOnce() -> String,
+    ) -> Result<Zeroizing<String>, SecretError> {
+        if text.is_empty() {
+            let what = self.what;
+            return Err(SecretError::Empty { what, from: from() });
+        }
+        if u64::try_from(text.len()).is_ok_and(|length| length > MAX_SECRET) {
+            return Err(SecretError::TooLong { from: from() });
+        }
+        Ok(text)
+    }
+}
+
+/// At most a few bytes more than a secret may have. Never grown, so that no copy is left behind.
+fn read_all(from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
+    let limit = MAX_SECRET + 3;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(2 * limit).unwrap_or(0)));
+    from.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

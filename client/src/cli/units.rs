@@ -1,0 +1,283 @@
+//! Numbers as people read them.
+
+use std::time::Duration;
+
+const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+
+/// A number of bytes in IEC units, one decimal unless it is zero: `0 B`, `4.1 MiB`, `2 MiB`.
+pub fn bytes(n: u64) -> String {
+    if n < 1024 {
+        return format!("{n} B");
+    }
+    let mut unit = 1024_u128;
+    let mut names = UNITS.iter();
+    let mut name = names.next().copied().unwrap_or_default();
+    loop {
+        let tenths = (u128::from(n) * 10 + unit / 2) / unit;
+        match names.next() {
+            // 1023.96 KiB would round to 1024 KiB.
+            Some(larger) if tenths >= 10240 => {
+                unit *= 1024;
+                name = larger;
+            }
+            _ if tenths % 10 == 0 => return format!("{} {name}", tenths / 10),
+            _ => return format!("{}.{} {name}", tenths / 10, tenths % 10),
+        }
+    }
+}
+
+/// A number with its thousands apart: `79 412`.
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(' ');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Minutes and seconds, hours only if there are any: `0:01`, `1:02:03`. Rounded to seconds.
+pub fn duration(time: Duration) -> String {
+    let seconds = time.as_secs() + u64::from(time.subsec_millis() >= 500);
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{seconds:02}")
+    } else {
+        format!("{minutes}:{seconds:02}")
+    }
+}
+
+/// `1 file`, `2 files`.
+pub fn plural(n: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(n), if n == 1 { one } else { many })
+}
+
+/// A text that is no size.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a size: {text:?} (a number, with K, M, G or T behind it if need be)")]
+pub struct ParseSizeError {
+    text: String,
+}
+
+/// Reads `1048576`, `100k`, `1.5GiB`, `2 MB`: every unit is a power of 1024, as restic has it.
+pub fn parse_size(text: &str) -> Result<u64, ParseSizeError> {
+    let fail = || ParseSizeError {
+        text: text.to_owned(),
+    };
+    let trimmed = text.trim();
+    let end = trimmed
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(trimmed.len());
+    let (number, unit) = trimmed.split_at(end);
+    let unit = unit.trim().to_ascii_lowercase();
+    let factor = match unit.as_str() {
+        "" | "b" => 1_u128,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        "t" | "tb" | "tib" => 1 << 40,
+        "p" | "pb" | "pib" => 1 << 50,
+        _ => return Err(fail()),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit()) && text.len() <= 18;
+    if whole.is_empty() || !digits(whole) || !digits(fraction) {
+        return Err(fail());
+    }
+    let whole: u128 = whole.parse().map_err(|_: std::num::ParseIntError| fail())?;
+    let mut total = whole * factor;
+    if !fraction.is_empty() {
+        let part: u128 = fraction
+            .parse()
+            .map_err(|_: std::num::ParseIntError| fail())?;
+        let scale = (0..fraction.len()).fold(1_u128, |scale, _| scale * 10);
+        total += part * factor / scale;
+    }
+    u64::try_from(total).map_err(|_: std::num::TryFromIntError| fail())
+}
+
+/// Where a column's text stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Align {
+    /// Words.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// Rows in columns two spaces apart, each line without trailing space.
+#[derive(Debug, Clone)]
+pub struct Table {
+    columns: Vec<(String, Align)>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these headings.
+    pub fn new(columns: &[(&str, Align)]) -> Self {
+        let columns = columns
+            .iter()
+            .map(|&(name, align)| (name.to_owned(), align));
+        Self {
+            columns: columns.collect(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds a row. Missing cells are empty.
+    pub fn row(&mut self, cells: impl IntoIterator<Item = impl Into<String>>) {
+        self.rows.push(cells.into_iter().map(Into::into).collect());
+    }
+
+    /// Whether it has no rows.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The headings, a rule, and the rows.
+    pub fn lines(&self) -> Vec<String> {
+        let headings: Vec<String> = self.columns.iter().map(|(name, _)| name.clone()).collect();
+        let widths: Vec<usize> = (0..self.columns.len())
+            .map(|column| {
+                let rows = self.rows.iter().chain([&headings]);
+                let cells = rows.filter_map(|row| row.get(column));
+                cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+            })
+            .collect();
+        let rule = "-".repeat(widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1));
+        let mut lines = vec![self.line(&headings, &widths), rule];
+        lines.extend(self.rows.iter().map(|row| self.line(row, &widths)));
+        lines
+    }
+
+    fn line(&self, row: &[String], widths: &[usize]) -> String {
+        let mut out = String::new();
+        for (index, ((_, align), &width)) in self.columns.iter().zip(widths).enumerate() {
+            let cell = row.get(index).map_or("", String::as_str);
+            if index > 0 {
+                out.push_str("  ");
+            }
+            match align {
+                Align::Left => out.push_str(&format!("{cell:<width$}")),
+                Align::Right => out.push_str(&format!("{cell:>width$}")),
+            }
+        }
+        out.truncate(out.trim_end().len());
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn sizes() {
+        for (n, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1 KiB"),
+            (1536, "1.5 KiB"),
+            (1_048_575, "1 MiB"),
+            (2 << 20, "2 MiB"),
+            (4_299_162, "4.1 MiB"),
+            (u64::MAX, "16 EiB"),
+        ] {
+            assert_eq!(bytes(n), text);
+        }
+    }
+
+    #[test]
+    fn counts_and_times() {
+        for (n, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1 000"),
+            (79_412, "79 412"),
+            (1_234_567, "1 234 567"),
+        ] {
+            assert_eq!(count(n), text);
+        }
+        for (millis, text) in [
+            (0, "0:00"),
+            (1400, "0:01"),
+            (59_600, "1:00"),
+            (3_723_000, "1:02:03"),
+            (360_000_000, "100:00:00"),
+        ] {
+            assert_eq!(duration(Duration::from_millis(millis)), text);
+        }
+        assert_eq!(plural(1, "file", "files"), "1 file");
+        assert_eq!(plural(1200, "file", "files"), "1 200 files");
+    }
+
+    #[test]
+    fn sizes_are_read() {
+        for (text, n) in [
+            ("0", 0),
+            ("100", 100),
+            ("100k", 102_400),
+            ("1.5GiB", 1_610_612_736),
+            ("2 MB", 2 << 20),
+            ("7B", 7),
+            ("1T", 1 << 40),
+        ] {
+            assert_eq!(parse_size(text).unwrap(), n, "{text}");
+        }
+        for bad in [
+            "",
+            "k",
+            "-1",
+            "1x",
+            "1.2.3k",
+            ".5k",
+            "1e3",
+            "99999999999P",
+            "1 k k",
+        ] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn tables() {
+        let mut table = Table::new(&[
+            ("ID", Align::Left),
+            ("Size", Align::Right),
+            ("Path", Align::Left),
+        ]);
+        table.row(["a", "1", "/x"]);
+        table.row(["bcd", "1000000", ""]);
+        assert_eq!(
+            table.lines(),
+            [
+                "ID      Size  Path",
+                "------------------",
+                "a          1  /x",
+                "bcd  1000000",
+            ]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_about_what_it_was(n: u64) {
+            let back = parse_size(&bytes(n).replace(" EiB", "P").to_owned());
+            if n < 1 << 60 {
+                let back = back.unwrap();
+                prop_assert!(back.abs_diff(n) <= n / 20 + 1, "{n} {back}");
+            }
+        }
+
+        #[test]
+        fn never_panics(text in "\\PC{0,20}") {
+            if let Ok(n) = parse_size(&text) {
+                prop_assert!(text.contains(|c: char| c.is_ascii_digit()), "{}", n);
+            }
+        }
+    }
+}
