@@ -6,13 +6,14 @@
 
 use std::collections::HashMap;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use unseen_common::codec::Canonical;
 
 use super::BackupError;
 use super::dedup::{Dedup, PackRef};
 use super::packer::Packer;
 use super::recorder::{Needs, RecordBuilder, Recorder};
+use super::upload::Flow;
 use super::walk::{Entered, Event, Old};
 use super::worker::{Done, FileRead};
 use crate::crypto::content_id::ChunkId;
@@ -23,6 +24,9 @@ use crate::tree::codec::total_length;
 use crate::tree::entry::{Content, Entry, Extent, FileTime, Kind, Meta, Name};
 use crate::tree::manifest::Totals;
 use crate::tree::writer::{ContentWriter, DirWriter, ObjectSink};
+
+/// How often a wait for a worker looks whether the run has failed.
+const LOOK_UP: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// What assembling needs.
 #[derive(Debug)]
@@ -37,6 +41,7 @@ pub struct Assembler<'a> {
     generation: u64,
     path: Vec<u8>,
     monitor: &'a dyn Monitor,
+    flow: &'a Flow,
     /// What is in the snapshot so far.
     pub totals: Totals,
 }
@@ -69,8 +74,15 @@ struct Frame {
 #[derive(Debug)]
 enum Mode {
     /// So many entries, all as recorded, needing these packs.
-    Matching { seen: u64, packs: roaring::RoaringBitmap, last: Option<*const ()> },
-    Writing { tree: DirWriter, record: Option<RecordBuilder> },
+    Matching {
+        seen: u64,
+        packs: roaring::RoaringBitmap,
+        last: Option<*const ()>,
+    },
+    Writing {
+        tree: DirWriter,
+        record: Option<RecordBuilder>,
+    },
 }
 
 impl<'a> Assembler<'a> {
@@ -78,7 +90,7 @@ impl<'a> Assembler<'a> {
     pub fn new(
         dedup: &'a Dedup<'a>,
         state: &'a StateDb,
-        (results, monitor): (Receiver<Vec<Done>>, &'a dyn Monitor),
+        (results, monitor, flow): (Receiver<Vec<Done>>, &'a dyn Monitor, &'a Flow),
         packer: Packer<'a>,
         generation: u64,
     ) -> Self {
@@ -87,12 +99,16 @@ impl<'a> Assembler<'a> {
             state,
             results,
             waiting: HashMap::new(),
-            sink: TreeSink { packer, objects: Vec::new() },
+            sink: TreeSink {
+                packer,
+                objects: Vec::new(),
+            },
             recorder: Recorder::default(),
             stack: Vec::new(),
             generation,
             path: Vec::new(),
             monitor,
+            flow,
             totals: Totals::default(),
         }
     }
@@ -111,7 +127,12 @@ impl<'a> Assembler<'a> {
                 self.totals.files += 1;
                 self.write_entry(&entry, seen, &Needs::default(), (&[], old.as_ref()))?;
             }
-            Event::Pending { name, ticket, pieces, old } => {
+            Event::Pending {
+                name,
+                ticket,
+                pieces,
+                old,
+            } => {
                 self.pending(name, (ticket, pieces), old.as_ref())?;
             }
             Event::Leave => return self.leave(),
@@ -140,11 +161,17 @@ impl<'a> Assembler<'a> {
         for at in (0..self.stack.len()).rev() {
             let mut tree = self.tree_so_far(at)?;
             if let Some((name, meta, id)) = child.take() {
-                let entry = Entry { name, meta, kind: Kind::Directory { tree: id } };
+                let entry = Entry {
+                    name,
+                    meta,
+                    kind: Kind::Directory { tree: id },
+                };
                 tree.push(&entry.name, &entry.to_bytes(), &mut self.sink)?;
             }
             let id = tree.finish(&mut self.sink)?;
-            let Some(frame) = self.stack.get(at) else { break };
+            let Some(frame) = self.stack.get(at) else {
+                break;
+            };
             match &frame.entered.name {
                 Some(name) => child = Some((name.clone(), frame.entered.meta.clone(), id)),
                 None => return Ok(Some(id)),
@@ -179,17 +206,28 @@ impl<'a> Assembler<'a> {
             self.path.extend_from_slice(name.as_bytes());
         }
         let mode = if entered.header.is_some() {
-            Mode::Matching { seen: 0, packs: roaring::RoaringBitmap::new(), last: None }
+            Mode::Matching {
+                seen: 0,
+                packs: roaring::RoaringBitmap::new(),
+                last: None,
+            }
         } else {
             self.writing(entered.key)
         };
-        self.stack.push(Frame { entered, mode, objects: Vec::new() });
+        self.stack.push(Frame {
+            entered,
+            mode,
+            objects: Vec::new(),
+        });
     }
 
     fn writing(&mut self, key: Option<DirKey>) -> Mode {
         self.generation += 1;
         let record = key.map(|key| RecordBuilder::new(key, self.generation));
-        Mode::Writing { tree: DirWriter::new(), record }
+        Mode::Writing {
+            tree: DirWriter::new(),
+            record,
+        }
     }
 
     fn count_same(&mut self, old: &Old) {
@@ -207,7 +245,12 @@ impl<'a> Assembler<'a> {
             self.path.push(b'/');
             self.path.extend_from_slice(name);
         }
-        self.monitor.done(Item { path: &self.path, is_dir, change, size });
+        self.monitor.done(Item {
+            path: &self.path,
+            is_dir,
+            change,
+            size,
+        });
         self.path.truncate(length);
     }
 
@@ -230,7 +273,9 @@ impl<'a> Assembler<'a> {
 
     fn copy(&mut self, old: &Old) -> Result<(), BackupError> {
         let Some(row) = old.part.row(old.index) else {
-            return Err(BackupError::Internal("a record has fewer rows than it says"));
+            return Err(BackupError::Internal(
+                "a record has fewer rows than it says",
+            ));
         };
         let needs = needs_of_row(&row, &old.part.packs, self.dedup)?;
         self.push(&name_of(&row)?, &row, &needs)
@@ -285,12 +330,25 @@ impl<'a> Assembler<'a> {
             Some(row) if row.encoded == encoded => Change::Unmodified,
             Some(_) => Change::Changed,
         };
-        let size = if let Kind::File { size, .. } = entry.kind { size } else { 0 };
+        let size = if let Kind::File { size, .. } = entry.kind {
+            size
+        } else {
+            0
+        };
         self.done(Some(entry.name.as_bytes()), (false, change, size));
         self.diverge()?;
         let lists: Vec<u8> = lists.iter().flat_map(|id| id.0).collect();
         let name = entry.name.as_bytes();
-        self.push(&entry.name, &Row { seen, name, encoded: &encoded, lists: &lists }, needs)
+        self.push(
+            &entry.name,
+            &Row {
+                seen,
+                name,
+                encoded: &encoded,
+                lists: &lists,
+            },
+            needs,
+        )
     }
 
     fn pending(
@@ -328,8 +386,20 @@ impl<'a> Assembler<'a> {
         };
         self.totals.files += 1;
         self.totals.bytes += size;
-        let entry = Entry { name, meta, kind: Kind::File { size, content } };
-        self.write_entry(&entry, Seen { size: seen.size, ..seen }, &needs, (&lists, old))
+        let entry = Entry {
+            name,
+            meta,
+            kind: Kind::File { size, content },
+        };
+        self.write_entry(
+            &entry,
+            Seen {
+                size: seen.size,
+                ..seen
+            },
+            &needs,
+            (&lists, old),
+        )
     }
 
     fn await_result(&mut self, ticket: u64) -> Result<Option<Box<FileRead>>, BackupError> {
@@ -337,8 +407,12 @@ impl<'a> Assembler<'a> {
             if let Some(read) = self.waiting.remove(&ticket) {
                 return Ok(read);
             }
-            let done = self.results.recv().map_err(|_e| BackupError::Stopped)?;
-            self.waiting.extend(done);
+            match self.results.recv_timeout(LOOK_UP) {
+                Ok(done) => self.waiting.extend(done),
+                // The worker that had this ticket may have failed while the others wait for work.
+                Err(RecvTimeoutError::Timeout) if !self.flow.has_failed() => {}
+                Err(_) => return Err(BackupError::Stopped),
+            }
         }
     }
 
@@ -349,7 +423,11 @@ impl<'a> Assembler<'a> {
         let Some(frame) = self.stack.pop() else {
             return Err(BackupError::Internal("no directory is open"));
         };
-        let Frame { entered, mode, mut objects } = frame;
+        let Frame {
+            entered,
+            mode,
+            mut objects,
+        } = frame;
         let (tree, unchanged) = match (mode, &entered.header) {
             (Mode::Matching { packs, .. }, Some(header)) => {
                 self.dedup.use_packs(&packs);
@@ -371,7 +449,13 @@ impl<'a> Assembler<'a> {
         let Some(name) = entered.name else {
             return Ok(Some(tree));
         };
-        self.add_directory(name, entered.meta, (tree, unchanged), entered.old.as_ref(), entered.header.is_some())?;
+        self.add_directory(
+            name,
+            entered.meta,
+            (tree, unchanged),
+            entered.old.as_ref(),
+            entered.header.is_some(),
+        )?;
         Ok(None)
     }
 
@@ -383,9 +467,17 @@ impl<'a> Assembler<'a> {
         old: Option<&Old>,
         recorded: bool,
     ) -> Result<(), BackupError> {
-        let entry = Entry { name, meta, kind: Kind::Directory { tree } };
+        let entry = Entry {
+            name,
+            meta,
+            kind: Kind::Directory { tree },
+        };
         let encoded = entry.to_bytes();
-        let same = old.filter(|o| o.part.row(o.index).is_some_and(|row| row.encoded == encoded));
+        let same = old.filter(|o| {
+            o.part
+                .row(o.index)
+                .is_some_and(|row| row.encoded == encoded)
+        });
         let change = if !recorded {
             Change::New
         } else if unchanged && (same.is_some() || old.is_none()) {
@@ -394,7 +486,8 @@ impl<'a> Assembler<'a> {
             Change::Changed
         };
         self.done(None, (true, change, 0));
-        self.path.truncate(self.path.len() - entry.name.as_bytes().len() - 1);
+        self.path
+            .truncate(self.path.len() - entry.name.as_bytes().len() - 1);
         if let Some(old) = same {
             return self.same(old);
         }
@@ -407,13 +500,20 @@ impl<'a> Assembler<'a> {
             mtime: entry.meta.mtime,
             ctime: FileTime::default(),
         };
-        let row = Row { seen, name: entry.name.as_bytes(), encoded: &encoded, lists: &[] };
+        let row = Row {
+            seen,
+            name: entry.name.as_bytes(),
+            encoded: &encoded,
+            lists: &[],
+        };
         self.push(&entry.name, &row, &Needs::default())
     }
 
     /// Whether the open directory is as recorded, and its tree is still on the server.
     fn is_unchanged(&self) -> Result<bool, BackupError> {
-        let Some(frame) = self.stack.last() else { return Ok(false) };
+        let Some(frame) = self.stack.last() else {
+            return Ok(false);
+        };
         let (Mode::Matching { seen, .. }, Some(header)) = (&frame.mode, &frame.entered.header)
         else {
             return Ok(false);
@@ -441,11 +541,15 @@ fn replay(
     count: u64,
     mut each: impl FnMut(&Row<'_>, &roaring::RoaringBitmap) -> Result<(), BackupError>,
 ) -> Result<(), BackupError> {
-    let Some(mut reader) = RecordReader::open(state, key)? else { return Ok(()) };
+    let Some(mut reader) = RecordReader::open(state, key)? else {
+        return Ok(());
+    };
     let mut left = count;
     while left > 0 {
         let Some(part) = reader.next_part()? else {
-            return Err(BackupError::Internal("a directory record changed during the run"));
+            return Err(BackupError::Internal(
+                "a directory record changed during the run",
+            ));
         };
         for index in 0..part.len() {
             if left == 0 {
@@ -484,7 +588,10 @@ fn needs_of_row(
             })
             .collect::<Result<Vec<_>, _>>()
             .map(|found| {
-                let chunks = extents.iter().filter(|e| matches!(e, Extent::Data { .. })).count();
+                let chunks = extents
+                    .iter()
+                    .filter(|e| matches!(e, Extent::Data { .. }))
+                    .count();
                 (found.len() == chunks).then_some(found)
             })?,
     };

@@ -5,21 +5,22 @@
 
 use minicbor::decode::Decoder;
 use roaring::RoaringBitmap;
-use unseen_common::codec::{
-    Canonical, DecodeError, Enc, EncodeResult, array_of, bytes_capped,
-};
+use unseen_common::codec::{Canonical, DecodeError, Enc, EncodeResult, array_of, bytes_capped};
 use unseen_common::disclosure::{Disclosure, Level, two_digits};
 use unseen_common::id::{Hash, PackNumber, SetTag, SnapshotId};
 use unseen_common::limits::{MAX_ENTRY, MAX_MANIFEST, MAX_PACKSET};
 use unseen_common::log::chain::SignedEntry;
 use unseen_common::log::entry::{Author, Body, Entry, Snapshot, Status};
 use unseen_common::packset::{PackSet, PackSetHasher};
-use unseen_common::vault::{CommitRequest, VaultError};
+use unseen_common::time::Clock;
+use unseen_common::vault::{CommitRequest, Vault, VaultError};
 
 use super::BackupError;
+use crate::crypto::device_file::DeviceKey;
 use crate::pack::manifest::seal_manifest;
 use crate::pins::write_durably;
-use crate::repo::{RepoError, Repository};
+use crate::repo::log::Log;
+use crate::repo::{Folders, RepoError};
 use crate::state::db::StateDb;
 use crate::tree::manifest::Manifest;
 
@@ -55,13 +56,29 @@ pub struct Prepared {
     entry: Entry,
 }
 
+/// What committing needs of a repository.
+#[derive(Debug)]
+pub struct Committer<'a> {
+    /// Signs and seals.
+    pub key: &'a DeviceKey,
+    /// Takes the commit.
+    pub vault: &'a dyn Vault,
+    /// The log, which goes on with the new entry.
+    pub log: &'a mut Log,
+    /// Where the commit waits for its answer.
+    pub folders: &'a Folders,
+    /// Tells the time.
+    pub clock: &'a dyn Clock,
+    /// Knows which packs the numbers name.
+    pub state: &'a StateDb,
+}
+
 /// Attempts to win the race for the head of the log.
 const ATTEMPTS: u32 = 64;
 
 /// Seals the manifest and keeps everything that the commit needs on disk.
 pub fn prepare(
-    repo: &Repository,
-    state: &StateDb,
+    repo: &Committer<'_>,
     mut wish: Wish,
 ) -> Result<(Prepared, SnapshotId), BackupError> {
     let disclosure = disclose(&wish.manifest, repo.log.state.policy.disclosure);
@@ -71,9 +88,9 @@ pub fn prepare(
     let mut hasher = PackSetHasher::default();
     for number in &wish.packs {
         let number = PackNumber(number);
-        let pack = state
-            .pack(number)?
-            .ok_or(BackupError::Internal("a pack of the snapshot has a number but no name"))?;
+        let pack = repo.state.pack(number)?.ok_or(BackupError::Internal(
+            "a pack of the snapshot has a number but no name",
+        ))?;
         hasher.add(number, &pack);
     }
     let snapshot = Snapshot {
@@ -91,15 +108,18 @@ pub fn prepare(
         time: repo.clock.now(),
         body: Body::Snapshot(snapshot),
     };
-    let prepared = Prepared { manifest, packs: PackSet(wish.packs), entry };
+    let prepared = Prepared {
+        manifest,
+        packs: PackSet(wish.packs),
+        entry,
+    };
     let path = repo.folders.pending_commit();
-    write_durably(&path, &prepared.to_bytes())
-        .map_err(|source| RepoError::Io { path, source })?;
+    write_durably(&path, &prepared.to_bytes()).map_err(|source| RepoError::Io { path, source })?;
     Ok((prepared, id))
 }
 
 /// Sends the commit until it is answered one way or the other.
-pub async fn send(repo: &mut Repository, prepared: &Prepared) -> Result<Committed, BackupError> {
+pub async fn send(repo: &mut Committer<'_>, prepared: &Prepared) -> Result<Committed, BackupError> {
     let Body::Snapshot(Snapshot { manifest: id, .. }) = prepared.entry.body else {
         return Err(BackupError::Internal("a commit without a snapshot"));
     };
@@ -114,7 +134,7 @@ pub async fn send(repo: &mut Repository, prepared: &Prepared) -> Result<Committe
         };
         match repo.vault.commit(request).await {
             Ok(_) => {
-                repo.log.update(&*repo.vault).await?;
+                repo.log.update(repo.vault).await?;
                 if !repo.log.state.snapshots.contains_key(&id) {
                     return Err(VaultError::BadAnswer(
                         "it acknowledged a snapshot that is not in its log".to_owned(),
@@ -124,7 +144,7 @@ pub async fn send(repo: &mut Repository, prepared: &Prepared) -> Result<Committe
                 forget_pending(repo)?;
                 return Ok(Committed::Saved(id));
             }
-            Err(VaultError::Conflict(_)) => repo.log.update(&*repo.vault).await?,
+            Err(VaultError::Conflict(_)) => repo.log.update(repo.vault).await?,
             Err(VaultError::MissingPacks(packs)) => {
                 forget_pending(repo)?;
                 return Ok(Committed::Missing(packs.0));
@@ -141,7 +161,7 @@ pub async fn send(repo: &mut Repository, prepared: &Prepared) -> Result<Committe
 
 /// Finishes a commit that an earlier run began, if there is one. Tells its snapshot if it exists
 /// now; when the server has meanwhile lost packs, this run will send them again.
-pub async fn finish_pending(repo: &mut Repository) -> Result<Option<SnapshotId>, BackupError> {
+pub async fn finish_pending(repo: &mut Committer<'_>) -> Result<Option<SnapshotId>, BackupError> {
     let path = repo.folders.pending_commit();
     let bytes = match std::fs::read(&path) {
         Ok(bytes) => bytes,
@@ -165,7 +185,7 @@ pub async fn finish_pending(repo: &mut Repository) -> Result<Option<SnapshotId>,
     }
 }
 
-fn forget_pending(repo: &Repository) -> Result<(), BackupError> {
+fn forget_pending(repo: &Committer<'_>) -> Result<(), BackupError> {
     let path = repo.folders.pending_commit();
     match std::fs::remove_file(&path) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
@@ -176,7 +196,10 @@ fn forget_pending(repo: &Repository) -> Result<(), BackupError> {
 }
 
 fn disclose(manifest: &Manifest, level: Level) -> Disclosure {
-    let totals = (two_digits(manifest.totals.files), two_digits(manifest.totals.bytes));
+    let totals = (
+        two_digits(manifest.totals.files),
+        two_digits(manifest.totals.bytes),
+    );
     Disclosure {
         start: manifest.start.to_minute(),
         end: manifest.end.to_minute(),
@@ -190,7 +213,10 @@ impl Canonical for Prepared {
     const CAP: usize = MAX_MANIFEST + MAX_PACKSET + MAX_ENTRY + 64;
 
     fn encode(&self, e: &mut Enc<'_>) -> EncodeResult {
-        e.array(4)?.u8(1)?.bytes(&self.manifest)?.bytes(&self.packs.to_bytes())?;
+        e.array(4)?
+            .u8(1)?
+            .bytes(&self.manifest)?
+            .bytes(&self.packs.to_bytes())?;
         e.bytes(&self.entry.to_bytes())?;
         Ok(())
     }
@@ -199,12 +225,18 @@ impl Canonical for Prepared {
         array_of(d, 4, "pending commit")?;
         let version = d.u8()?;
         if version != 1 {
-            return Err(DecodeError::Unknown { what: "pending commit", number: version.into() });
+            return Err(DecodeError::Unknown {
+                what: "pending commit",
+                number: version.into(),
+            });
         }
         let manifest = bytes_capped(d, "manifest", MAX_MANIFEST)?.to_vec();
         let packs = PackSet::from_bytes(bytes_capped(d, "packset", MAX_PACKSET)?)?;
         let entry = Entry::from_bytes(bytes_capped(d, "log entry", MAX_ENTRY)?)?;
-        Ok(Self { manifest, packs, entry })
+        Ok(Self {
+            manifest,
+            packs,
+            entry,
+        })
     }
 }
-

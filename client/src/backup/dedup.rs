@@ -49,7 +49,12 @@ impl<'a> Dedup<'a> {
     /// Only chunks in the packs `own` count as present.
     pub fn new(index: &'a Index, own: RoaringBitmap) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { index, own, shards, segments: Mutex::default() }
+        Self {
+            index,
+            own,
+            shards,
+            segments: Mutex::default(),
+        }
     }
 
     /// A handle for a new segment.
@@ -132,11 +137,16 @@ impl<'a> Dedup<'a> {
 
     /// The pack of a segment, once the server has it.
     pub fn pack_of(&self, handle: SegmentHandle) -> Option<PackNumber> {
-        lock(&self.segments).packs.get(handle.0 as usize).copied().flatten()
+        lock(&self.segments)
+            .packs
+            .get(handle.0 as usize)
+            .copied()
+            .flatten()
     }
 
     fn resolve(&self, handle: SegmentHandle) -> PackRef {
-        self.pack_of(handle).map_or(PackRef::Pending(handle), PackRef::Known)
+        self.pack_of(handle)
+            .map_or(PackRef::Pending(handle), PackRef::Known)
     }
 
     fn shard(&self, id: &ChunkId) -> &Mutex<Shard> {

@@ -7,12 +7,14 @@ pub mod engine;
 pub mod error;
 pub mod packer;
 pub mod plan;
+pub mod prelude;
 pub mod reading;
 pub mod recorder;
 pub mod spool;
+pub mod threads;
 pub mod upload;
 pub mod walk;
 pub mod worker;
 
-pub use engine::{Outcome, RunOptions, run};
+pub use engine::{Outcome, RunOptions, Source, StreamSource, run};
 pub use error::BackupError;

@@ -31,7 +31,7 @@ pub struct Outgoing {
 }
 
 /// What all packers of a run share.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct PackerContext<'a> {
     /// Known chunks.
     pub dedup: &'a Dedup<'a>,
@@ -40,9 +40,9 @@ pub struct PackerContext<'a> {
     /// Seals packs.
     pub sealer: &'a Sealer<'a>,
     /// Memory for packs.
-    pub pool: &'a BufferPool,
+    pub pool: BufferPool,
     /// Takes sealed packs.
-    pub out: &'a Sender<Outgoing>,
+    pub out: Sender<Outgoing>,
     /// How the run is going.
     pub flow: &'a Flow,
     /// Hears of progress.
@@ -101,7 +101,11 @@ impl<'a> Packer<'a> {
             kind,
             compressor: Compressor::new(level),
             rng,
-            open: OpenSegment { raw: Vec::with_capacity(2 * SEGMENT), chunks: Vec::new(), handle },
+            open: OpenSegment {
+                raw: Vec::with_capacity(2 * SEGMENT),
+                chunks: Vec::new(),
+                handle,
+            },
             scratch: Vec::new(),
             packs: Vec::new(),
             added: Added::default(),
@@ -224,10 +228,22 @@ impl<'a> Packer<'a> {
         self.added.raw += raw.len() as u64;
         self.added.stored += self.scratch.len() as u64;
         self.added.chunks += chunks.len() as u64;
-        let stored = Stored { raw: raw.len() as u64, packed: self.scratch.len() as u64 };
+        let stored = Stored {
+            raw: raw.len() as u64,
+            packed: self.scratch.len() as u64,
+        };
         self.context.monitor.stored(stored);
-        let row = SegmentRow { sealed: 0, raw: chunk_len(raw.len()), encoding, kind: self.kind, chunks };
-        let fits = self.packs.iter().position(|p| p.builder.fits(self.scratch.len(), &row));
+        let row = SegmentRow {
+            sealed: 0,
+            raw: chunk_len(raw.len()),
+            encoding,
+            kind: self.kind,
+            chunks,
+        };
+        let fits = self
+            .packs
+            .iter()
+            .position(|p| p.builder.fits(self.scratch.len(), &row));
         let at = if let Some(at) = fits {
             at
         } else {
@@ -235,15 +251,20 @@ impl<'a> Packer<'a> {
                 let oldest = self.packs.remove(0);
                 self.seal(oldest)?;
             }
-            let builder = PackBuilder::new(self.context.pool);
-            self.packs.push(OpenPack { builder, handles: Vec::new() });
+            let builder = PackBuilder::new(&self.context.pool);
+            self.packs.push(OpenPack {
+                builder,
+                handles: Vec::new(),
+            });
             self.packs.len() - 1
         };
         let Some(pack) = self.packs.get_mut(at) else {
             return Err(BackupError::Internal("an open pack is gone"));
         };
         if !pack.builder.append(&self.scratch, row) {
-            return Err(BackupError::Internal("a segment does not fit an empty pack"));
+            return Err(BackupError::Internal(
+                "a segment does not fit an empty pack",
+            ));
         }
         pack.handles.push(handle);
         if pack.builder.room() < FULL {
@@ -258,10 +279,16 @@ impl<'a> Packer<'a> {
             return Ok(());
         }
         let sealed = pack.builder.seal(self.context.sealer, &mut self.rng)?;
-        let outgoing = Outgoing { pack: sealed, handles: pack.handles };
+        let outgoing = Outgoing {
+            pack: sealed,
+            handles: pack.handles,
+        };
         self.context.flow.sealed();
         // The other end hangs up only after it has recorded why.
-        self.context.out.send(outgoing).map_err(|_e| BackupError::Stopped)
+        self.context
+            .out
+            .send(outgoing)
+            .map_err(|_e| BackupError::Stopped)
     }
 }
 

@@ -129,7 +129,13 @@ pub struct Recorder {
 
 #[derive(Debug)]
 enum Queued {
-    Part { key: DirKey, number: u32, generation: u64, rows: Vec<u8>, needs: Needs },
+    Part {
+        key: DirKey,
+        number: u32,
+        generation: u64,
+        rows: Vec<u8>,
+        needs: Needs,
+    },
     Header(DirKey, Header),
 }
 
@@ -138,18 +144,29 @@ const BATCH: usize = 64;
 
 impl Recorder {
     /// Writes what can be written. With `all`, at least a part at a time; else only full batches.
-    pub fn write(&mut self, dedup: &Dedup<'_>, state: &StateDb, all: bool) -> Result<(), BackupError> {
+    pub fn write(
+        &mut self,
+        dedup: &Dedup<'_>,
+        state: &StateDb,
+        all: bool,
+    ) -> Result<(), BackupError> {
         while all || self.queue.len() >= BATCH {
             let mut batch = RecordBatch::default();
             let mut taken = 0;
             while taken < BATCH {
-                match self.queue.front_mut() {
-                    Some(Queued::Part { needs, .. }) if !needs.resolve(dedup) => break,
-                    Some(_) => {}
-                    None => break,
+                if let Some(Queued::Part { needs, .. }) = self.queue.front_mut()
+                    && !needs.resolve(dedup)
+                {
+                    break;
                 }
                 match self.queue.pop_front() {
-                    Some(Queued::Part { key, number, generation, rows, needs }) => {
+                    Some(Queued::Part {
+                        key,
+                        number,
+                        generation,
+                        rows,
+                        needs,
+                    }) => {
                         batch.part(key, number, part_value(generation, &needs.known, &rows));
                     }
                     Some(Queued::Header(key, header)) => batch.header(key, &header),

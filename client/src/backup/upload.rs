@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::Receiver;
 use tokio::runtime::Handle;
+use unseen_common::id::VaultId;
 use unseen_common::vault::Vault;
 
 use super::BackupError;
@@ -12,7 +13,7 @@ use super::dedup::Dedup;
 use super::packer::Outgoing;
 use super::spool::Spool;
 use crate::crypto::content_id::ChunkId;
-use crate::pack::builder::SealedPack;
+use crate::crypto::device::DeviceSecrets;
 use crate::progress::Monitor;
 use crate::state::db::StateDb;
 
@@ -33,6 +34,8 @@ pub struct Uploads<'a> {
     pub monitor: &'a dyn Monitor,
     /// How the run is going.
     pub progress: &'a Flow,
+    /// Send nothing, count only.
+    pub dry_run: bool,
 }
 
 /// Whether the run goes on, and what is under way.
@@ -71,7 +74,9 @@ impl Flow {
 
     /// Why it failed.
     pub fn take_error(&self) -> Option<BackupError> {
-        lock(&self.error).take().or_else(|| self.has_failed().then_some(BackupError::Stopped))
+        lock(&self.error)
+            .take()
+            .or_else(|| self.has_failed().then_some(BackupError::Stopped))
     }
 
     /// One more pack is on its way.
@@ -97,9 +102,16 @@ impl Flow {
             if self.has_failed() {
                 return Err(BackupError::Stopped);
             }
-            counts = self.settled.wait(counts).unwrap_or_else(PoisonError::into_inner);
+            counts = self
+                .settled
+                .wait(counts)
+                .unwrap_or_else(PoisonError::into_inner);
         }
-        if self.has_failed() { Err(BackupError::Stopped) } else { Ok(()) }
+        if self.has_failed() {
+            Err(BackupError::Stopped)
+        } else {
+            Ok(())
+        }
     }
 
     fn uploaded(&self, bytes: u64) {
@@ -124,10 +136,16 @@ impl Uploads<'_> {
     }
 
     /// Sends what an interrupted run left in the spool.
-    pub fn resume(&self, left: Vec<SealedPack>) -> Result<(), BackupError> {
-        for pack in left {
+    pub fn resume(&self, vault: VaultId, device: &DeviceSecrets) -> Result<(), BackupError> {
+        let Some(spool) = &self.spool else {
+            return Ok(());
+        };
+        for pack in spool.left(vault, device).map_err(BackupError::Spool)? {
             self.progress.sealed();
-            self.one(&Outgoing { pack, handles: Vec::new() })?;
+            self.one(&Outgoing {
+                pack,
+                handles: Vec::new(),
+            })?;
         }
         Ok(())
     }
@@ -135,13 +153,21 @@ impl Uploads<'_> {
     fn one(&self, outgoing: &Outgoing) -> Result<(), BackupError> {
         let pack = &outgoing.pack;
         self.monitor.transfer_planned(pack.len());
+        if self.dry_run {
+            self.progress.uploaded(pack.len());
+            return Ok(());
+        }
         if let Some(spool) = &self.spool {
             spool.put(pack).map_err(BackupError::Spool)?;
         }
         let number = self.runtime.block_on(self.vault.put_pack(pack.upload()))?;
         self.state.set_pack(number, &pack.id)?;
-        let ids: Vec<ChunkId> =
-            pack.table.segments.iter().flat_map(|s| s.chunks.iter().map(|c| c.id)).collect();
+        let ids: Vec<ChunkId> = pack
+            .table
+            .segments
+            .iter()
+            .flat_map(|s| s.chunks.iter().map(|c| c.id))
+            .collect();
         self.dedup.resolved(number, &outgoing.handles, &ids)?;
         if let Some(spool) = &self.spool {
             spool.remove(&pack.id).map_err(BackupError::Spool)?;

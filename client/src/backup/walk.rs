@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::Sender;
 
@@ -88,7 +89,7 @@ pub struct WalkContext<'a> {
     /// How the run is going.
     pub flow: &'a Flow,
     /// The user wants to stop.
-    pub interrupt: &'a dyn Fn() -> bool,
+    pub interrupt: &'a AtomicBool,
     /// Read everything again.
     pub force: bool,
     /// Stay on the file systems of the named paths.
@@ -161,14 +162,16 @@ impl<'a> Walker<'a> {
 
     /// Walks everything in `plan`. What cannot be read is reported and left out.
     pub fn walk(mut self, plan: Node) -> Result<bool, BackupError> {
-        let root = Dir::open_root(Path::new("/"))
-            .map_err(|source| BackupError::Source { path: PathBuf::from("/"), source })?;
+        let root = Dir::open_root(Path::new("/")).map_err(|source| BackupError::Source {
+            path: PathBuf::from("/"),
+            source,
+        })?;
         self.enter(None, root, plan, None)?;
         while let Some(mut frame) = self.stack.pop() {
             if self.context.flow.has_failed() {
                 return Err(BackupError::Stopped);
             }
-            self.interrupted = self.interrupted || (self.context.interrupt)();
+            self.interrupted = self.interrupted || self.context.interrupt.load(Ordering::Relaxed);
             let descended = !self.interrupted && self.advance(&mut frame)?;
             if descended {
                 // The child was pushed first; put it on top of its parent.
@@ -188,7 +191,9 @@ impl<'a> Walker<'a> {
         loop {
             let (name, node) = match &mut frame.children {
                 Children::All(names, at) => {
-                    let Some((name, _)) = names.iter().nth(*at) else { return Ok(false) };
+                    let Some((name, _)) = names.iter().nth(*at) else {
+                        return Ok(false);
+                    };
                     *at += 1;
                     (name, Node::Whole)
                 }
@@ -202,7 +207,8 @@ impl<'a> Walker<'a> {
             }
             if self.batch.len() >= BATCH {
                 self.send_batch()?;
-                if self.context.flow.has_failed() || (self.context.interrupt)() {
+                if self.context.flow.has_failed() || self.context.interrupt.load(Ordering::Relaxed)
+                {
                     self.interrupted = true;
                     return Ok(false);
                 }
@@ -210,7 +216,12 @@ impl<'a> Walker<'a> {
         }
     }
 
-    fn child(&mut self, frame: &mut Frame<'a>, name: Name, node: Node) -> Result<bool, BackupError> {
+    fn child(
+        &mut self,
+        frame: &mut Frame<'a>,
+        name: Name,
+        node: Node,
+    ) -> Result<bool, BackupError> {
         let old = match &mut frame.record {
             Some(record) => {
                 for _ in 0..record.skip_before(&name)? {
@@ -220,7 +231,11 @@ impl<'a> Walker<'a> {
             }
             None => None,
         };
-        let stat = if matches!(node, Node::Via(_)) { self.stat_via(&name) } else { frame.dir.stat(&name) };
+        let stat = if matches!(node, Node::Via(_)) {
+            self.stat_via(&name)
+        } else {
+            frame.dir.stat(&name)
+        };
         let stat = match stat {
             Ok(stat) => stat,
             Err(error) => {
@@ -230,8 +245,16 @@ impl<'a> Walker<'a> {
             }
         };
         let is_dir = stat.file_type == FileType::Directory;
-        let size = if stat.file_type == FileType::File { stat.size } else { 0 };
-        let candidate = Candidate { name: name.as_bytes(), is_dir, size };
+        let size = if stat.file_type == FileType::File {
+            stat.size
+        } else {
+            0
+        };
+        let candidate = Candidate {
+            name: name.as_bytes(),
+            is_dir,
+            size,
+        };
         let on_the_way = matches!(node, Node::Via(_));
         if !on_the_way
             && let Decision::Exclude(_) = self.context.rules.decide(&frame.rules, candidate)
@@ -242,7 +265,11 @@ impl<'a> Walker<'a> {
         if is_dir {
             return self.directory(frame, name, (stat, node), old);
         }
-        self.context.monitor.scanned(Amount { files: 1, dirs: 0, bytes: size });
+        self.context.monitor.scanned(Amount {
+            files: 1,
+            dirs: 0,
+            bytes: size,
+        });
         if let Some(old) = &old
             && !self.context.force
             && self.is_unchanged(old, &stat)
@@ -266,7 +293,9 @@ impl<'a> Walker<'a> {
     }
 
     fn is_unchanged(&self, old: &Old, stat: &Stat) -> bool {
-        let Some(row) = old.part.row(old.index) else { return false };
+        let Some(row) = old.part.row(old.index) else {
+            return false;
+        };
         let seen = row.seen;
         seen == seen_of(stat, self.context.racy_from, seen.racy)
             && !seen.racy
@@ -299,7 +328,11 @@ impl<'a> Walker<'a> {
         let foreign = self.context.one_file_system
             && matches!(frame.children, Children::All(..))
             && stat.dev != frame.device;
-        let node = if foreign { Node::Via(std::collections::BTreeMap::new()) } else { node };
+        let node = if foreign {
+            Node::Via(std::collections::BTreeMap::new())
+        } else {
+            node
+        };
         self.flush_tasks()?;
         self.path.push(b'/');
         self.path.extend_from_slice(name.as_bytes());
@@ -321,9 +354,16 @@ impl<'a> Walker<'a> {
         };
         let (name, mut rules) = match inside {
             Some((name, rules)) => (Some(name), rules),
-            None => (None, self.context.rules.at(Path::new("/")).unwrap_or_default()),
+            None => (
+                None,
+                self.context.rules.at(Path::new("/")).unwrap_or_default(),
+            ),
         };
-        self.context.monitor.scanned(Amount { files: 0, dirs: 1, bytes: 0 });
+        self.context.monitor.scanned(Amount {
+            files: 0,
+            dirs: 1,
+            bytes: 0,
+        });
         let (children, key) = match node {
             Node::Via(children) => (Children::Some(children.into_iter()), None),
             Node::Whole => {
@@ -335,7 +375,13 @@ impl<'a> Walker<'a> {
                     let path = join(&self.path, bad);
                     self.problem(&path, "its name is not one that can be saved".to_owned());
                 }
-                self.context.rules.look(&mut rules, &Looker { dir: &dir, names: &names });
+                self.context.rules.look(
+                    &mut rules,
+                    &Looker {
+                        dir: &dir,
+                        names: &names,
+                    },
+                );
                 (Children::All(names, 0), Some(DirKey::of(&self.path)))
             }
         };
@@ -347,7 +393,13 @@ impl<'a> Walker<'a> {
         let stat = dir.stat_self();
         let meta = self.meta_of_dir(&dir, stat.as_ref().ok());
         let device = stat.map_or(0, |s| s.dev);
-        self.batch.push(Event::Enter(Box::new(Entered { name, meta, key, header, old })));
+        self.batch.push(Event::Enter(Box::new(Entered {
+            name,
+            meta,
+            key,
+            header,
+            old,
+        })));
         self.stack.push(Frame {
             dir: Arc::new(dir),
             shared_path: Arc::from(self.path.as_slice()),
@@ -382,11 +434,20 @@ impl<'a> Walker<'a> {
         let ticket = self.next_ticket;
         let pieces = stat.size.div_ceil(PIECE).max(1);
         self.next_ticket += pieces;
-        self.batch.push(Event::Pending { name: name.clone(), ticket, pieces, old });
+        self.batch.push(Event::Pending {
+            name: name.clone(),
+            ticket,
+            pieces,
+            old,
+        });
         if pieces > 1 {
             self.flush_tasks()?;
             for piece in 0..pieces {
-                let task = Task { ticket: ticket + piece, name: name.clone(), stat };
+                let task = Task {
+                    ticket: ticket + piece,
+                    name: name.clone(),
+                    stat,
+                };
                 self.send_batch()?;
                 self.send_job(Job::Piece {
                     dir: Arc::clone(&frame.dir),
@@ -421,7 +482,10 @@ impl<'a> Walker<'a> {
             FileType::CharDevice => Kind::CharDevice(stat.rdev),
             FileType::BlockDevice => Kind::BlockDevice(stat.rdev),
             FileType::File | FileType::Directory | FileType::Unknown => {
-                self.problem(&join(&self.path, name.as_bytes()), "unknown kind of file".to_owned());
+                self.problem(
+                    &join(&self.path, name.as_bytes()),
+                    "unknown kind of file".to_owned(),
+                );
                 self.gone(old);
                 return;
             }
@@ -432,11 +496,17 @@ impl<'a> Walker<'a> {
             Err(error) => self.problem(&join(&self.path, name.as_bytes()), error.to_string()),
         }
         let seen = seen_of(stat, self.context.racy_from, false);
-        self.batch.push(Event::Ready(Box::new((Entry { name, meta, kind }, seen, old))));
+        self.batch.push(Event::Ready(Box::new((
+            Entry { name, meta, kind },
+            seen,
+            old,
+        ))));
     }
 
     fn meta_of_dir(&self, dir: &Dir, stat: Option<&Stat>) -> Meta {
-        let mut meta = stat.map(|s| meta_of(s, self.context.owners)).unwrap_or_default();
+        let mut meta = stat
+            .map(|s| meta_of(s, self.context.owners))
+            .unwrap_or_default();
         meta.hard_link = None;
         match dir.xattrs() {
             Ok(xattrs) => meta.xattrs = xattrs,
@@ -446,7 +516,9 @@ impl<'a> Walker<'a> {
     }
 
     fn flush_tasks(&mut self) -> Result<(), BackupError> {
-        let Some((dir, path)) = self.task_dir.take() else { return Ok(()) };
+        let Some((dir, path)) = self.task_dir.take() else {
+            return Ok(());
+        };
         self.task_bytes = 0;
         let tasks = std::mem::take(&mut self.tasks);
         self.send_job(Job::Files { dir, path, tasks })
@@ -482,7 +554,11 @@ impl<'a> Walker<'a> {
     }
 
     fn problem(&self, path: &[u8], what: String) {
-        let problem = Problem { path: path.to_vec(), during: During::Scan, what };
+        let problem = Problem {
+            path: path.to_vec(),
+            during: During::Scan,
+            what,
+        };
         self.context.monitor.problem(&problem);
     }
 }
@@ -497,7 +573,11 @@ struct Merge<'a> {
 
 impl<'a> Merge<'a> {
     fn new(reader: RecordReader<'a>) -> Self {
-        Self { reader, part: None, index: 0 }
+        Self {
+            reader,
+            part: None,
+            index: 0,
+        }
     }
 
     /// Passes over entries named before `name` and tells how many there were.
@@ -515,7 +595,10 @@ impl<'a> Merge<'a> {
         if self.compare(name)? != Some(std::cmp::Ordering::Equal) {
             return Ok(None);
         }
-        let old = self.part.as_ref().map(|part| Old { part: Arc::clone(part), index: self.index });
+        let old = self.part.as_ref().map(|part| Old {
+            part: Arc::clone(part),
+            index: self.index,
+        });
         self.index += 1;
         Ok(old)
     }
@@ -569,7 +652,10 @@ impl crate::scan::exclude::Listing for Looker<'_> {
         use std::io::Read;
         let name = Name::new(name).map_err(std::io::Error::other)?;
         let mut head = Vec::new();
-        self.dir.open_file(&name)?.take(limit as u64).read_to_end(&mut head)?;
+        self.dir
+            .open_file(&name)?
+            .take(limit as u64)
+            .read_to_end(&mut head)?;
         Ok(head)
     }
 }
@@ -618,7 +704,10 @@ fn link_group(stat: &Stat) -> u64 {
 /// An I/O error in words, without the number.
 pub fn describe(error: &std::io::Error) -> String {
     let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_lowercase()
 }
 
 /// A path from a directory's path and a name in it.

@@ -43,6 +43,9 @@ use super::vault_key::VaultPublicKey;
 /// Longest server address in bytes.
 pub const SERVER_MAX: usize = 2048;
 
+/// Most devices that one device can follow.
+pub const INHERITED_MAX: usize = 64;
+
 const MAGIC: &[u8; 8] = b"UNSEENK1";
 const VERSION: u32 = 1;
 const SUM_LEN: usize = 16;
@@ -74,6 +77,9 @@ pub struct DeviceKey {
     pub root_verify: VerifyingKey,
     /// Half of a passphrase slot; absent on a machine that only backs up.
     pub share: Option<Secret<16>>,
+    /// Devices whose place this one took, and what opens their tables of contents; at most
+    /// [`INHERITED_MAX`].
+    pub inherited: Vec<(DeviceId, Secret<32>)>,
 }
 
 /// Why `device.key` could not be read or written.
@@ -149,7 +155,11 @@ impl DeviceKey {
     }
 
     fn encode_map(&self, out: &mut Encoder<&mut Vec<u8>>) -> Result<(), EncodeError> {
-        out.map(field_count([self.tls_pin.is_some(), self.share.is_some()]))?;
+        out.map(field_count([
+            self.tls_pin.is_some(),
+            self.share.is_some(),
+            !self.inherited.is_empty(),
+        ]))?;
         out.u8(0)?.u32(VERSION)?;
         out.u8(1)?.bytes(self.vault.as_bytes())?;
         out.u8(2)?.str(&self.server)?;
@@ -168,6 +178,13 @@ impl DeviceKey {
         out.u8(13)?.bytes(self.root_verify.as_bytes())?;
         if let Some(share) = &self.share {
             out.u8(14)?.bytes(share.expose())?;
+        }
+        if !self.inherited.is_empty() {
+            out.u8(15)?
+                .array(u64::try_from(2 * self.inherited.len()).unwrap_or(u64::MAX))?;
+            for (device, index_key) in &self.inherited {
+                out.bytes(device.as_bytes())?.bytes(index_key.expose())?;
+            }
         }
         Ok(())
     }
@@ -219,11 +236,19 @@ impl DeviceKey {
         expect_key(input, 12)?;
         let epoch = input.u32()?;
         let root_verify = public(&field(input, 13)?)?;
-        let share = if fields > field_count([tls_pin.is_some(), false]) {
+        let share = if next_is(input, 14) {
             Some(Secret::from_bytes(field(input, 14)?))
         } else {
             None
         };
+        let inherited = if next_is(input, 15) {
+            inherited(input)?
+        } else {
+            Vec::new()
+        };
+        if fields != field_count([tls_pin.is_some(), share.is_some(), !inherited.is_empty()]) {
+            return Err(DeviceKeyError::Damaged);
+        }
         Ok(Self {
             vault,
             server,
@@ -235,6 +260,7 @@ impl DeviceKey {
             epoch,
             root_verify,
             share,
+            inherited,
         })
     }
 
@@ -275,7 +301,7 @@ impl DeviceKey {
 }
 
 /// How many fields the map has, given which of the optional two are there.
-fn field_count(optional: [bool; 2]) -> u64 {
+fn field_count(optional: [bool; 3]) -> u64 {
     optional
         .into_iter()
         .fold(13, |count, there| u64::from(there).saturating_add(count))
@@ -301,6 +327,22 @@ fn checksum(start: &[u8]) -> [u8; SUM_LEN] {
 
 fn public(bytes: &[u8; 32]) -> Result<VerifyingKey, DeviceKeyError> {
     verifying_key(bytes).or(Err(DeviceKeyError::Damaged))
+}
+
+fn inherited(input: &mut Decoder<'_>) -> Result<Vec<(DeviceId, Secret<32>)>, DeviceKeyError> {
+    expect_key(input, 15)?;
+    let items = input.array()?.ok_or(DeviceKeyError::Damaged)?;
+    let count = usize::try_from(items / 2).unwrap_or(usize::MAX);
+    if items % 2 != 0 || count > INHERITED_MAX {
+        return Err(DeviceKeyError::Damaged);
+    }
+    let mut all = Vec::new();
+    for _ in 0..count {
+        let device = input.bytes()?.try_into().or(Err(DeviceKeyError::Damaged))?;
+        let key = Secret::from_slice(input.bytes()?).ok_or(DeviceKeyError::Damaged)?;
+        all.push((DeviceId::from_bytes(device), key));
+    }
+    Ok(all)
 }
 
 fn next_is(input: &Decoder<'_>, key: u8) -> bool {

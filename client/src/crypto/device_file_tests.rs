@@ -31,6 +31,7 @@ pub(super) fn sample() -> DeviceKey {
         epoch: 0,
         root_verify: unlocked.owner_keys().root_verify(),
         share: Some(unlocked.share.duplicate()),
+        inherited: Vec::new(),
     }
 }
 

@@ -7,9 +7,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use unseen_common::id::VaultId;
 use unseen_common::log::fold::Device;
 use unseen_common::time::Clock;
-use unseen_common::vault::{
-    LoginRequest, Principal, Service, Vault, VaultError, login_message,
-};
+use unseen_common::vault::{LoginRequest, Principal, Service, Vault, VaultError, login_message};
 
 use super::RepoError;
 use super::log::Log;
@@ -93,13 +91,23 @@ impl Repository {
         let vault = login(&*service, &server, key.vault, principal, &key.secrets.login).await?;
         let log = Log::sync(&folders.log(), &folders.pin(), &*vault).await?;
         check_owner(&log, &key)?;
-        Ok(Self { key, service, vault, log, folders, clock })
+        Ok(Self {
+            key,
+            service,
+            vault,
+            log,
+            folders,
+            clock,
+        })
     }
 
     /// This device as the log has it.
     pub fn device(&self) -> Result<&Device, RepoError> {
         let id = self.key.secrets.device;
-        self.log.state.active_device(id).map_err(|_e| RepoError::Revoked(id))
+        self.log
+            .state
+            .active_device(id)
+            .map_err(|_e| RepoError::Revoked(id))
     }
 }
 
@@ -108,7 +116,11 @@ fn check_owner(log: &Log, key: &DeviceKey) -> Result<(), RepoError> {
     let same = state.vault == key.vault
         && state.root_key == key.root_verify.to_bytes()
         && state.vault_key_hash == key.vault_public.hash();
-    if same { Ok(()) } else { Err(RepoError::OtherOwner) }
+    if same {
+        Ok(())
+    } else {
+        Err(RepoError::OtherOwner)
+    }
 }
 
 /// Logs in by signing a challenge. `identity` is the server's pinned identity key: a signature
@@ -123,5 +135,12 @@ pub async fn login(
     let challenge = service.challenge(account, principal).await?;
     let message = login_message(identity, &service.host(), account, principal, &challenge);
     let signature = key.sign(&message).to_bytes();
-    service.login(LoginRequest { account, principal, nonce: challenge.nonce, signature }).await
+    service
+        .login(LoginRequest {
+            account,
+            principal,
+            nonce: challenge.nonce,
+            signature,
+        })
+        .await
 }

@@ -4,7 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
-use unseen_common::id::{PackId, PackNumber};
+use unseen_common::id::{PackId, PackNumber, SnapshotId};
+
+use crate::crypto::content_id::ChunkId;
 
 /// Bytes of sled's cache.
 const CACHE: u64 = 24 * 1024 * 1024;
@@ -35,6 +37,7 @@ pub struct StateDb {
     /// Directory records: see [`super::records`].
     pub(super) dirs: sled::Tree,
     packs: sled::Tree,
+    meta: sled::Tree,
     /// Held as long as this lives; the lock goes with the process, so nothing stale can stay.
     _lock: std::fs::File,
 }
@@ -42,7 +45,10 @@ pub struct StateDb {
 impl StateDb {
     /// Opens the state in `folder`, or begins it.
     pub fn open(folder: &Path) -> Result<Self, StateError> {
-        let io = |source| StateError::Io { folder: folder.to_path_buf(), source };
+        let io = |source| StateError::Io {
+            folder: folder.to_path_buf(),
+            source,
+        };
         std::fs::create_dir_all(folder).map_err(io)?;
         let lock = std::fs::OpenOptions::new()
             .create(true)
@@ -65,12 +71,20 @@ impl StateDb {
         };
         let dirs = db.open_tree("dirs")?;
         let packs = db.open_tree("packs")?;
-        Ok(Self { db, dirs, packs, _lock: lock })
+        let meta = db.open_tree("meta")?;
+        Ok(Self {
+            db,
+            dirs,
+            packs,
+            meta,
+            _lock: lock,
+        })
     }
 
     /// Remembers which pack a number names.
     pub fn set_pack(&self, number: PackNumber, id: &PackId) -> Result<(), StateError> {
-        self.packs.insert(number.0.to_be_bytes(), &id.as_bytes()[..])?;
+        self.packs
+            .insert(number.0.to_be_bytes(), &id.as_bytes()[..])?;
         Ok(())
     }
 
@@ -80,10 +94,43 @@ impl StateDb {
         Ok(found.and_then(|v| PackId::from_slice(&v)))
     }
 
+    /// The tree and the id of the last snapshot of a set that this machine made.
+    pub fn last(&self, set: &str) -> Result<Option<(ChunkId, SnapshotId)>, StateError> {
+        let found = self.meta.get([b"last ", set.as_bytes()].concat())?;
+        Ok(found.and_then(|v| {
+            let (root, id) = v.split_first_chunk::<32>()?;
+            Some((ChunkId(*root), SnapshotId::from_slice(id)?))
+        }))
+    }
+
+    /// Remembers the last snapshot of a set.
+    pub fn set_last(&self, set: &str, root: &ChunkId, id: &SnapshotId) -> Result<(), StateError> {
+        let value = [&root.0[..], id.as_bytes()].concat();
+        self.meta
+            .insert([b"last ", set.as_bytes()].concat(), value)?;
+        Ok(())
+    }
+
+    /// Tables of contents of packs up to this number have been taken into the index.
+    pub fn synced(&self) -> Result<Option<PackNumber>, StateError> {
+        let found = self.meta.get(SYNCED)?;
+        Ok(found.and_then(|v| Some(PackNumber(u32::from_le_bytes(v.as_ref().try_into().ok()?)))))
+    }
+
+    /// Remembers that.
+    pub fn set_synced(&self, number: Option<PackNumber>) -> Result<(), StateError> {
+        match number {
+            Some(number) => self.meta.insert(SYNCED, &number.0.to_le_bytes()[..])?,
+            None => self.meta.remove(SYNCED)?,
+        };
+        Ok(())
+    }
+
     /// Forgets everything: the next run begins from nothing.
     pub fn clear(&self) -> Result<(), StateError> {
         self.dirs.clear()?;
         self.packs.clear()?;
+        self.meta.clear()?;
         Ok(())
     }
 
@@ -94,13 +141,20 @@ impl StateDb {
     }
 }
 
+const SYNCED: &[u8] = b"synced";
+
 fn config(path: &Path) -> sled::Config {
-    sled::Config::new().path(path).cache_capacity(CACHE).flush_every_ms(Some(2000))
+    sled::Config::new()
+        .path(path)
+        .cache_capacity(CACHE)
+        .flush_every_ms(Some(2000))
 }
 
 /// The database, unless it is damaged; sled may panic on damage (spacejam/sled 1166, 1387).
 fn guarded(path: &Path) -> Option<sled::Db> {
-    catch_unwind(AssertUnwindSafe(|| config(path).open())).ok().and_then(Result::ok)
+    catch_unwind(AssertUnwindSafe(|| config(path).open()))
+        .ok()
+        .and_then(Result::ok)
 }
 
 #[cfg(test)]
@@ -112,8 +166,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = StateDb::open(dir.path()).unwrap();
         assert!(matches!(StateDb::open(dir.path()), Err(StateError::Busy)));
-        first.set_pack(PackNumber(7), &PackId::from_bytes([1; 32])).unwrap();
-        assert_eq!(first.pack(PackNumber(7)).unwrap(), Some(PackId::from_bytes([1; 32])));
+        first
+            .set_pack(PackNumber(7), &PackId::from_bytes([1; 32]))
+            .unwrap();
+        assert_eq!(
+            first.pack(PackNumber(7)).unwrap(),
+            Some(PackId::from_bytes([1; 32]))
+        );
         drop(first);
         for entry in std::fs::read_dir(dir.path().join("db")).unwrap() {
             let path = entry.unwrap().path();

@@ -135,9 +135,27 @@ impl Part {
 
 fn read_row(bytes: &[u8]) -> Option<(Row<'_>, &[u8])> {
     let (fixed, rest) = bytes.split_first_chunk::<FIXED>()?;
-    let u64_at = |at: usize| fixed.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
-    let i64_at = |at: usize| fixed.get(at..at + 8)?.try_into().ok().map(i64::from_le_bytes);
-    let u32_at = |at: usize| fixed.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
+    let u64_at = |at: usize| {
+        fixed
+            .get(at..at + 8)?
+            .try_into()
+            .ok()
+            .map(u64::from_le_bytes)
+    };
+    let i64_at = |at: usize| {
+        fixed
+            .get(at..at + 8)?
+            .try_into()
+            .ok()
+            .map(i64::from_le_bytes)
+    };
+    let u32_at = |at: usize| {
+        fixed
+            .get(at..at + 4)?
+            .try_into()
+            .ok()
+            .map(u32::from_le_bytes)
+    };
     let (name, rest) = rest.split_at_checked(usize::from(fixed[0]))?;
     let (encoded, rest) = rest.split_at_checked(u32_at(42)? as usize)?;
     let (lists, rest) = rest.split_at_checked(u32_at(46)? as usize)?;
@@ -146,10 +164,24 @@ fn read_row(bytes: &[u8]) -> Option<(Row<'_>, &[u8])> {
         racy: fixed[1] & 0x80 != 0,
         ino: u64_at(2)?,
         size: u64_at(10)?,
-        mtime: FileTime { seconds: i64_at(18)?, nanos: u32_at(26)? },
-        ctime: FileTime { seconds: i64_at(30)?, nanos: u32_at(38)? },
+        mtime: FileTime {
+            seconds: i64_at(18)?,
+            nanos: u32_at(26)?,
+        },
+        ctime: FileTime {
+            seconds: i64_at(30)?,
+            nanos: u32_at(38)?,
+        },
     };
-    Some((Row { seen, name, encoded, lists }, rest))
+    Some((
+        Row {
+            seen,
+            name,
+            encoded,
+            lists,
+        },
+        rest,
+    ))
 }
 
 /// Appends the bytes of an entry to a part in the making.
@@ -185,9 +217,16 @@ pub struct RecordReader<'a> {
 impl<'a> RecordReader<'a> {
     /// The record of a directory, if there is one.
     pub fn open(db: &'a StateDb, key: DirKey) -> Result<Option<Self>, StateError> {
-        let Some(bytes) = db.dirs.get(key.header())? else { return Ok(None) };
+        let Some(bytes) = db.dirs.get(key.header())? else {
+            return Ok(None);
+        };
         let header = parse_header(&bytes);
-        Ok(header.map(|header| Self { db, key, header, next_part: 1 }))
+        Ok(header.map(|header| Self {
+            db,
+            key,
+            header,
+            next_part: 1,
+        }))
     }
 
     /// The next part; `None` at the end, or when the record turns out to be torn.
@@ -197,7 +236,9 @@ impl<'a> RecordReader<'a> {
         }
         let bytes = self.db.dirs.get(self.key.part(self.next_part))?;
         self.next_part += 1;
-        Ok(bytes.and_then(|b| Part::parse(b, self.header.generation)).map(Arc::new))
+        Ok(bytes
+            .and_then(|b| Part::parse(b, self.header.generation))
+            .map(Arc::new))
     }
 }
 
@@ -207,8 +248,14 @@ pub fn part_value(generation: u64, packs: &RoaringBitmap, rows: &[u8]) -> Vec<u8
     let mut out = Vec::with_capacity(13 + size + rows.len());
     out.push(VERSION);
     out.extend_from_slice(&generation.to_le_bytes());
-    out.extend_from_slice(&u32::try_from(size).expect("a bitmap is far below 4 GiB").to_le_bytes());
-    packs.serialize_into(&mut out).expect("writing to memory cannot fail");
+    out.extend_from_slice(
+        &u32::try_from(size)
+            .expect("a bitmap is far below 4 GiB")
+            .to_le_bytes(),
+    );
+    packs
+        .serialize_into(&mut out)
+        .expect("writing to memory cannot fail");
     out.extend_from_slice(rows);
     out
 }
@@ -258,7 +305,9 @@ fn parse_header(bytes: &[u8]) -> Option<Header> {
     let (entries, rest) = rest.split_first_chunk::<8>()?;
     let (parts, rest) = rest.split_first_chunk::<4>()?;
     let (tree, rest) = rest.split_first_chunk::<32>()?;
-    let (ids, []) = rest.as_chunks::<32>() else { return None };
+    let (ids, []) = rest.as_chunks::<32>() else {
+        return None;
+    };
     Some(Header {
         tree: ChunkId(*tree),
         objects: ids.iter().map(|id| ChunkId(*id)).collect(),
@@ -273,8 +322,18 @@ mod tests {
     use super::*;
 
     fn seen(ino: u64) -> Seen {
-        let time = FileTime { seconds: -5, nanos: 999 };
-        Seen { kind: 3, racy: ino % 2 == 0, ino, size: ino * 3, mtime: time, ctime: time }
+        let time = FileTime {
+            seconds: -5,
+            nanos: 999,
+        };
+        Seen {
+            kind: 3,
+            racy: ino % 2 == 0,
+            ino,
+            size: ino * 3,
+            mtime: time,
+            ctime: time,
+        }
     }
 
     #[test]
@@ -287,7 +346,15 @@ mod tests {
         let mut rows = Vec::new();
         for ino in 0..10 {
             let name = format!("n{ino}");
-            write_row(&mut rows, &Row { seen: seen(ino), name: name.as_bytes(), encoded: b"entry", lists: b"p" });
+            write_row(
+                &mut rows,
+                &Row {
+                    seen: seen(ino),
+                    name: name.as_bytes(),
+                    encoded: b"entry",
+                    lists: b"p",
+                },
+            );
         }
         let header = Header {
             tree: ChunkId([1; 32]),
@@ -305,13 +372,19 @@ mod tests {
         let part = reader.next_part().unwrap().unwrap();
         assert_eq!((part.len(), &part.packs), (10, &packs));
         let row = part.row(7).unwrap();
-        assert_eq!((row.seen, row.name, row.encoded, row.lists), (seen(7), &b"n7"[..], &b"entry"[..], &b"p"[..]));
+        assert_eq!(
+            (row.seen, row.name, row.encoded, row.lists),
+            (seen(7), &b"n7"[..], &b"entry"[..], &b"p"[..])
+        );
         assert!(reader.next_part().unwrap().is_none());
 
         let mut batch = RecordBatch::default();
         batch.part(key, 1, part_value(78, &packs, &rows));
         batch.apply(&db).unwrap();
         let mut reader = RecordReader::open(&db, key).unwrap().unwrap();
-        assert!(reader.next_part().unwrap().is_none(), "a part of another generation");
+        assert!(
+            reader.next_part().unwrap().is_none(),
+            "a part of another generation"
+        );
     }
 }

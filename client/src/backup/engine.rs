@@ -1,0 +1,480 @@
+//! One run, from the plan to the committed snapshot.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use roaring::RoaringBitmap;
+use tokio::runtime::Handle;
+use unseen_common::id::{Hash, SnapshotId};
+use unseen_common::log::entry::Status;
+use unseen_common::time::Timestamp;
+
+use super::BackupError;
+use super::commit::{Committed, Committer, Wish, finish_pending, prepare, send};
+use super::dedup::Dedup;
+use super::prelude::{mark_synced, open_index};
+use super::spool::Spool;
+use super::threads::{Passed, Threads};
+use super::upload::{Flow, Uploads};
+use crate::chunk::{Chunker, Params};
+use crate::compress::Level;
+use crate::index::Index;
+use crate::pack::builder::Sealer;
+use crate::progress::{Amount, Item, Monitor, Note, Problem as Trouble, Stored};
+use crate::repo::Repository;
+use crate::scan::exclude::Rules;
+use crate::scan::names::OwnerNames;
+use crate::scan::os::raise_fd_limit;
+use crate::state::db::StateDb;
+use crate::tree::entry::{Meta, Name};
+use crate::tree::manifest::{MAX_ERRORS, Manifest, Problem, Totals};
+
+/// A stream to save as one file.
+pub struct StreamSource {
+    /// Its name in the snapshot, at the top.
+    pub name: Name,
+    /// The bytes.
+    pub source: Box<dyn std::io::Read + Send>,
+    /// Mode, owner, time.
+    pub meta: Meta,
+}
+
+impl std::fmt::Debug for StreamSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StreamSource({:?})", self.name)
+    }
+}
+
+/// What to back up.
+#[derive(Debug)]
+pub enum Source {
+    /// Absolute paths.
+    Paths(Vec<PathBuf>),
+    /// One stream. It can be read once.
+    Stream(Option<StreamSource>),
+}
+
+/// How to back up.
+#[derive(Debug)]
+pub struct RunOptions {
+    /// The name of the set.
+    pub set: String,
+    /// Host name for the manifest.
+    pub host: String,
+    /// User name for the manifest.
+    pub user: String,
+    /// Tags.
+    pub tags: Vec<String>,
+    /// What to leave out.
+    pub rules: Rules,
+    /// Stay on the file systems of the named paths.
+    pub one_file_system: bool,
+    /// Read everything again.
+    pub force: bool,
+    /// Look, but send and record nothing.
+    pub dry_run: bool,
+    /// Make no snapshot when nothing has changed.
+    pub skip_if_unchanged: bool,
+    /// How hard to compress.
+    pub compression: Level,
+    /// A long run saves a checkpoint this often.
+    pub checkpoint_every: Duration,
+    /// The vault is on another machine: keep packs until it has them.
+    pub spool: bool,
+    /// Threads that read, chunk, compress and seal.
+    pub workers: usize,
+    /// Threads that upload.
+    pub uploads: usize,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The snapshot; none for a dry run, or when nothing changed and none was wanted.
+    pub snapshot: Option<SnapshotId>,
+    /// How whole it is.
+    pub status: Status,
+    /// What is in it.
+    pub totals: Totals,
+    /// Bytes that the server took.
+    pub uploaded: u64,
+    /// Packs that the server took.
+    pub packs: u64,
+    /// What could not be read; the first ones.
+    pub problems: Vec<Problem>,
+    /// How many things could not be read.
+    pub problem_count: u64,
+    /// The user stopped it; what was done is kept.
+    pub interrupted: bool,
+}
+
+/// Rounds of sending again what the server has lost.
+const ROUNDS: u32 = 3;
+/// A file that changed so many seconds before the run began is read again next time.
+const RACY_SECONDS: i64 = 2;
+
+/// Set when the user wants to stop.
+pub type Interrupt<'a> = &'a AtomicBool;
+
+/// Backs up. Blocks; requests run on `runtime`.
+pub fn run(
+    repo: &mut Repository,
+    mut source: Source,
+    options: &RunOptions,
+    (monitor, interrupt): (&dyn Monitor, Interrupt<'_>),
+    runtime: &Handle,
+) -> Result<Outcome, BackupError> {
+    raise_fd_limit();
+    let state = StateDb::open(&repo.folders.state)?;
+    if runtime
+        .block_on(finish_pending(&mut committer(repo, &state).0))?
+        .is_some()
+    {
+        monitor.note(&Note::info(
+            "finished the snapshot that an earlier run had begun to commit",
+        ));
+    }
+    let mut missing = 0;
+    for _ in 0..ROUNDS {
+        let (index, own) = runtime.block_on(open_index(repo, &state))?;
+        let start = repo.clock.now();
+        let listener = Listener::new(monitor);
+        let mut round = Round {
+            options,
+            state: &state,
+            index: &index,
+            own,
+            start,
+        };
+        let ended = round.go(repo, &mut source, (&listener, interrupt), runtime)?;
+        if !options.dry_run {
+            mark_synced(&index, &state)?;
+        }
+        let (passed, packs, sent) = ended;
+        let unchanged = sent.0 == 0
+            && state
+                .last(&options.set)?
+                .is_some_and(|l| l.0 == passed.root);
+        if options.dry_run || (options.skip_if_unchanged && unchanged && !passed.interrupted) {
+            return Ok(outcome(&passed, None, sent, &listener));
+        }
+        let status = status(&passed, &listener);
+        let wish = wish(
+            repo,
+            options,
+            (&passed, packs, status),
+            (start, &source),
+            &listener,
+        );
+        let mut committer = committer(repo, &state).0;
+        let (prepared, _) = prepare(&committer, wish)?;
+        match runtime.block_on(send(&mut committer, &prepared))? {
+            Committed::Saved(id) => {
+                if status != Status::Checkpoint {
+                    state.set_last(&options.set, &passed.root, &id)?;
+                }
+                state.flush()?;
+                return Ok(outcome(&passed, Some(id), sent, &listener));
+            }
+            Committed::Missing(packs) => {
+                missing = packs.len();
+                let text = format!("the server has lost {missing} packs; sending them again");
+                monitor.note(&Note::warning(text));
+                index.forget_packs(&packs)?;
+            }
+            Committed::Stale => {
+                monitor.note(&Note::warning("the local index was stale; starting over"));
+                state.clear()?;
+                drop(index);
+                Index::wipe(&repo.folders.index())?;
+            }
+        }
+    }
+    Err(BackupError::KeepsLosing { missing })
+}
+
+/// What a commit needs, and what the threads need beside it.
+fn committer<'r>(repo: &'r mut Repository, state: &'r StateDb) -> (Committer<'r>, Borrowed<'r>) {
+    let Repository {
+        key,
+        vault,
+        log,
+        folders,
+        clock,
+        ..
+    } = repo;
+    let borrowed = Borrowed {
+        key,
+        vault: Arc::clone(vault),
+        folders,
+    };
+    let committer = Committer {
+        key,
+        vault: &**vault,
+        log,
+        folders,
+        clock: &**clock,
+        state,
+    };
+    (committer, borrowed)
+}
+
+struct Borrowed<'r> {
+    key: &'r crate::crypto::device_file::DeviceKey,
+    vault: Arc<dyn unseen_common::vault::Vault>,
+    folders: &'r crate::repo::Folders,
+}
+
+struct Round<'a> {
+    options: &'a RunOptions,
+    state: &'a StateDb,
+    index: &'a Index,
+    own: RoaringBitmap,
+    start: Timestamp,
+}
+
+/// Packs and bytes that the server took.
+type Sent = (u64, u64);
+
+impl Round<'_> {
+    fn go(
+        &mut self,
+        repo: &mut Repository,
+        source: &mut Source,
+        (listener, interrupt): (&Listener<'_>, Interrupt<'_>),
+        runtime: &Handle,
+    ) -> Result<(Passed, RoaringBitmap, Sent), BackupError> {
+        let options = self.options;
+        let (mut committer, parts) = committer(repo, self.state);
+        let dedup = Dedup::new(self.index, std::mem::take(&mut self.own));
+        let (flow, owners) = (Flow::default(), OwnerNames::of_this_machine());
+        let ids = parts.key.write_set.content_keys();
+        let chunker = Chunker::new(parts.key.write_set.chunker.expose(), Params::DEFAULT);
+        let sealer = Sealer {
+            to: parts.key.seal_to(),
+            signer: &parts.key.secrets.manifest,
+            index_key: &parts.key.secrets.index_key,
+        };
+        let spool = if options.spool && !options.dry_run {
+            Some(Spool::open(&parts.folders.spool()).map_err(BackupError::Spool)?)
+        } else {
+            None
+        };
+        let uploads = Uploads {
+            vault: Arc::clone(&parts.vault),
+            runtime: runtime.clone(),
+            dedup: &dedup,
+            state: self.state,
+            spool,
+            monitor: listener,
+            progress: &flow,
+            dry_run: options.dry_run,
+        };
+        uploads.resume(parts.key.vault, &parts.key.secrets)?;
+        let threads = Threads {
+            options,
+            state: self.state,
+            owners: &owners,
+            dedup: &dedup,
+            flow: &flow,
+            ids: &ids,
+            chunker: &chunker,
+            sealer: &sealer,
+            uploads: &uploads,
+            monitor: listener,
+            interrupt,
+            secrets: &parts.key.secrets,
+            racy_from: i64::try_from(self.start.0).unwrap_or(i64::MAX) - RACY_SECONDS,
+            generation: self.start.0 << 24,
+        };
+        let start = self.start;
+        let described = describe(source);
+        let result = threads.run(source, &mut |root, totals| {
+            let passed = Passed {
+                root,
+                totals,
+                interrupted: true,
+            };
+            let wish = make_wish(
+                (committer.key, committer.clock.now()),
+                options,
+                (&passed, dedup.used(), Status::Checkpoint),
+                (start, described.clone()),
+                listener,
+            );
+            let (prepared, id) = prepare(&committer, wish)?;
+            if let Committed::Saved(_) = runtime.block_on(send(&mut committer, &prepared))? {
+                listener.inner.checkpoint(&id);
+            }
+            Ok(())
+        });
+        if let Some(error) = flow
+            .take_error()
+            .filter(|e| !matches!(e, BackupError::Stopped))
+        {
+            return Err(error);
+        }
+        let sent = (flow.uploaded_packs(), flow.uploaded_bytes());
+        Ok((result?, dedup.used(), sent))
+    }
+}
+
+fn status(passed: &Passed, listener: &Listener<'_>) -> Status {
+    if passed.interrupted {
+        Status::Checkpoint
+    } else if listener.count() > 0 {
+        Status::Partial
+    } else {
+        Status::Complete
+    }
+}
+
+fn describe(source: &Source) -> Vec<Vec<u8>> {
+    use std::os::unix::ffi::OsStrExt;
+    match source {
+        Source::Paths(paths) => paths
+            .iter()
+            .map(|p| p.as_os_str().as_bytes().to_vec())
+            .collect(),
+        Source::Stream(Some(stream)) => vec![[b"/", stream.name.as_bytes()].concat()],
+        Source::Stream(None) => Vec::new(),
+    }
+}
+
+fn wish(
+    repo: &Repository,
+    options: &RunOptions,
+    made: (&Passed, RoaringBitmap, Status),
+    (start, source): (Timestamp, &Source),
+    listener: &Listener<'_>,
+) -> Wish {
+    let who = (&repo.key, repo.clock.now());
+    make_wish(who, options, made, (start, describe(source)), listener)
+}
+
+fn make_wish(
+    (key, end): (&crate::crypto::device_file::DeviceKey, Timestamp),
+    options: &RunOptions,
+    (passed, packs, status): (&Passed, RoaringBitmap, Status),
+    (start, paths): (Timestamp, Vec<Vec<u8>>),
+    listener: &Listener<'_>,
+) -> Wish {
+    let manifest = Manifest {
+        set: options.set.clone(),
+        paths,
+        host: options.host.clone(),
+        user: options.user.clone(),
+        tags: options.tags.clone(),
+        start,
+        end,
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        root: passed.root,
+        totals: passed.totals,
+        errors: listener.problems(),
+        error_count: listener.count(),
+        disclosure_hash: Hash::from_bytes([0; 32]),
+    };
+    let set = key.write_set.content_keys().set_tag(&options.set);
+    Wish {
+        manifest,
+        set,
+        status,
+        packs,
+    }
+}
+
+fn outcome(
+    passed: &Passed,
+    snapshot: Option<SnapshotId>,
+    (packs, uploaded): Sent,
+    listener: &Listener<'_>,
+) -> Outcome {
+    Outcome {
+        snapshot,
+        status: status(passed, listener),
+        totals: passed.totals,
+        uploaded,
+        packs,
+        problems: listener.problems(),
+        problem_count: listener.count(),
+        interrupted: passed.interrupted,
+    }
+}
+
+/// Passes everything on, and keeps the problems for the manifest.
+#[derive(Debug)]
+struct Listener<'a> {
+    inner: &'a dyn Monitor,
+    problems: Mutex<Vec<Problem>>,
+    count: AtomicU64,
+}
+
+impl<'a> Listener<'a> {
+    fn new(inner: &'a dyn Monitor) -> Self {
+        Self {
+            inner,
+            problems: Mutex::default(),
+            count: AtomicU64::new(0),
+        }
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        self.problems
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+impl Monitor for Listener<'_> {
+    fn scanned(&self, found: Amount) {
+        self.inner.scanned(found);
+    }
+    fn scan_done(&self) {
+        self.inner.scan_done();
+    }
+    fn file_started(&self, path: &[u8]) {
+        self.inner.file_started(path);
+    }
+    fn bytes_read(&self, bytes: u64) {
+        self.inner.bytes_read(bytes);
+    }
+    fn done(&self, item: Item<'_>) {
+        self.inner.done(item);
+    }
+    fn stored(&self, stored: Stored) {
+        self.inner.stored(stored);
+    }
+    fn transfer_planned(&self, bytes: u64) {
+        self.inner.transfer_planned(bytes);
+    }
+    fn transferred(&self, bytes: u64) {
+        self.inner.transferred(bytes);
+    }
+    fn note(&self, note: &Note) {
+        self.inner.note(note);
+    }
+    fn checkpoint(&self, snapshot: &SnapshotId) {
+        self.inner.checkpoint(snapshot);
+    }
+    fn problem(&self, problem: &Trouble) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let mut kept = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < MAX_ERRORS {
+            let mut why = problem.what.clone();
+            why.truncate(why.floor_char_boundary(1000));
+            kept.push(Problem {
+                path: problem.path.clone(),
+                why,
+            });
+        }
+        drop(kept);
+        self.inner.problem(problem);
+    }
+}

@@ -1,0 +1,100 @@
+//! Before a run: the index is made to match what the server holds.
+
+use ed25519_dalek::VerifyingKey;
+use roaring::RoaringBitmap;
+use unseen_common::id::PackNumber;
+use unseen_common::vault::FooterItem;
+
+use super::BackupError;
+use crate::crypto::content_id::ChunkId;
+use crate::index::{Index, IndexError};
+use crate::repo::footers::{Known, Take, fill};
+use crate::repo::{RepoError, Repository};
+use crate::state::db::StateDb;
+
+/// The index of this device's packs, and those of them that the server still has.
+///
+/// The server's word on what it has only ever makes the set smaller; a table of contents counts
+/// only with this device's seal and signature.
+pub async fn open_index(
+    repo: &Repository,
+    state: &StateDb,
+) -> Result<(Index, RoaringBitmap), BackupError> {
+    let folder = repo.folders.index();
+    let index = match Index::open(&folder, repo.key.vault) {
+        Err(IndexError::Damaged { .. }) => {
+            Index::wipe(&folder)?;
+            Index::open(&folder, repo.key.vault)?
+        }
+        opened => opened?,
+    };
+    if index.covered().is_empty() {
+        state.set_synced(None)?;
+    }
+    let mut highest = state.synced()?;
+    for writer in writers(repo)? {
+        let account = (repo.key.vault, Some(writer.device));
+        let mut names = Names(state);
+        let known = [writer];
+        let seen = fill(
+            &*repo.vault,
+            account,
+            state.synced()?,
+            &known,
+            (&index, &mut names),
+        )
+        .await?;
+        highest = highest.max(seen);
+    }
+    index.flush()?;
+    state.flush()?;
+    state.set_synced(highest)?;
+    let live = repo.vault.live_packs().await.map_err(RepoError::from)?.0;
+    let covered = index.covered();
+    let dead = &covered - &live;
+    if !dead.is_empty() {
+        index.forget_packs(&dead)?;
+    }
+    Ok((index, covered & live))
+}
+
+/// After a run all of whose packs are in the index.
+pub fn mark_synced(index: &Index, state: &StateDb) -> Result<(), BackupError> {
+    index.flush()?;
+    if let Some(highest) = index.covered().max() {
+        state.set_synced(state.synced()?.max(Some(PackNumber(highest))))?;
+    }
+    state.flush()?;
+    Ok(())
+}
+
+/// This device, and those whose place it took.
+fn writers(repo: &Repository) -> Result<Vec<Known>, RepoError> {
+    let own = &repo.key.secrets;
+    let mut known = vec![Known {
+        device: own.device,
+        index_key: own.index_key.duplicate(),
+        manifest_key: own.manifest.verifying_key(),
+    }];
+    for (device, index_key) in &repo.key.inherited {
+        let Some(added) = repo.log.state.devices.get(device) else {
+            continue;
+        };
+        if let Ok(manifest_key) = VerifyingKey::from_bytes(&added.add.manifest_key) {
+            known.push(Known {
+                device: *device,
+                index_key: index_key.duplicate(),
+                manifest_key,
+            });
+        }
+    }
+    Ok(known)
+}
+
+struct Names<'a>(&'a StateDb);
+
+impl Take for Names<'_> {
+    fn take(&mut self, item: &FooterItem, _ids: &[ChunkId]) -> Result<(), RepoError> {
+        Ok(self.0.set_pack(item.number, &item.id)?)
+    }
+}

@@ -1,0 +1,339 @@
+//! The threads of one pass over the source, and how they are joined.
+//!
+//! ```text
+//! walker --jobs--> workers --packs--> uploaders
+//!    \--events--> assembler <--results--/          (the assembler is the calling thread)
+//! ```
+
+use std::sync::atomic::AtomicBool;
+use std::thread::{Scope, ScopedJoinHandle};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use super::BackupError;
+use super::assemble::Assembler;
+use super::dedup::Dedup;
+use super::engine::{RunOptions, Source};
+use super::packer::{Added, Leftover, Outgoing, Packer, PackerContext};
+use super::plan::plan;
+use super::reading::Reader;
+use super::upload::{Flow, Uploads};
+use super::walk::{Entered, Event, WalkContext, Walker};
+use super::worker::{Done, FlushRequest, Job, Worker, WorkerContext};
+use crate::chunk::Chunker;
+use crate::crypto::content_id::{ChunkId, ChunkKind, ContentKeys};
+use crate::crypto::device::DeviceSecrets;
+use crate::pack::builder::{BufferPool, Sealer};
+use crate::progress::Monitor;
+use crate::scan::names::OwnerNames;
+use crate::state::db::StateDb;
+use crate::tree::entry::Meta;
+use crate::tree::manifest::Totals;
+
+/// Batches of events on their way.
+const EVENTS: usize = 64;
+/// How often a wait looks whether the run has failed.
+const LOOK_UP: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// What the threads share.
+#[derive(Debug, Clone, Copy)]
+pub struct Threads<'a> {
+    /// How to back up.
+    pub options: &'a RunOptions,
+    /// Directory records.
+    pub state: &'a StateDb,
+    /// Names of owners.
+    pub owners: &'a OwnerNames,
+    /// Known chunks.
+    pub dedup: &'a Dedup<'a>,
+    /// How the run is going.
+    pub flow: &'a Flow,
+    /// Computes chunk ids.
+    pub ids: &'a ContentKeys,
+    /// Cuts.
+    pub chunker: &'a Chunker,
+    /// Seals.
+    pub sealer: &'a Sealer<'a>,
+    /// Uploads.
+    pub uploads: &'a Uploads<'a>,
+    /// Hears of progress.
+    pub monitor: &'a dyn Monitor,
+    /// The user wants to stop.
+    pub interrupt: &'a AtomicBool,
+    /// Source of randomness.
+    pub secrets: &'a DeviceSecrets,
+    /// What changed at or after this second is read again next time.
+    pub racy_from: i64,
+    /// Newer than that of any record.
+    pub generation: u64,
+}
+
+/// What a pass gave.
+#[derive(Debug, Clone, Copy)]
+pub struct Passed {
+    /// The tree of `/`.
+    pub root: ChunkId,
+    /// What is in it.
+    pub totals: Totals,
+    /// The user stopped it.
+    pub interrupted: bool,
+}
+
+/// Called when a checkpoint is due and everything so far is on the server.
+pub type OnCheckpoint<'c> = &'c mut dyn FnMut(ChunkId, Totals) -> Result<(), BackupError>;
+
+struct Line<'scope> {
+    workers: Vec<ScopedJoinHandle<'scope, Result<(Vec<Leftover>, Added), BackupError>>>,
+    flush: Vec<Sender<FlushRequest>>,
+    walker: ScopedJoinHandle<'scope, Result<bool, BackupError>>,
+    events: Receiver<Vec<Event>>,
+}
+
+impl<'a> Threads<'a> {
+    /// Runs one pass. An error is also in the flow, unless it is [`BackupError::Stopped`].
+    pub fn run(
+        self,
+        source: &mut Source,
+        checkpoint: OnCheckpoint<'_>,
+    ) -> Result<Passed, BackupError> {
+        std::thread::scope(|scope| {
+            let (out, packs) = bounded::<Outgoing>(1);
+            for _ in 0..self.options.uploads.max(1) {
+                let packs = packs.clone();
+                scope.spawn(move || self.uploads.work(&packs));
+            }
+            drop(packs);
+            let context = PackerContext {
+                dedup: self.dedup,
+                ids: self.ids,
+                sealer: self.sealer,
+                pool: BufferPool::default(),
+                out,
+                flow: self.flow,
+                monitor: self.monitor,
+            };
+            let passed = self.pass(scope, source, context, checkpoint);
+            passed.inspect_err(|_| self.flow.fail(BackupError::Stopped))
+        })
+    }
+
+    fn pass<'scope>(
+        self,
+        scope: &'scope Scope<'scope, '_>,
+        source: &mut Source,
+        context: PackerContext<'a>,
+        checkpoint: OnCheckpoint<'_>,
+    ) -> Result<Passed, BackupError>
+    where
+        'a: 'scope,
+    {
+        let (results_in, results) = unbounded();
+        let line = self.start(scope, source, &context, results_in);
+        let level = self.options.compression;
+        let packer = Packer::new(context, ChunkKind::Tree, level, self.secrets.rng());
+        let mut assembler = Assembler::new(
+            self.dedup,
+            self.state,
+            (results, self.monitor, self.flow),
+            packer,
+            self.generation,
+        );
+        let root = self
+            .assemble(&mut assembler, &line, checkpoint)
+            .inspect_err(|_| {
+                self.flow.fail(BackupError::Stopped);
+            });
+        let Line {
+            workers,
+            flush,
+            walker,
+            events,
+        } = line;
+        drop((events, flush));
+        let interrupted = join(walker);
+        let mut leftovers = Vec::new();
+        let mut failed = None;
+        for worker in workers {
+            match join(worker) {
+                Ok((packs, _)) => leftovers.extend(packs),
+                Err(error) => failed = Some(error),
+            }
+        }
+        if let Some(error) = failed {
+            self.flow.fail(error);
+            return Err(BackupError::Stopped);
+        }
+        let (root, interrupted) = (root?, interrupted?);
+        let totals = assembler.totals;
+        let (packer, mut recorder) = assembler.into_packer();
+        packer.finish(leftovers)?;
+        self.flow.wait_uploaded()?;
+        if !self.options.dry_run {
+            recorder.write(self.dedup, self.state, true)?;
+        }
+        Ok(Passed {
+            root,
+            totals,
+            interrupted,
+        })
+    }
+
+    fn start<'scope>(
+        self,
+        scope: &'scope Scope<'scope, '_>,
+        source: &mut Source,
+        context: &PackerContext<'a>,
+        results: Sender<Vec<Done>>,
+    ) -> Line<'scope>
+    where
+        'a: 'scope,
+    {
+        let count = self.options.workers.max(1);
+        let (jobs_in, jobs) = bounded::<Job>(2 * count);
+        let (events_in, events) = bounded(EVENTS);
+        let (mut workers, mut flush) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            let (flush_in, flush_out) = bounded(1);
+            flush.push(flush_in);
+            let work = WorkerContext {
+                jobs: jobs.clone(),
+                results: results.clone(),
+                owners: self.owners,
+                monitor: self.monitor,
+                flow: self.flow,
+                racy_from: self.racy_from,
+            };
+            let packer = Packer::new(
+                context.clone(),
+                ChunkKind::Data,
+                self.options.compression,
+                self.secrets.rng(),
+            );
+            let worker = Worker::new(work, packer, Reader::new(self.chunker));
+            workers.push(
+                scope.spawn(move || worker.work(&flush_out).map_err(|error| self.stop(error))),
+            );
+        }
+        let walker = match source {
+            Source::Paths(paths) => {
+                let plan = plan(paths.iter().map(std::path::PathBuf::as_path));
+                scope.spawn(move || {
+                    let walker = Walker::new(self.walk_context(), events_in, jobs_in);
+                    walker.walk(plan).map_err(|error| self.stop(error))
+                })
+            }
+            Source::Stream(stream) => {
+                let stream = stream.take();
+                scope.spawn(move || {
+                    let Some(stream) = stream else {
+                        return Err(BackupError::NoPaths);
+                    };
+                    let job = Job::Stream {
+                        ticket: 0,
+                        source: stream.source,
+                        meta: Box::new(stream.meta),
+                    };
+                    let root = Entered {
+                        name: None,
+                        meta: Meta::default(),
+                        key: None,
+                        header: None,
+                        old: None,
+                    };
+                    let file = Event::Pending {
+                        name: stream.name,
+                        ticket: 0,
+                        pieces: 1,
+                        old: None,
+                    };
+                    let all = vec![Event::Enter(Box::new(root)), file, Event::Leave];
+                    jobs_in.send(job).map_err(|_e| BackupError::Stopped)?;
+                    events_in.send(all).map_err(|_e| BackupError::Stopped)?;
+                    Ok(false)
+                })
+            }
+        };
+        Line {
+            workers,
+            flush,
+            walker,
+            events,
+        }
+    }
+
+    fn walk_context(self) -> WalkContext<'a> {
+        WalkContext {
+            rules: &self.options.rules,
+            state: self.state,
+            dedup: self.dedup,
+            owners: self.owners,
+            monitor: self.monitor,
+            flow: self.flow,
+            interrupt: self.interrupt,
+            force: self.options.force,
+            one_file_system: self.options.one_file_system,
+            racy_from: self.racy_from,
+        }
+    }
+
+    fn assemble(
+        self,
+        assembler: &mut Assembler<'a>,
+        line: &Line<'_>,
+        checkpoint: OnCheckpoint<'_>,
+    ) -> Result<ChunkId, BackupError> {
+        let mut last = Instant::now();
+        let mut root = None;
+        for batch in &line.events {
+            for event in batch {
+                root = assembler.take(event)?;
+            }
+            let due = last.elapsed() >= self.options.checkpoint_every && root.is_none();
+            if due && !self.options.dry_run && self.flow.uploaded_packs() > 0 {
+                self.checkpoint(assembler, &line.flush, checkpoint)?;
+                last = Instant::now();
+            }
+            if self.flow.has_failed() {
+                return Err(BackupError::Stopped);
+            }
+        }
+        root.ok_or(BackupError::Stopped)
+    }
+
+    fn checkpoint(
+        self,
+        assembler: &mut Assembler<'a>,
+        flush: &[Sender<FlushRequest>],
+        checkpoint: OnCheckpoint<'_>,
+    ) -> Result<(), BackupError> {
+        for worker in flush {
+            let (done, answer) = bounded(1);
+            worker.send(done).map_err(|_e| BackupError::Stopped)?;
+            while answer.recv_timeout(LOOK_UP).is_err() {
+                if self.flow.has_failed() {
+                    return Err(BackupError::Stopped);
+                }
+            }
+        }
+        let Some(root) = assembler.so_far()? else {
+            return Ok(());
+        };
+        assembler.flush()?;
+        self.flow.wait_uploaded()?;
+        assembler.write_records(true)?;
+        checkpoint(root, assembler.totals)
+    }
+
+    /// Records why the run ends, so that whoever waits for this thread finds out.
+    fn stop(self, error: BackupError) -> BackupError {
+        self.flow.fail(error);
+        BackupError::Stopped
+    }
+}
+
+fn join<T>(handle: ScopedJoinHandle<'_, Result<T, BackupError>>) -> Result<T, BackupError> {
+    handle.join().unwrap_or(Err(BackupError::Internal(
+        "a thread of the backup panicked",
+    )))
+}
