@@ -1,0 +1,290 @@
+//! A new vault: keys made here, slots, the first two log entries, the first device.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ed25519_dalek::VerifyingKey;
+use unseen_common::id::{Hash, VaultId};
+use unseen_common::log::chain::{Record, SignedEntry};
+use unseen_common::log::entry::{Author, Body, DeviceAdd, Entry, Genesis, Slots};
+use unseen_common::time::{Clock, Timestamp};
+use unseen_common::vault::{NewAccount, Service, VaultError};
+
+use super::EnrolError;
+use crate::crypto::device::DeviceSecrets;
+use crate::crypto::device_file::{DeviceKey, Existing};
+use crate::crypto::introduction::Introduction;
+use crate::crypto::kdf::KdfParams;
+use crate::crypto::recovery::{RecoveryCode, slots_login_from_passphrase};
+use crate::crypto::rng::Hedged;
+use crate::crypto::schedule::Unlocked;
+use crate::crypto::secret::{Passphrase, Secret};
+use crate::crypto::slot::{Slot, SlotSecret};
+use crate::crypto::slot_set::SlotSet;
+use crate::pins::{self, Pin};
+use crate::repo::Folders;
+
+/// Where the vault is to be.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The server.
+    pub service: Arc<dyn Service>,
+    /// The address without the account, as the new device keeps it; the account is filled in.
+    pub address: fn(&str, VaultId) -> String,
+    /// The server's own part of the address.
+    pub base: String,
+    /// The identity key that the invite names; for a local vault, whatever the folder says.
+    pub identity: Option<[u8; 32]>,
+    /// The pinned hash of the server's TLS key.
+    pub tls_pin: Option<[u8; 32]>,
+    /// The invite's secret; empty for a local vault.
+    pub invite: Vec<u8>,
+}
+
+/// What the owner chooses.
+#[derive(Debug)]
+pub struct Wishes {
+    /// Opens the vault on this machine, and on others that are enrolled.
+    pub passphrase: Passphrase,
+    /// The passphrase alone opens the vault anywhere.
+    pub anywhere: bool,
+    /// The name of this machine, for people.
+    pub device_name: String,
+    /// The cost of the passphrase slot; calibrated upward when none is given.
+    pub kdf: Option<KdfParams>,
+}
+
+/// A vault that exists now.
+#[derive(Debug)]
+pub struct Made {
+    /// Opens everything, anywhere. Shown once.
+    pub code: RecoveryCode,
+    /// The vault.
+    pub vault: VaultId,
+    /// The address that `connect` takes.
+    pub address: String,
+    /// The server's identity key.
+    pub identity: [u8; 32],
+    /// The head of its log.
+    pub head: (u64, Hash),
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+/// Makes the vault and enrols this machine. The device key is on disk before the server hears of
+/// the vault, so that nothing is lost to a crash between the two.
+pub async fn init(
+    place: &Place,
+    wishes: &Wishes,
+    folders: &Folders,
+    clock: &dyn Clock,
+) -> Result<Made, EnrolError> {
+    let path = folders.device_key();
+    if path.exists() {
+        return Err(EnrolError::AlreadyEnrolled(path));
+    }
+    let identity = check_identity(place).await?;
+    let mut rng = Hedged::fresh();
+    let vault = VaultId::from_bytes(rng.bytes());
+    let unlocked = Unlocked::generate(vault, &mut rng);
+    let code = RecoveryCode::generate(&mut rng);
+    let (slots, login_keys) = slots(&unlocked, &code, wishes, &mut rng)?;
+    let secrets = DeviceSecrets::generate(&mut rng);
+    let address = (place.address)(&place.base, vault);
+    let key = device_key(
+        &unlocked,
+        secrets,
+        (&address, identity, place.tls_pin),
+        true,
+    )?;
+    let created = clock.now();
+    let set = Slots {
+        hash: slots.hash(),
+        login_keys,
+    };
+    let records = first_records(
+        &unlocked,
+        &key,
+        (set, identity),
+        (wishes, created),
+        &mut rng,
+    )?;
+    let head = records
+        .last()
+        .map(Record::hash)
+        .ok_or(EnrolError::Server("no records".into()))?;
+    key.save(&path, Existing::Keep)?;
+    let account = NewAccount {
+        invite: place.invite.clone(),
+        entries: records.iter().map(|r| r.signed.clone()).collect(),
+        slots: slots
+            .slots()
+            .iter()
+            .map(|s| s.as_bytes().to_vec())
+            .collect(),
+    };
+    if let Err(error) = place.service.create_account(account).await {
+        // Without an account the key is of no use, and it would stand in the way of another try.
+        // When the answer was lost the account may exist: then the key must stay.
+        if !error.is_transient() {
+            std::fs::remove_file(&path).ok();
+        }
+        return Err(error.into());
+    }
+    pins::write(
+        &folders.pin(),
+        &Pin {
+            vault,
+            seq: 1,
+            head,
+        },
+    )?;
+    Ok(Made {
+        code,
+        vault,
+        address,
+        identity,
+        head: (1, head),
+        created,
+    })
+}
+
+/// The device's key file for a vault that has been opened, or is being made.
+pub(super) fn device_key(
+    unlocked: &Unlocked,
+    secrets: DeviceSecrets,
+    (address, identity, tls_pin): (&str, [u8; 32], Option<[u8; 32]>),
+    with_share: bool,
+) -> Result<DeviceKey, EnrolError> {
+    let vault_key = unlocked.root.vault_key(unlocked.vault);
+    let share = with_share.then(|| unlocked.share.duplicate());
+    Ok(DeviceKey {
+        vault: unlocked.vault,
+        server: address.to_owned(),
+        server_identity: VerifyingKey::from_bytes(&identity)
+            .map_err(|_e| EnrolError::Server("its identity is no key".to_owned()))?,
+        tls_pin,
+        secrets,
+        write_set: unlocked.write_set(),
+        vault_public: vault_key.public().clone(),
+        epoch: unlocked.root.epoch(),
+        root_verify: unlocked.owner_keys().root_verify(),
+        share,
+        inherited: Vec::new(),
+    })
+}
+
+/// The entry that adds a device.
+pub(super) fn device_add(
+    key: &DeviceKey,
+    name: &str,
+    replaces: Option<unseen_common::id::DeviceId>,
+    rng: &mut Hedged,
+) -> Result<DeviceAdd, EnrolError> {
+    let introduction = Introduction {
+        name: name.to_owned(),
+        index_key: Secret::from_bytes(*key.secrets.index_key.expose()),
+    };
+    let sealed = introduction.seal(&key.seal_to(), rng)?;
+    let public = key.secrets.public();
+    Ok(DeviceAdd {
+        device: public.device,
+        manifest_key: public.manifest.to_bytes(),
+        login_key: public.login.to_bytes(),
+        sealed: sealed.to_vec(),
+        backup_only: key.share.is_none(),
+        replaces,
+    })
+}
+
+async fn check_identity(place: &Place) -> Result<[u8; 32], EnrolError> {
+    let info = place.service.describe().await?;
+    let identity = *info.identity.as_bytes();
+    match place.identity {
+        Some(pinned) if pinned != identity => Err(VaultError::WrongServer(
+            "its identity is not the one that the invite names".to_owned(),
+        )
+        .into()),
+        _ => Ok(identity),
+    }
+}
+
+fn slots(
+    unlocked: &Unlocked,
+    code: &RecoveryCode,
+    wishes: &Wishes,
+    rng: &mut Hedged,
+) -> Result<(SlotSet, Vec<[u8; 32]>), EnrolError> {
+    let kdf = match wishes.kdf {
+        Some(kdf) => kdf,
+        None => calibrated()?,
+    };
+    let mut login_keys = vec![code.slots_login(unlocked.vault).verifying_key().to_bytes()];
+    let recovery = Slot::seal(unlocked, &SlotSecret::Code(code), kdf, rng)?;
+    let passphrase = &wishes.passphrase;
+    let second = if wishes.anywhere {
+        let login = slots_login_from_passphrase(passphrase, unlocked.vault)?;
+        login_keys.push(login.verifying_key().to_bytes());
+        Slot::seal(
+            unlocked,
+            &SlotSecret::PassphraseAnywhere(passphrase),
+            kdf,
+            rng,
+        )?
+    } else {
+        let share = &unlocked.share;
+        Slot::seal(
+            unlocked,
+            &SlotSecret::Passphrase { passphrase, share },
+            kdf,
+            rng,
+        )?
+    };
+    Ok((SlotSet::new(vec![recovery, second])?, login_keys))
+}
+
+/// The default cost, raised until this machine takes about a second for it.
+fn calibrated() -> Result<KdfParams, EnrolError> {
+    let probe = Passphrase::new("calibration")?;
+    let start = Instant::now();
+    KdfParams::DEFAULT.stretch(&probe, &[0; 32])?;
+    let took = start.elapsed().max(Duration::from_millis(1));
+    Ok(KdfParams::calibrate(took))
+}
+
+fn first_records(
+    unlocked: &Unlocked,
+    key: &DeviceKey,
+    (slots, server_identity): (Slots, [u8; 32]),
+    (wishes, time): (&Wishes, Timestamp),
+    rng: &mut Hedged,
+) -> Result<Vec<Record>, EnrolError> {
+    let owner = unlocked.owner_keys();
+    let genesis = Genesis {
+        root_key: owner.root_verify().to_bytes(),
+        vault_key_hash: key.vault_public.hash(),
+        owner_login: owner.login.verifying_key().to_bytes(),
+        server_identity,
+        slots,
+    };
+    let add = device_add(key, &wishes.device_name, None, rng)?;
+    let mut records: Vec<Record> = Vec::new();
+    for body in [Body::Genesis(genesis), Body::DeviceAdd(add)] {
+        let entry = Entry {
+            vault: unlocked.vault,
+            seq: u64::try_from(records.len()).unwrap_or(u64::MAX),
+            prev: records
+                .last()
+                .map_or(Hash::from_bytes([0; 32]), Record::hash),
+            author: Author::Root,
+            time,
+            body,
+        };
+        let signed = SignedEntry::sign(&entry, &owner.root);
+        records.push(Record {
+            signed,
+            received: time,
+        });
+    }
+    Ok(records)
+}
