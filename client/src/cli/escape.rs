@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use data_encoding::BASE64;
+use data_encoding::{BASE64, HEXLOWER};
 use serde_json::{Map, Value};
 
 /// Text that a terminal shows as what it is: UTF-8 stays, except for characters that move the
@@ -47,14 +47,11 @@ pub fn escape_lines(text: &str) -> Cow<'_, str> {
 /// Puts a name into a JSON object: `key` is the name itself when it is UTF-8. When it is not,
 /// `key` is the escaped text, and `key_b64` has the very bytes in base64.
 pub fn insert_name(object: &mut Map<String, Value>, key: &str, name: &[u8]) {
-    match std::str::from_utf8(name) {
-        Ok(text) => {
-            object.insert(key.to_owned(), text.into());
-        }
-        Err(_) => {
-            object.insert(key.to_owned(), escape_for_terminal(name).into());
-            object.insert(format!("{key}_b64"), BASE64.encode(name).into());
-        }
+    if let Ok(text) = std::str::from_utf8(name) {
+        object.insert(key.to_owned(), text.into());
+    } else {
+        object.insert(key.to_owned(), escape_for_terminal(name).into());
+        object.insert(format!("{key}_b64"), BASE64.encode(name).into());
     }
 }
 
@@ -68,7 +65,8 @@ pub fn escape_json(json: String) -> String {
     for c in json.chars() {
         if is_dangerous(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
-                out.push_str(&format!("\\u{unit:04x}"));
+                let escaped = format!("\\u{unit:04x}");
+                out.push_str(&escaped);
             }
         } else {
             out.push(c);
@@ -91,12 +89,8 @@ fn push_escaped(out: &mut String, c: char) {
 }
 
 fn push_hex(out: &mut String, byte: u8) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     out.push_str("\\x");
-    for digit in [byte >> 4, byte & 15] {
-        let digit = DIGITS.get(usize::from(digit)).copied().unwrap_or(b'?');
-        out.push(char::from(digit));
-    }
+    out.push_str(&HEXLOWER.encode(&[byte]));
 }
 
 /// Controls, and characters without width that reorder, hide or break text. The joiners that

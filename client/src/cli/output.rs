@@ -291,7 +291,7 @@ impl Ui {
         };
         self.flush();
         self.aside(self.around.stderr_terminal, || {
-            self.write_err(line.as_bytes())
+            self.write_err(line.as_bytes());
         });
     }
 

@@ -20,7 +20,7 @@ pub fn bytes(n: u64) -> String {
                 unit *= 1024;
                 name = larger;
             }
-            _ if tenths % 10 == 0 => return format!("{} {name}", tenths / 10),
+            _ if tenths.is_multiple_of(10) => return format!("{} {name}", tenths / 10),
             _ => return format!("{}.{} {name}", tenths / 10, tenths % 10),
         }
     }
@@ -83,20 +83,18 @@ pub fn parse_size(text: &str) -> Result<u64, ParseSizeError> {
         _ => return Err(fail()),
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit()) && text.len() <= 18;
-    if whole.is_empty() || !digits(whole) || !digits(fraction) {
-        return Err(fail());
-    }
-    let whole: u128 = whole.parse().map_err(|_: std::num::ParseIntError| fail())?;
-    let mut total = whole * factor;
+    let mut total = digits(whole).ok_or_else(fail)? * factor;
     if !fraction.is_empty() {
-        let part: u128 = fraction
-            .parse()
-            .map_err(|_: std::num::ParseIntError| fail())?;
-        let scale = (0..fraction.len()).fold(1_u128, |scale, _| scale * 10);
-        total += part * factor / scale;
+        let scale = fraction.bytes().fold(1_u128, |scale, _| scale * 10);
+        total += digits(fraction).ok_or_else(fail)? * factor / scale;
     }
-    u64::try_from(total).map_err(|_: std::num::TryFromIntError| fail())
+    u64::try_from(total).ok().ok_or_else(fail)
+}
+
+/// At most 18 digits, so that no later product overflows.
+fn digits(text: &str) -> Option<u128> {
+    let good = text.len() <= 18 && text.bytes().all(|b| b.is_ascii_digit());
+    good.then(|| text.parse().ok())?
 }
 
 /// Where a column's text stands.
@@ -160,9 +158,10 @@ impl Table {
             if index > 0 {
                 out.push_str("  ");
             }
+            let padding = " ".repeat(width.saturating_sub(cell.chars().count()));
             match align {
-                Align::Left => out.push_str(&format!("{cell:<width$}")),
-                Align::Right => out.push_str(&format!("{cell:>width$}")),
+                Align::Left => out.extend([cell, &padding]),
+                Align::Right => out.extend([&padding, cell]),
             }
         }
         out.truncate(out.trim_end().len());
@@ -266,7 +265,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_shown_is_about_what_it_was(n: u64) {
-            let back = parse_size(&bytes(n).replace(" EiB", "P").to_owned());
+            let back = parse_size(&bytes(n).replace(" EiB", "P"));
             if n < 1 << 60 {
                 let back = back.unwrap();
                 prop_assert!(back.abs_diff(n) <= n / 20 + 1, "{n} {back}");

@@ -5,12 +5,17 @@ use unseen_common::id::Hash;
 /// The first `count` bytes of a hash, a word each, joined by `-`. Eight words are 64 bits: enough
 /// to compare what nobody could choose, not to pin a key.
 pub fn words(hash: &Hash, count: usize) -> String {
-    let chosen: Vec<&str> = hash.as_bytes().iter().take(count).map(word).collect();
+    let chosen: Vec<&str> = hash
+        .as_bytes()
+        .iter()
+        .take(count)
+        .map(|&b| word(b))
+        .collect();
     chosen.join("-")
 }
 
-fn word(byte: &u8) -> &'static str {
-    WORDS.get(usize::from(*byte)).copied().unwrap_or_default()
+fn word(byte: u8) -> &'static str {
+    WORDS.get(usize::from(byte)).copied().unwrap_or_default()
 }
 
 /// Sorted; told apart by their first three letters; never one letter apart. Part of what users
@@ -53,7 +58,7 @@ mod tests {
     fn the_list_is_what_it_says() {
         for pair in WORDS.windows(2) {
             assert!(
-                pair[0] < pair[1] && pair[0][..3] != pair[1][..3],
+                pair[0] < pair[1] && pair[0].get(..3) != pair[1].get(..3),
                 "{pair:?}"
             );
         }

@@ -55,17 +55,19 @@ fn image(text: &str) -> Option<Zeroizing<String>> {
     // Four modules of white around, as the standard wants.
     let side = width + 8;
     let mut svg = Zeroizing::new(String::with_capacity(16 * 1024));
-    svg.push_str(&format!(
+    let head = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {side} {side}\" \
          shape-rendering=\"crispEdges\"><rect width=\"{side}\" height=\"{side}\" fill=\"#fff\"/>\
          <path fill=\"#000\" d=\""
-    ));
+    );
+    svg.push_str(&head);
     for (y, row) in colors.chunks(width).enumerate() {
         let mut x = 0;
         for run in row.chunk_by(|a, b| a == b) {
             if run.first() == Some(&Color::Dark) {
                 let length = run.len();
-                svg.push_str(&format!("M{} {}h{length}v1h-{length}z", x + 4, y + 4));
+                let run = Zeroizing::new(format!("M{} {}h{length}v1h-{length}z", x + 4, y + 4));
+                svg.push_str(&run);
             }
             x += run.len();
         }

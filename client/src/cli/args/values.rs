@@ -1,0 +1,298 @@
+//! Values of options, read from text.
+
+use std::ffi::{OsStr, OsString};
+use std::num::NonZeroU32;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::builder::{OsStringValueParser, TypedValueParser, ValueParserFactory};
+
+use crate::cli::units::{ParseSizeError, parse_size};
+
+/// A text that an option does not take.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadValue(String);
+
+impl BadValue {
+    fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+/// A number of bytes: `100M`, `1.5GiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl FromStr for Size {
+    type Err = ParseSizeError;
+
+    fn from_str(text: &str) -> Result<Self, ParseSizeError> {
+        parse_size(text).map(Self)
+    }
+}
+
+/// Bytes a second. A number alone is KiB a second, as restic has it; with a unit it is that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BytesPerSecond(pub u64);
+
+impl FromStr for BytesPerSecond {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let bad = || BadValue::new("a rate is KiB a second, or has a unit: 500, 2M, 1.5MiB");
+        let text = text.trim();
+        let text = text.strip_suffix("/s").unwrap_or(text);
+        let plain = text.bytes().all(|b| b.is_ascii_digit());
+        let rate = parse_size(text).ok().ok_or_else(bad)?;
+        let rate = if plain {
+            rate.checked_mul(1024)
+        } else {
+            Some(rate)
+        };
+        rate.filter(|&rate| rate > 0).map(Self).ok_or_else(bad)
+    }
+}
+
+/// How hard to compress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    Off,
+    /// zstd at this level, 1 to 19.
+    Level(i32),
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self::Level(3)
+    }
+}
+
+impl FromStr for Compression {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        match text {
+            "off" => Ok(Self::Off),
+            "fastest" => Ok(Self::Level(1)),
+            "auto" => Ok(Self::default()),
+            "better" => Ok(Self::Level(7)),
+            "max" => Ok(Self::Level(19)),
+            number => match number.parse() {
+                Ok(level @ 1..=19) => Ok(Self::Level(level)),
+                _ => Err(BadValue::new(
+                    "off, fastest, auto, better, max, or a level from 1 to 19",
+                )),
+            },
+        }
+    }
+}
+
+/// Tags separated by commas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagList(pub Vec<String>);
+
+impl FromStr for TagList {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let tags: Vec<String> = text.split(',').map(|tag| tag.trim().to_owned()).collect();
+        let bad =
+            |tag: &String| tag.is_empty() || tag.len() > 255 || tag.contains(char::is_control);
+        if tags.iter().any(bad) {
+            return Err(BadValue::new("tags are words separated by commas"));
+        }
+        Ok(Self(tags))
+    }
+}
+
+/// `SNAPSHOT` or `SNAPSHOT:PATH`. What a snapshot is called (an id, `latest`, `latest~2`) is not
+/// looked at here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotPath {
+    /// The snapshot's name; `latest` if none was given.
+    pub snapshot: String,
+    /// The path within it.
+    pub path: Option<PathBuf>,
+}
+
+impl SnapshotPath {
+    fn parse(text: &OsStr) -> Result<Self, BadValue> {
+        let bytes = text.as_bytes();
+        let (name, path) = match bytes.iter().position(|&b| b == b':') {
+            Some(colon) => (bytes.get(..colon), bytes.get(colon + 1..)),
+            None => (Some(bytes), None),
+        };
+        let name = name
+            .and_then(|name| std::str::from_utf8(name).ok())
+            .ok_or_else(|| BadValue::new("a snapshot is an id, latest or latest~N"))?;
+        let path = path.filter(|path| !path.is_empty());
+        Ok(Self {
+            snapshot: if name.is_empty() { LATEST } else { name }.to_owned(),
+            path: path.map(|path| OsString::from_vec(path.to_vec()).into()),
+        })
+    }
+}
+
+const LATEST: &str = "latest";
+
+impl Default for SnapshotPath {
+    fn default() -> Self {
+        Self {
+            snapshot: LATEST.to_owned(),
+            path: None,
+        }
+    }
+}
+
+impl ValueParserFactory for SnapshotPath {
+    type Parser = clap::builder::ValueParser;
+
+    fn value_parser() -> Self::Parser {
+        OsStringValueParser::new()
+            .try_map(|text| Self::parse(&text))
+            .into()
+    }
+}
+
+/// `--read-data-subset`: which of the packs to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subset {
+    /// `n/t`: the n-th of t parts, from 1.
+    Part {
+        /// Which.
+        part: NonZeroU32,
+        /// Of how many; at least `part`.
+        of: NonZeroU32,
+    },
+    /// `x%`: as many at random, in millionths of all.
+    Share(u32),
+    /// A size: as many bytes at random.
+    Bytes(u64),
+}
+
+impl FromStr for Subset {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let bad = || BadValue::new("a subset is n/t (2/7), x% (1.5%) or a size (10G)");
+        if let Some((part, of)) = text.split_once('/') {
+            let number = |text: &str| text.trim().parse::<NonZeroU32>().ok();
+            return match (number(part), number(of)) {
+                (Some(part), Some(of)) if part <= of => Ok(Self::Part { part, of }),
+                _ => Err(bad()),
+            };
+        }
+        if let Some(percent) = text.trim().strip_suffix('%') {
+            return percent_to_millionths(percent.trim_end())
+                .map(Self::Share)
+                .ok_or_else(bad);
+        }
+        match parse_size(text) {
+            Ok(size) if size > 0 => Ok(Self::Bytes(size)),
+            _ => Err(bad()),
+        }
+    }
+}
+
+/// Above 0, at most 100, with up to four decimals.
+fn percent_to_millionths(text: &str) -> Option<u32> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    if whole.is_empty() || fraction.len() > 4 || !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let fraction: u32 = format!("{fraction:0<4}").parse().ok()?;
+    let whole: u32 = whole.parse().ok()?;
+    let millionths = whole.checked_mul(10_000)?.checked_add(fraction)?;
+    (1..=1_000_000).contains(&millionths).then_some(millionths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<T: FromStr>(text: &str) -> Option<T> {
+        text.parse().ok()
+    }
+
+    #[test]
+    fn rates() {
+        for (text, rate) in [
+            ("500", Some(512_000)),
+            ("2M", Some(2 << 20)),
+            ("1.5MiB/s", Some(1_572_864)),
+            ("0", None),
+            ("fast", None),
+            ("99999999999999999999", None),
+        ] {
+            assert_eq!(read(text).map(|BytesPerSecond(n)| n), rate, "{text}");
+        }
+    }
+
+    #[test]
+    fn compressions() {
+        assert_eq!(read("off"), Some(Compression::Off));
+        assert_eq!(read("auto"), Some(Compression::Level(3)));
+        assert_eq!(read("19"), Some(Compression::Level(19)));
+        for bad in ["0", "20", "-1", "on", ""] {
+            assert_eq!(read::<Compression>(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn tags() {
+        let list = |tags: &[&str]| Some(TagList(tags.iter().map(|&t| t.to_owned()).collect()));
+        assert_eq!(read("a"), list(&["a"]));
+        assert_eq!(read("a, b"), list(&["a", "b"]));
+        for bad in ["", "a,,b", "a,"] {
+            assert_eq!(read::<TagList>(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn snapshot_paths() {
+        for (text, snapshot, path) in [
+            ("40dc1520", "40dc1520", None),
+            ("latest~2:/home/x:y", "latest~2", Some("/home/x:y")),
+            (":sub", "latest", Some("sub")),
+            ("latest:", "latest", None),
+        ] {
+            let got = SnapshotPath::parse(OsStr::new(text)).unwrap();
+            assert_eq!(got.snapshot, snapshot);
+            assert_eq!(got.path, path.map(PathBuf::from));
+        }
+        let raw = SnapshotPath::parse(OsStr::from_bytes(b"x:/\xff")).unwrap();
+        assert_eq!(raw.path.unwrap().as_os_str().as_bytes(), b"/\xff");
+        assert!(SnapshotPath::parse(OsStr::from_bytes(b"\xff")).is_err());
+    }
+
+    #[test]
+    fn subsets() {
+        let number = |n| NonZeroU32::new(n).unwrap();
+        for (text, wanted) in [
+            (
+                "2/7",
+                Some(Subset::Part {
+                    part: number(2),
+                    of: number(7),
+                }),
+            ),
+            ("1.5%", Some(Subset::Share(15_000))),
+            ("100%", Some(Subset::Share(1_000_000))),
+            ("0.0001%", Some(Subset::Share(1))),
+            ("10G", Some(Subset::Bytes(10 << 30))),
+            ("8/7", None),
+            ("0/7", None),
+            ("0%", None),
+            ("100.1%", None),
+            ("x%", None),
+            ("0", None),
+            ("", None),
+        ] {
+            assert_eq!(read(text), wanted, "{text}");
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! `config.toml`: read strictly, changed in place with every comment kept.
+//!
+//! Precedence everywhere: flag, then `BACKUP_*` variable, then the profile here.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml_edit::{DocumentMut, Item, Table, value};
+
+use super::exit::{CliError, Exit};
+use super::places::{PlaceError, ProfileName, create_private};
+
+/// What `config.toml` says. A key that is not known is refused: a typing error must not turn an
+/// exclude or a limit off.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    #[serde(default, rename = "profile")]
+    profiles: BTreeMap<String, Profile>,
+    /// For the daemon of a later release: kept, not looked at.
+    #[serde(default)]
+    daemon: toml::Table,
+    /// Likewise.
+    #[serde(default, rename = "set")]
+    sets: Vec<toml::Table>,
+}
+
+/// One `[profile.NAME]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// The vault: `unseen://host:port/ACCOUNT?pin=…` or `file:///path`.
+    pub server: Option<String>,
+    /// The host name that snapshots carry.
+    pub host: Option<String>,
+    /// As `--compression`.
+    pub compression: Option<String>,
+    /// As `--limit-upload`.
+    pub limit_upload: Option<String>,
+    /// As `--limit-download`.
+    pub limit_download: Option<String>,
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read or written.
+    #[error("{}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is no TOML, or has a key or value that is not known.
+    #[error("{}, line {line}: {message}", .path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// The folder cannot be made.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        match error {
+            ConfigError::Content { .. } => Self::from_error(Exit::Usage, error),
+            ConfigError::Io { .. } => Self::from_error(Exit::Failed, error),
+            ConfigError::Place(error) => error.into(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file. One that is not there says nothing.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(io_error(path, source)),
+        }
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let fail = |line, message| ConfigError::Content {
+            path: path.to_path_buf(),
+            line,
+            message,
+        };
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+            fail(line, error.message().to_owned())
+        })?;
+        for name in config.profiles.keys() {
+            let parsed = name.parse::<ProfileName>();
+            parsed.map_err(|error| fail(1, error.to_string()))?;
+        }
+        Ok(config)
+    }
+
+    /// What a profile says; nothing if it is not there.
+    pub fn profile(&self, name: &ProfileName) -> Profile {
+        self.profiles
+            .get(name.as_str())
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    /// The names of all profiles.
+    pub fn profile_names(&self) -> impl Iterator<Item = &str> {
+        self.profiles.keys().map(String::as_str)
+    }
+}
+
+/// Writes a vault's address into a profile. The rest of the file, its comments and its order stay
+/// as they are; a file that is not understood is not touched.
+pub fn set_server(path: &Path, profile: &ProfileName, server: &str) -> Result<(), ConfigError> {
+    // Where the file is a link, what it leads to is replaced and the link stays.
+    let path = &path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(source) => return Err(io_error(path, source)),
+    };
+    Config::parse(&text, path)?;
+    let changed = with_server(&text, profile, server).ok_or_else(|| ConfigError::Content {
+        path: path.clone(),
+        line: 1,
+        message: "`profile` is not a table".to_owned(),
+    })?;
+    write_private(path, changed.as_bytes())
+}
+
+fn with_server(text: &str, profile: &ProfileName, server: &str) -> Option<String> {
+    let mut document: DocumentMut = text.parse().ok()?;
+    let profiles = document.entry("profile").or_insert_with(|| {
+        let mut table = Table::new();
+        // No `[profile]` of its own, only `[profile.NAME]`.
+        table.set_implicit(true);
+        Item::Table(table)
+    });
+    let profiles = profiles.as_table_like_mut()?;
+    let entry = profiles
+        .entry(profile.as_str())
+        .or_insert_with(toml_edit::table);
+    let keys = entry.as_table_like_mut()?;
+    match keys.get_mut("server").and_then(Item::as_value_mut) {
+        Some(old) => {
+            let decor = old.decor().clone();
+            *old = server.into();
+            *old.decor_mut() = decor;
+        }
+        None => {
+            keys.insert("server", value(server));
+        }
+    }
+    Some(document.to_string())
+}
+
+/// Replaces a file at once, mode 0600, in a folder that is made if need be.
+pub fn write_private(path: &Path, content: &[u8]) -> Result<(), ConfigError> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    create_private(folder)?;
+    let write = || -> io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        fs::File::open(folder)?.sync_all()
+    };
+    write().map_err(|source| io_error(path, source))
+}
+
+fn io_error(path: &Path, source: io::Error) -> ConfigError {
+    ConfigError::Io {
+        path: path.to_path_buf(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("c.toml")).map_err(|e| CliError::from(e).report())
+    }
+
+    fn name(text: &str) -> ProfileName {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_documented_example_is_read() {
+        let config = parse(
+            r#"
+            [profile.default]
+            server = "unseen://nas.home:8443/ab?pin=x"
+            [daemon]
+            quiet = "30s"
+            max_wait = "10m"
+            [[set]]
+            name = "home"
+            profile = "default"
+            paths = ["~/Documents"]
+            exclude = ["*.tmp"]
+            "#,
+        )
+        .unwrap();
+        let profile = config.profile(&name("default"));
+        assert_eq!(
+            profile.server.as_deref(),
+            Some("unseen://nas.home:8443/ab?pin=x")
+        );
+        assert_eq!(config.profile(&name("other")), Profile::default());
+        assert_eq!(config.profile_names().collect::<Vec<_>>(), ["default"]);
+        assert_eq!(config.sets.len(), 1);
+        assert_eq!(config.daemon.len(), 2);
+    }
+
+    #[test]
+    fn what_is_not_known_is_named_with_its_line() {
+        let error = parse("[profile.default]\nserver = 'x'\nservr = 'y'\n").unwrap_err();
+        assert!(
+            error.starts_with("c.toml, line 3: unknown field `servr`"),
+            "{error}"
+        );
+        let error = parse("\nprofil = 1").unwrap_err();
+        assert!(
+            error.starts_with("c.toml, line 2: unknown field `profil`"),
+            "{error}"
+        );
+        let error = parse("[profile.default]\nserver = 7").unwrap_err();
+        assert!(error.starts_with("c.toml, line 2: invalid type"), "{error}");
+        assert!(
+            parse("[profile.\"a/b\"]")
+                .unwrap_err()
+                .contains("profile name")
+        );
+        assert!(parse("[profile").is_err());
+    }
+
+    #[test]
+    fn changing_the_server_keeps_all_else() {
+        let before =
+            "# mine\n[profile.default] # here\nserver = \"a\" # old\n\n[daemon]\nquiet = \"1s\"\n";
+        assert_eq!(
+            with_server(before, &name("default"), "b").unwrap(),
+            before.replace("\"a\"", "\"b\"")
+        );
+        assert_eq!(
+            with_server(before, &name("work"), "c").unwrap(),
+            "# mine\n[profile.default] # here\nserver = \"a\" # old\n\n\
+             [profile.work]\nserver = \"c\"\n\n[daemon]\nquiet = \"1s\"\n"
+        );
+        assert_eq!(
+            with_server("", &name("default"), "x").unwrap(),
+            "[profile.default]\nserver = \"x\"\n"
+        );
+        assert_eq!(
+            with_server("profile.default = {}\n", &name("default"), "x").unwrap(),
+            "profile.default = { server = \"x\" }\n"
+        );
+    }
+
+    #[test]
+    fn the_file_is_made_private_and_links_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().join("dots/config.toml");
+        set_server(&real, &name("default"), "file:///v").unwrap();
+        let mode = fs::metadata(&real).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let link = dir.path().join("config.toml");
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        set_server(&link, &name("default"), "file:///w").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        let config = Config::load(&real).unwrap();
+        let server = config.profile(&name("default")).server;
+        assert_eq!(server.as_deref(), Some("file:///w"));
+    }
+
+    #[test]
+    fn a_file_that_is_not_understood_is_not_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        for text in ["[profile", "x = 1", "profile = 3"] {
+            fs::write(&path, text).unwrap();
+            assert!(set_server(&path, &name("default"), "y").is_err());
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        assert_eq!(
+            Config::load(&dir.path().join("none")).unwrap(),
+            Config::default()
+        );
+    }
+}
