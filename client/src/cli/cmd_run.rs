@@ -1,11 +1,23 @@
 //! `backup run`: back up.
 
+mod report;
+mod sources;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
 
 use super::args::values::{BytesPerSecond, Compression, Size, TagList};
-use super::context::{Context, not_wired};
+use super::bars::{Bars, Task};
+use super::cmd_init::InitArgs;
+use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
+use super::interrupt::Interrupt;
+use super::vault::{self, Opened};
+use crate::backup::{self, RunOptions, Source};
+use crate::scan::names::OwnerNames;
 
 /// What `run` takes.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -127,9 +139,141 @@ pub struct HowArgs {
     /// off, fastest, auto, better, max, or a level from 1 to 19 [default: auto]
     #[arg(long, value_name = "HOW", env = "BACKUP_COMPRESSION")]
     pub compression: Option<Compression>,
+    /// A long run saves what it has so far this often, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, hide = true)]
+    pub checkpoint_every: u64,
 }
 
 /// Backs up.
-pub fn run(_ctx: &Context<'_>, _args: &RunArgs) -> Result<Exit, CliError> {
-    Err(not_wired("run"))
+pub fn run(ctx: &Context<'_>, args: &RunArgs) -> Result<Exit, CliError> {
+    let runtime = vault::runtime()?;
+    let source_args = sources::paths(args)?;
+    let setup = ready(ctx, &runtime)?;
+    let (mut repo, opened) = vault::open_repository(ctx, &setup, &runtime)?;
+    let interrupt = Interrupt::install()
+        .map_err(|error| CliError::new(Exit::Failed, "cannot watch for Ctrl-C").because(error))?;
+    let source = sources::open(args, source_args)?;
+    let options = options(ctx, args, &setup, &opened)?;
+    warn_same_disk(ctx, &source, &opened);
+    let bars = Bars::start(ctx.ui, Task::Backup);
+    let flag = interrupt.flag();
+    let outcome = backup::run(
+        &mut repo,
+        source,
+        &options,
+        (&bars, &flag),
+        runtime.handle(),
+    );
+    let (counts, took) = bars.finish();
+    let outcome = outcome?;
+    report::finished(ctx.ui, args.how.dry_run, &outcome, &counts, took);
+    Ok(if outcome.interrupted {
+        Exit::Interrupted
+    } else if outcome.problem_count > 0 {
+        Exit::Incomplete
+    } else {
+        Exit::Done
+    })
+}
+
+/// The profile, with a vault: one is made first if there is none and the user agrees.
+fn ready(ctx: &Context<'_>, runtime: &Runtime) -> Result<Setup, CliError> {
+    let setup = ctx.setup()?;
+    if setup.places.device_key().exists() {
+        return Ok(setup);
+    }
+    let folder = setup.places.local_vault();
+    let question = format!(
+        "There is no vault yet. Make one in {}, protected by a passphrase?",
+        folder.display()
+    );
+    if setup.vault.is_some() || !ctx.confirm(&question) {
+        vault::device_key(&setup)?;
+    }
+    let init = InitArgs {
+        local: Some(folder),
+        kit: super::cmd_init::default_kit(ctx, &setup),
+        ..InitArgs::default()
+    };
+    super::cmd_init::make(ctx, &init, runtime)?;
+    ctx.setup()
+}
+
+fn options(
+    ctx: &Context<'_>,
+    args: &RunArgs,
+    setup: &Setup,
+    opened: &Opened,
+) -> Result<RunOptions, CliError> {
+    let mut own = setup.places.own();
+    own.extend(opened.folder.clone());
+    own.extend(super::cmd_init::default_kit(ctx, setup));
+    let host = args
+        .label
+        .host
+        .clone()
+        .or_else(|| setup.profile.host.clone());
+    let compression = match (args.how.compression, &setup.profile.compression) {
+        (Some(how), _) => how,
+        (None, Some(text)) => text
+            .parse()
+            .map_err(|error| CliError::usage("compression in config.toml").because(error))?,
+        (None, None) => Compression::default(),
+    };
+    let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    Ok(RunOptions {
+        set: args
+            .set
+            .first()
+            .cloned()
+            .unwrap_or_else(|| "default".to_owned()),
+        host: host.unwrap_or_else(host_name),
+        user: user_name(),
+        tags: args
+            .label
+            .tag
+            .iter()
+            .flat_map(|list| list.0.clone())
+            .collect(),
+        rules: sources::rules(args, own)?,
+        one_file_system: args.excludes.one_file_system,
+        force: args.how.force,
+        dry_run: args.how.dry_run,
+        skip_if_unchanged: args.how.skip_if_unchanged,
+        compression: compression.level(),
+        checkpoint_every: Duration::from_secs(args.how.checkpoint_every),
+        spool: opened.folder.is_none(),
+        workers: workers.clamp(1, 16),
+        uploads: if opened.folder.is_some() { 2 } else { 4 },
+    })
+}
+
+/// The name of this machine.
+pub fn host_name() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn user_name() -> String {
+    let uid = rustix::process::geteuid().as_raw();
+    OwnerNames::of_this_machine()
+        .user(uid)
+        .unwrap_or_else(|| uid.to_string())
+}
+
+/// A local vault on the disk that it is to protect protects from mistakes, not from a dead disk.
+fn warn_same_disk(ctx: &Context<'_>, source: &Source, opened: &Opened) {
+    use std::os::unix::fs::MetadataExt;
+    let (Source::Paths(paths), Some(folder)) = (source, &opened.folder) else {
+        return;
+    };
+    let device = |path: &PathBuf| std::fs::metadata(path).map(|m| m.dev()).ok();
+    let vault = device(folder);
+    if vault.is_some() && paths.iter().any(|path| device(path) == vault) {
+        ctx.ui.warn(
+            "the vault is on the same disk as what it backs up: it will not survive that disk",
+        );
+    }
 }

@@ -16,6 +16,7 @@ pub mod context;
 pub mod env;
 pub mod escape;
 pub mod exit;
+pub mod failure;
 pub mod interrupt;
 pub mod other_names;
 pub mod output;
@@ -23,6 +24,7 @@ pub mod places;
 pub mod process;
 pub mod secrets;
 pub mod units;
+pub mod vault;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -6,6 +6,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::compress::Level;
+
 use clap::builder::{OsStringValueParser, TypedValueParser, ValueParserFactory};
 
 use crate::cli::units::{ParseSizeError, parse_size};
@@ -62,6 +64,16 @@ pub enum Compression {
     Off,
     /// zstd at this level, 1 to 19.
     Level(i32),
+}
+
+impl Compression {
+    /// What the compressor takes.
+    pub fn level(self) -> Level {
+        match self {
+            Self::Off => Level::Off,
+            Self::Level(number) => Level::Exact(i8::try_from(number).unwrap_or(3)),
+        }
+    }
 }
 
 impl Default for Compression {

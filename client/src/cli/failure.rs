@@ -1,0 +1,158 @@
+//! Engine errors as people see them: a line, a hint, an exit code.
+
+use unseen_common::vault::VaultError;
+
+use super::exit::{CliError, Exit};
+use crate::backup::BackupError;
+use crate::crypto::device_file::DeviceKeyError;
+use crate::crypto::recovery::RecoveryCodeError;
+use crate::crypto::slot::SlotError;
+use crate::enrol::EnrolError;
+use crate::enrol::kit::KitError;
+use crate::repo::RepoError;
+use crate::state::db::StateError;
+
+impl From<VaultError> for CliError {
+    fn from(error: VaultError) -> Self {
+        let (code, hint) = vault_advice(&error);
+        let failure = Self::from_error(code, error);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+fn vault_advice(error: &VaultError) -> (Exit, Option<&'static str>) {
+    match error {
+        VaultError::Unreachable(_) => (
+            Exit::Unreachable,
+            Some("is the server running, and this machine online? What was done so far is kept"),
+        ),
+        VaultError::WrongServer(_) => (
+            Exit::ServerKey,
+            Some(
+                "nothing was sent. If the server was set up anew, run `backup connect` with its new \
+                 address; if not, somebody may stand between you and it",
+            ),
+        ),
+        VaultError::Forbidden(_) | VaultError::Unauthorized => (
+            Exit::Refused,
+            Some("was this device revoked, or the account suspended? Ask whoever runs the server"),
+        ),
+        VaultError::Quota(_) => (
+            Exit::Full,
+            Some("ask for more quota, or remove old snapshots; what was sent is kept"),
+        ),
+        VaultError::DiskFull => (
+            Exit::Full,
+            Some("free space where the vault is, then run again; what was sent is kept"),
+        ),
+        VaultError::NotFound(_) => (Exit::NoVault, None),
+        VaultError::Busy(_) => (Exit::Busy, Some("try again in a minute")),
+        _ => (Exit::Failed, None),
+    }
+}
+
+impl From<RepoError> for CliError {
+    fn from(error: RepoError) -> Self {
+        match error {
+            RepoError::Vault(error) => error.into(),
+            RepoError::State(error) => error.into(),
+            error @ RepoError::RolledBack { .. } => Self::from_error(Exit::History, error).hint(
+                "nothing was sent. Was the server restored from an older copy? Its operator can \
+                 tell. Otherwise it is hiding or replacing your snapshots",
+            ),
+            error @ (RepoError::OtherOwner | RepoError::Log(_)) => {
+                Self::from_error(Exit::History, error)
+                    .hint("nothing was sent. This is not the vault that this device belongs to")
+            }
+            error @ RepoError::Cloned => Self::from_error(Exit::History, error)
+                .hint("a copy of this machine's keys is in use elsewhere: revoke this device"),
+            error @ RepoError::Revoked(_) => Self::from_error(Exit::Refused, error)
+                .hint("`backup connect` enrols this machine again"),
+            error @ RepoError::Footer { .. } => Self::from_error(Exit::Damaged, error)
+                .hint("`backup check --read-data` finds what else is damaged"),
+            error => Self::from_error(Exit::Failed, error),
+        }
+    }
+}
+
+impl From<StateError> for CliError {
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::Busy => Self::from_error(Exit::Busy, error)
+                .hint("wait until it is done; a lock is never left behind by a run that ended"),
+            error => Self::from_error(Exit::Failed, error),
+        }
+    }
+}
+
+impl From<BackupError> for CliError {
+    fn from(error: BackupError) -> Self {
+        match error {
+            BackupError::Vault(error) => error.into(),
+            BackupError::Repo(error) => error.into(),
+            BackupError::State(error) => error.into(),
+            error @ BackupError::NoPaths => Self::from_error(Exit::Usage, error)
+                .hint("name what to back up: `backup run PATH…`"),
+            error => Self::from_error(Exit::Failed, error),
+        }
+    }
+}
+
+impl From<EnrolError> for CliError {
+    fn from(error: EnrolError) -> Self {
+        match error {
+            EnrolError::Vault(error) => error.into(),
+            EnrolError::Repo(error) => error.into(),
+            EnrolError::DeviceKey(error) => error.into(),
+            EnrolError::Slot(error) => error.into(),
+            error @ EnrolError::AlreadyEnrolled(_) => Self::from_error(Exit::Failed, error)
+                .hint("use another --profile, or go on with `backup run`"),
+            error @ EnrolError::NotEnrolled(_) => Self::from_error(Exit::NoVault, error).hint(
+                "`backup init` makes a vault, `backup connect ADDRESS` joins one that exists",
+            ),
+            error @ EnrolError::WrongSecret => Self::from_error(Exit::WrongSecret, error)
+                .hint("compare the code and the address with the recovery kit"),
+            error @ (EnrolError::NoSuchDevice(_) | EnrolError::AmbiguousDevice { .. }) => {
+                Self::from_error(Exit::Usage, error)
+            }
+            error => Self::from_error(Exit::Failed, error),
+        }
+    }
+}
+
+impl From<SlotError> for CliError {
+    fn from(error: SlotError) -> Self {
+        match error {
+            SlotError::WrongSecret => Self::from_error(Exit::WrongSecret, error),
+            SlotError::Damaged => Self::from_error(Exit::Damaged, error)
+                .hint("the recovery code of the kit opens a slot of its own: try that"),
+            error => Self::from_error(Exit::Failed, error),
+        }
+    }
+}
+
+impl From<DeviceKeyError> for CliError {
+    fn from(error: DeviceKeyError) -> Self {
+        match error {
+            error @ DeviceKeyError::Damaged => Self::from_error(Exit::Failed, error)
+                .hint("move it away and enrol again with `backup connect --replaces`"),
+            error => Self::from_error(Exit::Failed, error),
+        }
+    }
+}
+
+impl From<RecoveryCodeError> for CliError {
+    fn from(error: RecoveryCodeError) -> Self {
+        Self::from_error(Exit::WrongSecret, error)
+            .hint("nothing was sent; type the code again as the kit has it")
+    }
+}
+
+impl From<KitError> for CliError {
+    fn from(error: KitError) -> Self {
+        Self::from_error(Exit::Failed, error)
+    }
+}

@@ -1,0 +1,171 @@
+//! From an address to a service, and what every command needs to talk to it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+use unseen_common::id::VaultId;
+use unseen_common::time::{Clock, Timestamp};
+use unseen_common::vault::Service;
+
+use super::context::{Context, Setup};
+use super::exit::{CliError, Exit};
+use super::places::Places;
+use crate::crypto::device_file::DeviceKey;
+use crate::enrol::connect::{Target, load_device_key};
+use crate::enrol::init::Place;
+use crate::repo::{Folders, Repository};
+
+/// The clock of this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where the time comes from"
+    )]
+    fn now(&self) -> Timestamp {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Timestamp(since.map_or(0, |d| d.as_secs()))
+    }
+}
+
+/// A vault that can be talked to.
+#[derive(Debug)]
+pub struct Opened {
+    /// The service.
+    pub service: Arc<dyn Service>,
+    /// The accounts in a local folder; empty for a server.
+    pub accounts: Vec<VaultId>,
+    /// The folder of a local vault.
+    pub folder: Option<PathBuf>,
+}
+
+/// Runs requests and timers.
+pub fn runtime() -> Result<Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::new(Exit::Failed, "cannot start").because(error))
+}
+
+/// The folder of a `file:///…` address.
+pub fn folder_of(address: &str) -> Option<&Path> {
+    address
+        .strip_prefix("file://")
+        .filter(|path| path.starts_with('/'))
+        .map(Path::new)
+}
+
+/// The address of a folder.
+pub fn address_of(folder: &Path) -> Result<String, CliError> {
+    let text = folder
+        .to_str()
+        .ok_or_else(|| CliError::usage("a local vault needs a folder whose name is UTF-8"))?;
+    Ok(format!("file://{text}"))
+}
+
+/// Opens a local vault, which is made if absent.
+pub fn open_folder(folder: &Path) -> Result<Opened, CliError> {
+    let (service, accounts) = crate::remote::local::open_with_accounts(folder)?;
+    Ok(Opened {
+        service,
+        accounts,
+        folder: Some(folder.to_path_buf()),
+    })
+}
+
+/// The engine's view of a profile's places.
+pub fn folders(places: &Places) -> Folders {
+    Folders {
+        data: places.data.clone(),
+        state: places.state.clone(),
+        cache: places.cache.clone(),
+    }
+}
+
+/// The device key of the profile, or exit 10.
+pub fn device_key(setup: &Setup) -> Result<DeviceKey, CliError> {
+    Ok(load_device_key(&folders(&setup.places))?)
+}
+
+/// Logs in as this device.
+pub fn open_repository(
+    context: &Context<'_>,
+    setup: &Setup,
+    runtime: &Runtime,
+) -> Result<(Repository, Opened), CliError> {
+    let key = device_key(setup)?;
+    let address = context
+        .global
+        .vault
+        .clone()
+        .unwrap_or_else(|| key.server.clone());
+    let opened = open(&address, &key)?;
+    let service = Arc::clone(&opened.service);
+    let repo = Repository::open(service, key, folders(&setup.places), Arc::new(SystemClock));
+    Ok((runtime.block_on(repo)?, opened))
+}
+
+/// Where an invitation leads.
+pub fn invited(link: &str) -> Result<Place, CliError> {
+    Err(not_an_address(link))
+}
+
+/// The vault that an address names, for a machine that is not enrolled.
+pub fn target(address: &str, runtime: &Runtime) -> Result<Target, CliError> {
+    let Some(folder) = folder_of(address) else {
+        return Err(not_an_address(address));
+    };
+    if !folder.is_dir() {
+        let message = format!("the vault folder {} is not there", folder.display());
+        return Err(CliError::new(Exit::NoVault, message).hint("is its disk mounted?"));
+    }
+    let opened = open_folder(folder)?;
+    let [account] = opened.accounts[..] else {
+        let message = match opened.accounts.len() {
+            0 => format!("there is no vault in {}", folder.display()),
+            count => format!("there are {count} vaults in {}", folder.display()),
+        };
+        return Err(CliError::new(Exit::NoVault, message));
+    };
+    let info = runtime.block_on(opened.service.describe())?;
+    Ok(Target {
+        service: opened.service,
+        account,
+        address: address.to_owned(),
+        identity: *info.identity.as_bytes(),
+        tls_pin: None,
+    })
+}
+
+fn not_an_address(text: &str) -> CliError {
+    CliError::usage(format!("not an address of a vault: {text}"))
+        .hint("file:///PATH, or unseen://HOST:PORT/ACCOUNT?pin=…")
+}
+
+fn open(address: &str, _key: &DeviceKey) -> Result<Opened, CliError> {
+    if let Some(folder) = folder_of(address) {
+        if !folder.is_dir() {
+            let message = format!("the vault folder {} is not there", folder.display());
+            return Err(CliError::new(Exit::NoVault, message)
+                .hint("is its disk mounted? Or name another place with --vault"));
+        }
+        return open_folder(folder);
+    }
+    Err(not_an_address(address))
+}
+
+impl From<crate::remote::local::LocalError> for CliError {
+    fn from(error: crate::remote::local::LocalError) -> Self {
+        match error {
+            error @ crate::remote::local::LocalError::Busy(_) => {
+                Self::from_error(Exit::Busy, error)
+                    .hint("wait until the other run, or the server on this folder, is done")
+            }
+            error => Self::from_error(Exit::Failed, error),
+        }
+    }
+}
