@@ -4,6 +4,7 @@
 //! Control is JSON with bytes in base64url; packs, footers, manifests and packsets are
 //! octet-streams. Errors are problem documents (RFC 9457) with a stable `code`.
 
+pub mod address;
 pub mod base64;
 pub mod body;
 pub mod endpoint;
