@@ -4,7 +4,11 @@
 //! The command line and HTTP are behind the feature `http`; the client embeds the rest as its
 //! local vault.
 
+#[cfg(feature = "http")]
+pub mod cli;
 pub mod clock;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod store;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;

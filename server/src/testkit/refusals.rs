@@ -20,6 +20,7 @@ pub async fn all(bench: &Bench) {
     logins(bench).await;
     rights(bench).await;
     packs(bench).await;
+    ranges(bench).await;
     commits(bench).await;
     revoked(bench).await;
     other_accounts(bench).await;
@@ -195,7 +196,6 @@ async fn packs(bench: &Bench) {
         .log_in_device(service, machine)
         .await
         .expect("logs in");
-    let root = owner.log_in(service).await.expect("logs in");
     let good = machine.pack(1, 1 << 17, 4096);
     let changed = |at: usize| {
         let mut bytes = good.bytes.to_vec();
@@ -248,13 +248,24 @@ async fn packs(bench: &Bench) {
     let foreign = Machine::new(250).small_pack(1);
     refused!(device.put_pack(foreign), VaultError::Forbidden(_));
     assert!(device.live_packs().await.expect("listed").0.is_empty());
+}
 
+async fn ranges(bench: &Bench) {
+    let service = &*bench.service;
+    let owner = bench.owner(30).await;
+    let device = owner
+        .log_in_device(service, &owner.machine)
+        .await
+        .expect("logs in");
+    let root = owner.log_in(service).await.expect("logs in");
     refused!(root.get_pack(PackNumber(0), None), VaultError::NotFound(_));
-    let number = device.put_pack(good).await.expect("stored");
+    let pack = owner.machine.pack(1, 1 << 17, 4096);
+    let number = device.put_pack(pack).await.expect("stored");
     refused!(
         root.get_pack(number, Some(0..(1 << 17) + 1)),
         VaultError::Invalid(_)
     );
+    refused!(root.get_pack(number, Some(5..5)), VaultError::Invalid(_));
     refused!(
         root.get_pack(PackNumber(number.0 + 1), None),
         VaultError::NotFound(_)

@@ -117,7 +117,7 @@ impl Account {
         let gone = || VaultError::NotFound(format!("pack {number}"));
         let pack = lock(&self.tables).packs.get(number).ok_or_else(gone)?;
         let range = range.unwrap_or(0..pack.length);
-        if range.start > range.end || range.end > pack.length {
+        if range.start >= range.end || range.end > pack.length {
             return Err(VaultError::Invalid(format!(
                 "bytes {}..{} of a pack of {} bytes",
                 range.start, range.end, pack.length

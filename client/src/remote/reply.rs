@@ -1,0 +1,90 @@
+//! Reading answers: capped, in time, and turned into values or errors.
+
+use std::error::Error;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Response, StatusCode};
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+use unseen_common::vault::{Result, VaultError};
+use unseen_common::wire::PROBLEM_JSON;
+use unseen_common::wire::endpoint::PROBLEM_CAP;
+use unseen_common::wire::problem::Problem;
+
+/// An answer may stand still for so long.
+pub(super) const IDLE: Duration = Duration::from_secs(60);
+
+/// Turns answers that are no success into the error that they tell of.
+pub(super) async fn check(response: Response) -> Result<Response> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    if status.is_redirection() || status.is_informational() {
+        return Err(VaultError::BadAnswer(format!("status {}", status.as_u16())));
+    }
+    let is_problem = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes() == PROBLEM_JSON.as_bytes());
+    if is_problem {
+        let bytes = read(response, PROBLEM_CAP).await?;
+        if let Ok(problem) = serde_json::from_slice::<Problem>(&bytes) {
+            return Err(problem.into_error());
+        }
+    }
+    Err(of_status(status))
+}
+
+fn of_status(status: StatusCode) -> VaultError {
+    let reason = status.canonical_reason().unwrap_or("unknown status");
+    Problem::by_status(status.as_u16(), reason.to_owned())
+}
+
+/// A JSON answer of at most `cap` bytes.
+pub(super) async fn json<T: DeserializeOwned>(response: Response, cap: usize) -> Result<T> {
+    let bytes = read(response, cap).await?;
+    serde_json::from_slice(&bytes).map_err(|error| VaultError::BadAnswer(error.to_string()))
+}
+
+/// All of an answer of at most `cap` bytes.
+pub(super) async fn read(mut response: Response, cap: usize) -> Result<Bytes> {
+    let too_long = || VaultError::BadAnswer(format!("an answer of more than {cap} bytes"));
+    let stated = response.content_length().unwrap_or(0);
+    let stated = usize::try_from(stated).map_err(|_e| too_long())?;
+    if stated > cap {
+        return Err(too_long());
+    }
+    let mut bytes = BytesMut::with_capacity(stated);
+    loop {
+        let chunk = timeout(IDLE, response.chunk()).await;
+        let chunk = chunk.map_err(|_elapsed| unreachable("the answer stopped coming"))?;
+        match chunk.map_err(|error| transport(&error))? {
+            None => return Ok(bytes.freeze()),
+            Some(data) if bytes.len() + data.len() > cap => return Err(too_long()),
+            Some(data) => bytes.extend_from_slice(&data),
+        }
+    }
+}
+
+/// An error of the connection, with its causes and without the address.
+pub(super) fn transport(error: &reqwest::Error) -> VaultError {
+    let mut text = if error.is_connect() {
+        "connecting".to_owned()
+    } else {
+        "the connection broke".to_owned()
+    };
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    VaultError::Unreachable(text)
+}
+
+pub(super) fn unreachable(what: &str) -> VaultError {
+    VaultError::Unreachable(what.to_owned())
+}

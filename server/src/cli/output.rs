@@ -1,0 +1,27 @@
+//! The only file that prints.
+
+use std::error::Error;
+use std::io::{Write, stderr, stdout};
+
+/// One line of result. Nobody may be reading it.
+pub(super) fn line(text: &str) {
+    let mut out = stdout();
+    drop(writeln!(out, "{text}").and_then(|()| out.flush()));
+}
+
+/// One line for people who watch.
+pub(super) fn note(text: &str) {
+    drop(writeln!(stderr(), "{text}"));
+}
+
+/// An error with its causes.
+pub(super) fn error(error: &dyn Error) {
+    let mut text = format!("backup-server: {error}");
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    note(&text);
+}

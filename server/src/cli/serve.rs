@@ -1,0 +1,143 @@
+//! `backup-server serve`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use rustls::ServerConfig;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::error::CliError;
+use super::place::{Place, fingerprint, public_address};
+use super::{admin, output};
+use crate::http::tls::{self, Certificate};
+use crate::http::{Server, ServerOptions};
+use crate::vault::{Core, Options};
+
+/// Serve vaults; on the first run this makes the server's keys
+///
+/// Example: backup-server serve --data /srv/unseen --listen 0.0.0.0:8443
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// Where everything is kept; made if absent
+    #[arg(long, value_name = "DIR", env = "UNSEEN_DATA")]
+    data: PathBuf,
+    /// Where to listen; port 0 takes a free one
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        env = "UNSEEN_LISTEN",
+        default_value = "0.0.0.0:8443"
+    )]
+    listen: SocketAddr,
+    /// Where clients reach the server, for invites
+    #[arg(long, value_name = "HOST:PORT", env = "UNSEEN_PUBLIC_ADDRESS")]
+    public_address: Option<String>,
+    /// A certificate chain of your own, PEM; behind a proxy: the proxy's
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// Its key, PEM
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_cert",
+        conflicts_with = "behind_proxy"
+    )]
+    tls_key: Option<PathBuf>,
+    /// Plain HTTP on a loopback address, for a proxy on this machine that does TLS
+    #[arg(long)]
+    behind_proxy: bool,
+}
+
+pub(super) fn run(command: &Serve) -> Result<(), CliError> {
+    let core = Core::open(&command.data, Options::default())?;
+    let (spki, tls) = certificate(command)?;
+    output::note(&format!("identity {}", fingerprint(&core.identity())));
+    if let Some(spki) = spki {
+        output::note(&format!("tls key  {}", fingerprint(spki.as_bytes())));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::Runtime)?;
+    let served = runtime.block_on(serve(command, core, tls, spki));
+    // What a client no longer waits for may be left undone.
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    admin::close(&command.data);
+    served
+}
+
+type Tls = (Option<unseen_common::id::Hash>, Option<Arc<ServerConfig>>);
+
+fn certificate(command: &Serve) -> Result<Tls, CliError> {
+    if command.behind_proxy {
+        let shown = command
+            .tls_cert
+            .as_deref()
+            .map(Certificate::read)
+            .transpose()?;
+        return Ok((shown.map(|certificate| certificate.spki), None));
+    }
+    let (certificate, key) = match (&command.tls_cert, &command.tls_key) {
+        (Some(path), Some(key)) => (Certificate::read(path)?, key.clone()),
+        (Some(path), None) => (Certificate::read(path)?, path.clone()),
+        (None, _) => tls::own(&command.data)?,
+    };
+    let config = certificate.config(&key)?;
+    Ok((Some(certificate.spki), Some(config)))
+}
+
+async fn serve(
+    command: &Serve,
+    core: Core,
+    tls: Option<Arc<ServerConfig>>,
+    spki: Option<unseen_common::id::Hash>,
+) -> Result<(), CliError> {
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let options = ServerOptions::new(command.listen, tls);
+    let server = Server::bind(core.clone(), options).await?;
+    let place = Place {
+        address: public_address(command.public_address.as_deref(), server.address())?,
+        spki,
+    };
+    place.write(&command.data)?;
+    let admin = tokio::spawn(admin::serve(
+        admin::listen(&command.data)?,
+        core.clone(),
+        place,
+    ));
+    let stop = told_to_end()?;
+    let opened = tokio::task::spawn_blocking(move || open_accounts(&core));
+    output::line(&format!("listening on {scheme}://{}", server.address()));
+    let served = server.run(stop).await;
+    admin.abort();
+    opened.abort();
+    Ok(served?)
+}
+
+/// Opens every account, so that damage is seen at the start and not at the next restore.
+fn open_accounts(core: &Core) {
+    match core.accounts() {
+        Ok(accounts) => {
+            for id in accounts {
+                // What is wrong was logged where it was found.
+                drop(core.account(id));
+            }
+        }
+        Err(error) => tracing::error!(kind = ?error.kind(), "accounts cannot be listed"),
+    }
+}
+
+fn told_to_end() -> Result<impl Future<Output = ()>, CliError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(CliError::Runtime)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::Runtime)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("ending; running requests finish first");
+    })
+}

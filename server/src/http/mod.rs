@@ -1,0 +1,14 @@
+//! The protocol over HTTP and TLS.
+
+mod app;
+mod body;
+mod failure;
+mod handlers;
+mod request_log;
+mod routes;
+pub mod serve;
+pub mod tls;
+mod tokens;
+
+pub use app::Limits;
+pub use serve::{ServeError, Server, ServerOptions};

@@ -1,0 +1,202 @@
+//! The accept loop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use unseen_common::time::Clock;
+
+use super::app::{App, Limits};
+use super::routes::router;
+use crate::clock::SystemClock;
+use crate::vault::Core;
+
+/// Why serving ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Plain HTTP is for a proxy on this machine alone.
+    #[error("{0} is not a loopback address; plain HTTP is for a proxy on this machine")]
+    NotLoopback(SocketAddr),
+    /// A journal could not be made durable.
+    #[error("a journal could not be made durable; nothing more is accepted")]
+    Journal,
+}
+
+/// How to serve.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// TLS, or plain HTTP on loopback with `None`.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// How much clients may take.
+    pub limits: Limits,
+    /// When tokens expire.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl ServerOptions {
+    /// With the usual limits.
+    pub fn new(listen: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Self {
+        Self {
+            listen,
+            tls,
+            limits: Limits::default(),
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+/// A server that listens.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    core: Core,
+    options: ServerOptions,
+}
+
+/// TLS handshakes and request heads must be done in this time.
+const HEAD: Duration = Duration::from_secs(10);
+/// How long requests may go on after the server was told to end.
+const FINISH: Duration = Duration::from_secs(60);
+
+impl Server {
+    /// Begins to listen.
+    pub async fn bind(core: Core, options: ServerOptions) -> Result<Self, ServeError> {
+        let address = options.listen;
+        if options.tls.is_none() && !address.ip().is_loopback() {
+            return Err(ServeError::NotLoopback(address));
+        }
+        let wrap = |source| ServeError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(wrap)?;
+        let address = listener.local_addr().map_err(wrap)?;
+        Ok(Self {
+            listener,
+            address,
+            core,
+            options,
+        })
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop` ends, then lets running requests finish.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let ServerOptions {
+            tls, limits, clock, ..
+        } = self.options;
+        let app = App::new(self.core.clone(), limits, clock);
+        let connections = Arc::new(Semaphore::new(limits.connections));
+        let router = router(app);
+        let acceptor = tls.map(TlsAcceptor::from);
+        let graceful = GracefulShutdown::new();
+        let mut stop = pin!(stop);
+        let mut failed = pin!(self.core.failed());
+        loop {
+            let permit = tokio::select! {
+                permit = Arc::clone(&connections).acquire_owned() => permit,
+                () = &mut stop => break,
+                () = &mut failed => return Err(ServeError::Journal),
+            };
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = &mut stop => break,
+                () = &mut failed => return Err(ServeError::Journal),
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(kind = ?error.kind(), "accepting a connection");
+                    sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let (acceptor, router) = (acceptor.clone(), router.clone());
+            let watcher = graceful.watcher();
+            tokio::spawn(async move {
+                connection(stream, acceptor, router, watcher).await;
+                drop(permit);
+            });
+        }
+        drop(self.listener);
+        tokio::select! {
+            done = timeout(FINISH, graceful.shutdown()) => {
+                if done.is_err() {
+                    tracing::warn!("some requests did not finish in time");
+                }
+                Ok(())
+            }
+            () = &mut failed => Err(ServeError::Journal),
+        }
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    acceptor: Option<TlsAcceptor>,
+    router: Router,
+    watcher: Watcher,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(kind = ?error.kind(), "TCP_NODELAY");
+    }
+    match acceptor {
+        None => http(stream, router, watcher).await,
+        Some(acceptor) => match timeout(HEAD, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => http(stream, router, watcher).await,
+            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake"),
+            Err(_elapsed) => tracing::debug!("TLS handshake took too long"),
+        },
+    }
+}
+
+async fn http<S>(stream: S, router: Router, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(4 * 1024 * 1024)
+        .initial_connection_window_size(16 * 1024 * 1024)
+        .max_frame_size(256 * 1024)
+        .max_concurrent_streams(32)
+        .max_header_list_size(16 * 1024)
+        .keep_alive_interval(Duration::from_secs(20));
+    let connection =
+        builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    if let Err(error) = watcher.watch(connection.into_owned()).await {
+        tracing::debug!(%error, "connection");
+    }
+}
