@@ -112,6 +112,8 @@ pub struct Outcome {
 
 /// Rounds of sending again what the server has lost.
 const ROUNDS: u32 = 3;
+/// Bytes of directory records that may be dead before they are written anew.
+const DEAD_RECORDS: u64 = 32 * 1024 * 1024;
 /// A file that changed so many seconds before the run began is read again next time.
 const RACY_SECONDS: i64 = 2;
 
@@ -127,7 +129,7 @@ pub fn run(
     runtime: &Handle,
 ) -> Result<Outcome, BackupError> {
     raise_fd_limit();
-    let state = StateDb::open(&repo.folders.state)?;
+    let mut state = StateDb::open(&repo.folders.state)?;
     if runtime
         .block_on(finish_pending(&mut committer(repo, &state).0))?
         .is_some()
@@ -176,6 +178,7 @@ pub fn run(
                     state.set_last(&options.set, &passed.root, &id)?;
                 }
                 state.flush()?;
+                state.rewrite_records(DEAD_RECORDS)?;
                 return Ok(outcome(&passed, Some(id), sent, &listener));
             }
             Committed::Missing(packs) => {
@@ -287,7 +290,6 @@ impl Round<'_> {
             interrupt,
             secrets: &parts.key.secrets,
             racy_from: i64::try_from(self.start.0).unwrap_or(i64::MAX) - RACY_SECONDS,
-            generation: self.start.0 << 24,
         };
         let start = self.start;
         let described = describe(source);

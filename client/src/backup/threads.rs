@@ -65,8 +65,6 @@ pub struct Threads<'a> {
     pub secrets: &'a DeviceSecrets,
     /// What changed at or after this second is read again next time.
     pub racy_from: i64,
-    /// Newer than that of any record.
-    pub generation: u64,
 }
 
 /// What a pass gave.
@@ -137,7 +135,6 @@ impl<'a> Threads<'a> {
             self.state,
             (results, self.monitor, self.flow),
             packer,
-            self.generation,
         );
         let root = self
             .assemble(&mut assembler, &line, checkpoint)
