@@ -14,6 +14,7 @@ use unseen_common::time::Timestamp;
 use super::BackupError;
 use super::commit::{Committed, Committer, Wish, finish_pending, prepare, send};
 use super::dedup::Dedup;
+use super::nearly_full::NearlyFull;
 use super::prelude::{mark_synced, open_index};
 use super::spool::Spool;
 use super::threads::{Passed, Threads};
@@ -253,6 +254,7 @@ impl Round<'_> {
         let (mut committer, parts) = committer(repo, self.state);
         let dedup = Dedup::new(self.index, std::mem::take(&mut self.own));
         let (flow, owners) = (Flow::default(), OwnerNames::of_this_machine());
+        let nearly_full = NearlyFull::default();
         let ids = parts.key.write_set.content_keys();
         let chunker = Chunker::new(parts.key.write_set.chunker.expose(), Params::DEFAULT);
         let sealer = Sealer {
@@ -285,6 +287,7 @@ impl Round<'_> {
             ids: &ids,
             chunker: &chunker,
             sealer: &sealer,
+            nearly_full: &nearly_full,
             uploads: &uploads,
             monitor: listener,
             interrupt,
@@ -470,7 +473,7 @@ impl Monitor for Listener<'_> {
         let mut kept = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < MAX_ERRORS {
             let mut why = problem.what.clone();
-            why.truncate(why.floor_char_boundary(1000));
+            why = why.chars().take(500).collect();
             kept.push(Problem {
                 path: problem.path.clone(),
                 why,
