@@ -173,7 +173,11 @@ impl<'a> Assembler<'a> {
             };
             match &frame.entered.name {
                 Some(name) => child = Some((name.clone(), frame.entered.meta.clone(), id)),
-                None => return Ok(Some(id)),
+                None => {
+                    // They belong to no record: the directories are still open.
+                    self.sink.objects.clear();
+                    return Ok(Some(id));
+                }
             }
         }
         Ok(None)
