@@ -17,4 +17,6 @@ pub mod repo;
 pub mod restore;
 pub mod scan;
 pub mod state;
+#[cfg(test)]
+mod testing;
 pub mod tree;

@@ -38,7 +38,6 @@ pub struct Assembler<'a> {
     sink: TreeSink<'a>,
     recorder: Recorder,
     stack: Vec<Frame>,
-    generation: u64,
     path: Vec<u8>,
     monitor: &'a dyn Monitor,
     flow: &'a Flow,
@@ -92,7 +91,6 @@ impl<'a> Assembler<'a> {
         state: &'a StateDb,
         (results, monitor, flow): (Receiver<Vec<Done>>, &'a dyn Monitor, &'a Flow),
         packer: Packer<'a>,
-        generation: u64,
     ) -> Self {
         Self {
             dedup,
@@ -105,7 +103,6 @@ impl<'a> Assembler<'a> {
             },
             recorder: Recorder::default(),
             stack: Vec::new(),
-            generation,
             path: Vec::new(),
             monitor,
             flow,
@@ -200,7 +197,7 @@ impl<'a> Assembler<'a> {
     }
 
     fn enter(&mut self, entered: Entered) {
-        self.totals.dirs += 1;
+        self.totals.dirs += u64::from(entered.key.is_some());
         if let Some(name) = &entered.name {
             self.path.push(b'/');
             self.path.extend_from_slice(name.as_bytes());
@@ -212,7 +209,7 @@ impl<'a> Assembler<'a> {
                 last: None,
             }
         } else {
-            self.writing(entered.key)
+            Self::writing(entered.key)
         };
         self.stack.push(Frame {
             entered,
@@ -221,9 +218,8 @@ impl<'a> Assembler<'a> {
         });
     }
 
-    fn writing(&mut self, key: Option<DirKey>) -> Mode {
-        self.generation += 1;
-        let record = key.map(|key| RecordBuilder::new(key, self.generation));
+    fn writing(key: Option<DirKey>) -> Mode {
+        let record = key.map(|key| RecordBuilder::new(key));
         Mode::Writing {
             tree: DirWriter::new(),
             record,
@@ -290,7 +286,7 @@ impl<'a> Assembler<'a> {
             return Ok(());
         };
         let seen = *seen;
-        let mode = self.writing(Some(key));
+        let mode = Self::writing(Some(key));
         if let Some(frame) = self.stack.last_mut() {
             frame.mode = mode;
         }
@@ -454,7 +450,7 @@ impl<'a> Assembler<'a> {
             entered.meta,
             (tree, unchanged),
             entered.old.as_ref(),
-            entered.header.is_some(),
+            (entered.header.is_some(), entered.key.is_some()),
         )?;
         Ok(None)
     }
@@ -465,7 +461,7 @@ impl<'a> Assembler<'a> {
         meta: Meta,
         (tree, unchanged): (ChunkId, bool),
         old: Option<&Old>,
-        recorded: bool,
+        (recorded, counted): (bool, bool),
     ) -> Result<(), BackupError> {
         let entry = Entry {
             name,
@@ -485,7 +481,9 @@ impl<'a> Assembler<'a> {
         } else {
             Change::Changed
         };
-        self.done(None, (true, change, 0));
+        if counted {
+            self.done(None, (true, change, 0));
+        }
         self.path
             .truncate(self.path.len() - entry.name.as_bytes().len() - 1);
         if let Some(old) = same {
@@ -546,7 +544,7 @@ fn replay(
     };
     let mut left = count;
     while left > 0 {
-        let Some(part) = reader.next_part()? else {
+        let Some(part) = reader.next_part() else {
             return Err(BackupError::Internal(
                 "a directory record changed during the run",
             ));

@@ -124,7 +124,6 @@ impl<'a> Dedup<'a> {
         handles: &[SegmentHandle],
         ids: &[ChunkId],
     ) -> Result<(), IndexError> {
-        self.index.add_pack(number, ids)?;
         let mut segments = lock(&self.segments);
         for handle in handles {
             if let Some(slot) = segments.packs.get_mut(handle.0 as usize) {
@@ -132,6 +131,12 @@ impl<'a> Dedup<'a> {
             }
         }
         segments.used.insert(number.0);
+        drop(segments);
+        self.index.add_pack(number, ids)?;
+        // From here on the index knows them; until now the shards did.
+        for id in ids {
+            lock(self.shard(id)).remove(id);
+        }
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use unseen_common::time::Timestamp;
 use super::BackupError;
 use super::commit::{Committed, Committer, Wish, finish_pending, prepare, send};
 use super::dedup::Dedup;
+use super::nearly_full::NearlyFull;
 use super::prelude::{mark_synced, open_index};
 use super::spool::Spool;
 use super::threads::{Passed, Threads};
@@ -112,6 +113,8 @@ pub struct Outcome {
 
 /// Rounds of sending again what the server has lost.
 const ROUNDS: u32 = 3;
+/// Bytes of directory records that may be dead before they are written anew.
+const DEAD_RECORDS: u64 = 32 * 1024 * 1024;
 /// A file that changed so many seconds before the run began is read again next time.
 const RACY_SECONDS: i64 = 2;
 
@@ -127,7 +130,7 @@ pub fn run(
     runtime: &Handle,
 ) -> Result<Outcome, BackupError> {
     raise_fd_limit();
-    let state = StateDb::open(&repo.folders.state)?;
+    let mut state = StateDb::open(&repo.folders.state)?;
     if runtime
         .block_on(finish_pending(&mut committer(repo, &state).0))?
         .is_some()
@@ -176,6 +179,7 @@ pub fn run(
                     state.set_last(&options.set, &passed.root, &id)?;
                 }
                 state.flush()?;
+                state.rewrite_records(DEAD_RECORDS)?;
                 return Ok(outcome(&passed, Some(id), sent, &listener));
             }
             Committed::Missing(packs) => {
@@ -250,6 +254,7 @@ impl Round<'_> {
         let (mut committer, parts) = committer(repo, self.state);
         let dedup = Dedup::new(self.index, std::mem::take(&mut self.own));
         let (flow, owners) = (Flow::default(), OwnerNames::of_this_machine());
+        let nearly_full = NearlyFull::default();
         let ids = parts.key.write_set.content_keys();
         let chunker = Chunker::new(parts.key.write_set.chunker.expose(), Params::DEFAULT);
         let sealer = Sealer {
@@ -282,12 +287,12 @@ impl Round<'_> {
             ids: &ids,
             chunker: &chunker,
             sealer: &sealer,
+            nearly_full: &nearly_full,
             uploads: &uploads,
             monitor: listener,
             interrupt,
             secrets: &parts.key.secrets,
             racy_from: i64::try_from(self.start.0).unwrap_or(i64::MAX) - RACY_SECONDS,
-            generation: self.start.0 << 24,
         };
         let start = self.start;
         let described = describe(source);
@@ -468,7 +473,7 @@ impl Monitor for Listener<'_> {
         let mut kept = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < MAX_ERRORS {
             let mut why = problem.what.clone();
-            why.truncate(why.floor_char_boundary(1000));
+            why = why.chars().take(500).collect();
             kept.push(Problem {
                 path: problem.path.clone(),
                 why,

@@ -5,6 +5,7 @@ pub mod commit;
 pub mod dedup;
 pub mod engine;
 pub mod error;
+pub mod nearly_full;
 pub mod packer;
 pub mod plan;
 pub mod prelude;

@@ -6,6 +6,7 @@ use unseen_common::limits::MAX_PACK;
 
 use super::BackupError;
 use super::dedup::{Dedup, PackRef, SegmentHandle};
+use super::nearly_full::{FULL, NearlyFull, OpenPack, Placed};
 use super::upload::Flow;
 use crate::compress::{Compressor, Encoding, Level};
 use crate::crypto::content_id::{ChunkId, ChunkKind, ContentKeys};
@@ -18,8 +19,6 @@ use crate::progress::{Monitor, Stored};
 const SEGMENT: usize = 1024 * 1024;
 /// A chunk of so many bytes is a segment of its own: it gains nothing from neighbours.
 const ALONE: usize = 256 * 1024;
-/// A pack with less room than this is sealed.
-const FULL: u64 = 96 * 1024;
 
 /// A pack on its way to the server.
 #[derive(Debug)]
@@ -39,6 +38,8 @@ pub struct PackerContext<'a> {
     pub ids: &'a ContentKeys,
     /// Seals packs.
     pub sealer: &'a Sealer<'a>,
+    /// Packs that are nearly full.
+    pub nearly_full: &'a NearlyFull,
     /// Memory for packs.
     pub pool: BufferPool,
     /// Takes sealed packs.
@@ -69,8 +70,7 @@ pub struct Packer<'a> {
     rng: Hedged,
     open: OpenSegment,
     scratch: Vec<u8>,
-    /// At most two: one that is nearly full and waits for something small, one that is filled.
-    packs: Vec<OpenPack>,
+    pack: Option<OpenPack>,
     /// What was new.
     pub added: Added,
 }
@@ -80,12 +80,6 @@ struct OpenSegment {
     raw: Vec<u8>,
     chunks: Vec<ChunkRow>,
     handle: SegmentHandle,
-}
-
-#[derive(Debug)]
-struct OpenPack {
-    builder: PackBuilder,
-    handles: Vec<SegmentHandle>,
 }
 
 /// A pack that was not full when its thread came to the end.
@@ -107,7 +101,7 @@ impl<'a> Packer<'a> {
                 handle,
             },
             scratch: Vec::new(),
-            packs: Vec::new(),
+            pack: None,
             added: Added::default(),
         }
     }
@@ -166,7 +160,9 @@ impl<'a> Packer<'a> {
     /// Ends the open segment and seals what is open, whether full or not.
     pub fn flush(&mut self) -> Result<(), BackupError> {
         self.close_segment()?;
-        for pack in std::mem::take(&mut self.packs) {
+        let mut open = self.context.nearly_full.take_all();
+        open.extend(self.pack.take());
+        for pack in open {
             self.seal(pack)?;
         }
         Ok(())
@@ -175,14 +171,17 @@ impl<'a> Packer<'a> {
     /// Ends the open segment and hands over packs that are not full, to be joined with others'.
     pub fn into_leftovers(mut self) -> Result<(Vec<Leftover>, Added), BackupError> {
         self.close_segment()?;
-        let packs = std::mem::take(&mut self.packs);
-        Ok((packs.into_iter().map(Leftover).collect(), self.added))
+        Ok((
+            self.pack.take().into_iter().map(Leftover).collect(),
+            self.added,
+        ))
     }
 
     /// Joins what other packers left over with what is open here, then seals everything.
     pub fn finish(mut self, others: Vec<Leftover>) -> Result<Added, BackupError> {
         self.close_segment()?;
-        let mut packs = std::mem::take(&mut self.packs);
+        let mut packs = self.context.nearly_full.take_all();
+        packs.extend(self.pack.take());
         packs.extend(others.into_iter().map(|l| l.0));
         packs.sort_by_key(|p| std::cmp::Reverse(MAX_PACK - p.builder.room().min(MAX_PACK)));
         let mut joined: Vec<OpenPack> = Vec::new();
@@ -240,37 +239,38 @@ impl<'a> Packer<'a> {
             kind: self.kind,
             chunks,
         };
-        let fits = self
-            .packs
-            .iter()
-            .position(|p| p.builder.fits(self.scratch.len(), &row));
-        let at = if let Some(at) = fits {
-            at
-        } else {
-            if self.packs.len() >= 2 {
-                let oldest = self.packs.remove(0);
-                self.seal(oldest)?;
+        if let Some(pack) = &mut self.pack
+            && pack.builder.append(&self.scratch, row.clone())
+        {
+            pack.handles.push(handle);
+            if pack.builder.room() >= FULL {
+                return Ok(());
             }
-            let builder = PackBuilder::new(&self.context.pool);
-            self.packs.push(OpenPack {
-                builder,
-                handles: Vec::new(),
-            });
-            self.packs.len() - 1
-        };
-        let Some(pack) = self.packs.get_mut(at) else {
-            return Err(BackupError::Internal("an open pack is gone"));
+            return self.pack.take().map_or(Ok(()), |full| self.seal(full));
+        }
+        match self.context.nearly_full.place(&self.scratch, &row, handle) {
+            Placed::There => return Ok(()),
+            Placed::Full(full) => return self.seal(full),
+            Placed::Nowhere => {}
+        }
+        if let Some(full) = self
+            .pack
+            .take()
+            .and_then(|pack| self.context.nearly_full.wait(pack))
+        {
+            self.seal(full)?;
+        }
+        let builder = PackBuilder::new(&self.context.pool);
+        let mut pack = OpenPack {
+            builder,
+            handles: vec![handle],
         };
         if !pack.builder.append(&self.scratch, row) {
             return Err(BackupError::Internal(
                 "a segment does not fit an empty pack",
             ));
         }
-        pack.handles.push(handle);
-        if pack.builder.room() < FULL {
-            let full = self.packs.remove(at);
-            self.seal(full)?;
-        }
+        self.pack = Some(pack);
         Ok(())
     }
 

@@ -1,14 +1,15 @@
 //! Writes directory records, once the packs that they speak of are on the server.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use roaring::RoaringBitmap;
 
 use super::BackupError;
 use super::dedup::{Dedup, PackRef, SegmentHandle};
 use crate::crypto::content_id::ChunkId;
+use crate::state::blocks::Place;
 use crate::state::db::StateDb;
-use crate::state::records::{DirKey, Header, PART, RecordBatch, Row, part_value, write_row};
+use crate::state::records::{DirKey, Header, PART, Row, part_bytes, write_row};
 
 /// Packs that something needs, some still without a number.
 #[derive(Debug, Clone, Default)]
@@ -53,8 +54,6 @@ impl Needs {
 #[derive(Debug)]
 pub struct RecordBuilder {
     key: DirKey,
-    generation: u64,
-    parts: u32,
     entries: u64,
     rows: Vec<u8>,
     needs: Needs,
@@ -62,12 +61,10 @@ pub struct RecordBuilder {
 }
 
 impl RecordBuilder {
-    /// An empty record. The generation must differ from that of the record it replaces.
-    pub fn new(key: DirKey, generation: u64) -> Self {
+    /// An empty record.
+    pub fn new(key: DirKey) -> Self {
         Self {
             key,
-            generation,
-            parts: 0,
             entries: 0,
             rows: Vec::new(),
             needs: Needs::default(),
@@ -103,82 +100,71 @@ impl RecordBuilder {
             tree,
             objects: self.objects,
             entries: self.entries,
-            parts: self.parts,
-            generation: self.generation,
+            parts: Vec::new(),
         };
         recorder.queue.push_back(Queued::Header(self.key, header));
     }
 
     fn close(&mut self, recorder: &mut Recorder) {
-        self.parts += 1;
         recorder.queue.push_back(Queued::Part {
             key: self.key,
-            number: self.parts,
-            generation: self.generation,
             rows: std::mem::take(&mut self.rows),
             needs: std::mem::take(&mut self.needs),
         });
     }
 }
 
-/// Records that wait for their packs, in order.
+/// Records that wait for their packs, in order: the parts of a directory, then its header.
 #[derive(Debug, Default)]
 pub struct Recorder {
     queue: VecDeque<Queued>,
+    /// Parts that were written and whose header is still to come; those of a directory lie
+    /// between those of the directory that it is in.
+    parts: HashMap<[u8; 16], Vec<Place>>,
 }
 
 #[derive(Debug)]
 enum Queued {
     Part {
         key: DirKey,
-        number: u32,
-        generation: u64,
         rows: Vec<u8>,
         needs: Needs,
     },
     Header(DirKey, Header),
 }
 
-/// Parts written at once.
+/// Records that wait before any of them is looked at.
 const BATCH: usize = 64;
 
 impl Recorder {
-    /// Writes what can be written. With `all`, at least a part at a time; else only full batches.
+    /// Writes what can be written: with `all` whatever has its packs, else once enough waits.
     pub fn write(
         &mut self,
         dedup: &Dedup<'_>,
         state: &StateDb,
         all: bool,
     ) -> Result<(), BackupError> {
-        while all || self.queue.len() >= BATCH {
-            let mut batch = RecordBatch::default();
-            let mut taken = 0;
-            while taken < BATCH {
-                if let Some(Queued::Part { needs, .. }) = self.queue.front_mut()
-                    && !needs.resolve(dedup)
-                {
-                    break;
-                }
-                match self.queue.pop_front() {
-                    Some(Queued::Part {
-                        key,
-                        number,
-                        generation,
-                        rows,
-                        needs,
-                    }) => {
-                        batch.part(key, number, part_value(generation, &needs.known, &rows));
-                    }
-                    Some(Queued::Header(key, header)) => batch.header(key, &header),
-                    None => break,
-                }
-                taken += 1;
-            }
-            if taken == 0 {
-                break;
-            }
-            batch.apply(state)?;
+        if !all && self.queue.len() < BATCH {
+            return Ok(());
         }
-        Ok(())
+        loop {
+            if let Some(Queued::Part { needs, .. }) = self.queue.front_mut()
+                && !needs.resolve(dedup)
+            {
+                return Ok(());
+            }
+            match self.queue.pop_front() {
+                Some(Queued::Part { key, rows, needs }) => {
+                    let bytes = part_bytes(&needs.known, &rows);
+                    let place = state.append_block(&bytes)?;
+                    self.parts.entry(*key.as_bytes()).or_default().push(place);
+                }
+                Some(Queued::Header(key, mut header)) => {
+                    header.parts = self.parts.remove(key.as_bytes()).unwrap_or_default();
+                    state.set_record(key, &header)?;
+                }
+                None => return Ok(()),
+            }
+        }
     }
 }

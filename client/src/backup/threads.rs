@@ -15,6 +15,7 @@ use super::BackupError;
 use super::assemble::Assembler;
 use super::dedup::Dedup;
 use super::engine::{RunOptions, Source};
+use super::nearly_full::NearlyFull;
 use super::packer::{Added, Leftover, Outgoing, Packer, PackerContext};
 use super::plan::plan;
 use super::reading::Reader;
@@ -55,6 +56,8 @@ pub struct Threads<'a> {
     pub chunker: &'a Chunker,
     /// Seals.
     pub sealer: &'a Sealer<'a>,
+    /// Packs that are nearly full.
+    pub nearly_full: &'a NearlyFull,
     /// Uploads.
     pub uploads: &'a Uploads<'a>,
     /// Hears of progress.
@@ -65,8 +68,6 @@ pub struct Threads<'a> {
     pub secrets: &'a DeviceSecrets,
     /// What changed at or after this second is read again next time.
     pub racy_from: i64,
-    /// Newer than that of any record.
-    pub generation: u64,
 }
 
 /// What a pass gave.
@@ -108,6 +109,7 @@ impl<'a> Threads<'a> {
                 dedup: self.dedup,
                 ids: self.ids,
                 sealer: self.sealer,
+                nearly_full: self.nearly_full,
                 pool: BufferPool::default(),
                 out,
                 flow: self.flow,
@@ -137,7 +139,6 @@ impl<'a> Threads<'a> {
             self.state,
             (results, self.monitor, self.flow),
             packer,
-            self.generation,
         );
         let root = self
             .assemble(&mut assembler, &line, checkpoint)

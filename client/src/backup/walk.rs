@@ -626,7 +626,7 @@ impl<'a> Merge<'a> {
             match &self.part {
                 Some(part) if self.index < part.len() => return Ok(true),
                 _ => {
-                    let Some(part) = self.reader.next_part()? else {
+                    let Some(part) = self.reader.next_part() else {
                         self.part = None;
                         return Ok(false);
                     };

@@ -48,7 +48,7 @@ pub fn run(ctx: &Context<'_>, args: &ConnectArgs) -> Result<Exit, CliError> {
         return Err(EnrolError::AlreadyEnrolled(setup.places.device_key()).into());
     }
     let address = match (&args.server, &args.local) {
-        (Some(address), _) => address.clone(),
+        (Some(address), _) => vault::parse(address)?,
         (None, Some(folder)) => {
             let folder = std::path::absolute(folder)
                 .map_err(|error| CliError::usage("--local names no folder").because(error))?;
@@ -59,7 +59,7 @@ pub fn run(ctx: &Context<'_>, args: &ConnectArgs) -> Result<Exit, CliError> {
                 .hint("give the address that the recovery kit shows, or --local DIR"));
         }
     };
-    let target = vault::target(&address, &runtime)?;
+    let target = vault::target(address, &runtime)?;
     let opener = match ctx.secrets().to_connect()? {
         Secret::RecoveryCode(code) => Opener::Code(RecoveryCode::parse(&code)?),
         Secret::Passphrase(text) => Opener::Passphrase(
@@ -74,7 +74,7 @@ pub fn run(ctx: &Context<'_>, args: &ConnectArgs) -> Result<Exit, CliError> {
     };
     let places = vault::folders(&setup.places);
     let joined = runtime.block_on(connect(&target, &opener, &options, (&places, &SystemClock)))?;
-    set_server(&setup.places.config, &setup.name, &address)?;
+    set_server(&setup.places.config, &setup.name, &target.address)?;
     if ctx.ui.is_json() {
         ctx.ui.json(&serde_json::json!({
             "message_type": "connected",

@@ -213,7 +213,7 @@ fn place(setup: &Setup, args: &InitArgs) -> Result<Place, CliError> {
         .unwrap_or_else(|| setup.places.local_vault());
     let folder = std::path::absolute(&folder)
         .map_err(|error| CliError::usage("--local names no folder").because(error))?;
-    let base = vault::address_of(&folder)?;
+    let address = vault::address_of(&folder)?;
     let opened = vault::open_folder(&folder)?;
     if !opened.accounts.is_empty() {
         let message = format!("there is a vault in {} already", folder.display());
@@ -222,8 +222,7 @@ fn place(setup: &Setup, args: &InitArgs) -> Result<Place, CliError> {
     }
     Ok(Place {
         service: opened.service,
-        address: |base, _| base.to_owned(),
-        base,
+        address,
         identity: None,
         tls_pin: None,
         invite: Vec::new(),

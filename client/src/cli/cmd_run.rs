@@ -244,7 +244,7 @@ fn options(
         checkpoint_every: Duration::from_secs(args.how.checkpoint_every),
         spool: opened.folder.is_none(),
         workers: workers.clamp(1, 16),
-        uploads: if opened.folder.is_some() { 2 } else { 4 },
+        uploads: if opened.folder.is_some() { 1 } else { 3 },
     })
 }
 

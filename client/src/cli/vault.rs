@@ -12,8 +12,11 @@ use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
 use super::places::Places;
 use crate::crypto::device_file::DeviceKey;
-use crate::enrol::connect::{Target, load_device_key};
+use crate::enrol::connect::{self as enrol, load_device_key};
 use crate::enrol::init::Place;
+use crate::remote::address::{Address, ParseError, Target};
+use crate::remote::http::HttpService;
+use crate::remote::retry::Retrying;
 use crate::repo::{Folders, Repository};
 
 /// The clock of this machine.
@@ -51,20 +54,23 @@ pub fn runtime() -> Result<Runtime, CliError> {
         .map_err(|error| CliError::new(Exit::Failed, "cannot start").because(error))
 }
 
-/// The folder of a `file:///…` address.
-pub fn folder_of(address: &str) -> Option<&Path> {
-    address
-        .strip_prefix("file://")
-        .filter(|path| path.starts_with('/'))
-        .map(Path::new)
+/// Reads an address.
+pub fn parse(text: &str) -> Result<Address, CliError> {
+    text.parse().map_err(|error: ParseError| {
+        CliError::usage(format!("not an address of a vault: {text}"))
+            .because(error)
+            .hint("file:///PATH, or unseen://HOST:PORT/ACCOUNT?pin=…")
+    })
 }
 
 /// The address of a folder.
-pub fn address_of(folder: &Path) -> Result<String, CliError> {
-    let text = folder
-        .to_str()
-        .ok_or_else(|| CliError::usage("a local vault needs a folder whose name is UTF-8"))?;
-    Ok(format!("file://{text}"))
+pub fn address_of(folder: &Path) -> Result<Address, CliError> {
+    if folder.to_str().is_none() {
+        return Err(CliError::usage(
+            "a local vault needs a folder whose name is UTF-8",
+        ));
+    }
+    Ok(Address::Folder(folder.to_path_buf()))
 }
 
 /// Opens a local vault, which is made if absent.
@@ -103,27 +109,54 @@ pub fn open_repository(
         .vault
         .clone()
         .unwrap_or_else(|| key.server.clone());
-    let opened = open(&address, &key)?;
+    let opened = open(&parse(&address)?)?;
     let service = Arc::clone(&opened.service);
     let repo = Repository::open(service, key, folders(&setup.places), Arc::new(SystemClock));
-    Ok((runtime.block_on(repo)?, opened))
+    let mut repo = runtime.block_on(repo)?;
+    if opened.folder.is_none() {
+        repo.vault = Arc::new(Retrying::new(repo.vault));
+    }
+    Ok((repo, opened))
 }
 
 /// Where an invitation leads.
 pub fn invited(link: &str) -> Result<Place, CliError> {
-    Err(not_an_address(link))
+    let Address::Server(server) = parse(link)? else {
+        return Err(CliError::usage("an invitation begins with unseen://")
+            .hint("for a vault in a folder: `backup init --local DIR`"));
+    };
+    let Target::Invite(invite) = &server.target else {
+        return Err(CliError::usage("this address names a vault that exists")
+            .hint("`backup connect` joins it with the recovery code"));
+    };
+    Ok(Place {
+        service: Arc::new(HttpService::new(&server)?),
+        identity: Some(server.pin.identity),
+        tls_pin: Some(*server.pin.spki.as_bytes()),
+        invite: invite.to_vec(),
+        address: Address::Server(server),
+    })
 }
 
 /// The vault that an address names, for a machine that is not enrolled.
-pub fn target(address: &str, runtime: &Runtime) -> Result<Target, CliError> {
-    let Some(folder) = folder_of(address) else {
-        return Err(not_an_address(address));
+pub fn target(address: Address, runtime: &Runtime) -> Result<enrol::Target, CliError> {
+    let folder = match &address {
+        Address::Server(server) => {
+            let Target::Account(account) = server.target else {
+                return Err(CliError::usage("this is an invitation to a new vault")
+                    .hint("`backup init LINK` accepts it; the kit has the address of a vault"));
+            };
+            return Ok(enrol::Target {
+                service: Arc::new(HttpService::new(server)?),
+                account,
+                identity: server.pin.identity,
+                tls_pin: Some(*server.pin.spki.as_bytes()),
+                address: address.to_string(),
+            });
+        }
+        Address::Folder(folder) => folder,
     };
-    if !folder.is_dir() {
-        let message = format!("the vault folder {} is not there", folder.display());
-        return Err(CliError::new(Exit::NoVault, message).hint("is its disk mounted?"));
-    }
-    let opened = open_folder(folder)?;
+    let opened = open_existing(folder)?;
     let [account] = opened.accounts[..] else {
         let message = match opened.accounts.len() {
             0 => format!("there is no vault in {}", folder.display()),
@@ -132,30 +165,34 @@ pub fn target(address: &str, runtime: &Runtime) -> Result<Target, CliError> {
         return Err(CliError::new(Exit::NoVault, message));
     };
     let info = runtime.block_on(opened.service.describe())?;
-    Ok(Target {
+    Ok(enrol::Target {
         service: opened.service,
         account,
-        address: address.to_owned(),
+        address: address.to_string(),
         identity: *info.identity.as_bytes(),
         tls_pin: None,
     })
 }
 
-fn not_an_address(text: &str) -> CliError {
-    CliError::usage(format!("not an address of a vault: {text}"))
-        .hint("file:///PATH, or unseen://HOST:PORT/ACCOUNT?pin=…")
+/// The service at an address.
+pub fn open(address: &Address) -> Result<Opened, CliError> {
+    match address {
+        Address::Folder(folder) => open_existing(folder),
+        Address::Server(server) => Ok(Opened {
+            service: Arc::new(HttpService::new(server)?),
+            accounts: Vec::new(),
+            folder: None,
+        }),
+    }
 }
 
-fn open(address: &str, _key: &DeviceKey) -> Result<Opened, CliError> {
-    if let Some(folder) = folder_of(address) {
-        if !folder.is_dir() {
-            let message = format!("the vault folder {} is not there", folder.display());
-            return Err(CliError::new(Exit::NoVault, message)
-                .hint("is its disk mounted? Or name another place with --vault"));
-        }
-        return open_folder(folder);
+fn open_existing(folder: &Path) -> Result<Opened, CliError> {
+    if !folder.join("journal").is_dir() {
+        let message = format!("there is no vault in {}", folder.display());
+        return Err(CliError::new(Exit::NoVault, message)
+            .hint("is its disk mounted? Or name another place with --vault"));
     }
-    Err(not_an_address(address))
+    open_folder(folder)
 }
 
 impl From<crate::remote::local::LocalError> for CliError {

@@ -89,7 +89,7 @@ pub async fn connect(
     }
     let unlocked = open_anywhere(target, opener).await?;
     let owner = unlocked.owner_keys();
-    let service = &*target.service;
+    let service = &target.service;
     let session = login(
         service,
         &target.identity,
@@ -165,7 +165,7 @@ pub async fn open_anywhere(target: &Target, opener: &Opener) -> Result<Unlocked,
     let name = Hash::of(login_key.verifying_key().as_bytes());
     let principal = Principal::Slots(name);
     let session = match login(
-        &*target.service,
+        &target.service,
         &target.identity,
         target.account,
         principal,

@@ -22,6 +22,7 @@ use crate::crypto::secret::{Passphrase, Secret};
 use crate::crypto::slot::{Slot, SlotSecret};
 use crate::crypto::slot_set::SlotSet;
 use crate::pins::{self, Pin};
+use crate::remote::address::{Address, ServerAddress, Target};
 use crate::repo::Folders;
 
 /// Where the vault is to be.
@@ -29,10 +30,8 @@ use crate::repo::Folders;
 pub struct Place {
     /// The server.
     pub service: Arc<dyn Service>,
-    /// The address without the account, as the new device keeps it; the account is filled in.
-    pub address: fn(&str, VaultId) -> String,
-    /// The server's own part of the address.
-    pub base: String,
+    /// Its address; the account takes the place of the invite.
+    pub address: Address,
     /// The identity key that the invite names; for a local vault, whatever the folder says.
     pub identity: Option<[u8; 32]>,
     /// The pinned hash of the server's TLS key.
@@ -90,7 +89,7 @@ pub async fn init(
     let code = RecoveryCode::generate(&mut rng);
     let (slots, login_keys) = slots(&unlocked, &code, wishes, &mut rng)?;
     let secrets = DeviceSecrets::generate(&mut rng);
-    let address = (place.address)(&place.base, vault);
+    let address = with_account(&place.address, vault);
     let key = device_key(
         &unlocked,
         secrets,
@@ -195,6 +194,19 @@ pub(super) fn device_add(
         backup_only: key.share.is_none(),
         replaces,
     })
+}
+
+fn with_account(address: &Address, vault: VaultId) -> String {
+    match address {
+        Address::Folder(_) => address.to_string(),
+        Address::Server(server) => {
+            let server = ServerAddress {
+                target: Target::Account(vault),
+                ..server.clone()
+            };
+            server.to_string()
+        }
+    }
 }
 
 async fn check_identity(place: &Place) -> Result<[u8; 32], EnrolError> {

@@ -47,7 +47,7 @@ impl BufferPool {
 /// Bytes of one buffer: the largest pack.
 const BUFFER: usize = 16 * 1024 * 1024;
 /// Free buffers that are kept.
-const KEEP: usize = 4;
+const KEEP: usize = 2;
 
 /// A pack that is being filled.
 #[derive(Debug)]

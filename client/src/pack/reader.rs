@@ -74,43 +74,51 @@ pub fn open_footer(
     index_key: &Secret<32>,
     device_key: &VerifyingKey,
 ) -> Result<OpenedFooter, PackError> {
-    let info = HeaderInfo::peek(EnvelopeKind::Pack, ends.header)?;
-    let trailer_at = ends
-        .footer
+    let whole = (ends.id, ends.length);
+    let keys = (index_key, device_key);
+    let (opened, content_hash) = open_own(whole, (ends.header, ends.footer), vault, keys)?;
+    if content_hash == ends.content_hash {
+        Ok(opened)
+    } else {
+        Err(PackError::Inconsistent("its footer is about another body"))
+    }
+}
+
+/// As [`open_footer`] of the pack with this name and length, whose content hash nobody has stated;
+/// tells the one that the device has signed and that the name contains.
+pub fn open_own(
+    (id, length): (PackId, u64),
+    (header, footer): (&[u8], &[u8]),
+    vault: VaultId,
+    (index_key, device_key): (&Secret<32>, &VerifyingKey),
+) -> Result<(OpenedFooter, Hash), PackError> {
+    let info = HeaderInfo::peek(EnvelopeKind::Pack, header)?;
+    let trailer_at = footer
         .len()
         .checked_sub(16)
         .ok_or(PackError::Inconsistent("its footer is cut short"))?;
-    let (sealed, end) = ends.footer.split_at(trailer_at);
+    let (sealed, end) = footer.split_at(trailer_at);
     let footer_len = u32::try_from(sealed.len())
         .map_err(|_e| PackError::Inconsistent("its footer is too long"))?;
-    if end != trailer(footer_len) || !footer_size_ok(footer_len.into()) || !on_ladder(ends.length) {
+    if end != trailer(footer_len) || !footer_size_ok(footer_len.into()) || !on_ladder(length) {
         return Err(PackError::Inconsistent(
             "its lengths are not those of a pack",
         ));
     }
-    if pack_id(
-        ends.content_hash,
-        ends.footer,
-        ends.length,
-        footer_len.into(),
-    ) != ends.id
-    {
+    let mut sealed = sealed.to_vec();
+    let header_hash = Hash::of(header);
+    let plain = footer_key(index_key, info.uid, header_hash).open(&mut sealed)?;
+    let (table, content_hash, signature) = split_plain(plain)?;
+    if pack_id(content_hash, footer, length, footer_len.into()) != id {
         return Err(PackError::Inconsistent(
             "its footer belongs to another pack",
         ));
     }
-    let mut sealed = sealed.to_vec();
-    let header_hash = Hash::of(ends.header);
-    let plain = footer_key(index_key, info.uid, header_hash).open(&mut sealed)?;
-    let (table, content_hash, signature) = split_plain(plain)?;
-    if content_hash != ends.content_hash {
-        return Err(PackError::Inconsistent("its footer is about another body"));
-    }
     let said = signed_part(vault, info.epoch, info.uid, content_hash, table);
     verify(device_key, Domain::Pack, &said, signature)?;
     let table = Table::from_bytes(table)?;
-    check_lengths(&table, ends.length, footer_len)?;
-    Ok(OpenedFooter { info, table })
+    check_lengths(&table, length, footer_len)?;
+    Ok((OpenedFooter { info, table }, content_hash))
 }
 
 fn split_plain(plain: &[u8]) -> Result<(&[u8], Hash, &[u8; 64]), PackError> {

@@ -174,18 +174,26 @@ fn check_pin(state: &State, pin: Option<&Pin>) -> Result<(), RepoError> {
 /// is fetched anew.
 fn load(copy: &Path, pin: &Pin) -> Option<State> {
     let bytes = fs::read(copy).ok()?;
-    let mut rest = bytes.as_slice();
     let mut records = Vec::new();
-    while let Some((length, after)) = rest.split_first_chunk::<4>() {
-        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-        let Some((record, after)) = after.split_at_checked(length) else {
-            break;
-        };
+    let mut length = 0;
+    for record in frames(&bytes) {
         records.push(Record::from_bytes(record).ok()?);
-        rest = after;
+        length += 4 + record.len();
     }
     let state = State::of_known(&records, pin.seq, &pin.head).ok()?;
-    (state.head == pin.head && state.vault == pin.vault && rest.is_empty()).then_some(state)
+    (state.head == pin.head && state.vault == pin.vault && length == bytes.len()).then_some(state)
+}
+
+/// The records in a copy of the log, as far as they are whole, oldest first.
+pub(super) fn frames(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let (length, after) = rest.split_first_chunk::<4>()?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        let (record, after) = after.split_at_checked(length)?;
+        rest = after;
+        Some(record)
+    })
 }
 
 fn frame(record: &Record, out: &mut Vec<u8>) {

@@ -3,7 +3,10 @@
 pub mod error;
 pub mod footers;
 pub mod log;
+pub mod reader;
 pub mod session;
+pub mod unlock;
 
 pub use error::RepoError;
+pub use reader::{ReaderIndex, ReaderRepo};
 pub use session::{Folders, Repository};

@@ -3,15 +3,16 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ed25519_dalek::{Signer, SigningKey};
+use ed25519_dalek::{Signer as _, SigningKey};
 use unseen_common::id::VaultId;
 use unseen_common::log::fold::Device;
 use unseen_common::time::Clock;
-use unseen_common::vault::{LoginRequest, Principal, Service, Vault, VaultError, login_message};
+use unseen_common::vault::{Principal, Service, Vault, VaultError};
 
 use super::RepoError;
 use super::log::Log;
 use crate::crypto::device_file::DeviceKey;
+use crate::remote::session::{Login, Signer, log_in};
 
 /// Where a profile keeps its things.
 #[derive(Debug, Clone)]
@@ -88,7 +89,7 @@ impl Repository {
     ) -> Result<Self, RepoError> {
         let principal = Principal::Device(key.secrets.device);
         let server = key.server_identity.to_bytes();
-        let vault = login(&*service, &server, key.vault, principal, &key.secrets.login).await?;
+        let vault = login(&service, &server, key.vault, principal, &key.secrets.login).await?;
         let log = Log::sync(&folders.log(), &folders.pin(), &*vault).await?;
         check_owner(&log, &key)?;
         Ok(Self {
@@ -123,24 +124,23 @@ fn check_owner(log: &Log, key: &DeviceKey) -> Result<(), RepoError> {
     }
 }
 
-/// Logs in by signing a challenge. `identity` is the server's pinned identity key: a signature
-/// for another server is of no use to this one.
+/// Logs in by signing a challenge, and again whenever the server has forgotten the session.
+/// `identity` is the server's pinned identity key: a signature for another server is of no use to
+/// this one.
 pub async fn login(
-    service: &dyn Service,
+    service: &Arc<dyn Service>,
     identity: &[u8; 32],
     account: VaultId,
     principal: Principal,
     key: &SigningKey,
 ) -> Result<Arc<dyn Vault>, VaultError> {
-    let challenge = service.challenge(account, principal).await?;
-    let message = login_message(identity, &service.host(), account, principal, &challenge);
-    let signature = key.sign(&message).to_bytes();
-    service
-        .login(LoginRequest {
-            account,
-            principal,
-            nonce: challenge.nonce,
-            signature,
-        })
-        .await
+    let key = key.clone();
+    let signer: Signer = Arc::new(move |message| key.sign(message).to_bytes());
+    let login = Login {
+        account,
+        principal,
+        identity: *identity,
+        signer,
+    };
+    log_in(Arc::clone(service), login).await
 }

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use unseen_common::id::{PackId, PackNumber, SnapshotId};
 
+use super::blocks::{BlockFile, Place};
+use super::records::{DirKey, Header, header_bytes, parse_header};
+
 use crate::crypto::content_id::ChunkId;
 
 /// Bytes of sled's cache.
@@ -34,8 +37,11 @@ pub enum StateError {
 #[derive(Debug)]
 pub struct StateDb {
     db: sled::Db,
-    /// Directory records: see [`super::records`].
-    pub(super) dirs: sled::Tree,
+    /// Where the records of directories are.
+    dirs: sled::Tree,
+    /// The records: see [`super::records`].
+    pub blocks: BlockFile,
+    folder: PathBuf,
     packs: sled::Tree,
     meta: sled::Tree,
     /// Held as long as this lives; the lock goes with the process, so nothing stale can stay.
@@ -62,7 +68,7 @@ impl StateDb {
             Err(errno) => return Err(io(errno.into())),
         }
         let path = folder.join("db");
-        let db = match guarded(&path) {
+        let db = match guarded(&path)? {
             Some(db) => db,
             None => {
                 std::fs::remove_dir_all(&path).map_err(io)?;
@@ -70,11 +76,19 @@ impl StateDb {
             }
         };
         let dirs = db.open_tree("dirs")?;
+        let number = file_number(&dirs)?;
+        let blocks = BlockFile::open(&folder.join(records_name(number))).map_err(io)?;
+        if blocks.is_empty() {
+            // Nothing that sled says about records can be true.
+            dirs.clear()?;
+        }
         let packs = db.open_tree("packs")?;
         let meta = db.open_tree("meta")?;
         Ok(Self {
             db,
             dirs,
+            blocks,
+            folder: folder.to_path_buf(),
             packs,
             meta,
             _lock: lock,
@@ -134,14 +148,120 @@ impl StateDb {
         Ok(())
     }
 
+    /// Where the record of a directory is.
+    pub(super) fn record(&self, key: DirKey) -> Result<Option<Place>, StateError> {
+        let found = self.dirs.get(key.as_bytes())?;
+        Ok(found.and_then(|v| v.first_chunk().map(Place::from_bytes)))
+    }
+
+    /// Appends a part of a record.
+    pub fn append_block(&self, bytes: &[u8]) -> Result<Place, StateError> {
+        self.blocks.append(bytes).map_err(|source| self.io(source))
+    }
+
+    /// Makes a record valid; its parts have been appended.
+    pub fn set_record(&self, key: DirKey, header: &Header) -> Result<(), StateError> {
+        let bytes = header_bytes(header);
+        let place = self
+            .blocks
+            .append(&bytes)
+            .map_err(|source| self.io(source))?;
+        self.dirs.insert(key.as_bytes(), &place.to_bytes()[..])?;
+        Ok(())
+    }
+
+    /// Copies what lives into a new file, if more than half of the file and more than `least`
+    /// bytes are dead.
+    pub fn rewrite_records(&mut self, least: u64) -> Result<(), StateError> {
+        let mut live: u64 = 0;
+        let mut records = Vec::new();
+        for item in &self.dirs {
+            let (key, value) = item?;
+            let (Some(key), Some(place)) = (key.first_chunk::<16>(), value.first_chunk()) else {
+                continue;
+            };
+            let place = Place::from_bytes(place);
+            let header = self
+                .blocks
+                .read(place)
+                .and_then(|bytes| parse_header(&bytes));
+            let Some(header) = header else { continue };
+            let parts: u64 = header.parts.iter().map(|p| u64::from(p.length)).sum();
+            live += u64::from(place.length) + parts;
+            records.push((*key, place));
+        }
+        let dead = self.blocks.len().saturating_sub(live);
+        if dead <= least || dead <= live {
+            return Ok(());
+        }
+        let number = file_number(&self.dirs)? + 1;
+        let path = self.folder.join(records_name(number));
+        let fresh = BlockFile::open(&path).map_err(|source| self.io(source))?;
+        let mut batch = sled::Batch::default();
+        for (key, place) in records {
+            if let Some(place) = self.copy(place, &fresh)? {
+                batch.insert(&key, &place.to_bytes()[..]);
+            } else {
+                batch.remove(&key);
+            }
+        }
+        batch.insert(FILE_NUMBER, &number.to_le_bytes()[..]);
+        fresh.flush().map_err(|source| self.io(source))?;
+        self.dirs.apply_batch(batch)?;
+        self.db.flush()?;
+        let old = std::mem::replace(&mut self.blocks, fresh);
+        std::fs::remove_file(old.path()).map_err(|source| self.io(source))
+    }
+
+    fn copy(&self, place: Place, fresh: &BlockFile) -> Result<Option<Place>, StateError> {
+        let header = self
+            .blocks
+            .read(place)
+            .and_then(|bytes| parse_header(&bytes));
+        let Some(mut header) = header else {
+            return Ok(None);
+        };
+        for part in &mut header.parts {
+            let Some(bytes) = self.blocks.read(*part) else {
+                return Ok(None);
+            };
+            *part = fresh.append(&bytes).map_err(|source| self.io(source))?;
+        }
+        let place = fresh
+            .append(&header_bytes(&header))
+            .map_err(|source| self.io(source))?;
+        Ok(Some(place))
+    }
+
+    fn io(&self, source: std::io::Error) -> StateError {
+        StateError::Io {
+            folder: self.folder.clone(),
+            source,
+        }
+    }
+
     /// Writes everything out.
     pub fn flush(&self) -> Result<(), StateError> {
+        self.blocks.flush().map_err(|source| self.io(source))?;
         self.db.flush()?;
         Ok(())
     }
 }
 
 const SYNCED: &[u8] = b"synced";
+/// Shorter than the key of any directory.
+const FILE_NUMBER: &[u8] = b"file";
+
+fn records_name(number: u64) -> String {
+    format!("records.{number}")
+}
+
+fn file_number(dirs: &sled::Tree) -> Result<u64, StateError> {
+    let found = dirs.get(FILE_NUMBER)?;
+    Ok(found
+        .and_then(|v| Some(u64::from_le_bytes(v.as_ref().try_into().ok()?)))
+        .unwrap_or(0))
+}
 
 fn config(path: &Path) -> sled::Config {
     sled::Config::new()
@@ -150,11 +270,31 @@ fn config(path: &Path) -> sled::Config {
         .flush_every_ms(Some(2000))
 }
 
-/// The database, unless it is damaged; sled may panic on damage (spacejam/sled 1166, 1387).
-fn guarded(path: &Path) -> Option<sled::Db> {
-    catch_unwind(AssertUnwindSafe(|| config(path).open()))
-        .ok()
-        .and_then(Result::ok)
+/// How often, and how long each time, a database is waited for whose threads are still ending.
+const TRIES: u32 = 100;
+const TRY: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// The database, unless it is damaged; sled may panic on damage (spacejam/sled 1166, 1387). Its
+/// own lock outlives its handle for a moment: that is no damage.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "sled tells nobody when its lock is free"
+)]
+fn guarded(path: &Path) -> Result<Option<sled::Db>, StateError> {
+    let mut tried = 0;
+    loop {
+        match catch_unwind(AssertUnwindSafe(|| config(path).open())) {
+            Ok(Ok(db)) => return Ok(Some(db)),
+            Ok(Err(sled::Error::Io(error))) if tried == TRIES => {
+                return Err(sled::Error::Io(error).into());
+            }
+            Ok(Err(sled::Error::Io(_))) => {
+                tried += 1;
+                std::thread::sleep(TRY);
+            }
+            Ok(Err(_)) | Err(_) => return Ok(None),
+        }
+    }
 }
 
 #[cfg(test)]

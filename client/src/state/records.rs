@@ -2,12 +2,14 @@
 //!
 //! One header a directory and as many parts as it needs, each a sorted run of entries. A part
 //! carries the packs that its files need, so that an unchanged directory costs no look-up a file.
-//! The header is written last and names the generation of its parts: a torn record is no record.
+//! Headers and parts are blocks of one file; sled maps a directory to its header. The header is
+//! written last and names its parts: a torn record is no record.
 
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use super::blocks::Place;
 use super::db::{StateDb, StateError};
 use crate::crypto::content_id::ChunkId;
 use crate::tree::entry::FileTime;
@@ -29,16 +31,9 @@ impl DirKey {
         Self(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
     }
 
-    fn header(self) -> [u8; 20] {
-        self.part(0)
-    }
-
-    fn part(self, number: u32) -> [u8; 20] {
-        let mut key = [0; 20];
-        let (first, last) = key.split_at_mut(16);
-        first.copy_from_slice(&self.0);
-        last.copy_from_slice(&number.to_be_bytes());
-        key
+    /// The key's bytes.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
     }
 }
 
@@ -51,10 +46,8 @@ pub struct Header {
     pub objects: Vec<ChunkId>,
     /// Entries in all parts.
     pub entries: u64,
-    /// Number of parts.
-    pub parts: u32,
-    /// Shared by header and parts of one writing.
-    pub generation: u64,
+    /// Where its parts are.
+    pub parts: Vec<Place>,
 }
 
 /// What is compared to tell whether an entry has changed.
@@ -91,19 +84,15 @@ pub struct Row<'a> {
 /// A sorted run of entries.
 #[derive(Debug)]
 pub struct Part {
-    bytes: sled::IVec,
+    bytes: Vec<u8>,
     rows: Vec<u32>,
     /// The packs that its files need.
     pub packs: RoaringBitmap,
 }
 
 impl Part {
-    fn parse(bytes: sled::IVec, generation: u64) -> Option<Self> {
+    fn parse(bytes: Vec<u8>) -> Option<Self> {
         let rest = bytes.strip_prefix(&[VERSION])?;
-        let (found, rest) = rest.split_first_chunk::<8>()?;
-        if u64::from_le_bytes(*found) != generation {
-            return None;
-        }
         let (length, rest) = rest.split_first_chunk::<4>()?;
         let (packs, mut rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
         let packs = RoaringBitmap::deserialize_from(packs).ok()?;
@@ -208,46 +197,42 @@ pub fn write_row(out: &mut Vec<u8>, row: &Row<'_>) {
 #[derive(Debug)]
 pub struct RecordReader<'a> {
     db: &'a StateDb,
-    key: DirKey,
     /// The directory as a whole.
     pub header: Header,
-    next_part: u32,
+    next_part: usize,
 }
 
 impl<'a> RecordReader<'a> {
     /// The record of a directory, if there is one.
     pub fn open(db: &'a StateDb, key: DirKey) -> Result<Option<Self>, StateError> {
-        let Some(bytes) = db.dirs.get(key.header())? else {
+        let Some(place) = db.record(key)? else {
             return Ok(None);
         };
-        let header = parse_header(&bytes);
+        let header = db.blocks.read(place).and_then(|bytes| parse_header(&bytes));
         Ok(header.map(|header| Self {
             db,
-            key,
             header,
-            next_part: 1,
+            next_part: 0,
         }))
     }
 
     /// The next part; `None` at the end, or when the record turns out to be torn.
-    pub fn next_part(&mut self) -> Result<Option<Arc<Part>>, StateError> {
-        if self.next_part > self.header.parts {
-            return Ok(None);
-        }
-        let bytes = self.db.dirs.get(self.key.part(self.next_part))?;
+    pub fn next_part(&mut self) -> Option<Arc<Part>> {
+        let place = *self.header.parts.get(self.next_part)?;
         self.next_part += 1;
-        Ok(bytes
-            .and_then(|b| Part::parse(b, self.header.generation))
-            .map(Arc::new))
+        self.db
+            .blocks
+            .read(place)
+            .and_then(Part::parse)
+            .map(Arc::new)
     }
 }
 
-/// The value of a part, from its rows and the packs that they need.
-pub fn part_value(generation: u64, packs: &RoaringBitmap, rows: &[u8]) -> Vec<u8> {
+/// The bytes of a part, from its rows and the packs that they need.
+pub fn part_bytes(packs: &RoaringBitmap, rows: &[u8]) -> Vec<u8> {
     let size = packs.serialized_size();
-    let mut out = Vec::with_capacity(13 + size + rows.len());
+    let mut out = Vec::with_capacity(5 + size + rows.len());
     out.push(VERSION);
-    out.extend_from_slice(&generation.to_le_bytes());
     out.extend_from_slice(
         &u32::try_from(size)
             .expect("a bitmap is far below 4 GiB")
@@ -260,60 +245,40 @@ pub fn part_value(generation: u64, packs: &RoaringBitmap, rows: &[u8]) -> Vec<u8
     out
 }
 
-/// Writes records.
-#[derive(Debug, Default)]
-pub struct RecordBatch(sled::Batch);
-
-impl RecordBatch {
-    /// Adds part `number`, counted from 1.
-    pub fn part(&mut self, key: DirKey, number: u32, value: Vec<u8>) {
-        self.0.insert(&key.part(number), value);
-    }
-
-    /// Adds the header, which makes the record valid.
-    pub fn header(&mut self, key: DirKey, header: &Header) {
-        self.0.insert(&key.header(), header_value(header));
-    }
-
-    /// Removes a record.
-    pub fn remove(&mut self, key: DirKey) {
-        self.0.remove(&key.header());
-    }
-
-    /// Applies everything at once.
-    pub fn apply(self, db: &StateDb) -> Result<(), StateError> {
-        Ok(db.dirs.apply_batch(self.0)?)
-    }
-}
-
-fn header_value(header: &Header) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64 + 32 * header.objects.len());
+/// The bytes of a header.
+pub fn header_bytes(header: &Header) -> Vec<u8> {
+    let mut out =
+        Vec::with_capacity(64 + 32 * header.objects.len() + Place::LEN * header.parts.len());
     out.push(VERSION);
-    out.extend_from_slice(&header.generation.to_le_bytes());
     out.extend_from_slice(&header.entries.to_le_bytes());
-    out.extend_from_slice(&header.parts.to_le_bytes());
     out.extend_from_slice(&header.tree.0);
+    let count = u32::try_from(header.objects.len()).expect("fewer than 2^32 objects a directory");
+    out.extend_from_slice(&count.to_le_bytes());
     for id in &header.objects {
         out.extend_from_slice(&id.0);
+    }
+    for place in &header.parts {
+        out.extend_from_slice(&place.to_bytes());
     }
     out
 }
 
-fn parse_header(bytes: &[u8]) -> Option<Header> {
+pub(super) fn parse_header(bytes: &[u8]) -> Option<Header> {
     let rest = bytes.strip_prefix(&[VERSION])?;
-    let (generation, rest) = rest.split_first_chunk::<8>()?;
     let (entries, rest) = rest.split_first_chunk::<8>()?;
-    let (parts, rest) = rest.split_first_chunk::<4>()?;
     let (tree, rest) = rest.split_first_chunk::<32>()?;
-    let (ids, []) = rest.as_chunks::<32>() else {
+    let (count, rest) = rest.split_first_chunk::<4>()?;
+    let length = (u32::from_le_bytes(*count) as usize).checked_mul(32)?;
+    let (ids, rest) = rest.split_at_checked(length)?;
+    let (ids, _) = ids.as_chunks::<32>();
+    let (places, []) = rest.as_chunks::<{ Place::LEN }>() else {
         return None;
     };
     Some(Header {
         tree: ChunkId(*tree),
         objects: ids.iter().map(|id| ChunkId(*id)).collect(),
         entries: u64::from_le_bytes(*entries),
-        parts: u32::from_le_bytes(*parts),
-        generation: u64::from_le_bytes(*generation),
+        parts: places.iter().map(Place::from_bytes).collect(),
     })
 }
 
@@ -356,35 +321,89 @@ mod tests {
                 },
             );
         }
+        let place = db.blocks.append(&part_bytes(&packs, &rows)).unwrap();
         let header = Header {
             tree: ChunkId([1; 32]),
             objects: vec![ChunkId([2; 32])],
             entries: 10,
-            parts: 1,
-            generation: 77,
+            parts: vec![place],
         };
-        let mut batch = RecordBatch::default();
-        batch.part(key, 1, part_value(77, &packs, &rows));
-        batch.header(key, &header);
-        batch.apply(&db).unwrap();
+        db.set_record(key, &header).unwrap();
+        db.flush().unwrap();
         let mut reader = RecordReader::open(&db, key).unwrap().unwrap();
         assert_eq!(reader.header, header);
-        let part = reader.next_part().unwrap().unwrap();
+        let part = reader.next_part().unwrap();
         assert_eq!((part.len(), &part.packs), (10, &packs));
         let row = part.row(7).unwrap();
-        assert_eq!(
-            (row.seen, row.name, row.encoded, row.lists),
-            (seen(7), &b"n7"[..], &b"entry"[..], &b"p"[..])
-        );
-        assert!(reader.next_part().unwrap().is_none());
+        let found = (row.seen, row.name, row.encoded, row.lists);
+        assert_eq!(found, (seen(7), &b"n7"[..], &b"entry"[..], &b"p"[..]));
+        assert!(reader.next_part().is_none());
 
-        let mut batch = RecordBatch::default();
-        batch.part(key, 1, part_value(78, &packs, &rows));
-        batch.apply(&db).unwrap();
+        let torn = Place {
+            length: place.length - 1,
+            ..place
+        };
+        db.set_record(
+            key,
+            &Header {
+                parts: vec![torn],
+                ..header
+            },
+        )
+        .unwrap();
+        db.flush().unwrap();
         let mut reader = RecordReader::open(&db, key).unwrap().unwrap();
-        assert!(
-            reader.next_part().unwrap().is_none(),
-            "a part of another generation"
+        assert!(reader.next_part().is_none(), "a torn part");
+    }
+
+    #[test]
+    fn rewriting_keeps_what_lives() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = StateDb::open(dir.path()).unwrap();
+        let packs = RoaringBitmap::new();
+        let mut rows = Vec::new();
+        write_row(
+            &mut rows,
+            &Row {
+                seen: seen(1),
+                name: b"n",
+                encoded: &[7; 5000],
+                lists: b"",
+            },
         );
+        let keys: Vec<DirKey> = (0_u32..50).map(|n| DirKey::of(&n.to_le_bytes())).collect();
+        for round in 0_u8..10 {
+            for key in &keys {
+                let place = db.blocks.append(&part_bytes(&packs, &rows)).unwrap();
+                let tree = ChunkId([round; 32]);
+                let header = Header {
+                    tree,
+                    objects: vec![],
+                    entries: 1,
+                    parts: vec![place],
+                };
+                db.set_record(*key, &header).unwrap();
+            }
+        }
+        db.flush().unwrap();
+        let before = db.blocks.len();
+        drop(db);
+        let mut db = StateDb::open(dir.path()).unwrap();
+        db.rewrite_records(0).unwrap();
+        assert!(
+            db.blocks.len() * 8 < before,
+            "{} of {before}",
+            db.blocks.len()
+        );
+        drop(db);
+        let db = StateDb::open(dir.path()).unwrap();
+        for key in &keys {
+            let mut reader = RecordReader::open(&db, *key).unwrap().unwrap();
+            assert_eq!(reader.header.tree, ChunkId([9; 32]));
+            assert_eq!(
+                reader.next_part().unwrap().row(0).unwrap().encoded,
+                &[7; 5000]
+            );
+        }
     }
 }

@@ -116,12 +116,29 @@ impl Pace {
             self.received = self
                 .received
                 .saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
-            let elapsed = self.start.elapsed();
-            let needed = self.limits.minimum_rate.saturating_mul(elapsed.as_secs());
-            if elapsed > self.limits.grace && self.received < needed {
+            if too_slow(&self.limits, self.start.elapsed(), self.received) {
                 return Err(Failure::too_slow());
             }
             return Ok(Some(data));
         }
+    }
+}
+
+fn too_slow(limits: &Limits, elapsed: Duration, received: u64) -> bool {
+    let needed = limits.minimum_rate.saturating_mul(elapsed.as_secs());
+    elapsed > limits.grace && received < needed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_counts_after_the_grace() {
+        let limits = Limits::default();
+        let seconds = Duration::from_secs;
+        assert!(!too_slow(&limits, seconds(20), 0));
+        assert!(too_slow(&limits, seconds(21), 21 * 4096 - 1));
+        assert!(!too_slow(&limits, seconds(21), 21 * 4096));
     }
 }

@@ -7,6 +7,8 @@ mod handlers;
 mod request_log;
 mod routes;
 pub mod serve;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 mod tokens;
 

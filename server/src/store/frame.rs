@@ -2,19 +2,20 @@
 //!
 //! ```text
 //! file   header | frame ...
-//! header "UNSEENJ1" | kind u8 | 7 zero bytes | account id 16 | salt 16          (48 bytes)
+//! header "UNSEENJ1" | kind u8 | 7 zero bytes | account id 16 | salt 16 | checksum 16   (64 bytes)
 //! frame  "UJF1" | payload length u32 LE | checksum 16 | payload
 //! payload  item ... ; item = length u32 LE | bytes
 //! ```
 //!
-//! The checksum is the first half of keyed BLAKE3 over (offset of the frame u64 LE | length u32 LE
+//! The header's checksum is the first half of BLAKE3 of what stands before it: a damaged header
+//! must not make all frames look torn. A frame's checksum is the first half of keyed BLAKE3 over (offset of the frame u64 LE | length u32 LE
 //! | payload); the key is derived from the header, whose salt is random, so that no content of a
 //! record passes for a frame. A frame is what one fsync made durable: it is there or it is not.
 
 use unseen_common::id::VaultId;
 
 /// Length of the header, in bytes.
-pub const HEADER: usize = 48;
+pub const HEADER: usize = 64;
 /// Length of what stands before a payload, in bytes.
 pub const PREFIX: usize = 24;
 /// Longest payload, in bytes.
@@ -63,14 +64,16 @@ impl Header {
         out[..8].copy_from_slice(FILE_MAGIC);
         out[8] = kind;
         out[16..32].copy_from_slice(&account);
-        out[32..].copy_from_slice(&self.salt);
+        out[32..48].copy_from_slice(&self.salt);
+        let checksum = blake3::hash(&out[..48]);
+        out[48..].copy_from_slice(&checksum.as_bytes()[..16]);
         out
     }
 
     /// Reads a header; `None` unless it is one of ours, bit for bit.
     pub fn from_bytes(bytes: &[u8; HEADER]) -> Option<Self> {
         let account: [u8; 16] = bytes.get(16..32)?.try_into().ok()?;
-        let salt: [u8; 16] = bytes.get(32..)?.try_into().ok()?;
+        let salt: [u8; 16] = bytes.get(32..48)?.try_into().ok()?;
         let owner = match bytes.get(8)? {
             0 => Owner::Server,
             1 => Owner::Account(VaultId::from_bytes(account)),
@@ -186,9 +189,13 @@ mod tests {
         assert_eq!(&bytes[..9], b"UNSEENJ1\x01");
         assert_eq!(bytes[9..16], [0; 7]);
         assert_eq!(bytes[16..32], [7; 16]);
-        assert_eq!(bytes[32..], [9; 16]);
+        assert_eq!(bytes[32..48], [9; 16]);
+        assert_eq!(
+            data_encoding::HEXLOWER.encode(&bytes[48..]),
+            "3fc94667a42da7b5f436c44b8a716bd6"
+        );
         assert_eq!(Header::from_bytes(&bytes), Some(header()));
-        for at in (0..16).chain([8, 12]) {
+        for at in 0..HEADER {
             let mut bad = bytes;
             bad[at] ^= 0x40;
             assert_eq!(Header::from_bytes(&bad), None, "byte {at}");
@@ -202,7 +209,7 @@ mod tests {
         assert_eq!(&frame[PREFIX..], b"\x02\0\0\0ab\0\0\0\0");
         assert_eq!(
             data_encoding::HEXLOWER.encode(&frame[8..PREFIX]),
-            "551b28015a93c672b7461dd402220e5d"
+            "3dfc3d2e5c98cb0734693cd09debd987"
         );
     }
 

@@ -213,6 +213,12 @@ impl Journal {
         (lock(&self.queue).end, self.salt)
     }
 
+    /// Appends that wait for their turn.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        lock(&self.queue).waiting.len()
+    }
+
     /// Whether an fsync has failed.
     pub fn has_failed(&self) -> bool {
         lock(&self.queue).failed
@@ -290,12 +296,19 @@ fn offset_of(length: usize) -> u64 {
     u64::try_from(length).expect("lengths in memory fit 64 bits")
 }
 
-/// Removes what lies behind the last whole frame, unless another whole frame follows: then its
-/// offset is told.
+/// What is torn is one frame, which was not yet acknowledged.
+const LONGEST_FRAME: u64 = 8 * 1024 * 1024 + 24;
+const _: () = assert!(PREFIX + MAX_PAYLOAD == 8 * 1024 * 1024 + 24);
+
+/// Removes what lies behind the last whole frame, unless it cannot be one torn frame: because
+/// another whole one follows, whose offset is told, or because it is too long.
 fn cut_torn_end(file: &dyn JournalFile, key: &Key, end: u64) -> io::Result<Option<u64>> {
     let length = file.length()?;
     if length == end {
         return Ok(None);
+    }
+    if length - end > LONGEST_FRAME {
+        return Ok(Some(end));
     }
     let mut window = Window::new(file);
     let mut at = end + 1;

@@ -6,6 +6,8 @@ pub mod frame;
 pub mod index;
 pub mod journal;
 pub mod journal_files;
+#[cfg(test)]
+mod journal_tests;
 pub mod key;
 pub mod memory;
 pub mod row;

@@ -2,6 +2,7 @@
 //! the protocol must pass. Nothing here is secret or random: everything follows from a seed.
 
 pub mod conformance;
+pub mod faults;
 pub mod refusals;
 
 use std::sync::Arc;

@@ -1,0 +1,150 @@
+//! Single chunks, and trees made of them, from whatever copy is whole.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+use unseen_common::id::PackNumber;
+
+use super::error::{PackFault, PackTrouble, ReadError};
+use super::lru::Lru;
+use super::packs::{OpenPack, Opener, Packs};
+use super::pieces::Pieces;
+use crate::crypto::content_id::{ChunkId, ChunkKind};
+use crate::pack::table::ChunkRow;
+use crate::tree::reader::ObjectSource;
+
+/// Bytes of opened segments that are kept.
+const SEGMENTS: usize = 12 * 1024 * 1024;
+/// Bytes of fetched blocks that are kept.
+const BLOCKS: usize = 16 * 1024 * 1024;
+/// The segment of one pack at which all of the pack is fetched.
+const MANY: u32 = 3;
+
+/// Loads chunks one by one and keeps what lay around them. One a thread.
+#[derive(Debug)]
+pub struct Chunks<'a> {
+    packs: &'a Packs<'a>,
+    /// The packs of the snapshot, which are asked first.
+    within: Arc<RoaringBitmap>,
+    segments: Lru<(PackNumber, u32), Arc<Vec<u8>>>,
+    pieces: Lru<PackNumber, Arc<Pieces>>,
+    /// How many segments of a pack were opened.
+    asked: HashMap<PackNumber, u32>,
+    /// Where the last chunk was found.
+    last: Option<Arc<OpenPack>>,
+    opener: Opener<'a>,
+}
+
+impl<'a> Chunks<'a> {
+    /// Looks in the packs `within` first.
+    pub fn new(packs: &'a Packs<'a>, within: Arc<RoaringBitmap>) -> Self {
+        Self {
+            packs,
+            within,
+            segments: Lru::new(SEGMENTS),
+            pieces: Lru::new(BLOCKS),
+            asked: HashMap::new(),
+            last: None,
+            opener: Opener::new(packs.repo.ids()),
+        }
+    }
+
+    /// The bytes of a chunk, from any copy that is whole. Packs in `avoid` are not asked.
+    pub fn load(
+        &mut self,
+        kind: ChunkKind,
+        id: &ChunkId,
+        avoid: &[PackNumber],
+    ) -> Result<Vec<u8>, ReadError> {
+        if let Some(pack) = self.last.clone()
+            && !avoid.contains(&pack.info.number)
+            && pack.find(id).is_some()
+            && let Ok(bytes) = self.load_from(pack.info.number, kind, id)
+        {
+            return Ok(bytes);
+        }
+        let mut tried = Vec::new();
+        for number in self.packs.index.copies(id, &self.within)? {
+            if avoid.contains(&number) {
+                continue;
+            }
+            match self.load_from(number, kind, id) {
+                Ok(bytes) => return Ok(bytes),
+                Err(PackFault::Pack(trouble)) => tried.push((number, trouble)),
+                Err(PackFault::Vault(error)) => return Err(error.into()),
+            }
+        }
+        Err(ReadError::Lost { id: *id, tried })
+    }
+
+    fn load_from(
+        &mut self,
+        number: PackNumber,
+        kind: ChunkKind,
+        id: &ChunkId,
+    ) -> Result<Vec<u8>, PackFault> {
+        let kept = self.pieces.get(&number);
+        let mut pieces = kept.map(|pieces| (*pieces).clone()).unwrap_or_default();
+        let before = pieces.len();
+        let pack = self.packs.open(number, &mut pieces)?;
+        let (segment, place) = pack.find(id).ok_or(PackTrouble::NotThere)?;
+        let row = pack.segment(segment).ok_or(PackTrouble::NotThere)?;
+        if row.kind != kind {
+            return Err(PackTrouble::NotThere.into());
+        }
+        let raw = match self.segments.get(&(number, segment)) {
+            Some(raw) => raw,
+            None => self.open_segment(&pack, segment, &mut pieces)?,
+        };
+        if pieces.len() != before {
+            let weight = usize::try_from(pieces.len()).unwrap_or(usize::MAX);
+            self.pieces.put(number, Arc::new(pieces), weight);
+        }
+        let place = usize::try_from(place).unwrap_or(usize::MAX);
+        let length = |chunk: &ChunkRow| usize::try_from(chunk.length).unwrap_or(usize::MAX);
+        let start: usize = row.chunks.iter().take(place).map(length).sum();
+        let size = row.chunks.get(place).map_or(0, length);
+        let bytes = raw
+            .get(start..start.saturating_add(size))
+            .ok_or(PackTrouble::NotThere)?;
+        let bytes = bytes.to_vec();
+        self.last = Some(pack);
+        Ok(bytes)
+    }
+
+    fn open_segment(
+        &mut self,
+        pack: &OpenPack,
+        segment: u32,
+        pieces: &mut Pieces,
+    ) -> Result<Arc<Vec<u8>>, PackFault> {
+        let number = pack.info.number;
+        let asked = self.asked.entry(number).or_default();
+        *asked = asked.saturating_add(1);
+        // Only once: should it be pushed out again, there are too many packs for that.
+        let wanted = if *asked == MANY {
+            0..pack.info.length
+        } else {
+            pack.range(segment).ok_or(PackTrouble::NotThere)?
+        };
+        self.packs.fetch(&pack.info, &[wanted], pieces)?;
+        let mut raw = Vec::new();
+        self.opener.open(pack, segment, pieces, |chunk| {
+            raw.extend_from_slice(chunk.bytes);
+            Ok::<(), PackTrouble>(())
+        })?;
+        let raw = Arc::new(raw);
+        self.segments
+            .put((number, segment), Arc::clone(&raw), raw.len());
+        Ok(raw)
+    }
+}
+
+impl ObjectSource for Chunks<'_> {
+    type Error = ReadError;
+
+    fn load(&mut self, id: &ChunkId) -> Result<Vec<u8>, ReadError> {
+        Chunks::load(self, ChunkKind::Tree, id, &[])
+    }
+}

@@ -1,0 +1,292 @@
+//! Reads packs: their tables of contents, their keys, runs of their blocks.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::runtime::Handle;
+use unseen_common::id::PackNumber;
+
+use super::error::{PackFault, PackTrouble};
+use super::lru::Lru;
+use super::pieces::Pieces;
+use crate::crypto::content_id::{ChunkId, ContentKeys};
+use crate::crypto::envelope::{EnvelopeKind, HEADER_LEN};
+use crate::crypto::seal::PackKey;
+use crate::pack::reader::{PackError, SegmentOpener, VerifiedChunk, open_own};
+use crate::pack::table::{SegmentRow, Table};
+use crate::progress::Monitor;
+use crate::repo::reader::PackInfo;
+use crate::repo::{ReaderIndex, ReaderRepo};
+
+/// Bytes of tables of contents that are kept.
+const TABLES: usize = 8 * 1024 * 1024;
+
+/// The packs of a vault, for reading. Shared by the threads of a command.
+#[derive(Debug)]
+pub struct Packs<'a> {
+    /// The vault.
+    pub repo: &'a ReaderRepo,
+    /// Where everything is.
+    pub index: &'a ReaderIndex,
+    runtime: Handle,
+    monitor: &'a dyn Monitor,
+    opened: Mutex<Lru<PackNumber, Arc<OpenPack>>>,
+    fetched: AtomicU64,
+}
+
+/// A pack whose header and table of contents have been opened.
+#[derive(Debug)]
+pub struct OpenPack {
+    /// The pack.
+    pub info: PackInfo,
+    /// What is in it.
+    pub table: Table,
+    key: PackKey,
+    /// Where each segment begins.
+    starts: Vec<u64>,
+    places: OnceLock<Vec<Place>>,
+}
+
+/// Where a chunk is: the start of its id, its segment, its place in that.
+type Place = (u64, u32, u32);
+
+impl<'a> Packs<'a> {
+    /// For a command; requests run on `runtime`.
+    pub fn new(
+        repo: &'a ReaderRepo,
+        index: &'a ReaderIndex,
+        monitor: &'a dyn Monitor,
+        runtime: &Handle,
+    ) -> Self {
+        Self {
+            repo,
+            index,
+            runtime: runtime.clone(),
+            monitor,
+            opened: Mutex::new(Lru::new(TABLES)),
+            fetched: AtomicU64::new(0),
+        }
+    }
+
+    /// Bytes that were fetched so far.
+    pub fn fetched(&self) -> u64 {
+        self.fetched.load(Ordering::Relaxed)
+    }
+
+    /// Waits for something that is asked of the vault.
+    pub fn wait<T>(&self, asked: impl Future<Output = T>) -> T {
+        self.runtime.block_on(asked)
+    }
+
+    /// Opens a pack, unless it was opened not long ago. What had to be fetched is added to
+    /// `pieces`.
+    pub fn open(
+        &self,
+        number: PackNumber,
+        pieces: &mut Pieces,
+    ) -> Result<Arc<OpenPack>, PackFault> {
+        if let Some(pack) = self.opened().get(&number) {
+            return Ok(pack);
+        }
+        let info = self.index.pack(number).ok_or_else(|| {
+            let gone =
+                !self.index.live().contains(number.0) || self.index.gone().contains(number.0);
+            if gone {
+                PackTrouble::Missing
+            } else {
+                PackTrouble::UnknownWriter
+            }
+        })?;
+        let ends = [0..header_len(), info.footer_start()..info.length];
+        self.fetch(&info, &ends, pieces)?;
+        let pack = Arc::new(self.open_from(info, pieces)?);
+        let weight = pack.weight();
+        self.opened().put(number, Arc::clone(&pack), weight);
+        Ok(pack)
+    }
+
+    /// Opens a pack of which both ends have been fetched.
+    pub fn open_from(&self, info: PackInfo, pieces: &Pieces) -> Result<OpenPack, PackTrouble> {
+        let (mut header, mut footer) = (Vec::new(), Vec::new());
+        let here = pieces.copy(&(0..header_len()), &mut header)
+            && pieces.copy(&(info.footer_start()..info.length), &mut footer);
+        if !here {
+            return Err(PackTrouble::Short);
+        }
+        let known = self
+            .repo
+            .known(info.device)
+            .ok_or(PackTrouble::UnknownWriter)?;
+        let (footer, _) = open_own(
+            (info.id, info.length),
+            (&header, &footer),
+            self.repo.account(),
+            (&known.index_key, &known.manifest_key),
+        )?;
+        let (_, key) = self
+            .repo
+            .keys()
+            .open_header(EnvelopeKind::Pack, &header)
+            .map_err(PackError::from)?;
+        let mut starts = Vec::with_capacity(footer.table.segments.len());
+        let mut at = header_len();
+        for segment in &footer.table.segments {
+            starts.push(at);
+            at = at.saturating_add(segment.sealed.into());
+        }
+        Ok(OpenPack {
+            info,
+            key,
+            starts,
+            table: footer.table,
+            places: OnceLock::new(),
+        })
+    }
+
+    /// Fetches what `pieces` lacks of these bytes of a pack.
+    pub fn fetch(
+        &self,
+        info: &PackInfo,
+        wanted: &[Range<u64>],
+        pieces: &mut Pieces,
+    ) -> Result<(), PackFault> {
+        for run in pieces.lacking(wanted, info.length) {
+            let start = run.start;
+            let size = run.end.saturating_sub(start);
+            let whole = size == info.length;
+            let range = (!whole).then_some(run);
+            let found = self.wait(self.repo.vault.get_pack(info.number, range))?;
+            let length = u64::try_from(found.bytes.len()).unwrap_or(u64::MAX);
+            self.fetched.fetch_add(length, Ordering::Relaxed);
+            self.monitor.transferred(length);
+            if length != size || found.total != info.length {
+                return Err(PackTrouble::Short.into());
+            }
+            pieces.add(start, found.bytes);
+        }
+        Ok(())
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Lru<PackNumber, Arc<OpenPack>>> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl OpenPack {
+    /// A segment's row.
+    pub fn segment(&self, segment: u32) -> Option<&SegmentRow> {
+        self.table.segments.get(index(segment))
+    }
+
+    /// Where a segment is in the pack.
+    pub fn range(&self, segment: u32) -> Option<Range<u64>> {
+        let start = *self.starts.get(index(segment))?;
+        let sealed = self.segment(segment)?.sealed;
+        Some(start..start.saturating_add(sealed.into()))
+    }
+
+    /// The segment that holds a chunk, and the chunk's place in it.
+    pub fn find(&self, id: &ChunkId) -> Option<(u32, u32)> {
+        let places = self.places.get_or_init(|| self.sorted());
+        let prefix = prefix(id);
+        let first = places.partition_point(|(known, _, _)| *known < prefix);
+        places
+            .get(first..)?
+            .iter()
+            .take_while(|(known, _, _)| *known == prefix)
+            .find(|(_, segment, place)| {
+                let row = self.segment(*segment);
+                row.and_then(|row| row.chunks.get(index(*place)))
+                    .is_some_and(|chunk| chunk.id == *id)
+            })
+            .map(|(_, segment, place)| (*segment, *place))
+    }
+
+    fn sorted(&self) -> Vec<Place> {
+        let mut places = Vec::new();
+        for (segment, row) in (0..).zip(&self.table.segments) {
+            for (place, chunk) in (0..).zip(&row.chunks) {
+                places.push((prefix(&chunk.id), segment, place));
+            }
+        }
+        places.sort_unstable();
+        places
+    }
+
+    /// About how many bytes of RAM it takes.
+    fn weight(&self) -> usize {
+        let chunks: usize = self.table.segments.iter().map(|s| s.chunks.len()).sum();
+        (chunks + 4) * 56 + self.table.segments.len() * 64
+    }
+}
+
+/// Opens segments, one after another. One a thread.
+#[derive(Debug)]
+pub struct Opener<'a> {
+    ids: &'a ContentKeys,
+    opener: SegmentOpener,
+    scratch: Vec<u8>,
+}
+
+impl<'a> Opener<'a> {
+    /// Checks chunks by these keys.
+    pub fn new(ids: &'a ContentKeys) -> Self {
+        Self {
+            ids,
+            opener: SegmentOpener::default(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Opens a segment that was fetched, and hands on its chunks in order, each checked.
+    pub fn open<E: From<PackTrouble>>(
+        &mut self,
+        pack: &OpenPack,
+        segment: u32,
+        pieces: &Pieces,
+        mut each: impl FnMut(VerifiedChunk<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (Some(row), Some(range)) = (pack.segment(segment), pack.range(segment)) else {
+            return Err(PackTrouble::NotThere.into());
+        };
+        if !pieces.copy(&range, &mut self.scratch) {
+            return Err(PackTrouble::Short.into());
+        }
+        let place = (u64::from(segment), row);
+        let sealed = self.scratch.as_mut_slice();
+        let opened = self
+            .opener
+            .open(&pack.key, place, sealed, self.ids, |chunk| {
+                each(chunk).map_err(Inner::Each)
+            });
+        opened.map_err(|error| match error {
+            Inner::Pack(error) => PackTrouble::from(error).into(),
+            Inner::Each(error) => error,
+        })
+    }
+}
+
+enum Inner<E> {
+    Pack(PackError),
+    Each(E),
+}
+
+impl<E> From<PackError> for Inner<E> {
+    fn from(error: PackError) -> Self {
+        Self::Pack(error)
+    }
+}
+
+fn prefix(id: &ChunkId) -> u64 {
+    let (first, _) = id.0.split_first_chunk().expect("an id has 32 bytes");
+    u64::from_le_bytes(*first)
+}
+
+fn header_len() -> u64 {
+    u64::try_from(HEADER_LEN).expect("a small constant")
+}
+
+fn index(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

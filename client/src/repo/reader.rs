@@ -1,0 +1,220 @@
+//! A vault opened for reading, with the owner's keys.
+
+mod index;
+mod pack_map;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use ed25519_dalek::VerifyingKey;
+use unseen_common::codec::Canonical;
+use unseen_common::id::{DeviceId, Hash, VaultId};
+use unseen_common::log::chain::Record;
+use unseen_common::vault::{Principal, Service, Vault};
+
+use super::footers::Known;
+use super::log::Log;
+use super::session::{Folders, login};
+use super::{RepoError, log};
+use crate::crypto::content_id::ContentKeys;
+use crate::crypto::introduction::{Introduction, IntroductionError};
+use crate::crypto::schedule::{ReaderKeys, Unlocked};
+use crate::pins::{self, Pin};
+
+pub use index::{DamagedFooter, ReaderIndex};
+pub use pack_map::PackInfo;
+
+/// Where a vault to be read is.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The account.
+    pub account: VaultId,
+    /// The server's identity key, pinned by the device key or the kit.
+    pub identity: [u8; 32],
+    /// Where this machine keeps the log and its pin.
+    pub folders: &'a Folders,
+    /// The head of the log that the kit remembers, if a kit is at hand.
+    pub kit: Option<(u64, Hash)>,
+}
+
+/// A vault opened for reading. Holds what opens packs, and nothing that signs.
+#[derive(Debug)]
+pub struct ReaderRepo {
+    /// The session of the owner.
+    pub vault: Arc<dyn Vault>,
+    /// The log.
+    pub log: Log,
+    /// Where things are kept.
+    pub folders: Folders,
+    keys: ReaderKeys,
+    ids: ContentKeys,
+    devices: BTreeMap<DeviceId, Introduced>,
+    strangers: Vec<(DeviceId, IntroductionError)>,
+}
+
+/// A device whose introduction opened.
+#[derive(Debug)]
+struct Introduced {
+    name: String,
+    known: Known,
+}
+
+impl ReaderRepo {
+    /// Logs in as the owner, takes the log and checks that it is the one of these keys. The root
+    /// secret is dropped when this returns.
+    pub async fn open(
+        service: &dyn Service,
+        place: Place<'_>,
+        unlocked: Unlocked,
+    ) -> Result<Self, RepoError> {
+        if unlocked.vault != place.account {
+            return Err(RepoError::OtherOwner);
+        }
+        let owner = unlocked.owner_keys();
+        let (principal, key) = (Principal::Owner, &owner.login);
+        let vault = login(service, &place.identity, place.account, principal, key).await?;
+        let keys = unlocked.reader_keys();
+        let belongs = |log: &Log| {
+            let state = &log.state;
+            let vault_key = keys.key(keys.epoch()).map(|key| key.public().hash());
+            state.vault == place.account
+                && state.root_key == owner.root_verify().to_bytes()
+                && Some(state.vault_key_hash) == vault_key
+        };
+        let log = synced(&*vault, place, belongs).await?;
+        let ids = keys.write_set().content_keys();
+        let mut repo = Self {
+            vault,
+            log,
+            folders: place.folders.clone(),
+            keys,
+            ids,
+            devices: BTreeMap::new(),
+            strangers: Vec::new(),
+        };
+        repo.meet_devices();
+        Ok(repo)
+    }
+
+    /// Opens what every device said of itself. One that was forged stays a stranger: its packs
+    /// cannot be read, and it is told by [`Self::strangers`].
+    fn meet_devices(&mut self) {
+        for (id, device) in &self.log.state.devices {
+            let key = VerifyingKey::from_bytes(&device.add.manifest_key);
+            let opened = Introduction::open(&self.keys, self.keys.epoch(), *id, &device.add.sealed);
+            match (opened, key) {
+                (Ok(introduction), Ok(manifest_key)) => {
+                    let known = Known {
+                        device: *id,
+                        index_key: introduction.index_key,
+                        manifest_key,
+                    };
+                    let name = introduction.name;
+                    self.devices.insert(*id, Introduced { name, known });
+                }
+                (Err(error), _) => self.strangers.push((*id, error)),
+                (_, Err(_)) => self.strangers.push((*id, IntroductionError::Forged)),
+            }
+        }
+    }
+
+    /// Asks for what came since.
+    pub async fn update(&mut self) -> Result<(), RepoError> {
+        self.log.update(&*self.vault).await?;
+        self.devices.clear();
+        self.strangers.clear();
+        self.meet_devices();
+        Ok(())
+    }
+
+    /// The vault.
+    pub fn account(&self) -> VaultId {
+        self.keys.vault()
+    }
+
+    /// What opens packs and manifests.
+    pub fn keys(&self) -> &ReaderKeys {
+        &self.keys
+    }
+
+    /// What names chunks and sets.
+    pub fn ids(&self) -> &ContentKeys {
+        &self.ids
+    }
+
+    /// What a device is called.
+    pub fn device_name(&self, device: DeviceId) -> Option<&str> {
+        self.devices.get(&device).map(|d| d.name.as_str())
+    }
+
+    /// The devices that are known, with their names.
+    pub fn devices(&self) -> impl Iterator<Item = (DeviceId, &str)> {
+        self.devices.iter().map(|(id, d)| (*id, d.name.as_str()))
+    }
+
+    /// Devices whose introduction does not open: nothing they wrote can be read.
+    pub fn strangers(&self) -> &[(DeviceId, IntroductionError)] {
+        &self.strangers
+    }
+
+    /// What opens the tables of contents of a device.
+    pub fn known(&self, device: DeviceId) -> Option<&Known> {
+        self.devices.get(&device).map(|d| &d.known)
+    }
+}
+
+/// The log, checked against the pin, the kit and the owner's keys. A machine that had no pin has
+/// one afterwards only if all of that holds.
+async fn synced(
+    vault: &dyn Vault,
+    place: Place<'_>,
+    belongs: impl Fn(&Log) -> bool,
+) -> Result<Log, RepoError> {
+    let (copy, pin) = (place.folders.log(), place.folders.pin());
+    let first_time = pins::read(&pin)?.is_none();
+    let outcome = async {
+        if let (true, Some((seq, head))) = (first_time, place.kit) {
+            let vault = place.account;
+            pins::write(&pin, &Pin { vault, seq, head })?;
+        }
+        let log = Log::sync(&copy, &pin, vault).await?;
+        if let Some(kit) = place.kit {
+            check_kit(&copy, kit)?;
+        }
+        if belongs(&log) {
+            Ok(log)
+        } else {
+            Err(RepoError::OtherOwner)
+        }
+    }
+    .await;
+    if outcome.is_err() && first_time {
+        // A head that was not vouched for must not stop this machine from seeing the right one.
+        for path in [&pin, &copy] {
+            fs::remove_file(path).ok();
+        }
+    }
+    outcome
+}
+
+/// Finds the record that the kit names in the copy of the log, which has been checked as a chain.
+fn check_kit(copy: &Path, (seq, head): (u64, Hash)) -> Result<(), RepoError> {
+    let bytes = fs::read(copy).map_err(|source| RepoError::Io {
+        path: copy.to_path_buf(),
+        source,
+    })?;
+    let place = usize::try_from(seq).unwrap_or(usize::MAX);
+    let record = log::frames(&bytes)
+        .nth(place)
+        .and_then(|frame| Record::from_bytes(frame).ok());
+    match record {
+        Some(record) if record.hash() == head => Ok(()),
+        Some(_) => Err(RepoError::RolledBack {
+            seq,
+            missing: false,
+        }),
+        None => Err(RepoError::RolledBack { seq, missing: true }),
+    }
+}

@@ -1,0 +1,232 @@
+//! What the transport refuses, byte by byte: plain HTTP on loopback.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ed25519_dalek::Signer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use unseen_common::vault::{Principal, Service, login_message};
+use unseen_common::wire::base64::Base64N;
+use unseen_common::wire::body::{ChallengeAnswer, LoginBody, TokenAnswer};
+use unseen_common::wire::endpoint;
+use unseen_common::wire::problem::Problem;
+
+use super::{Limits, ServeError, Server, ServerOptions};
+use crate::store::memory::{self, MemBlobs, MemJournals};
+use crate::testkit::{Bench, Owner, TestClock};
+use crate::vault::{Core, Options};
+
+const LOOPBACK: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+struct Running {
+    bench: Bench,
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    done: tokio::task::JoinHandle<Result<(), ServeError>>,
+}
+
+async fn start(limits: Limits) -> Running {
+    let clock = Arc::new(TestClock::default());
+    let options = Options {
+        clock: Arc::<TestClock>::clone(&clock),
+        open_accounts: false,
+    };
+    let store = memory::store(MemBlobs::default(), MemJournals::default());
+    let core = Core::with_store(store, [1; 32], options).unwrap();
+    let options = ServerOptions {
+        limits,
+        clock: Arc::<TestClock>::clone(&clock),
+        ..ServerOptions::new(LOOPBACK, None)
+    };
+    let server = Server::bind(core.clone(), options).await.unwrap();
+    let address = server.address();
+    let (stop, stopped) = oneshot::channel();
+    let done = tokio::spawn(server.run(async move { drop(stopped.await) }));
+    let service: Arc<dyn Service> = Arc::new(core.clone());
+    let bench = Bench {
+        service,
+        clock,
+        core,
+    };
+    Running {
+        bench,
+        address,
+        stop,
+        done,
+    }
+}
+
+/// Sends a head and a body, and reads the answer to its end: head and body.
+async fn send(running: &Running, head: &str, body: &[u8]) -> (String, Vec<u8>) {
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    let head = format!("{head}\r\nHost: nas.home:8443\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let end = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+    (head, answer[end + 4..].to_vec())
+}
+
+async fn refused(running: &Running, head: &str, body: &[u8]) -> (u16, String) {
+    let (head, body) = send(running, head, body).await;
+    assert!(
+        head.contains("content-type: application/problem+json"),
+        "{head}"
+    );
+    let problem: Problem = serde_json::from_slice(&body).unwrap();
+    let status = format!("HTTP/1.1 {}", problem.status);
+    assert!(head.starts_with(&status), "{head}");
+    assert_eq!(problem.kind, format!("urn:unseen:problem:{}", problem.code));
+    (problem.status, problem.code)
+}
+
+fn is(status: u16, code: &str) -> (u16, String) {
+    (status, code.to_owned())
+}
+
+async fn token(running: &Running, owner: &Owner, signed_host: &str) -> (String, Vec<u8>) {
+    let principal = Principal::Owner;
+    let body = format!(r#"{{"account":"{}","principal":"owner"}}"#, owner.vault);
+    let head = format!(
+        "POST /v1/auth/challenge HTTP/1.1\r\nContent-Length: {}",
+        body.len()
+    );
+    let (_, answer) = send(running, &head, body.as_bytes()).await;
+    let challenge: ChallengeAnswer = serde_json::from_slice(&answer).unwrap();
+    let identity = running.bench.core.identity();
+    let message = login_message(
+        &identity,
+        signed_host,
+        owner.vault,
+        principal,
+        &challenge.into(),
+    );
+    let login = LoginBody {
+        account: owner.vault,
+        principal,
+        nonce: challenge.nonce,
+        signature: Base64N(owner.login.sign(&message).to_bytes()),
+    };
+    let body = serde_json::to_vec(&login).unwrap();
+    let head = format!(
+        "POST /v1/auth/session HTTP/1.1\r\nContent-Length: {}",
+        body.len()
+    );
+    send(running, &head, &body).await
+}
+
+#[tokio::test]
+async fn routes_and_bodies_are_guarded() {
+    let running = start(Limits::default()).await;
+    let nowhere = refused(&running, "GET /v1/nowhere HTTP/1.1", b"").await;
+    assert_eq!(nowhere, is(404, "no-such-route"));
+    let wrong = refused(&running, "DELETE /v1/server HTTP/1.1", b"").await;
+    assert_eq!(wrong, is(405, "wrong-method"));
+    for endpoint in endpoint::ALL {
+        let open = [
+            endpoint::DESCRIBE,
+            endpoint::CREATE_ACCOUNT,
+            endpoint::CHALLENGE,
+            endpoint::SESSION,
+        ];
+        if open.contains(endpoint) {
+            continue;
+        }
+        let method = match endpoint.method {
+            endpoint::Method::Get => "GET",
+            endpoint::Method::Post => "POST",
+            endpoint::Method::Put => "PUT",
+        };
+        let path = endpoint.path_to(&"ab".repeat(32));
+        let head = format!("{method} {path}?footer=4096 HTTP/1.1\r\nContent-Length: 0");
+        let token = format!("{head}\r\nAuthorization: Bearer none");
+        for head in [head, token] {
+            assert_eq!(
+                refused(&running, &head, b"").await,
+                is(401, "unauthorized"),
+                "{head}"
+            );
+        }
+    }
+    let post = "POST /v1/auth/challenge HTTP/1.1";
+    let large = refused(&running, &format!("{post}\r\nContent-Length: 16385"), b"").await;
+    assert_eq!(large, is(413, "too-large"));
+    let chunked = format!("{post}\r\nTransfer-Encoding: chunked");
+    assert_eq!(
+        refused(&running, &chunked, b"0\r\n\r\n").await,
+        is(411, "length-required")
+    );
+    let unknown = br#"{"account":"00","principal":"owner"}"#;
+    let head = format!("{post}\r\nContent-Length: {}", unknown.len());
+    assert_eq!(refused(&running, &head, unknown).await, is(400, "invalid"));
+}
+
+#[tokio::test]
+async fn bodies_that_stand_still_are_given_up() {
+    let limits = Limits {
+        idle: Duration::ZERO,
+        ..Limits::default()
+    };
+    let running = start(limits).await;
+    let head = "POST /v1/auth/challenge HTTP/1.1\r\nContent-Length: 100";
+    let slow = refused(&running, head, b"").await;
+    assert_eq!(slow, is(408, "too-slow"));
+}
+
+#[tokio::test]
+async fn the_host_is_signed_and_tokens_open_routes() {
+    let running = start(Limits::default()).await;
+    let owner = running.bench.owner(1).await;
+    let (head, _) = token(&running, &owner, "evil.example").await;
+    assert!(head.starts_with("HTTP/1.1 403"), "{head}");
+    let (head, body) = token(&running, &owner, "nas.home").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let TokenAnswer { token, seconds } = serde_json::from_slice(&body).unwrap();
+    assert_eq!((token.len(), seconds), (43, 3600));
+    let get = format!("GET /v1/log?after=0 HTTP/1.1\r\nAuthorization: Bearer {token}");
+    let (head, body) = send(&running, &get, b"").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert!(body.starts_with(br#"{"records":[{"entry":"#));
+    let odd = get.replace("?after=0", "?after=0&surprise=1");
+    assert_eq!(refused(&running, &odd, b"").await, is(400, "invalid"));
+    let odd = get.replace("/v1/log?after=0", "/v1/packs/..%2f");
+    assert_eq!(refused(&running, &odd, b"").await, is(400, "invalid"));
+}
+
+#[tokio::test]
+async fn running_requests_finish_when_told_to_end() {
+    let running = start(Limits::default()).await;
+    let body = format!(r#"{{"account":"{}","principal":"owner"}}"#, "00".repeat(16));
+    let head = format!(
+        "POST /v1/auth/challenge HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let (first, rest) = body.as_bytes().split_at(10);
+    stream.write_all(first).await.unwrap();
+    // Another request on another connection: by its answer, the first was accepted too.
+    send(&running, "GET /v1/server HTTP/1.1", b"").await;
+    running.stop.send(()).unwrap();
+    stream.write_all(rest).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200"));
+    running.done.await.unwrap().unwrap();
+    assert!(TcpStream::connect(running.address).await.is_err());
+}
+
+#[tokio::test]
+async fn plain_http_stays_on_the_machine() {
+    let store = memory::store(MemBlobs::default(), MemJournals::default());
+    let core = Core::with_store(store, [1; 32], Options::default()).unwrap();
+    let everywhere = SocketAddr::from(([0, 0, 0, 0], 0));
+    let refused = Server::bind(core, ServerOptions::new(everywhere, None)).await;
+    assert!(matches!(refused, Err(ServeError::NotLoopback(_))));
+}
