@@ -120,7 +120,12 @@ impl Machine {
     /// Accepts an invitation.
     pub fn init_remote(&self, invite: &str) -> Kit {
         let kit = self.home.join("kit.txt");
-        let words = ["init".as_ref(), invite.as_ref(), "--kit".as_ref(), kit.as_os_str()];
+        let words = [
+            "init".as_ref(),
+            invite.as_ref(),
+            "--kit".as_ref(),
+            kit.as_os_str(),
+        ];
         self.ok(&words);
         Kit::read(&kit)
     }

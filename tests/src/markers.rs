@@ -21,7 +21,8 @@ impl Markers {
         let mut patterns = Vec::new();
         for (name, word) in words {
             assert!(word.len() >= 12, "{name} is found by chance");
-            let mut add = |how: &str, bytes: Vec<u8>| patterns.push((format!("{name}, {how}"), bytes));
+            let mut add =
+                |how: &str, bytes: Vec<u8>| patterns.push((format!("{name}, {how}"), bytes));
             add("raw", word.to_vec());
             add("upper case", word.to_ascii_uppercase());
             add("lower case", word.to_ascii_lowercase());
@@ -29,7 +30,10 @@ impl Markers {
             add("hex", HEXLOWER.encode(word).into_bytes());
             add("HEX", HEXUPPER.encode(word).into_bytes());
             add("JSON numbers", numbers(word));
-            add("base32", BASE32.encode(&word[..word.len() / 5 * 5]).into_bytes());
+            add(
+                "base32",
+                BASE32.encode(&word[..word.len() / 5 * 5]).into_bytes(),
+            );
             for shift in 0..3 {
                 // Whole groups only: what stands before and after the word is not known.
                 let skip = (3 - shift) % 3;
@@ -60,7 +64,10 @@ impl Markers {
         for (path, _) in trees::files(folder) {
             let mut here = self.in_bytes(&std::fs::read(&path).unwrap());
             here.extend(self.in_bytes(&trees::bytes(&path)));
-            found.extend(here.into_iter().map(|what| format!("{}: {what}", path.display())));
+            found.extend(
+                here.into_iter()
+                    .map(|what| format!("{}: {what}", path.display())),
+            );
         }
         found
     }

@@ -31,7 +31,11 @@ impl Server {
         let mut log = data.as_os_str().to_owned();
         log.push(".log");
         let log = PathBuf::from(log);
-        let stderr = File::options().create(true).append(true).open(&log).unwrap();
+        let stderr = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .unwrap();
         let mut child = command(program)
             .args(["serve".as_ref(), "--data".as_ref(), data.as_os_str()])
             .args(["--listen", listen])
@@ -107,7 +111,8 @@ pub fn invite(program: &Path, data: &Path, options: &[&str]) -> String {
     let ran = run(program, &words).check(0);
     let text = ran.text();
     let link = text.split('\'').find(|part| part.starts_with("unseen://"));
-    link.unwrap_or_else(|| panic!("no invitation:\n{ran}")).to_owned()
+    link.unwrap_or_else(|| panic!("no invitation:\n{ran}"))
+        .to_owned()
 }
 
 /// Runs `backup-server` to its end.
@@ -118,7 +123,10 @@ pub fn run<S: AsRef<OsStr>>(program: &Path, arguments: &[S]) -> Ran {
 
 fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
-    command.env_clear().env("RUST_BACKTRACE", "1").stdin(Stdio::null());
+    command
+        .env_clear()
+        .env("RUST_BACKTRACE", "1")
+        .stdin(Stdio::null());
     command
 }
 

@@ -86,7 +86,9 @@ fn folders_beneath(folder: &Path) -> Vec<PathBuf> {
         let Ok(entries) = std::fs::read_dir(folder) else {
             continue;
         };
-        let folders = entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+        let folders = entries
+            .flatten()
+            .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
         found.extend(folders.map(|entry| entry.path()));
     }
     found

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use rustix::fs::{self, AtFlags, Mode, OFlags, Stat};
@@ -18,7 +17,7 @@ pub fn capture(root: &Path) -> Tree {
     let mut captured = Capture::default();
     let stat = fs::fstat(&folder).unwrap();
     captured.add(&folder, Vec::new(), b".", &stat);
-    captured.folder(folder, &[]);
+    captured.folder(&folder, &[]);
     captured.tree
 }
 
@@ -29,8 +28,8 @@ struct Capture {
 }
 
 impl Capture {
-    fn folder(&mut self, folder: OwnedFd, path: &[u8]) {
-        let mut names: Vec<Vec<u8>> = fs::Dir::read_from(&folder)
+    fn folder(&mut self, folder: &OwnedFd, path: &[u8]) {
+        let mut names: Vec<Vec<u8>> = fs::Dir::read_from(folder)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().to_bytes().to_vec())
             .filter(|name| name != b"." && name != b"..")
@@ -40,12 +39,12 @@ impl Capture {
             let mut path = path.to_vec();
             path.push(b'/');
             path.extend_from_slice(&name);
-            let stat = fs::statat(&folder, &name[..], AtFlags::SYMLINK_NOFOLLOW).unwrap();
-            self.add(&folder, path.clone(), &name, &stat);
+            let stat = fs::statat(folder, &name[..], AtFlags::SYMLINK_NOFOLLOW).unwrap();
+            self.add(folder, path.clone(), &name, &stat);
             if fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-                let beneath = fs::openat(&folder, &name[..], flags, Mode::empty()).unwrap();
-                self.folder(beneath, &path);
+                let beneath = fs::openat(folder, &name[..], flags, Mode::empty()).unwrap();
+                self.folder(&beneath, &path);
             }
         }
     }
@@ -106,9 +105,4 @@ fn xattrs(folder: &OwnedFd, name: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
         found.insert(name.to_vec(), value);
     }
     found
-}
-
-/// Whether there is a socket at this path.
-pub fn is_socket(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_socket())
 }

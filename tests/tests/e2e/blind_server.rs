@@ -5,8 +5,20 @@ use std::process::Command;
 
 /// Crates that seal, open or derive keys; and the client, which does.
 const OPENERS: [&str; 14] = [
-    "chacha20poly1305", "chacha20", "aes-gcm", "aes-gcm-siv", "aes", "aead", "argon2", "scrypt",
-    "pbkdf2", "hkdf", "hpke", "x25519-dalek", "ml-kem", "unseen-client",
+    "chacha20poly1305",
+    "chacha20",
+    "aes-gcm",
+    "aes-gcm-siv",
+    "aes",
+    "aead",
+    "argon2",
+    "scrypt",
+    "pbkdf2",
+    "hkdf",
+    "hpke",
+    "x25519-dalek",
+    "ml-kem",
+    "unseen-client",
 ];
 
 /// What the crate links besides the standard library.
@@ -14,7 +26,16 @@ fn linked(package: &str, features: &[&str]) -> Vec<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap())
-        .args(["tree", "--offline", "-p", package, "-e", "normal", "--prefix", "none"])
+        .args([
+            "tree",
+            "--offline",
+            "-p",
+            package,
+            "-e",
+            "normal",
+            "--prefix",
+            "none",
+        ])
         .args(features)
         .output()
         .unwrap();
@@ -32,7 +53,10 @@ fn linked(package: &str, features: &[&str]) -> Vec<String> {
 }
 
 fn openers(names: &[String]) -> Vec<&String> {
-    names.iter().filter(|name| OPENERS.contains(&name.as_str())).collect()
+    names
+        .iter()
+        .filter(|name| OPENERS.contains(&name.as_str()))
+        .collect()
 }
 
 #[test]

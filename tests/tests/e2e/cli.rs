@@ -40,7 +40,10 @@ fn odd_arguments_never_panic() {
         &["-r", "file:///proc/self/mem", "run", "."],
     ] {
         let ran = machine.run(words);
-        assert!(ran.code.is_some_and(|code| code != 0 && code != 101), "{ran}");
+        assert!(
+            ran.code.is_some_and(|code| code != 0 && code != 101),
+            "{ran}"
+        );
         assert!(!ran.err.contains("panicked"), "{ran}");
     }
 }
@@ -62,7 +65,8 @@ fn json_is_json_on_both_outputs() {
         let ran = machine.run(words);
         assert_ne!(ran.code, Some(0), "{ran}");
         let last = ran.err.lines().last().unwrap_or_default();
-        let error: serde_json::Value = serde_json::from_str(last).unwrap_or_else(|e| panic!("{e}: {ran}"));
+        let error: serde_json::Value =
+            serde_json::from_str(last).unwrap_or_else(|e| panic!("{e}: {ran}"));
         assert_eq!(error["message_type"], "exit_error");
         assert_eq!(error["code"].as_i64(), ran.code.map(i64::from), "{ran}");
         ran.json_lines();

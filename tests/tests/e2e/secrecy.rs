@@ -43,7 +43,13 @@ fn plant(world: &World) -> std::path::PathBuf {
     noisy.splice(1000..1000, CONTENTS.bytes());
     build::write(&folder, format!("{FILE} noise"), noisy);
     symlink(LINK, folder.join("link")).unwrap();
-    setxattr(&path, format!("user.{ATTRIBUTE}"), VALUE.as_bytes(), XattrFlags::empty()).unwrap();
+    setxattr(
+        &path,
+        format!("user.{ATTRIBUTE}"),
+        VALUE.as_bytes(),
+        XattrFlags::empty(),
+    )
+    .unwrap();
     source
 }
 
@@ -60,10 +66,15 @@ fn the_search_finds_what_is_planted() {
         let text = format!("{}{CONTENTS} and more", "x".repeat(shift));
         let coded = data_encoding::BASE64.encode(text.as_bytes());
         let found = markers.in_bytes(coded.as_bytes());
-        assert_eq!(found, [format!("{CONTENTS}, base64"), format!("{CONTENTS}, base64url")]);
+        assert_eq!(
+            found,
+            [
+                format!("{CONTENTS}, base64"),
+                format!("{CONTENTS}, base64url")
+            ]
+        );
     }
 }
-
 
 /// The whole conversation with a server, in the clear behind its TLS, and all that it keeps.
 #[test]
@@ -74,14 +85,27 @@ fn no_planted_word_reaches_the_server() {
     let certificate = proxy.certificate.to_str().unwrap().to_owned();
     let mut server = world.server_with(
         "server",
-        &["--behind-proxy", "--public-address", &public, "--tls-cert", &certificate],
+        &[
+            "--behind-proxy",
+            "--public-address",
+            &public,
+            "--tls-cert",
+            &certificate,
+        ],
     );
     proxy.forward_to(server.address);
     let source = plant(&world);
     let machine = world.machine("home").with("BACKUP_PASSPHRASE", PASSPHRASE);
     let kit = machine.home.join("kit.txt");
     let invite = server.invite(&[]);
-    let words = ["init", &invite, "--kit", kit.to_str().unwrap(), "--name", DEVICE];
+    let words = [
+        "init",
+        &invite,
+        "--kit",
+        kit.to_str().unwrap(),
+        "--name",
+        DEVICE,
+    ];
     machine.ok(&words);
     let kit = unseen_tests::Kit::read(&kit);
     let options = ["--host", HOST, "--tag", TAG, "-e", EXCLUDED];
@@ -90,14 +114,23 @@ fn no_planted_word_reaches_the_server() {
     let snapshot = machine.back_up(&source, &options).snapshot();
     let command = format!("printf '{CONTENTS}'");
     machine.ok(&[
-        "run", "--stdin-filename", STREAM, "--stdin-from-command", "--", "sh", "-c", &command,
+        "run",
+        "--stdin-filename",
+        STREAM,
+        "--stdin-from-command",
+        "--",
+        "sh",
+        "-c",
+        &command,
     ]);
     machine.ok(&["snapshots"]);
     machine.ok(&["ls", &snapshot]);
     let target = world.path("target");
     machine.restore(&snapshot, &target, &[]);
-    assert_eq!(fs::read_to_string(target.join(source.strip_prefix("/").unwrap()).join("later")).unwrap(),
-        format!("more {CONTENTS}"));
+    assert_eq!(
+        fs::read_to_string(target.join(source.strip_prefix("/").unwrap()).join("later")).unwrap(),
+        format!("more {CONTENTS}")
+    );
     machine.ok(&["check", "--read-data"]);
     let joining = world.machine("other").without_secrets();
     let joining = joining.with("BACKUP_RECOVERY_CODE", &kit.code);
@@ -110,9 +143,16 @@ fn no_planted_word_reaches_the_server() {
     words.push(("the bare recovery code", bare.as_bytes()));
     let markers = Markers::new(words);
     let sent = proxy.sent();
-    assert!(sent.len() > 300_000, "only {} bytes were recorded", sent.len());
+    assert!(
+        sent.len() > 300_000,
+        "only {} bytes were recorded",
+        sent.len()
+    );
     let has = |needle: &[u8]| sent.windows(needle.len()).any(|part| part == needle);
-    assert!(has(b"PUT /") && has(b"Bearer "), "the record is not in the clear");
+    assert!(
+        has(b"PUT /") && has(b"Bearer "),
+        "the record is not in the clear"
+    );
     assert_eq!(markers.in_bytes(&sent), [""; 0], "sent");
     assert_eq!(markers.in_bytes(&proxy.received()), [""; 0], "received");
     assert_eq!(markers.in_folder(&server.data), [""; 0], "stored");
@@ -128,7 +168,13 @@ fn no_secret_stays_on_the_machine() {
     let machine = world.machine("home").with("BACKUP_PASSPHRASE", PASSPHRASE);
     let kit_file = machine.home.join("kit.txt");
     let vault = world.path("vault");
-    let words = ["init", "--local", vault.to_str().unwrap(), "--kit", kit_file.to_str().unwrap()];
+    let words = [
+        "init",
+        "--local",
+        vault.to_str().unwrap(),
+        "--kit",
+        kit_file.to_str().unwrap(),
+    ];
     machine.ok(&words);
     let kit = unseen_tests::Kit::read(&kit_file);
     fs::remove_file(&kit_file).unwrap();
@@ -144,5 +190,9 @@ fn no_secret_stays_on_the_machine() {
     ]);
     assert_eq!(secrets.in_folder(&machine.home), [""; 0]);
     let markers = Markers::new(planted());
-    assert_eq!(markers.in_folder(&vault), [""; 0], "the local vault is sealed, too");
+    assert_eq!(
+        markers.in_folder(&vault),
+        [""; 0],
+        "the local vault is sealed, too"
+    );
 }

@@ -25,7 +25,10 @@ fn unreadable_files_are_told_and_the_rest_is_safe() {
     build::chmod(&folder, 0);
     let ran = machine.exits(3, &["run", source.to_str().unwrap()]);
     build::chmod(&folder, 0o700);
-    assert!(ran.err.contains("closed: ") && ran.err.contains("closed folder"), "{ran}");
+    assert!(
+        ran.err.contains("closed: ") && ran.err.contains("closed folder"),
+        "{ran}"
+    );
     let target = world.path("target");
     machine.restore("latest", &target, &[]);
     assert!(trees::beneath(&target, &source.join("good")).exists());
