@@ -154,7 +154,7 @@ impl World {
     pub(crate) async fn owner(&self) -> Arc<dyn Vault> {
         let key = keys().owner_keys().login;
         let identity = self.core.identity();
-        login(&self.core, &identity, VAULT, Principal::Owner, &key)
+        login(&self.service(), &identity, VAULT, Principal::Owner, &key)
             .await
             .expect("logs in")
     }
@@ -175,7 +175,7 @@ impl World {
             share: None,
             inherited: Vec::new(),
         };
-        let service: Arc<dyn Service> = Arc::new(self.core.clone());
+        let service = self.service();
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
         let opened = Repository::open(service, key, self.folders(name), clock);
         let repo = self.runtime.block_on(opened).expect("opens");
@@ -222,6 +222,10 @@ impl World {
         .expect("backs up")
     }
 
+    fn service(&self) -> Arc<dyn Service> {
+        Arc::new(self.core.clone())
+    }
+
     /// The vault opened for reading, by a machine of this name.
     pub(crate) fn try_reader(
         &self,
@@ -235,7 +239,8 @@ impl World {
             folders: &folders,
             kit,
         };
-        let opened = ReaderRepo::open(&self.core, place, keys());
+        let service = self.service();
+        let opened = ReaderRepo::open(&service, place, keys());
         self.runtime.block_on(opened)
     }
 

@@ -22,6 +22,7 @@ use crate::pins::write_durably;
 use crate::repo::log::Log;
 use crate::repo::{Folders, RepoError};
 use crate::state::db::StateDb;
+use crate::state::own_snapshots::OwnSnapshots;
 use crate::tree::manifest::Manifest;
 
 /// A snapshot to make.
@@ -85,6 +86,12 @@ pub fn prepare(
     wish.manifest.disclosure_hash = Hash::of(&disclosure.to_bytes());
     let mut rng = repo.key.secrets.rng();
     let (manifest, id) = seal_manifest(&wish.manifest, &repo.key.seal_to(), &mut rng)?;
+    let own = OwnSnapshots::open(&repo.folders.own_snapshots());
+    own.keep(&id, &wish.manifest)
+        .map_err(|source| RepoError::Io {
+            path: repo.folders.own_snapshots(),
+            source,
+        })?;
     let mut hasher = PackSetHasher::default();
     for number in &wish.packs {
         let number = PackNumber(number);

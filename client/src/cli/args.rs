@@ -140,5 +140,16 @@ pub struct SnapshotFilter {
     pub set: Vec<String>,
 }
 
+impl SnapshotFilter {
+    /// Whether it narrows nothing down.
+    pub fn is_empty(&self) -> bool {
+        self.host.is_empty()
+            && self.tag.is_empty()
+            && self.path.is_empty()
+            && self.device.is_empty()
+            && self.set.is_empty()
+    }
+}
+
 #[cfg(test)]
 mod tests;

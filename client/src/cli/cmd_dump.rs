@@ -1,11 +1,22 @@
 //! `backup dump`: one file of a snapshot, on standard output.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::args::SnapshotFilter;
 use super::args::values::SnapshotPath;
-use super::context::{Context, not_wired};
+use super::context::Context;
+use super::escape::escape_for_terminal;
 use super::exit::{CliError, Exit};
+use super::reading;
+use super::vault;
+use crate::browse::chunks::Chunks;
+use crate::browse::dump::dump;
+use crate::browse::ls::{Found, find_path};
+use crate::browse::packs::Packs;
+use crate::browse::resolve::parse_path;
+use crate::progress::Silent;
+use crate::tree::entry::Kind;
 
 /// What `dump` takes.
 #[derive(Debug, Clone, clap::Args)]
@@ -25,6 +36,24 @@ pub struct DumpArgs {
 }
 
 /// Prints a file.
-pub fn run(_ctx: &Context<'_>, _args: &DumpArgs) -> Result<Exit, CliError> {
-    Err(not_wired("dump"))
+pub fn run(ctx: &Context<'_>, args: &DumpArgs) -> Result<Exit, CliError> {
+    let runtime = vault::runtime()?;
+    let reading = reading::open(ctx, &runtime)?;
+    let chosen = reading.choose(ctx, (&args.snapshot, &args.filter), &runtime)?;
+    let index = reading.index(ctx, &runtime)?;
+    let packs = Packs::new(&reading.repo, &index, &Silent, runtime.handle());
+    let within = runtime.block_on(reading.repo.vault.packs_of(chosen.snapshot.id))?;
+    let mut chunks = Chunks::new(&packs, Arc::new(within.0));
+    let mut path = chosen.path.clone().unwrap_or_default();
+    let bytes = std::os::unix::ffi::OsStrExt::as_bytes(args.path.as_os_str());
+    path.extend(parse_path(bytes).map_err(|error| CliError::from_error(Exit::Usage, error))?);
+    let shown = escape_for_terminal(bytes).into_owned();
+    let Found::Entry(entry) = find_path(&mut chunks, chosen.manifest.root, &path)? else {
+        return Err(CliError::usage(format!("{shown} is a folder")).hint("`backup ls` lists it"));
+    };
+    let Kind::File { size, content } = &entry.kind else {
+        return Err(CliError::usage(format!("{shown} is not a regular file")));
+    };
+    dump(&mut chunks, (content, *size), &mut ctx.ui.stdout())?;
+    Ok(Exit::Done)
 }

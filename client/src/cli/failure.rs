@@ -4,12 +4,16 @@ use unseen_common::vault::VaultError;
 
 use super::exit::{CliError, Exit};
 use crate::backup::BackupError;
+use crate::browse::dump::DumpError;
+use crate::browse::error::ReadError;
+use crate::browse::ls::FindError;
 use crate::crypto::device_file::DeviceKeyError;
 use crate::crypto::recovery::RecoveryCodeError;
 use crate::crypto::slot::SlotError;
 use crate::enrol::EnrolError;
 use crate::enrol::kit::KitError;
 use crate::repo::RepoError;
+use crate::repo::unlock::UnlockError;
 use crate::state::db::StateError;
 
 impl From<VaultError> for CliError {
@@ -148,6 +152,47 @@ impl From<RecoveryCodeError> for CliError {
     fn from(error: RecoveryCodeError) -> Self {
         Self::from_error(Exit::WrongSecret, error)
             .hint("nothing was sent; type the code again as the kit has it")
+    }
+}
+
+impl From<UnlockError> for CliError {
+    fn from(error: UnlockError) -> Self {
+        match error {
+            error @ UnlockError::WrongSecret { .. } => Self::from_error(Exit::WrongSecret, error)
+                .hint("the recovery code of the kit opens the vault, too"),
+            error => Self::from_error(Exit::Damaged, error)
+                .hint("the recovery code of the kit opens a slot of its own: try that"),
+        }
+    }
+}
+
+impl From<ReadError> for CliError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Vault(error) => error.into(),
+            error @ ReadError::Index(_) => Self::from_error(Exit::Failed, error)
+                .hint("delete the cache folder and try again: it is made anew"),
+            error => Self::from_error(Exit::Damaged, error)
+                .hint("`backup check --read-data` tells what else is damaged"),
+        }
+    }
+}
+
+impl From<FindError> for CliError {
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::Read(error) => error.into(),
+            error => Self::from_error(Exit::Failed, error).hint("`backup ls` lists what there is"),
+        }
+    }
+}
+
+impl From<DumpError> for CliError {
+    fn from(error: DumpError) -> Self {
+        match error {
+            DumpError::Read(error) => error.into(),
+            error => Self::from_error(Exit::Failed, error),
+        }
     }
 }
 

@@ -22,6 +22,7 @@ pub mod other_names;
 pub mod output;
 pub mod places;
 pub mod process;
+pub mod reading;
 pub mod secrets;
 pub mod units;
 pub mod vault;

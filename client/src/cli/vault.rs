@@ -63,6 +63,14 @@ pub fn parse(text: &str) -> Result<Address, CliError> {
     })
 }
 
+/// The folder of a local vault.
+pub fn folder_of(address: &Address) -> Option<PathBuf> {
+    match address {
+        Address::Folder(folder) => Some(folder.clone()),
+        Address::Server(_) => None,
+    }
+}
+
 /// The address of a folder.
 pub fn address_of(folder: &Path) -> Result<Address, CliError> {
     if folder.to_str().is_none() {

@@ -65,7 +65,7 @@ impl ReaderRepo {
     /// Logs in as the owner, takes the log and checks that it is the one of these keys. The root
     /// secret is dropped when this returns.
     pub async fn open(
-        service: &dyn Service,
+        service: &Arc<dyn Service>,
         place: Place<'_>,
         unlocked: Unlocked,
     ) -> Result<Self, RepoError> {

@@ -41,6 +41,11 @@ impl Folders {
         self.state.join("log")
     }
 
+    /// What this device remembers of the snapshots that it made.
+    pub fn own_snapshots(&self) -> PathBuf {
+        self.state.join("snapshots")
+    }
+
     /// A commit that was begun.
     pub fn pending_commit(&self) -> PathBuf {
         self.state.join("commit")

@@ -3,4 +3,5 @@
 
 pub mod blocks;
 pub mod db;
+pub mod own_snapshots;
 pub mod records;

@@ -1,0 +1,254 @@
+//! What the commands share that read a vault: the secret, the index, the snapshot that is meant.
+
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+use unseen_common::log::entry::Status;
+use unseen_common::time::Timestamp;
+
+use super::args::SnapshotFilter;
+use super::args::values::SnapshotPath;
+use super::context::{Context, Setup};
+use super::exit::{CliError, Exit};
+use super::secrets::Secret;
+use super::vault::{self, Opened};
+use crate::browse::resolve::{Chosen, Filter, ResolveError, Wanted, parse, parse_path, resolve};
+use crate::crypto::recovery::RecoveryCode;
+use crate::crypto::schedule::Unlocked;
+use crate::crypto::secret::Passphrase;
+use crate::enrol::connect::{Opener, open_anywhere};
+use crate::remote::retry::Retrying;
+use crate::repo::reader::{Place, ReaderIndex, ReaderRepo};
+use crate::repo::unlock::{UnlockSecret, unlock};
+
+/// A vault opened for reading, and where its local files are.
+#[derive(Debug)]
+pub struct Reading {
+    /// The vault.
+    pub repo: ReaderRepo,
+    /// The profile.
+    pub setup: Setup,
+    /// Where the vault is.
+    pub opened: Opened,
+}
+
+/// Asks for a secret and opens the vault with it: on an enrolled machine by the vault's slots, on
+/// another one, named by `--vault`, by recovery code.
+pub fn open(ctx: &Context<'_>, runtime: &Runtime) -> Result<Reading, CliError> {
+    let setup = ctx.setup()?;
+    if !setup.places.device_key().exists() {
+        return open_bare(ctx, setup, runtime);
+    }
+    let (device, opened) = vault::open_repository(ctx, &setup, runtime)?;
+    let unlocked = if device.key.share.is_some() {
+        let slots = runtime.block_on(device.vault.slots())?;
+        let expected = Some(device.log.state.slots.hash);
+        let secret = match ctx.secrets().to_unlock()? {
+            Secret::RecoveryCode(code) => UnlockSecret::Code(RecoveryCode::parse(&code)?),
+            Secret::Passphrase(text) => UnlockSecret::Passphrase(passphrase(&text)?),
+        };
+        unlock(&slots, &secret, expected, device.key.share.as_ref())?
+    } else {
+        // A machine that only backs up may not see the slots: the code fetches them by itself.
+        let address = ctx
+            .global
+            .vault
+            .clone()
+            .unwrap_or_else(|| device.key.server.clone());
+        drop(device);
+        return by_code(ctx, (setup, opened), vault::parse(&address)?, runtime);
+    };
+    let place = (device.key.vault, device.key.server_identity.to_bytes());
+    let folders = device.folders.clone();
+    let service = Arc::clone(&device.service);
+    drop(device);
+    let place = Place {
+        account: place.0,
+        identity: place.1,
+        folders: &folders,
+        kit: None,
+    };
+    let repo = runtime.block_on(ReaderRepo::open(&service, place, unlocked))?;
+    Ok(Reading {
+        repo: lasting(repo, &opened),
+        setup,
+        opened,
+    })
+}
+
+fn open_bare(ctx: &Context<'_>, setup: Setup, runtime: &Runtime) -> Result<Reading, CliError> {
+    let address = vault::parse(setup.vault()?)?;
+    setup.places.create()?;
+    let opened = vault::open(&address)?;
+    by_code(ctx, (setup, opened), address, runtime)
+}
+
+fn by_code(
+    ctx: &Context<'_>,
+    (setup, opened): (Setup, Opened),
+    address: crate::remote::address::Address,
+    runtime: &Runtime,
+) -> Result<Reading, CliError> {
+    let opener = match ctx.secrets().to_connect()? {
+        Secret::RecoveryCode(code) => Opener::Code(RecoveryCode::parse(&code)?),
+        Secret::Passphrase(text) => Opener::Passphrase(passphrase(&text)?),
+    };
+    drop(opened);
+    let target = vault::target(address.clone(), runtime)?;
+    let unlocked: Unlocked = runtime.block_on(open_anywhere(&target, &opener))?;
+    let folders = vault::folders(&setup.places);
+    let place = Place {
+        account: target.account,
+        identity: target.identity,
+        folders: &folders,
+        kit: None,
+    };
+    let repo = runtime.block_on(ReaderRepo::open(&target.service, place, unlocked))?;
+    let folder = vault::folder_of(&address);
+    let opened = Opened {
+        service: target.service,
+        accounts: Vec::new(),
+        folder,
+    };
+    Ok(Reading {
+        repo: lasting(repo, &opened),
+        setup,
+        opened,
+    })
+}
+
+fn lasting(mut repo: ReaderRepo, opened: &Opened) -> ReaderRepo {
+    if opened.folder.is_none() {
+        repo.vault = Arc::new(Retrying::new(repo.vault));
+    }
+    repo
+}
+
+fn passphrase(text: &str) -> Result<Passphrase, CliError> {
+    Passphrase::new(text).map_err(|error| CliError::from_error(Exit::WrongSecret, error))
+}
+
+impl Reading {
+    /// Where every chunk is. Says so if tables of contents are damaged.
+    pub fn index(&self, ctx: &Context<'_>, runtime: &Runtime) -> Result<ReaderIndex, CliError> {
+        let dir = self.repo.folders.reader_index();
+        let index = runtime.block_on(self.repo.open_index(&dir))?;
+        for damaged in index.damaged() {
+            ctx.ui
+                .warn(&format!("{}: what is in it cannot be read", damaged.error));
+        }
+        Ok(index)
+    }
+
+    /// The snapshot that is meant.
+    pub fn choose(
+        &self,
+        ctx: &Context<'_>,
+        (named, filter): (&SnapshotPath, &SnapshotFilter),
+        runtime: &Runtime,
+    ) -> Result<Chosen, CliError> {
+        let wanted = wanted(named)?;
+        let filter = one_filter(filter)?;
+        let chosen = runtime
+            .block_on(resolve(&self.repo, &wanted, &filter))
+            .map_err(|error| refused(ctx, error))?;
+        if chosen.only_checkpoint {
+            ctx.ui
+                .warn("there is no whole snapshot: this is a checkpoint of one that was begun");
+        } else if chosen.snapshot.status == Status::Partial {
+            ctx.ui
+                .status("some files of this snapshot could not be read when it was made");
+        }
+        if !chosen.snapshot.trusted {
+            ctx.ui
+                .warn("this snapshot was made by a device after it was revoked: do not trust it");
+        }
+        Ok(chosen)
+    }
+}
+
+fn wanted(named: &SnapshotPath) -> Result<Wanted, CliError> {
+    let mut wanted = parse(&named.snapshot).map_err(|e| CliError::from_error(Exit::Usage, e))?;
+    if let Some(path) = &named.path {
+        let bytes = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str());
+        let path = parse_path(bytes).map_err(|e| CliError::from_error(Exit::Usage, e))?;
+        wanted.path = Some(path);
+    }
+    Ok(wanted)
+}
+
+/// The filter of the engine. Several values of one kind are not narrowed down further here.
+pub fn one_filter(filter: &SnapshotFilter) -> Result<Filter, CliError> {
+    let one = |values: &[String], what: &str| match values {
+        [] => Ok(None),
+        [one] => Ok(Some(one.clone())),
+        _ => Err(CliError::usage(format!("--{what} can be given once"))),
+    };
+    let path = match filter.path.as_slice() {
+        [] => None,
+        [path] => {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            Some(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_vec())
+        }
+        _ => return Err(CliError::usage("--path can be given once")),
+    };
+    Ok(Filter {
+        set: one(&filter.set, "set")?,
+        device: one(&filter.device, "device")?,
+        host: one(&filter.host, "host")?,
+        path,
+        tags: filter.tag.iter().flat_map(|list| list.0.clone()).collect(),
+    })
+}
+
+fn refused(ctx: &Context<'_>, error: ResolveError) -> CliError {
+    match error {
+        ResolveError::SeveralSets { newest } => {
+            for listed in &newest {
+                let Ok(manifest) = &listed.manifest else {
+                    continue;
+                };
+                ctx.ui.status(&format!(
+                    "{}  {}  set {} of {}",
+                    listed.row.id.short(),
+                    local_time(listed.row.time),
+                    manifest.set,
+                    listed
+                        .row
+                        .device_name
+                        .as_deref()
+                        .unwrap_or("an unknown device"),
+                ));
+            }
+            CliError::usage(format!("there are snapshots of {} sets", newest.len()))
+                .hint("name one by its id, or narrow down with --set or --device")
+        }
+        ResolveError::Snapshot(error) => CliError::from_error(Exit::Damaged, error)
+            .hint("`backup check` tells what else is damaged"),
+        error @ ResolveError::None { filtered: false } => {
+            CliError::from_error(Exit::Failed, error).hint("`backup run PATH…` makes one")
+        }
+        error @ (ResolveError::NotASnapshot(_) | ResolveError::NotAPath(_)) => {
+            CliError::from_error(Exit::Usage, error)
+        }
+        error => CliError::from_error(Exit::Failed, error).hint("`backup snapshots` lists them"),
+    }
+}
+
+/// A moment in the time zone of this machine.
+pub fn local_time(time: Timestamp) -> String {
+    let seconds = i64::try_from(time.0).unwrap_or(i64::MAX);
+    match jiff::Timestamp::from_second(seconds) {
+        Ok(moment) => {
+            let zoned = moment.to_zoned(jiff::tz::TimeZone::system());
+            zoned.strftime("%Y-%m-%d %H:%M:%S").to_string()
+        }
+        Err(_) => format!("{} s", time.0),
+    }
+}
+
+/// A moment in the form that machines read.
+pub fn machine_time(time: Timestamp) -> String {
+    let seconds = i64::try_from(time.0).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| String::new(), |t| t.to_string())
+}

@@ -1,0 +1,38 @@
+//! The manifests of the snapshots that this device made, in clear: a device cannot open what it
+//! sealed, and listing its own snapshots shall need no secret. A cache; one small file each.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use unseen_common::codec::Canonical;
+use unseen_common::id::SnapshotId;
+
+use crate::tree::manifest::Manifest;
+
+/// A folder of manifests.
+#[derive(Debug, Clone)]
+pub struct OwnSnapshots(PathBuf);
+
+impl OwnSnapshots {
+    /// The folder; it need not be there.
+    pub fn open(folder: &Path) -> Self {
+        Self(folder.to_path_buf())
+    }
+
+    /// Keeps a manifest, its list of problems aside.
+    pub fn keep(&self, id: &SnapshotId, manifest: &Manifest) -> io::Result<()> {
+        fs::create_dir_all(&self.0)?;
+        let short = Manifest {
+            errors: Vec::new(),
+            ..manifest.clone()
+        };
+        fs::write(self.0.join(id.to_string()), short.to_bytes())
+    }
+
+    /// The manifest of a snapshot, if this device made it and still knows.
+    pub fn get(&self, id: &SnapshotId) -> Option<Manifest> {
+        let bytes = fs::read(self.0.join(id.to_string())).ok()?;
+        Manifest::from_bytes(&bytes).ok()
+    }
+}
