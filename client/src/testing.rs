@@ -8,14 +8,20 @@ use std::time::Duration;
 use ed25519_dalek::SigningKey;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use unseen_common::codec::Canonical;
 use unseen_common::id::{DeviceId, Hash, SnapshotId, VaultId};
 use unseen_common::log::chain::{Record, SignedEntry};
-use unseen_common::log::entry::{Author, Body, DeviceAdd, DeviceRevoke, Entry, Genesis, Slots};
+use unseen_common::log::entry::{
+    Author, Body, DeviceAdd, DeviceRevoke, Entry as LogEntry, Genesis, Slots, Status,
+};
 use unseen_common::time::{Clock, Timestamp};
 use unseen_common::vault::{NewAccount, Principal, Service, Vault, slot_set_hash};
 use unseen_server::vault::{Core, Options};
 
+use crate::backup::commit::{Committed, Committer, Wish, prepare, send};
 use crate::backup::{self, Outcome, RunOptions, Source};
+use crate::compress::Encoding;
+use crate::crypto::content_id::{ChunkId, ChunkKind};
 use crate::crypto::device::DeviceSecrets;
 use crate::crypto::device_file::DeviceKey;
 use crate::crypto::introduction::Introduction;
@@ -25,11 +31,17 @@ use crate::crypto::rng::Hedged;
 use crate::crypto::rng::testing::rng;
 use crate::crypto::schedule::Unlocked;
 use crate::crypto::slot::{Slot, SlotSecret};
+use crate::pack::builder::{BufferPool, PackBuilder, Sealer};
+use crate::pack::table::{ChunkRow, SegmentRow};
 use crate::progress::{Monitor, Silent};
 use crate::repo::reader::Place;
 use crate::repo::session::login;
 use crate::repo::{Folders, ReaderIndex, ReaderRepo, RepoError, Repository};
 use crate::scan::exclude::Rules;
+use crate::state::db::StateDb;
+use crate::tree::entry::{Entry, Kind, Meta, Name};
+use crate::tree::manifest::{Manifest, Totals};
+use crate::tree::object::Object;
 
 const VAULT: VaultId = VaultId::from_bytes([0x55; 16]);
 const START: Timestamp = Timestamp(1_800_000_000);
@@ -377,7 +389,7 @@ fn introduce(secrets: &DeviceSecrets, name: &str) -> DeviceAdd {
 }
 
 fn sign(seq: u64, prev: Hash, body: Body, key: &SigningKey) -> SignedEntry {
-    let entry = Entry {
+    let entry = LogEntry {
         vault: VAULT,
         seq,
         prev,
@@ -386,4 +398,107 @@ fn sign(seq: u64, prev: Hash, body: Body, key: &SigningKey) -> SignedEntry {
         body,
     };
     SignedEntry::sign(&entry, key)
+}
+
+/// Seals objects that no backup would make, and commits snapshots of them.
+#[derive(Debug)]
+pub(crate) struct Forge {
+    builder: PackBuilder,
+}
+
+impl Forge {
+    pub(crate) fn new() -> Self {
+        Self {
+            builder: PackBuilder::new(&BufferPool::default()),
+        }
+    }
+
+    /// Adds a chunk in a segment of its own.
+    pub(crate) fn chunk(&mut self, kind: ChunkKind, bytes: &[u8]) -> ChunkId {
+        let id = keys().write_set().content_keys().chunk_id(kind, bytes);
+        self.chunk_named(kind, id, bytes);
+        id
+    }
+
+    /// Adds a chunk under any id.
+    pub(crate) fn chunk_named(&mut self, kind: ChunkKind, id: ChunkId, bytes: &[u8]) {
+        let length = u32::try_from(bytes.len()).expect("a short chunk");
+        let row = SegmentRow {
+            sealed: 0,
+            raw: length,
+            encoding: Encoding::Stored,
+            kind,
+            chunks: vec![ChunkRow { id, length }],
+        };
+        assert!(self.builder.append(bytes, row), "it fits");
+    }
+
+    /// Adds a directory of these entries, which must be sorted unless that is the point.
+    pub(crate) fn dir(&mut self, entries: &[Entry]) -> ChunkId {
+        let bytes = Object::Leaf(entries.to_vec()).to_bytes();
+        self.chunk(ChunkKind::Tree, &bytes)
+    }
+
+    /// Stores everything and commits a snapshot whose root is `root`.
+    pub(crate) fn commit(self, world: &World, machine: &mut Machine, root: ChunkId) -> SnapshotId {
+        let repo = &mut machine.repo;
+        let state = StateDb::open(&repo.folders.state).expect("state");
+        let mut random = repo.key.secrets.rng();
+        let sealer = Sealer {
+            to: repo.key.seal_to(),
+            signer: &repo.key.secrets.manifest,
+            index_key: &repo.key.secrets.index_key,
+        };
+        let pack = self.builder.seal(&sealer, &mut random).expect("sealed");
+        let number = world.runtime.block_on(repo.vault.put_pack(pack.upload()));
+        let number = number.expect("stored");
+        state.set_pack(number, &pack.id).expect("noted");
+        let manifest = Manifest {
+            set: "forged".into(),
+            paths: vec![b"/".to_vec()],
+            host: "host".into(),
+            user: "user".into(),
+            tags: Vec::new(),
+            start: START,
+            end: START,
+            program: "test".into(),
+            root,
+            totals: Totals::default(),
+            errors: Vec::new(),
+            error_count: 0,
+            disclosure_hash: Hash::from_bytes([0; 32]),
+        };
+        let wish = Wish {
+            set: repo.key.write_set.content_keys().set_tag(&manifest.set),
+            manifest,
+            status: Status::Complete,
+            packs: [number.0].into_iter().collect(),
+        };
+        let mut committer = Committer {
+            key: &repo.key,
+            vault: &*repo.vault,
+            log: &mut repo.log,
+            folders: &repo.folders,
+            clock: &*repo.clock,
+            state: &state,
+        };
+        let (prepared, id) = prepare(&committer, wish).expect("prepared");
+        let sent = world.runtime.block_on(send(&mut committer, &prepared));
+        assert!(matches!(sent, Ok(Committed::Saved(saved)) if saved == id));
+        id
+    }
+}
+
+/// An entry with plain metadata.
+pub(crate) fn entry(name: &str, kind: Kind) -> Entry {
+    Entry {
+        name: Name::new(name.as_bytes()).expect("a name"),
+        meta: Meta {
+            mode: 0o755,
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            ..Meta::default()
+        },
+        kind,
+    }
 }

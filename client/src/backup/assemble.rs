@@ -10,18 +10,20 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use unseen_common::codec::Canonical;
 
 use super::BackupError;
-use super::dedup::{Dedup, PackRef};
+use super::dedup::Dedup;
+use super::events::{Entered, Event, Old};
 use super::packer::Packer;
 use super::recorder::{Needs, RecordBuilder, Recorder};
+use super::replay::{all_found, name_of, needs_of_row, replay};
 use super::upload::Flow;
-use super::walk::{Entered, Event, Old};
+
 use super::worker::{Done, FileRead};
 use crate::crypto::content_id::ChunkId;
 use crate::progress::{Change, Item, Monitor};
 use crate::state::db::StateDb;
-use crate::state::records::{DirKey, Header, RecordReader, Row, Seen};
+use crate::state::records::{DirKey, Row, Seen};
 use crate::tree::codec::total_length;
-use crate::tree::entry::{Content, Entry, Extent, FileTime, Kind, Meta, Name};
+use crate::tree::entry::{Entry, FileTime, Kind, Meta, Name};
 use crate::tree::manifest::Totals;
 use crate::tree::writer::{ContentWriter, DirWriter, ObjectSink};
 
@@ -219,7 +221,7 @@ impl<'a> Assembler<'a> {
     }
 
     fn writing(key: Option<DirKey>) -> Mode {
-        let record = key.map(|key| RecordBuilder::new(key));
+        let record = key.map(RecordBuilder::new);
         Mode::Writing {
             tree: DirWriter::new(),
             record,
@@ -445,44 +447,41 @@ impl<'a> Assembler<'a> {
         let Some(name) = entered.name else {
             return Ok(Some(tree));
         };
-        self.add_directory(
+        let change = match (&entered.key, &entered.header) {
+            (None, _) => None,
+            (_, None) => Some(Change::New),
+            (_, Some(_)) if unchanged => Some(Change::Unmodified),
+            (_, Some(_)) => Some(Change::Changed),
+        };
+        let entry = Entry {
             name,
-            entered.meta,
-            (tree, unchanged),
-            entered.old.as_ref(),
-            (entered.header.is_some(), entered.key.is_some()),
-        )?;
+            meta: entered.meta,
+            kind: Kind::Directory { tree },
+        };
+        self.add_directory(&entry, change, entered.old.as_ref())?;
         Ok(None)
     }
 
+    /// Adds a directory that is complete to the one around it. `change` is how its own content
+    /// compares with its record; none for a directory that is only on the way.
     fn add_directory(
         &mut self,
-        name: Name,
-        meta: Meta,
-        (tree, unchanged): (ChunkId, bool),
+        entry: &Entry,
+        change: Option<Change>,
         old: Option<&Old>,
-        (recorded, counted): (bool, bool),
     ) -> Result<(), BackupError> {
-        let entry = Entry {
-            name,
-            meta,
-            kind: Kind::Directory { tree },
-        };
         let encoded = entry.to_bytes();
         let same = old.filter(|o| {
             o.part
                 .row(o.index)
                 .is_some_and(|row| row.encoded == encoded)
         });
-        let change = if !recorded {
-            Change::New
-        } else if unchanged && (same.is_some() || old.is_none()) {
-            Change::Unmodified
-        } else {
-            Change::Changed
-        };
-        if counted {
-            self.done(None, (true, change, 0));
+        match change {
+            Some(Change::Unmodified) if same.is_none() && old.is_some() => {
+                self.done(None, (true, Change::Changed, 0));
+            }
+            Some(change) => self.done(None, (true, change, 0)),
+            None => {}
         }
         self.path
             .truncate(self.path.len() - entry.name.as_bytes().len() - 1);
@@ -521,89 +520,4 @@ impl<'a> Assembler<'a> {
         }
         all_found(header, self.dedup)
     }
-}
-
-fn all_found(header: &Header, dedup: &Dedup<'_>) -> Result<bool, BackupError> {
-    for id in std::iter::once(&header.tree).chain(&header.objects) {
-        if dedup.find(id)?.is_none() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Calls `each` for the first `count` rows of a record, with the packs of their part.
-fn replay(
-    state: &StateDb,
-    key: DirKey,
-    count: u64,
-    mut each: impl FnMut(&Row<'_>, &roaring::RoaringBitmap) -> Result<(), BackupError>,
-) -> Result<(), BackupError> {
-    let Some(mut reader) = RecordReader::open(state, key)? else {
-        return Ok(());
-    };
-    let mut left = count;
-    while left > 0 {
-        let Some(part) = reader.next_part() else {
-            return Err(BackupError::Internal(
-                "a directory record changed during the run",
-            ));
-        };
-        for index in 0..part.len() {
-            if left == 0 {
-                break;
-            }
-            if let Some(row) = part.row(index) {
-                each(&row, &part.packs)?;
-            }
-            left -= 1;
-        }
-    }
-    Ok(())
-}
-
-/// The packs of an unchanged file: looked up chunk by chunk, so that a pack which only its former
-/// neighbours needed is not kept alive.
-fn needs_of_row(
-    row: &Row<'_>,
-    part_packs: &roaring::RoaringBitmap,
-    dedup: &Dedup<'_>,
-) -> Result<Needs, BackupError> {
-    let mut needs = Needs::default();
-    if row.seen.kind != 0 {
-        return Ok(needs);
-    }
-    let Kind::File { content, .. } = Entry::from_bytes(row.encoded)?.kind else {
-        return Ok(needs);
-    };
-    let places: Option<Vec<PackRef>> = match content {
-        Content::List { .. } => None,
-        Content::Inline(extents) => extents
-            .iter()
-            .filter_map(|extent| match extent {
-                Extent::Data { chunk, .. } => dedup.find(chunk).transpose(),
-                Extent::Hole { .. } => None,
-            })
-            .collect::<Result<Vec<_>, _>>()
-            .map(|found| {
-                let chunks = extents
-                    .iter()
-                    .filter(|e| matches!(e, Extent::Data { .. }))
-                    .count();
-                (found.len() == chunks).then_some(found)
-            })?,
-    };
-    match places {
-        Some(places) => places.into_iter().for_each(|place| needs.add(place)),
-        None => {
-            dedup.use_packs(part_packs);
-            needs.add_packs(part_packs);
-        }
-    }
-    Ok(needs)
-}
-
-fn name_of(row: &Row<'_>) -> Result<Name, BackupError> {
-    Name::new(row.name)
-        .map_err(|_e| BackupError::Internal("a directory record holds something that is no name"))
 }

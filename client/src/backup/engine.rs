@@ -1,8 +1,8 @@
 //! One run, from the plan to the committed snapshot.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use roaring::RoaringBitmap;
@@ -14,6 +14,7 @@ use unseen_common::time::Timestamp;
 use super::BackupError;
 use super::commit::{Committed, Committer, Wish, finish_pending, prepare, send};
 use super::dedup::Dedup;
+use super::listener::Listener;
 use super::nearly_full::NearlyFull;
 use super::prelude::{mark_synced, open_index};
 use super::spool::Spool;
@@ -23,14 +24,14 @@ use crate::chunk::{Chunker, Params};
 use crate::compress::Level;
 use crate::index::Index;
 use crate::pack::builder::Sealer;
-use crate::progress::{Amount, Item, Monitor, Note, Problem as Trouble, Stored};
-use crate::repo::Repository;
+use crate::progress::{Monitor, Note};
+use crate::repo::{Folders, Repository};
 use crate::scan::exclude::Rules;
 use crate::scan::names::OwnerNames;
 use crate::scan::os::raise_fd_limit;
 use crate::state::db::StateDb;
 use crate::tree::entry::{Meta, Name};
-use crate::tree::manifest::{MAX_ERRORS, Manifest, Problem, Totals};
+use crate::tree::manifest::{Manifest, Problem, Totals};
 
 /// A stream to save as one file.
 pub struct StreamSource {
@@ -59,6 +60,7 @@ pub enum Source {
 
 /// How to back up.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct RunOptions {
     /// The name of the set.
     pub set: String,
@@ -228,7 +230,7 @@ fn committer<'r>(repo: &'r mut Repository, state: &'r StateDb) -> (Committer<'r>
 struct Borrowed<'r> {
     key: &'r crate::crypto::device_file::DeviceKey,
     vault: Arc<dyn unseen_common::vault::Vault>,
-    folders: &'r crate::repo::Folders,
+    folders: &'r Folders,
 }
 
 struct Round<'a> {
@@ -262,11 +264,7 @@ impl Round<'_> {
             signer: &parts.key.secrets.manifest,
             index_key: &parts.key.secrets.index_key,
         };
-        let spool = if options.spool && !options.dry_run {
-            Some(Spool::open(&parts.folders.spool()).map_err(BackupError::Spool)?)
-        } else {
-            None
-        };
+        let spool = self.spool(parts.folders)?;
         let uploads = Uploads {
             vault: Arc::clone(&parts.vault),
             runtime: runtime.clone(),
@@ -323,6 +321,15 @@ impl Round<'_> {
         }
         let sent = (flow.uploaded_packs(), flow.uploaded_bytes());
         Ok((result?, dedup.used(), sent))
+    }
+
+    fn spool(&self, folders: &Folders) -> Result<Option<Spool>, BackupError> {
+        if !self.options.spool || self.options.dry_run {
+            return Ok(None);
+        }
+        Spool::open(&folders.spool())
+            .map(Some)
+            .map_err(BackupError::Spool)
     }
 }
 
@@ -405,81 +412,5 @@ fn outcome(
         problems: listener.problems(),
         problem_count: listener.count(),
         interrupted: passed.interrupted,
-    }
-}
-
-/// Passes everything on, and keeps the problems for the manifest.
-#[derive(Debug)]
-struct Listener<'a> {
-    inner: &'a dyn Monitor,
-    problems: Mutex<Vec<Problem>>,
-    count: AtomicU64,
-}
-
-impl<'a> Listener<'a> {
-    fn new(inner: &'a dyn Monitor) -> Self {
-        Self {
-            inner,
-            problems: Mutex::default(),
-            count: AtomicU64::new(0),
-        }
-    }
-
-    fn problems(&self) -> Vec<Problem> {
-        self.problems
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    fn count(&self) -> u64 {
-        self.count.load(Ordering::Relaxed)
-    }
-}
-
-impl Monitor for Listener<'_> {
-    fn scanned(&self, found: Amount) {
-        self.inner.scanned(found);
-    }
-    fn scan_done(&self) {
-        self.inner.scan_done();
-    }
-    fn file_started(&self, path: &[u8]) {
-        self.inner.file_started(path);
-    }
-    fn bytes_read(&self, bytes: u64) {
-        self.inner.bytes_read(bytes);
-    }
-    fn done(&self, item: Item<'_>) {
-        self.inner.done(item);
-    }
-    fn stored(&self, stored: Stored) {
-        self.inner.stored(stored);
-    }
-    fn transfer_planned(&self, bytes: u64) {
-        self.inner.transfer_planned(bytes);
-    }
-    fn transferred(&self, bytes: u64) {
-        self.inner.transferred(bytes);
-    }
-    fn note(&self, note: &Note) {
-        self.inner.note(note);
-    }
-    fn checkpoint(&self, snapshot: &SnapshotId) {
-        self.inner.checkpoint(snapshot);
-    }
-    fn problem(&self, problem: &Trouble) {
-        self.count.fetch_add(1, Ordering::Relaxed);
-        let mut kept = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < MAX_ERRORS {
-            let mut why = problem.what.clone();
-            why = why.chars().take(500).collect();
-            kept.push(Problem {
-                path: problem.path.clone(),
-                why,
-            });
-        }
-        drop(kept);
-        self.inner.problem(problem);
     }
 }

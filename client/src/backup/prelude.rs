@@ -32,7 +32,7 @@ pub async fn open_index(
         state.set_synced(None)?;
     }
     let mut highest = state.synced()?;
-    for writer in writers(repo)? {
+    for writer in writers(repo) {
         let account = (repo.key.vault, Some(writer.device));
         let mut names = Names(state);
         let known = [writer];
@@ -69,7 +69,7 @@ pub fn mark_synced(index: &Index, state: &StateDb) -> Result<(), BackupError> {
 }
 
 /// This device, and those whose place it took.
-fn writers(repo: &Repository) -> Result<Vec<Known>, RepoError> {
+fn writers(repo: &Repository) -> Vec<Known> {
     let own = &repo.key.secrets;
     let mut known = vec![Known {
         device: own.device,
@@ -88,7 +88,7 @@ fn writers(repo: &Repository) -> Result<Vec<Known>, RepoError> {
             });
         }
     }
-    Ok(known)
+    known
 }
 
 struct Names<'a>(&'a StateDb);

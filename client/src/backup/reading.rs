@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
         if let Ok(length) = usize::try_from(length)
             && length <= self.chunker.params().min()
         {
-            return self.small(file, (from, length), packer, out);
+            return small(file, (from, length), packer, out);
         }
         let mut at = from;
         self.chunks(packer, out, |buffer| {
@@ -126,59 +126,6 @@ impl<'a> Reader<'a> {
             Ok(read)
         })?;
         Ok(at)
-    }
-
-    /// A small file is one chunk, read straight into the open segment.
-    fn small(
-        &mut self,
-        file: &File,
-        (from, length): (u64, usize),
-        packer: &mut Packer<'_>,
-        out: &mut ReadOut,
-    ) -> Result<u64, ReadError> {
-        let mut trouble = None;
-        let mut got = 0;
-        let added = packer.add_with(length, |room| {
-            let start = room.len();
-            room.resize(start + length, 0);
-            while got < length {
-                match file.read_at(
-                    room.get_mut(start + got..).unwrap_or_default(),
-                    from + got as u64,
-                ) {
-                    Ok(0) => break,
-                    Ok(read) => got += read,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => {
-                        trouble = Some(error);
-                        break;
-                    }
-                }
-            }
-            room.truncate(start + got);
-            if trouble.is_some() || got == 0 {
-                Err(BackupError::Stopped)
-            } else {
-                Ok(())
-            }
-        });
-        match (added, trouble) {
-            (_, Some(error)) => {
-                packer.discard_partial();
-                Err(ReadError::Source(error))
-            }
-            (Err(BackupError::Stopped), None) if got == 0 => {
-                packer.discard_partial();
-                Ok(from)
-            }
-            (Err(error), None) => Err(error.into()),
-            (Ok((chunk, place)), None) => {
-                let length = u32::try_from(got).expect("a small file is below 4 GiB");
-                out.extents.push(Extent::Data { chunk, length });
-                out.refs.push(place);
-                Ok(from + got as u64)
-            }
-        }
     }
 
     fn chunks(
@@ -214,6 +161,58 @@ impl<'a> Reader<'a> {
             });
             out.refs.push(place);
             start += length;
+        }
+    }
+}
+
+/// A small file is one chunk, read straight into the open segment.
+fn small(
+    file: &File,
+    (from, length): (u64, usize),
+    packer: &mut Packer<'_>,
+    out: &mut ReadOut,
+) -> Result<u64, ReadError> {
+    let mut trouble = None;
+    let mut got = 0;
+    let added = packer.add_with(length, |room| {
+        let start = room.len();
+        room.resize(start + length, 0);
+        while got < length {
+            match file.read_at(
+                room.get_mut(start + got..).unwrap_or_default(),
+                from + got as u64,
+            ) {
+                Ok(0) => break,
+                Ok(read) => got += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    trouble = Some(error);
+                    break;
+                }
+            }
+        }
+        room.truncate(start + got);
+        if trouble.is_some() || got == 0 {
+            Err(BackupError::Stopped)
+        } else {
+            Ok(())
+        }
+    });
+    match (added, trouble) {
+        (_, Some(error)) => {
+            packer.discard_partial();
+            Err(ReadError::Source(error))
+        }
+        (Err(BackupError::Stopped), None) if got == 0 => {
+            packer.discard_partial();
+            Ok(from)
+        }
+        (Err(error), None) => Err(error.into()),
+        (Ok((chunk, place)), None) => {
+            let length = u32::try_from(got).expect("a small file is below 4 GiB");
+            out.extents.push(Extent::Data { chunk, length });
+            out.refs.push(place);
+            Ok(from + got as u64)
         }
     }
 }

@@ -15,12 +15,13 @@ use super::BackupError;
 use super::assemble::Assembler;
 use super::dedup::Dedup;
 use super::engine::{RunOptions, Source};
+use super::events::{Entered, Event};
 use super::nearly_full::NearlyFull;
 use super::packer::{Added, Leftover, Outgoing, Packer, PackerContext};
 use super::plan::plan;
 use super::reading::Reader;
 use super::upload::{Flow, Uploads};
-use super::walk::{Entered, Event, WalkContext, Walker};
+use super::walk::{WalkContext, Walker};
 use super::worker::{Done, FlushRequest, Job, Worker, WorkerContext};
 use crate::chunk::Chunker;
 use crate::crypto::content_id::{ChunkId, ChunkKind, ContentKeys};
@@ -84,8 +85,11 @@ pub struct Passed {
 /// Called when a checkpoint is due and everything so far is on the server.
 pub type OnCheckpoint<'c> = &'c mut dyn FnMut(ChunkId, Totals) -> Result<(), BackupError>;
 
+/// What a worker leaves behind.
+type Worked = Result<(Vec<Leftover>, Added), BackupError>;
+
 struct Line<'scope> {
-    workers: Vec<ScopedJoinHandle<'scope, Result<(Vec<Leftover>, Added), BackupError>>>,
+    workers: Vec<ScopedJoinHandle<'scope, Worked>>,
     flush: Vec<Sender<FlushRequest>>,
     walker: ScopedJoinHandle<'scope, Result<bool, BackupError>>,
     events: Receiver<Vec<Event>>,
@@ -131,7 +135,8 @@ impl<'a> Threads<'a> {
         'a: 'scope,
     {
         let (results_in, results) = unbounded();
-        let line = self.start(scope, source, &context, results_in);
+        let line = self.start(scope, source, &context, &results_in);
+        drop(results_in);
         let level = self.options.compression;
         let packer = Packer::new(context, ChunkKind::Tree, level, self.secrets.rng());
         let mut assembler = Assembler::new(
@@ -185,7 +190,7 @@ impl<'a> Threads<'a> {
         scope: &'scope Scope<'scope, '_>,
         source: &mut Source,
         context: &PackerContext<'a>,
-        results: Sender<Vec<Done>>,
+        results: &Sender<Vec<Done>>,
     ) -> Line<'scope>
     where
         'a: 'scope,
@@ -216,7 +221,26 @@ impl<'a> Threads<'a> {
                 scope.spawn(move || worker.work(&flush_out).map_err(|error| self.stop(error))),
             );
         }
-        let walker = match source {
+        let walker = self.walker(scope, source, events_in, jobs_in);
+        Line {
+            workers,
+            flush,
+            walker,
+            events,
+        }
+    }
+
+    fn walker<'scope>(
+        self,
+        scope: &'scope Scope<'scope, '_>,
+        source: &mut Source,
+        events_in: Sender<Vec<Event>>,
+        jobs_in: Sender<Job>,
+    ) -> ScopedJoinHandle<'scope, Result<bool, BackupError>>
+    where
+        'a: 'scope,
+    {
+        match source {
             Source::Paths(paths) => {
                 let plan = plan(paths.iter().map(std::path::PathBuf::as_path));
                 scope.spawn(move || {
@@ -254,12 +278,6 @@ impl<'a> Threads<'a> {
                     Ok(false)
                 })
             }
-        };
-        Line {
-            workers,
-            flush,
-            walker,
-            events,
         }
     }
 

@@ -11,7 +11,10 @@ use crossbeam_channel::Sender;
 
 use super::BackupError;
 use super::dedup::Dedup;
+use super::events::{Entered, Event, Old};
+use super::merge::Merge;
 use super::plan::Node;
+use super::seen::{bytes_to_os, describe, join, meta_of, seen_of};
 use super::upload::Flow;
 use super::worker::{Job, Task};
 use crate::progress::{Amount, During, Monitor, Problem};
@@ -20,58 +23,8 @@ use crate::scan::listing::Names;
 use crate::scan::names::OwnerNames;
 use crate::scan::os::{Dir, FileType, ReadTrouble, Stat};
 use crate::state::db::StateDb;
-use crate::state::records::{DirKey, Header, Part, RecordReader, Seen};
+use crate::state::records::{DirKey, RecordReader};
 use crate::tree::entry::{Entry, Kind, Meta, Name};
-
-/// An entry of a directory record.
-#[derive(Debug, Clone)]
-pub struct Old {
-    /// The part that it is in.
-    pub part: Arc<Part>,
-    /// Its place there.
-    pub index: usize,
-}
-
-/// What the walk found, in order.
-#[derive(Debug)]
-pub enum Event {
-    /// A directory begins. Its children follow, then [`Event::Leave`].
-    Enter(Box<Entered>),
-    /// As it was.
-    Same(Old),
-    /// Something recorded is no longer there.
-    Gone,
-    /// Something that is no file and no directory.
-    Ready(Box<(Entry, Seen, Option<Old>)>),
-    /// A file whose content comes from the workers, in so many pieces.
-    Pending {
-        /// Its name.
-        name: Name,
-        /// The ticket of the first piece; the others follow.
-        ticket: u64,
-        /// Number of pieces.
-        pieces: u64,
-        /// How it was recorded.
-        old: Option<Old>,
-    },
-    /// The directory is complete.
-    Leave,
-}
-
-/// A directory that begins.
-#[derive(Debug)]
-pub struct Entered {
-    /// Its name; none for the root.
-    pub name: Option<Name>,
-    /// Its own metadata.
-    pub meta: Meta,
-    /// Names its record; none for a directory that is only on the way to what was named.
-    pub key: Option<DirKey>,
-    /// Its record.
-    pub header: Option<Header>,
-    /// How its parent recorded it.
-    pub old: Option<Old>,
-}
 
 /// What the walk needs.
 #[derive(Debug)]
@@ -224,10 +177,10 @@ impl<'a> Walker<'a> {
     ) -> Result<bool, BackupError> {
         let old = match &mut frame.record {
             Some(record) => {
-                for _ in 0..record.skip_before(&name)? {
+                for _ in 0..record.skip_before(&name) {
                     self.batch.push(Event::Gone);
                 }
-                record.take(&name)?
+                record.take(&name)
             }
             None => None,
         };
@@ -240,7 +193,7 @@ impl<'a> Walker<'a> {
             Ok(stat) => stat,
             Err(error) => {
                 self.trouble(frame, &name, &error);
-                self.gone(old);
+                self.gone(old.as_ref());
                 return Ok(false);
             }
         };
@@ -259,7 +212,7 @@ impl<'a> Walker<'a> {
         if !on_the_way
             && let Decision::Exclude(_) = self.context.rules.decide(&frame.rules, candidate)
         {
-            self.gone(old);
+            self.gone(old.as_ref());
             return Ok(false);
         }
         if is_dir {
@@ -321,7 +274,7 @@ impl<'a> Walker<'a> {
             Ok(dir) => dir,
             Err(error) => {
                 self.trouble(frame, &name, &error);
-                self.gone(old);
+                self.gone(old.as_ref());
                 return Ok(false);
             }
         };
@@ -415,7 +368,7 @@ impl<'a> Walker<'a> {
     fn leave(&mut self, mut frame: Frame<'a>) -> Result<(), BackupError> {
         self.flush_tasks()?;
         if let Some(record) = &mut frame.record {
-            for _ in 0..record.rest()? {
+            for _ in 0..record.rest() {
                 self.batch.push(Event::Gone);
             }
         }
@@ -473,7 +426,7 @@ impl<'a> Walker<'a> {
                 Ok(target) => Kind::Symlink { target },
                 Err(error) => {
                     self.trouble(frame, &name, &error);
-                    self.gone(old);
+                    self.gone(old.as_ref());
                     return;
                 }
             },
@@ -486,7 +439,7 @@ impl<'a> Walker<'a> {
                     &join(&self.path, name.as_bytes()),
                     "unknown kind of file".to_owned(),
                 );
-                self.gone(old);
+                self.gone(old.as_ref());
                 return;
             }
         };
@@ -538,7 +491,7 @@ impl<'a> Walker<'a> {
         self.events.send(batch).map_err(|_e| BackupError::Stopped)
     }
 
-    fn gone(&mut self, old: Option<Old>) {
+    fn gone(&mut self, old: Option<&Old>) {
         if old.is_some() {
             self.batch.push(Event::Gone);
         }
@@ -563,81 +516,6 @@ impl<'a> Walker<'a> {
     }
 }
 
-/// A record beside the listing, both by name.
-#[derive(Debug)]
-struct Merge<'a> {
-    reader: RecordReader<'a>,
-    part: Option<Arc<Part>>,
-    index: usize,
-}
-
-impl<'a> Merge<'a> {
-    fn new(reader: RecordReader<'a>) -> Self {
-        Self {
-            reader,
-            part: None,
-            index: 0,
-        }
-    }
-
-    /// Passes over entries named before `name` and tells how many there were.
-    fn skip_before(&mut self, name: &Name) -> Result<u64, BackupError> {
-        let mut skipped = 0;
-        while self.compare(name)? == Some(std::cmp::Ordering::Less) {
-            self.index += 1;
-            skipped += 1;
-        }
-        Ok(skipped)
-    }
-
-    /// The entry of this name, if it is next.
-    fn take(&mut self, name: &Name) -> Result<Option<Old>, BackupError> {
-        if self.compare(name)? != Some(std::cmp::Ordering::Equal) {
-            return Ok(None);
-        }
-        let old = self.part.as_ref().map(|part| Old {
-            part: Arc::clone(part),
-            index: self.index,
-        });
-        self.index += 1;
-        Ok(old)
-    }
-
-    /// How many entries are left.
-    fn rest(&mut self) -> Result<u64, BackupError> {
-        let mut left = 0;
-        while self.load()? {
-            left += 1;
-            self.index += 1;
-        }
-        Ok(left)
-    }
-
-    fn compare(&mut self, name: &Name) -> Result<Option<std::cmp::Ordering>, BackupError> {
-        if !self.load()? {
-            return Ok(None);
-        }
-        let row = self.part.as_ref().and_then(|part| part.row(self.index));
-        Ok(row.map(|row| row.name.cmp(name.as_bytes())))
-    }
-
-    fn load(&mut self) -> Result<bool, BackupError> {
-        loop {
-            match &self.part {
-                Some(part) if self.index < part.len() => return Ok(true),
-                _ => {
-                    let Some(part) = self.reader.next_part() else {
-                        self.part = None;
-                        return Ok(false);
-                    };
-                    self.part = Some(part);
-                    self.index = 0;
-                }
-            }
-        }
-    }
-}
-
 struct Looker<'a> {
     dir: &'a Dir,
     names: &'a Names,
@@ -658,63 +536,4 @@ impl crate::scan::exclude::Listing for Looker<'_> {
             .read_to_end(&mut head)?;
         Ok(head)
     }
-}
-
-/// What a record keeps to compare with.
-pub fn seen_of(stat: &Stat, racy_from: i64, racy: bool) -> Seen {
-    let number = match stat.file_type {
-        FileType::File => 0,
-        FileType::Directory => 1,
-        FileType::Symlink => 2,
-        FileType::Fifo => 3,
-        FileType::Socket => 4,
-        FileType::CharDevice => 5,
-        FileType::BlockDevice => 6,
-        FileType::Unknown => 7,
-    };
-    Seen {
-        kind: number,
-        racy: racy || stat.ctime.seconds >= racy_from,
-        ino: stat.ino,
-        size: stat.size,
-        mtime: stat.mtime,
-        ctime: stat.ctime,
-    }
-}
-
-/// Metadata with the names of the owners and the hard-link group; attributes are added later.
-pub fn meta_of(stat: &Stat, owners: &OwnerNames) -> Meta {
-    let mut meta = stat.meta();
-    meta.user = owners.user(stat.uid);
-    meta.group = owners.group(stat.gid);
-    if stat.nlink > 1 && stat.file_type != FileType::Directory {
-        meta.hard_link = Some(link_group(stat));
-    }
-    meta
-}
-
-fn link_group(stat: &Stat) -> u64 {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&stat.dev.to_le_bytes());
-    hasher.update(&stat.ino.to_le_bytes());
-    let hash = hasher.finalize();
-    u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
-}
-
-/// An I/O error in words, without the number.
-pub fn describe(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error")
-        .next()
-        .unwrap_or_default()
-        .to_lowercase()
-}
-
-/// A path from a directory's path and a name in it.
-pub fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
-    [path, b"/", name].concat()
-}
-
-fn bytes_to_os(bytes: &[u8]) -> std::borrow::Cow<'_, std::ffi::OsStr> {
-    std::borrow::Cow::Borrowed(std::os::unix::ffi::OsStrExt::from_bytes(bytes))
 }

@@ -1,5 +1,7 @@
 //! Why something stored cannot be read.
 
+use std::sync::Arc;
+
 use unseen_common::id::PackNumber;
 use unseen_common::vault::VaultError;
 
@@ -61,6 +63,9 @@ pub enum PackTrouble {
     /// It is damaged or forged.
     #[error("{0}")]
     Damaged(#[from] PackError),
+    /// As it was told earlier.
+    #[error("{0}")]
+    Told(Arc<str>),
 }
 
 /// What happened to a request about one pack.

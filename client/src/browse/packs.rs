@@ -151,7 +151,10 @@ impl<'a> Packs<'a> {
         wanted: &[Range<u64>],
         pieces: &mut Pieces,
     ) -> Result<(), PackFault> {
-        for run in pieces.lacking(wanted, info.length) {
+        let runs = pieces.lacking(wanted, info.length);
+        let planned = runs.iter().map(|run| run.end.saturating_sub(run.start));
+        self.monitor.transfer_planned(planned.sum());
+        for run in runs {
             let start = run.start;
             let size = run.end.saturating_sub(start);
             let whole = size == info.length;
@@ -225,7 +228,7 @@ impl OpenPack {
 #[derive(Debug)]
 pub struct Opener<'a> {
     ids: &'a ContentKeys,
-    opener: SegmentOpener,
+    segments: SegmentOpener,
     scratch: Vec<u8>,
 }
 
@@ -234,7 +237,7 @@ impl<'a> Opener<'a> {
     pub fn new(ids: &'a ContentKeys) -> Self {
         Self {
             ids,
-            opener: SegmentOpener::default(),
+            segments: SegmentOpener::default(),
             scratch: Vec::new(),
         }
     }
@@ -256,7 +259,7 @@ impl<'a> Opener<'a> {
         let place = (u64::from(segment), row);
         let sealed = self.scratch.as_mut_slice();
         let opened = self
-            .opener
+            .segments
             .open(&pack.key, place, sealed, self.ids, |chunk| {
                 each(chunk).map_err(Inner::Each)
             });

@@ -59,7 +59,7 @@ pub fn run(ctx: &Context<'_>, args: &ConnectArgs) -> Result<Exit, CliError> {
                 .hint("give the address that the recovery kit shows, or --local DIR"));
         }
     };
-    let target = vault::target(address, &runtime)?;
+    let target = vault::target(&address, &runtime)?;
     let opener = match ctx.secrets().to_connect()? {
         Secret::RecoveryCode(code) => Opener::Code(RecoveryCode::parse(&code)?),
         Secret::Passphrase(text) => Opener::Passphrase(

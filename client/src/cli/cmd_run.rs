@@ -154,6 +154,16 @@ pub fn run(ctx: &Context<'_>, args: &RunArgs) -> Result<Exit, CliError> {
         .map_err(|error| CliError::new(Exit::Failed, "cannot watch for Ctrl-C").because(error))?;
     let source = sources::open(args, source_args)?;
     let options = options(ctx, args, &setup, &opened)?;
+    let limit = |flag: Option<BytesPerSecond>, config: &Option<String>| match (flag, config) {
+        (None, Some(text)) => text
+            .parse()
+            .map(Some)
+            .map_err(|error| CliError::usage("a limit in config.toml").because(error)),
+        (flag, _) => Ok(flag),
+    };
+    let up = limit(args.how.limit_upload, &setup.profile.limit_upload)?;
+    let down = limit(args.how.limit_download, &setup.profile.limit_download)?;
+    repo.vault = vault::limited(repo.vault, up, down);
     warn_same_disk(ctx, &source, &opened);
     let bars = Bars::start(ctx.ui, Task::Backup);
     let flag = interrupt.flag();

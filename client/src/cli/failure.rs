@@ -191,7 +191,7 @@ impl From<DumpError> for CliError {
     fn from(error: DumpError) -> Self {
         match error {
             DumpError::Read(error) => error.into(),
-            error => Self::from_error(Exit::Failed, error),
+            error @ DumpError::Write(_) => Self::from_error(Exit::Failed, error),
         }
     }
 }

@@ -56,7 +56,7 @@ pub fn open(ctx: &Context<'_>, runtime: &Runtime) -> Result<Reading, CliError> {
             .clone()
             .unwrap_or_else(|| device.key.server.clone());
         drop(device);
-        return by_code(ctx, (setup, opened), vault::parse(&address)?, runtime);
+        return by_code(ctx, (setup, opened), &vault::parse(&address)?, runtime);
     };
     let place = (device.key.vault, device.key.server_identity.to_bytes());
     let folders = device.folders.clone();
@@ -80,13 +80,13 @@ fn open_bare(ctx: &Context<'_>, setup: Setup, runtime: &Runtime) -> Result<Readi
     let address = vault::parse(setup.vault()?)?;
     setup.places.create()?;
     let opened = vault::open(&address)?;
-    by_code(ctx, (setup, opened), address, runtime)
+    by_code(ctx, (setup, opened), &address, runtime)
 }
 
 fn by_code(
     ctx: &Context<'_>,
     (setup, opened): (Setup, Opened),
-    address: crate::remote::address::Address,
+    address: &crate::remote::address::Address,
     runtime: &Runtime,
 ) -> Result<Reading, CliError> {
     let opener = match ctx.secrets().to_connect()? {
@@ -94,7 +94,7 @@ fn by_code(
         Secret::Passphrase(text) => Opener::Passphrase(passphrase(&text)?),
     };
     drop(opened);
-    let target = vault::target(address.clone(), runtime)?;
+    let target = vault::target(address, runtime)?;
     let unlocked: Unlocked = runtime.block_on(open_anywhere(&target, &opener))?;
     let folders = vault::folders(&setup.places);
     let place = Place {
@@ -104,7 +104,7 @@ fn by_code(
         kit: None,
     };
     let repo = runtime.block_on(ReaderRepo::open(&target.service, place, unlocked))?;
-    let folder = vault::folder_of(&address);
+    let folder = vault::folder_of(address);
     let opened = Opened {
         service: target.service,
         accounts: Vec::new(),

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 use unseen_common::id::VaultId;
 use unseen_common::time::{Clock, Timestamp};
-use unseen_common::vault::Service;
+use unseen_common::vault::{Service, Vault};
 
+use super::args::values::BytesPerSecond;
 use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
 use super::places::Places;
@@ -16,6 +17,7 @@ use crate::enrol::connect::{self as enrol, load_device_key};
 use crate::enrol::init::Place;
 use crate::remote::address::{Address, ParseError, Target};
 use crate::remote::http::HttpService;
+use crate::remote::limit::{Bucket, Limited};
 use crate::remote::retry::Retrying;
 use crate::repo::{Folders, Repository};
 
@@ -141,14 +143,14 @@ pub fn invited(link: &str) -> Result<Place, CliError> {
         service: Arc::new(HttpService::new(&server)?),
         identity: Some(server.pin.identity),
         tls_pin: Some(*server.pin.spki.as_bytes()),
-        invite: invite.to_vec(),
+        invite: invite.clone(),
         address: Address::Server(server),
     })
 }
 
 /// The vault that an address names, for a machine that is not enrolled.
-pub fn target(address: Address, runtime: &Runtime) -> Result<enrol::Target, CliError> {
-    let folder = match &address {
+pub fn target(address: &Address, runtime: &Runtime) -> Result<enrol::Target, CliError> {
+    let folder = match address {
         Address::Server(server) => {
             let Target::Account(account) = server.target else {
                 return Err(CliError::usage("this is an invitation to a new vault")
@@ -201,6 +203,19 @@ fn open_existing(folder: &Path) -> Result<Opened, CliError> {
             .hint("is its disk mounted? Or name another place with --vault"));
     }
     open_folder(folder)
+}
+
+/// Keeps big transfers to a rate, in bytes a second.
+pub fn limited(
+    vault: Arc<dyn Vault>,
+    up: Option<BytesPerSecond>,
+    down: Option<BytesPerSecond>,
+) -> Arc<dyn Vault> {
+    if up.is_none() && down.is_none() {
+        return vault;
+    }
+    let bucket = |rate: BytesPerSecond| Arc::new(Bucket::new(rate.0.div_ceil(1024)));
+    Arc::new(Limited::new(vault, up.map(bucket), down.map(bucket)))
 }
 
 impl From<crate::remote::local::LocalError> for CliError {

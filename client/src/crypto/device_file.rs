@@ -181,7 +181,7 @@ impl DeviceKey {
         }
         if !self.inherited.is_empty() {
             out.u8(15)?
-                .array(u64::try_from(2 * self.inherited.len()).unwrap_or(u64::MAX))?;
+                .array(u64::try_from(self.inherited.len().saturating_mul(2)).unwrap_or(u64::MAX))?;
             for (device, index_key) in &self.inherited {
                 out.bytes(device.as_bytes())?.bytes(index_key.expose())?;
             }

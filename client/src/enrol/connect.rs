@@ -126,22 +126,8 @@ pub async fn connect(
         }
         return Err(error);
     }
-    if let Some((device, _)) = &old
-        && log.state.active_device(*device).is_ok()
-    {
-        let known = log.state.devices.get(device);
-        let last_valid = known.map_or(0, |d| d.last_entry.unwrap_or(d.added));
-        let revoke = DeviceRevoke {
-            device: *device,
-            last_valid,
-        };
-        write(
-            &mut log,
-            &*session,
-            (&owner, clock),
-            Body::DeviceRevoke(revoke),
-        )
-        .await?;
+    if let Some((device, _)) = &old {
+        revoke(&mut log, &*session, (&owner, clock), *device).await?;
     }
     Ok(Joined {
         device: key.secrets.device,
@@ -154,6 +140,21 @@ pub async fn connect(
             .count(),
         snapshots: log.state.snapshots.len(),
     })
+}
+
+/// Takes a device out of use, unless it is already.
+async fn revoke(
+    log: &mut Log,
+    session: &dyn Vault,
+    signer: (&OwnerKeys, &dyn Clock),
+    device: DeviceId,
+) -> Result<(), EnrolError> {
+    let Ok(known) = log.state.active_device(device) else {
+        return Ok(());
+    };
+    let last_valid = known.last_entry.unwrap_or(known.added);
+    let revoke = DeviceRevoke { device, last_valid };
+    write(log, session, signer, Body::DeviceRevoke(revoke)).await
 }
 
 /// Opens the vault with nothing but an address and a secret.

@@ -179,6 +179,10 @@ pub struct SegmentOpener {
 impl SegmentOpener {
     /// Opens segment `index`, whose sealed bytes are in `sealed`, and calls `each` for every
     /// chunk in it, after checking it.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "key, place, bytes and ids belong to different owners"
+    )]
     pub fn open<E: From<PackError>>(
         &mut self,
         key: &PackKey,

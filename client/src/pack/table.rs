@@ -56,12 +56,12 @@ impl Table {
     /// The bytes, as docs/FORMAT.md has them.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.encoded_len());
-        put(&mut out, self.segments.len() as u64);
+        put(&mut out, wide(self.segments.len()));
         for segment in &self.segments {
             put(&mut out, segment.sealed.into());
             put(&mut out, segment.raw.into());
             out.push(flags(segment));
-            put(&mut out, segment.chunks.len() as u64);
+            put(&mut out, wide(segment.chunks.len()));
             for chunk in &segment.chunks {
                 out.extend_from_slice(&chunk.id.0);
                 put(&mut out, chunk.length.into());
@@ -73,7 +73,7 @@ impl Table {
     /// Length of [`Self::to_bytes`].
     pub fn encoded_len(&self) -> usize {
         let rows: usize = self.segments.iter().map(row_len).sum();
-        rows.saturating_add(varint_len(self.segments.len() as u64))
+        rows.saturating_add(varint_len(wide(self.segments.len())))
     }
 
     /// Reads a table; every sum is checked.
@@ -116,13 +116,13 @@ pub fn row_len(segment: &SegmentRow) -> usize {
     varint_len(segment.sealed.into())
         .saturating_add(varint_len(segment.raw.into()))
         .saturating_add(1)
-        .saturating_add(varint_len(segment.chunks.len() as u64))
+        .saturating_add(varint_len(wide(segment.chunks.len())))
         .saturating_add(chunks)
 }
 
 fn read_segment(rest: &mut &[u8]) -> Result<SegmentRow, BadTable> {
     let sealed = small(get(rest)?, MAX_PACK)?;
-    let raw = small(get(rest)?, MAX_RAW as u64)?;
+    let raw = small(get(rest)?, wide(MAX_RAW))?;
     if sealed < 16 || raw == 0 {
         return Err(BadTable("empty segment"));
     }
@@ -167,6 +167,10 @@ const fn flags(segment: &SegmentRow) -> u8 {
         (Encoding::Stored, ChunkKind::Tree) => 2,
         (Encoding::Zstd, ChunkKind::Tree) => 3,
     }
+}
+
+fn wide(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
 }
 
 /// LEB128, least significant group first.

@@ -5,12 +5,29 @@
 //! outside; see `docs/THREAT_MODEL.md`.
 
 pub mod apply;
+mod dirs;
+pub mod engine;
 pub mod error;
+mod existing;
+mod file;
+mod finish;
 mod handle;
+mod links;
+pub mod options;
+mod plan;
 pub mod policy;
 mod remove;
 pub mod root;
+mod run;
+pub mod select;
 pub mod special;
 pub mod temp;
 #[cfg(test)]
 mod testkit;
+mod transfer;
+mod verify;
+mod walk;
+
+pub use engine::restore;
+pub use options::{Existing, RestoreError, RestoreOptions, RestoreOutcome};
+pub use select::Select;

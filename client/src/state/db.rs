@@ -68,12 +68,11 @@ impl StateDb {
             Err(errno) => return Err(io(errno.into())),
         }
         let path = folder.join("db");
-        let db = match guarded(&path)? {
-            Some(db) => db,
-            None => {
-                std::fs::remove_dir_all(&path).map_err(io)?;
-                config(&path).open()?
-            }
+        let db = if let Some(db) = guarded(&path)? {
+            db
+        } else {
+            std::fs::remove_dir_all(&path).map_err(io)?;
+            config(&path).open()?
         };
         let dirs = db.open_tree("dirs")?;
         let number = file_number(&dirs)?;
@@ -98,13 +97,13 @@ impl StateDb {
     /// Remembers which pack a number names.
     pub fn set_pack(&self, number: PackNumber, id: &PackId) -> Result<(), StateError> {
         self.packs
-            .insert(number.0.to_be_bytes(), &id.as_bytes()[..])?;
+            .insert(number.0.to_le_bytes(), &id.as_bytes()[..])?;
         Ok(())
     }
 
     /// The pack that a number names, as far as this machine knows.
     pub fn pack(&self, number: PackNumber) -> Result<Option<PackId>, StateError> {
-        let found = self.packs.get(number.0.to_be_bytes())?;
+        let found = self.packs.get(number.0.to_le_bytes())?;
         Ok(found.and_then(|v| PackId::from_slice(&v)))
     }
 

@@ -102,7 +102,7 @@ impl Part {
             let (_, after) = read_row(rest)?;
             rest = after;
         }
-        Some(Self { rows, packs, bytes })
+        Some(Self { bytes, rows, packs })
     }
 
     /// Number of entries.
@@ -293,7 +293,7 @@ mod tests {
         };
         Seen {
             kind: 3,
-            racy: ino % 2 == 0,
+            racy: ino.is_multiple_of(2),
             ino,
             size: ino * 3,
             mtime: time,

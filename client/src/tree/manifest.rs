@@ -177,6 +177,7 @@ fn count<T>(items: &[T]) -> u64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "tests index what they made")]
 mod tests {
     use super::*;
 

@@ -1,0 +1,89 @@
+//! Listens to a run on behalf of its manifest.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use unseen_common::id::SnapshotId;
+
+use crate::progress::{Amount, Item, Monitor, Note, Problem as Trouble, Stored};
+use crate::tree::manifest::{MAX_ERRORS, Problem};
+
+/// Passes everything on, and keeps the problems for the manifest.
+#[derive(Debug)]
+pub struct Listener<'a> {
+    /// Hears everything.
+    pub inner: &'a dyn Monitor,
+    problems: Mutex<Vec<Problem>>,
+    count: AtomicU64,
+}
+
+impl<'a> Listener<'a> {
+    /// Passes on to `inner`.
+    pub fn new(inner: &'a dyn Monitor) -> Self {
+        Self {
+            inner,
+            problems: Mutex::default(),
+            count: AtomicU64::new(0),
+        }
+    }
+
+    /// The first problems.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.problems
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// How many problems there were.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+impl Monitor for Listener<'_> {
+    fn scanned(&self, found: Amount) {
+        self.inner.scanned(found);
+    }
+    fn scan_done(&self) {
+        self.inner.scan_done();
+    }
+    fn file_started(&self, path: &[u8]) {
+        self.inner.file_started(path);
+    }
+    fn bytes_read(&self, bytes: u64) {
+        self.inner.bytes_read(bytes);
+    }
+    fn done(&self, item: Item<'_>) {
+        self.inner.done(item);
+    }
+    fn stored(&self, stored: Stored) {
+        self.inner.stored(stored);
+    }
+    fn transfer_planned(&self, bytes: u64) {
+        self.inner.transfer_planned(bytes);
+    }
+    fn transferred(&self, bytes: u64) {
+        self.inner.transferred(bytes);
+    }
+    fn note(&self, note: &Note) {
+        self.inner.note(note);
+    }
+    fn checkpoint(&self, snapshot: &SnapshotId) {
+        self.inner.checkpoint(snapshot);
+    }
+    fn problem(&self, problem: &Trouble) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let mut kept = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < MAX_ERRORS {
+            let mut why = problem.what.clone();
+            why = why.chars().take(500).collect();
+            kept.push(Problem {
+                path: problem.path.clone(),
+                why,
+            });
+        }
+        drop(kept);
+        self.inner.problem(problem);
+    }
+}

@@ -1,0 +1,99 @@
+//! Copies from directory records what has not changed.
+
+use roaring::RoaringBitmap;
+use unseen_common::codec::Canonical;
+
+use super::BackupError;
+use super::dedup::{Dedup, PackRef};
+use super::recorder::Needs;
+use crate::state::db::StateDb;
+use crate::state::records::{DirKey, Header, RecordReader, Row};
+use crate::tree::entry::{Content, Entry, Extent, Kind, Name};
+
+/// Whether the tree of a directory is still on the server, object by object.
+pub fn all_found(header: &Header, dedup: &Dedup<'_>) -> Result<bool, BackupError> {
+    for id in std::iter::once(&header.tree).chain(&header.objects) {
+        if dedup.find(id)?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Calls `each` for the first `count` rows of a record, with the packs of their part.
+pub fn replay(
+    state: &StateDb,
+    key: DirKey,
+    count: u64,
+    mut each: impl FnMut(&Row<'_>, &RoaringBitmap) -> Result<(), BackupError>,
+) -> Result<(), BackupError> {
+    let Some(mut reader) = RecordReader::open(state, key)? else {
+        return Ok(());
+    };
+    let mut left = count;
+    while left > 0 {
+        let Some(part) = reader.next_part() else {
+            return Err(BackupError::Internal(
+                "a directory record changed during the run",
+            ));
+        };
+        for index in 0..part.len() {
+            if left == 0 {
+                break;
+            }
+            if let Some(row) = part.row(index) {
+                each(&row, &part.packs)?;
+            }
+            left -= 1;
+        }
+    }
+    Ok(())
+}
+
+/// The packs of an unchanged file: looked up chunk by chunk, so that a pack which only its former
+/// neighbours needed is not kept alive.
+pub fn needs_of_row(
+    row: &Row<'_>,
+    part_packs: &RoaringBitmap,
+    dedup: &Dedup<'_>,
+) -> Result<Needs, BackupError> {
+    let mut needs = Needs::default();
+    if row.seen.kind != 0 {
+        return Ok(needs);
+    }
+    let Kind::File { content, .. } = Entry::from_bytes(row.encoded)?.kind else {
+        return Ok(needs);
+    };
+    let places: Option<Vec<PackRef>> = match content {
+        Content::List { .. } => None,
+        Content::Inline(extents) => extents
+            .iter()
+            .filter_map(|extent| match extent {
+                Extent::Data { chunk, .. } => dedup.find(chunk).transpose(),
+                Extent::Hole { .. } => None,
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map(|found| {
+                let chunks = extents
+                    .iter()
+                    .filter(|e| matches!(e, Extent::Data { .. }))
+                    .count();
+                (found.len() == chunks).then_some(found)
+            })?,
+    };
+    if let Some(places) = places {
+        for place in places {
+            needs.add(place);
+        }
+    } else {
+        dedup.use_packs(part_packs);
+        needs.add_packs(part_packs);
+    }
+    Ok(needs)
+}
+
+/// The name of a row.
+pub fn name_of(row: &Row<'_>) -> Result<Name, BackupError> {
+    Name::new(row.name)
+        .map_err(|_e| BackupError::Internal("a directory record holds something that is no name"))
+}

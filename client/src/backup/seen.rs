@@ -1,0 +1,66 @@
+//! What is kept of a file's state, and how trouble with it is told.
+
+use crate::scan::names::OwnerNames;
+use crate::scan::os::{FileType, Stat};
+use crate::state::records::Seen;
+use crate::tree::entry::Meta;
+
+/// What a record keeps to compare with.
+pub fn seen_of(stat: &Stat, racy_from: i64, racy: bool) -> Seen {
+    let number = match stat.file_type {
+        FileType::File => 0,
+        FileType::Directory => 1,
+        FileType::Symlink => 2,
+        FileType::Fifo => 3,
+        FileType::Socket => 4,
+        FileType::CharDevice => 5,
+        FileType::BlockDevice => 6,
+        FileType::Unknown => 7,
+    };
+    Seen {
+        kind: number,
+        racy: racy || stat.ctime.seconds >= racy_from,
+        ino: stat.ino,
+        size: stat.size,
+        mtime: stat.mtime,
+        ctime: stat.ctime,
+    }
+}
+
+/// Metadata with the names of the owners and the hard-link group; attributes are added later.
+pub fn meta_of(stat: &Stat, owners: &OwnerNames) -> Meta {
+    let mut meta = stat.meta();
+    meta.user = owners.user(stat.uid);
+    meta.group = owners.group(stat.gid);
+    if stat.nlink > 1 && stat.file_type != FileType::Directory {
+        meta.hard_link = Some(link_group(stat));
+    }
+    meta
+}
+
+fn link_group(stat: &Stat) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&stat.dev.to_le_bytes());
+    hasher.update(&stat.ino.to_le_bytes());
+    let hash = hasher.finalize();
+    u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
+}
+
+/// An I/O error in words, without the number.
+pub fn describe(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_lowercase()
+}
+
+/// A path from a directory's path and a name in it.
+pub fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
+    [path, b"/", name].concat()
+}
+
+/// The same path for the operating system.
+pub fn bytes_to_os(bytes: &[u8]) -> std::borrow::Cow<'_, std::ffi::OsStr> {
+    std::borrow::Cow::Borrowed(std::os::unix::ffi::OsStrExt::from_bytes(bytes))
+}

@@ -1,0 +1,171 @@
+//! What comes after the files of a window: other copies of what was damaged, further names,
+//! the metadata of directories.
+
+use std::io::Read;
+use std::sync::{Arc, PoisonError};
+
+use crossbeam_channel::Receiver;
+use roaring::RoaringBitmap;
+
+use super::apply::apply_dir_meta;
+use super::error::TargetError;
+use super::links::LinkPlan;
+use super::plan::After;
+use super::root::TargetDir;
+use super::run::Run;
+use super::special::LinkSource;
+use super::transfer::{Finish, Retry, deliver};
+use crate::browse::chunks::Chunks;
+use crate::browse::error::{PackTrouble, ReadError};
+use crate::crypto::content_id::{ChunkId, ChunkKind};
+use crate::progress::Item;
+use crate::tree::entry::Name;
+
+/// Bytes that are copied at a time.
+const COPY: usize = 256 * 1024;
+
+/// Finishes windows, in order, until there are no more.
+pub(super) fn finish(run: &Run<'_>, finishes: &Receiver<Finish>, within: &Arc<RoaringBitmap>) {
+    for Finish { after, retry, done } in finishes {
+        // Nothing is ever received: it ends when the last task of the window is gone.
+        done.recv().ok();
+        if run.stopped() {
+            continue;
+        }
+        let parts = std::mem::take(&mut *retry.lock().unwrap_or_else(PoisonError::into_inner));
+        if !parts.is_empty() {
+            try_elsewhere(run, parts, within);
+        }
+        wrap_up(run, after);
+    }
+}
+
+/// Loads parts from other packs, one by one.
+fn try_elsewhere(run: &Run<'_>, mut parts: Vec<Retry>, within: &Arc<RoaringBitmap>) {
+    parts.sort_by_key(|part| part.want.id);
+    let mut chunks = Chunks::new(run.packs, Arc::clone(within));
+    let mut last: Option<(ChunkId, Vec<u8>)> = None;
+    for part in parts {
+        let id = part.want.id;
+        if run.stopped() {
+            return;
+        }
+        if part.file.has_failed() {
+            part.file.part_done(run);
+            continue;
+        }
+        if last.as_ref().is_none_or(|(known, _)| *known != id) {
+            match chunks.load(ChunkKind::Data, &id, &[part.number]) {
+                Ok(bytes) => last = Some((id, bytes)),
+                Err(error) => {
+                    part.file.lost(run, with_first(error, &part));
+                    part.file.part_done(run);
+                    continue;
+                }
+            }
+        }
+        if let Some((_, bytes)) = &last {
+            deliver(run, &part.file, &part.want, bytes);
+        }
+    }
+}
+
+/// The pack that was tried first is among those that are told.
+fn with_first(error: ReadError, part: &Retry) -> ReadError {
+    match error {
+        ReadError::Lost { id, mut tried } => {
+            let trouble = PackTrouble::Told(Arc::clone(&part.trouble));
+            tried.insert(0, (part.number, trouble));
+            ReadError::Lost { id, tried }
+        }
+        other => other,
+    }
+}
+
+fn wrap_up(run: &Run<'_>, after: After) {
+    for file in after.releases {
+        file.part_done(run);
+    }
+    for link in after.links {
+        if run.stopped() {
+            return;
+        }
+        match place_link(run, &link) {
+            Ok(true) => {
+                run.count(|tally| tally.files += 1);
+                run.done(&link.dir.path_of(&link.name), link.change, link.size);
+            }
+            Ok(false) => {
+                let what = "the file that this is another name of was not restored";
+                run.problem(link.dir.path_of(&link.name), what.to_owned());
+            }
+            Err(error) => run.trouble(link.dir.path_of(&link.name), error),
+        }
+    }
+    for dir in after.leaves {
+        if run.stopped() {
+            return;
+        }
+        let Some(meta) = dir.meta() else {
+            continue;
+        };
+        let open = run.dirs.open(&dir);
+        match open.and_then(|open| apply_dir_meta(&open, meta, run.dirs.policy())) {
+            Ok(notes) => run.left_out(|| dir.path(), &notes),
+            Err(error) => run.trouble(dir.path(), error),
+        }
+        run.count(|tally| tally.dirs += 1);
+        run.monitor.done(Item {
+            path: &dir.path(),
+            is_dir: true,
+            change: crate::progress::Change::New,
+            size: 0,
+        });
+    }
+}
+
+/// Makes a further name; false if the first one is not there.
+fn place_link(run: &Run<'_>, link: &LinkPlan) -> Result<bool, TargetError> {
+    let Some((first_dir, first_name, id)) = run.links.first(link.group) else {
+        return Ok(false);
+    };
+    let dir = run.dirs.open(&link.dir)?;
+    let first_dir = run.dirs.open(&first_dir)?;
+    let source = LinkSource {
+        dir: &first_dir,
+        name: &first_name,
+        id,
+    };
+    let policy = run.dirs.policy();
+    match dir.hard_link(&link.name, &source, policy) {
+        Ok(()) => Ok(true),
+        Err(TargetError::Io { .. }) if link.is_file => {
+            copy(&dir, &link.name, &source)?.commit(&link.meta, policy)?;
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A file with the content of another one, where the system makes no further names.
+fn copy(
+    dir: &TargetDir,
+    name: &Name,
+    source: &LinkSource<'_>,
+) -> Result<super::temp::TempFile, TargetError> {
+    let mut from = source.dir.open_existing_file(source.name)?;
+    let temp = dir.create_temp(name)?;
+    let mut buffer = vec![0; COPY];
+    let mut at: u64 = 0;
+    loop {
+        let read = from
+            .read(&mut buffer)
+            .map_err(|error| TargetError::io("read", Some(source.name), &error))?;
+        let bytes = buffer.get(..read).unwrap_or_default();
+        if bytes.is_empty() {
+            return Ok(temp);
+        }
+        temp.write_all_at(bytes, at)?;
+        at = at.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+    }
+}

@@ -1,0 +1,150 @@
+//! Which parts of a snapshot are restored: `--include` and `--exclude`. Pure.
+
+use crate::scan::exclude::{Pattern, Patterns, Reached};
+use crate::tree::entry::Name;
+
+/// Patterns, matched with the full path in the snapshot.
+///
+/// With `include` patterns only what matches one of them is restored, with all that is beneath it,
+/// and the directories on the way. What an `exclude` pattern matches is left out with all beneath.
+#[derive(Debug, Clone, Default)]
+pub struct Select {
+    include: Option<Patterns>,
+    exclude: Patterns,
+}
+
+/// What was learned on the way down to a directory.
+#[derive(Debug, Clone, Default)]
+pub struct SelectCtx {
+    include: Reached,
+    exclude: Reached,
+    /// Everything in it is included.
+    inside: bool,
+}
+
+/// What becomes of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pick {
+    /// It is restored.
+    Take,
+    /// A directory that is not asked for itself, but something beneath it may be.
+    Through,
+    /// It is left out.
+    Leave,
+}
+
+impl Select {
+    /// Everything with no patterns at all.
+    pub fn new(include: Vec<Pattern>, exclude: Vec<Pattern>) -> Self {
+        Self {
+            include: (!include.is_empty()).then(|| Patterns::new(include)),
+            exclude: Patterns::new(exclude),
+        }
+    }
+
+    /// At the root of the snapshot.
+    pub fn root(&self) -> SelectCtx {
+        SelectCtx {
+            include: self
+                .include
+                .as_ref()
+                .map(Patterns::root)
+                .unwrap_or_default(),
+            exclude: self.exclude.root(),
+            inside: self.include.is_none(),
+        }
+    }
+
+    /// In the directory `name` of a directory, which was picked so.
+    pub fn enter(&self, above: &SelectCtx, name: &Name, pick: Pick) -> SelectCtx {
+        let name = name.as_bytes();
+        SelectCtx {
+            include: match &self.include {
+                Some(include) => include.enter(&above.include, name),
+                None => Reached::default(),
+            },
+            exclude: self.exclude.enter(&above.exclude, name),
+            inside: pick == Pick::Take,
+        }
+    }
+
+    /// What becomes of an entry of a directory.
+    pub fn pick(&self, ctx: &SelectCtx, name: &Name, is_dir: bool) -> Pick {
+        if hits(&self.exclude, &ctx.exclude, name, is_dir) {
+            return Pick::Leave;
+        }
+        let Some(include) = self.include.as_ref().filter(|_| !ctx.inside) else {
+            return Pick::Take;
+        };
+        if hits(include, &ctx.include, name, is_dir) {
+            return Pick::Take;
+        }
+        let beneath =
+            is_dir && include.may_match_beneath(&include.enter(&ctx.include, name.as_bytes()));
+        if beneath { Pick::Through } else { Pick::Leave }
+    }
+}
+
+fn hits(patterns: &Patterns, reached: &Reached, name: &Name, is_dir: bool) -> bool {
+    !patterns.is_empty()
+        && patterns
+            .last_match(reached, name.as_bytes(), is_dir)
+            .and_then(|index| patterns.get(index))
+            .is_some_and(|pattern| !pattern.is_negated())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::exclude::Case;
+
+    fn select(include: &[&str], exclude: &[&str]) -> Select {
+        let read = |texts: &[&str]| {
+            texts
+                .iter()
+                .map(|text| Pattern::parse(text.as_bytes(), Case::Sensitive).unwrap())
+                .collect()
+        };
+        Select::new(read(include), read(exclude))
+    }
+
+    /// What becomes of a path whose last component is a file.
+    fn pick(select: &Select, path: &str) -> Pick {
+        let names: Vec<Name> = path
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .map(|part| Name::new(part.as_bytes()).unwrap())
+            .collect();
+        let (last, parents) = names.split_last().unwrap();
+        let mut ctx = select.root();
+        for parent in parents {
+            match select.pick(&ctx, parent, true) {
+                Pick::Leave => return Pick::Leave,
+                pick => ctx = select.enter(&ctx, parent, pick),
+            }
+        }
+        select.pick(&ctx, last, false)
+    }
+
+    #[test]
+    fn includes_take_what_is_beneath_and_excludes_win() {
+        let all = select(&[], &["*.o", "/home/me/tmp"]);
+        assert_eq!(pick(&all, "/home/me/a.c"), Pick::Take);
+        assert_eq!(pick(&all, "/home/me/a.o"), Pick::Leave);
+        assert_eq!(pick(&all, "/home/me/tmp/x"), Pick::Leave);
+        let some = select(&["/home/me/doc", "*.txt"], &["secret"]);
+        for (path, expected) in [
+            ("/home/me/doc/a/b", Pick::Take),
+            ("/home/me/x/y.txt", Pick::Take),
+            ("/home/me/x/y.c", Pick::Leave),
+            ("/home/me/doc/secret/a", Pick::Leave),
+        ] {
+            assert_eq!(pick(&some, path), expected, "{path}");
+        }
+        let anchored = select(&["/home/me/doc"], &[]);
+        let name = |text: &str| Name::new(text.as_bytes()).unwrap();
+        let root = anchored.root();
+        assert_eq!(anchored.pick(&root, &name("home"), true), Pick::Through);
+        assert_eq!(anchored.pick(&root, &name("usr"), true), Pick::Leave);
+    }
+}

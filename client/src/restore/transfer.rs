@@ -1,0 +1,324 @@
+//! Windows are worked off: packs are fetched, a few at a time; segments are opened and written,
+//! one a core.
+//!
+//! ```text
+//! walker --windows--> dispatcher --jobs--> fetchers --tasks--> workers
+//!                         \--afters--> finisher: waits until a window is done
+//! ```
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use unseen_common::id::PackNumber;
+
+use super::file::FilePlan;
+use super::plan::{After, PackWants, Want, Window};
+use super::run::Run;
+use crate::browse::error::{PackFault, PackTrouble, ReadError};
+use crate::browse::packs::{OpenPack, Opener};
+use crate::browse::pieces::Pieces;
+use crate::crypto::content_id::ChunkKind;
+use crate::tree::reader::TreeError;
+
+/// Packs that are fetched at the same time.
+pub(super) const FETCHERS: usize = 3;
+/// Bytes of packs in memory.
+const BUDGET: u64 = 40 * 1024 * 1024;
+/// Files without content in one task.
+const BARE: usize = 64;
+
+/// Nothing is ever sent: that all senders are gone is the message.
+#[derive(Debug)]
+pub(super) enum Never {}
+
+/// What the tasks of a window share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    files: Vec<Arc<FilePlan>>,
+    retry: Arc<Mutex<Vec<Retry>>>,
+    /// Dropped with the last task.
+    _done: Sender<Never>,
+}
+
+/// A part that the first pack did not give.
+#[derive(Debug)]
+pub(super) struct Retry {
+    pub(super) file: Arc<FilePlan>,
+    pub(super) want: Want,
+    pub(super) number: PackNumber,
+    pub(super) trouble: Arc<str>,
+}
+
+/// What is left to do after a window.
+#[derive(Debug)]
+pub(super) struct Finish {
+    pub(super) after: After,
+    pub(super) retry: Arc<Mutex<Vec<Retry>>>,
+    pub(super) done: Receiver<Never>,
+}
+
+/// What is wanted of one pack.
+#[derive(Debug)]
+pub(super) struct Job {
+    wants: PackWants,
+    window: Arc<Shared>,
+}
+
+/// Something for a worker.
+#[derive(Debug)]
+pub(super) enum Task {
+    Segment(Box<SegmentTask>),
+    Bare(Vec<Arc<FilePlan>>, Arc<Shared>),
+}
+
+/// A segment to be opened.
+#[derive(Debug)]
+pub(super) struct SegmentTask {
+    pack: Arc<OpenPack>,
+    fetched: Arc<Fetched>,
+    segment: u32,
+    /// With the place in the segment, ascending.
+    wants: Vec<(u32, Want)>,
+    window: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Fetched {
+    pieces: Pieces,
+    _permit: Permit,
+}
+
+/// Memory for packs.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Budget(Arc<(Mutex<u64>, Condvar)>);
+
+#[derive(Debug)]
+struct Permit {
+    budget: Budget,
+    bytes: u64,
+}
+
+impl Budget {
+    /// Waits until so many bytes may be had. One that is alone gets any number.
+    fn take(&self, bytes: u64) -> Permit {
+        let (used, freed) = &*self.0;
+        let mut used = used.lock().unwrap_or_else(PoisonError::into_inner);
+        while *used > 0 && used.saturating_add(bytes) > BUDGET {
+            used = freed.wait(used).unwrap_or_else(PoisonError::into_inner);
+        }
+        *used = used.saturating_add(bytes);
+        Permit {
+            budget: self.clone(),
+            bytes,
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let (used, freed) = &*self.budget.0;
+        let mut used = used.lock().unwrap_or_else(PoisonError::into_inner);
+        *used = used.saturating_sub(self.bytes);
+        freed.notify_all();
+    }
+}
+
+/// Hands out the work of each window, in order.
+pub(super) fn dispatch(
+    windows: &Receiver<Window>,
+    (jobs, tasks, finishes): (&Sender<Job>, &Sender<Task>, &Sender<Finish>),
+) {
+    for window in windows {
+        let (done_in, done) = bounded(0);
+        let retry = Arc::new(Mutex::default());
+        let shared = Arc::new(Shared {
+            files: window.files,
+            retry: Arc::clone(&retry),
+            _done: done_in,
+        });
+        for wants in window.packs {
+            let window = Arc::clone(&shared);
+            if jobs.send(Job { wants, window }).is_err() {
+                return;
+            }
+        }
+        for files in window.bare.chunks(BARE) {
+            let task = Task::Bare(files.to_vec(), Arc::clone(&shared));
+            if tasks.send(task).is_err() {
+                return;
+            }
+        }
+        drop(shared);
+        let finish = Finish {
+            after: window.after,
+            retry,
+            done,
+        };
+        if finishes.send(finish).is_err() {
+            return;
+        }
+    }
+}
+
+/// Fetches packs until there are no more.
+pub(super) fn fetch(run: &Run<'_>, jobs: &Receiver<Job>, tasks: &Sender<Task>, budget: &Budget) {
+    for job in jobs {
+        if run.stopped() {
+            continue;
+        }
+        let Job { wants, window } = job;
+        let number = wants.number;
+        let mut located = Vec::with_capacity(wants.wants.len());
+        let fetched = gather(run, wants, &window, &mut located, budget);
+        match fetched {
+            Ok((pack, fetched)) => send_segments(&pack, &fetched, &located, (&window, tasks)),
+            Err(PackFault::Pack(trouble)) => {
+                let wants = located.iter().map(|(_, _, want)| *want);
+                window.again(wants, number, &trouble);
+            }
+            Err(PackFault::Vault(error)) => run.fail(ReadError::Vault(error)),
+        }
+    }
+}
+
+/// A wanted chunk with its segment and its place in that.
+type Located = (u32, u32, Want);
+
+/// Opens a pack, finds the wanted chunks in it and fetches what is needed. Before the pack is open
+/// all wants count as located, so that an error is about all of them.
+fn gather(
+    run: &Run<'_>,
+    wants: PackWants,
+    window: &Shared,
+    located: &mut Vec<Located>,
+    budget: &Budget,
+) -> Result<(Arc<OpenPack>, Arc<Fetched>), PackFault> {
+    located.extend(wants.wants.into_iter().map(|want| (0, 0, want)));
+    let mut pieces = Pieces::default();
+    let pack = run.packs.open(wants.number, &mut pieces)?;
+    let mut strays = Vec::new();
+    located.retain_mut(|(segment, place, want)| {
+        let found = pack
+            .find(&want.id)
+            .filter(|(segment, _)| pack.segment(*segment).is_some_and(is_data));
+        if let Some(found) = found {
+            (*segment, *place) = found;
+        } else {
+            strays.push(*want);
+        }
+        found.is_some()
+    });
+    window.again(strays.into_iter(), wants.number, &PackTrouble::NotThere);
+    located.sort_unstable_by_key(|(segment, place, want)| (*segment, *place, want.file));
+    let mut ranges: Vec<_> = located
+        .iter()
+        .filter_map(|(s, ..)| pack.range(*s))
+        .collect();
+    ranges.dedup();
+    let lacking = pieces.lacking(&ranges, pack.info.length);
+    let size: u64 = lacking
+        .iter()
+        .map(|run| run.end.saturating_sub(run.start))
+        .sum();
+    let permit = budget.take(size.saturating_add(pieces.len()));
+    run.packs.fetch(&pack.info, &ranges, &mut pieces)?;
+    let fetched = Fetched {
+        pieces,
+        _permit: permit,
+    };
+    Ok((pack, Arc::new(fetched)))
+}
+
+fn is_data(row: &crate::pack::table::SegmentRow) -> bool {
+    row.kind == ChunkKind::Data
+}
+
+fn send_segments(
+    pack: &Arc<OpenPack>,
+    fetched: &Arc<Fetched>,
+    located: &[Located],
+    (window, tasks): (&Arc<Shared>, &Sender<Task>),
+) {
+    for of_segment in located.chunk_by(|(a, ..), (b, ..)| a == b) {
+        let Some((segment, ..)) = of_segment.first() else {
+            continue;
+        };
+        let wants = of_segment.iter().map(|(_, place, want)| (*place, *want));
+        let task = SegmentTask {
+            pack: Arc::clone(pack),
+            fetched: Arc::clone(fetched),
+            segment: *segment,
+            wants: wants.collect(),
+            window: Arc::clone(window),
+        };
+        if tasks.send(Task::Segment(Box::new(task))).is_err() {
+            return;
+        }
+    }
+}
+
+/// Opens segments and writes files until there is no more.
+pub(super) fn work(run: &Run<'_>, tasks: &Receiver<Task>) {
+    let mut opener = Opener::new(run.packs.repo.ids());
+    for task in tasks {
+        if run.stopped() {
+            continue;
+        }
+        match task {
+            Task::Segment(task) => task.run(run, &mut opener),
+            Task::Bare(files, _window) => files.iter().for_each(|file| file.part_done(run)),
+        }
+    }
+}
+
+impl SegmentTask {
+    fn run(self, run: &Run<'_>, opener: &mut Opener<'_>) {
+        let mut wants = self.wants.iter().peekable();
+        let mut place: u32 = 0;
+        let opened = opener.open(&self.pack, self.segment, &self.fetched.pieces, |chunk| {
+            while let Some((_, want)) = wants.next_if(|(at, _)| *at == place) {
+                if let Some(file) = self.window.file(want) {
+                    deliver(run, file, want, chunk.bytes);
+                }
+            }
+            place = place.saturating_add(1);
+            Ok::<(), PackTrouble>(())
+        });
+        if let Err(trouble) = opened {
+            let rest = wants.map(|(_, want)| *want);
+            let number = self.pack.info.number;
+            self.window.again(rest, number, &trouble);
+        }
+    }
+}
+
+/// Writes a verified chunk where it is wanted.
+pub(super) fn deliver(run: &Run<'_>, file: &FilePlan, want: &Want, bytes: &[u8]) {
+    if u32::try_from(bytes.len()) == Ok(want.length) {
+        file.write(run, want.offset, bytes);
+    } else {
+        file.lost(run, TreeError::WrongSize.into());
+        file.part_done(run);
+    }
+}
+
+impl Shared {
+    fn file(&self, want: &Want) -> Option<&Arc<FilePlan>> {
+        self.files.get(usize::try_from(want.file).ok()?)
+    }
+
+    /// These parts have to come from elsewhere.
+    fn again(&self, wants: impl Iterator<Item = Want>, number: PackNumber, trouble: &PackTrouble) {
+        let trouble: Arc<str> = trouble.to_string().into();
+        let parts = wants.filter_map(|want| {
+            Some(Retry {
+                file: Arc::clone(self.file(&want)?),
+                want,
+                number,
+                trouble: Arc::clone(&trouble),
+            })
+        });
+        let mut retry = self.retry.lock().unwrap_or_else(PoisonError::into_inner);
+        retry.extend(parts);
+    }
+}
