@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 
 use unseen_tests::world;
 
-/// In none of these cases is anything made: home is a place where nothing can be.
+/// In none of these cases is anything made: home is a place where nothing can be made.
 #[test]
 fn cases() {
     let world = world!();

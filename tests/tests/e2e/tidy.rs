@@ -76,7 +76,10 @@ fn only_the_output_files_print() {
         let in_program = ["client/src", "server/src", "common/src"]
             .iter()
             .any(|folder| path.starts_with(folder));
-        if !in_program || printers.iter().any(|printer| path == Path::new(printer)) {
+        if !in_program
+            || is_test(&path)
+            || printers.iter().any(|printer| path == Path::new(printer))
+        {
             continue;
         }
         for (number, line) in program_lines(&text) {
