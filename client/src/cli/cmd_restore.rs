@@ -1,12 +1,24 @@
 //! `backup restore`: bring files back.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use super::args::SnapshotFilter;
 use super::args::values::SnapshotPath;
-use super::context::{Context, not_wired};
+use super::bars::{Bars, Task};
+use super::context::Context;
 use super::exit::{CliError, Exit};
+use super::interrupt::Interrupt;
+use super::reading::{self, local_time};
+use super::units::{bytes, count, duration, plural};
+use super::vault;
+use crate::browse::resolve::Chosen;
+use crate::progress::Monitor;
+use crate::restore::{Existing, RestoreOptions, RestoreOutcome, Select, restore};
+use crate::scan::exclude::{Case, Pattern};
 
 /// What `restore` takes.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -81,6 +93,140 @@ pub enum Overwrite {
 }
 
 /// Restores.
-pub fn run(_ctx: &Context<'_>, _args: &RestoreArgs) -> Result<Exit, CliError> {
-    Err(not_wired("restore"))
+pub fn run(ctx: &Context<'_>, args: &RestoreArgs) -> Result<Exit, CliError> {
+    let runtime = vault::runtime()?;
+    let select = Select::new(patterns(&args.include)?, patterns(&args.exclude)?);
+    let reading = reading::open(ctx, &runtime)?;
+    let chosen = reading.choose(ctx, (&args.snapshot, &args.filter), &runtime)?;
+    let target = target(ctx, args, &chosen)?;
+    let index = reading.index(ctx, &runtime)?;
+    let interrupt = Interrupt::install()
+        .map_err(|error| CliError::new(Exit::Failed, "cannot watch for Ctrl-C").because(error))?;
+    let options = RestoreOptions {
+        target,
+        select,
+        existing: args.overwrite.into(),
+        delete: args.delete,
+        dry_run: args.dry_run,
+        verify: args.verify,
+        ownership_by_name: args.ownership_by_name,
+        privileged: args.preserve_privileged,
+        workers: 0,
+    };
+    ctx.ui.status(&format!(
+        "restoring snapshot {} of {} to {}",
+        chosen.snapshot.id.short(),
+        local_time(chosen.snapshot.time),
+        options.target.display()
+    ));
+    let bars = Bars::start(ctx.ui, Task::Restore);
+    let flag = interrupt.flag();
+    let listens: (&dyn Monitor, &AtomicBool) = (&bars, &flag);
+    let outcome = restore(
+        (&reading.repo, &index),
+        &chosen,
+        &options,
+        listens,
+        runtime.handle(),
+    );
+    let (_, took) = bars.finish();
+    let outcome = outcome?;
+    report(ctx, args, &outcome, took);
+    Ok(if outcome.interrupted {
+        Exit::Interrupted
+    } else if outcome.problem_count > 0 {
+        Exit::Failed
+    } else {
+        Exit::Done
+    })
+}
+
+fn target(ctx: &Context<'_>, args: &RestoreArgs, chosen: &Chosen) -> Result<PathBuf, CliError> {
+    if let Some(target) = &args.target {
+        return Ok(target.clone());
+    }
+    let mut target = PathBuf::from("/");
+    for name in chosen.path.iter().flatten() {
+        target.push(name.as_os_str());
+    }
+    let question = format!("Restore over what is in {} now?", target.display());
+    if args.dry_run || ctx.confirm(&question) {
+        return Ok(target);
+    }
+    Err(CliError::usage("restoring in place needs a yes").hint("answer the question, or add --yes"))
+}
+
+fn patterns(texts: &[OsString]) -> Result<Vec<Pattern>, CliError> {
+    let parse = |text: &OsString| {
+        Pattern::parse(text.as_bytes(), Case::Sensitive)
+            .map_err(|error| CliError::from_error(Exit::Usage, error))
+    };
+    texts.iter().map(parse).collect()
+}
+
+fn report(ctx: &Context<'_>, args: &RestoreArgs, outcome: &RestoreOutcome, took: Duration) {
+    if ctx.ui.is_json() {
+        ctx.ui.json(&serde_json::json!({
+            "message_type": "summary",
+            "dry_run": args.dry_run,
+            "files_restored": outcome.files,
+            "dirs_restored": outcome.dirs,
+            "others_restored": outcome.others,
+            "files_unmodified": outcome.unmodified,
+            "files_skipped": outcome.skipped,
+            "files_deleted": outcome.deleted,
+            "bytes_restored": outcome.bytes,
+            "bytes_fetched": outcome.fetched,
+            "files_verified": outcome.verified,
+            "errors": outcome.problem_count,
+            "interrupted": outcome.interrupted,
+            "total_duration": took.as_secs_f64(),
+        }));
+        return;
+    }
+    let mut line = format!(
+        "{} {} files, {} folders, {} in {} ({} fetched)",
+        if args.dry_run {
+            "would restore"
+        } else {
+            "restored"
+        },
+        count(outcome.files + outcome.others),
+        count(outcome.dirs),
+        bytes(outcome.bytes),
+        duration(took),
+        bytes(outcome.fetched),
+    );
+    for (number, what) in [
+        (outcome.unmodified, "the same already"),
+        (outcome.skipped, "left as they were"),
+        (outcome.deleted, "deleted"),
+        (outcome.verified, "verified"),
+    ] {
+        if number > 0 {
+            line = format!("{line}, {} {what}", count(number));
+        }
+    }
+    ctx.ui.summary(&line);
+    if outcome.problem_count > 0 {
+        ctx.ui.warn(&format!(
+            "{} not restored, or not fully: see above",
+            plural(outcome.problem_count, "thing was", "things were")
+        ));
+    }
+    if outcome.interrupted {
+        ctx.ui
+            .warn("interrupted; the same command goes on from here");
+    }
+}
+
+impl From<Overwrite> for Existing {
+    fn from(overwrite: Overwrite) -> Self {
+        match overwrite {
+            Overwrite::Always => Self::Always,
+            Overwrite::IfChanged => Self::IfChanged,
+            Overwrite::IfNewer => Self::IfNewer,
+            Overwrite::Never => Self::Never,
+        }
+    }
 }

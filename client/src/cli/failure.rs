@@ -14,6 +14,7 @@ use crate::enrol::EnrolError;
 use crate::enrol::kit::KitError;
 use crate::repo::RepoError;
 use crate::repo::unlock::UnlockError;
+use crate::restore::RestoreError;
 use crate::state::db::StateError;
 
 impl From<VaultError> for CliError {
@@ -183,6 +184,20 @@ impl From<FindError> for CliError {
         match error {
             FindError::Read(error) => error.into(),
             error => Self::from_error(Exit::Failed, error).hint("`backup ls` lists what there is"),
+        }
+    }
+}
+
+impl From<RestoreError> for CliError {
+    fn from(error: RestoreError) -> Self {
+        match error {
+            RestoreError::Read(error) => error.into(),
+            RestoreError::Find(error) => error.into(),
+            error @ RestoreError::Full { .. } => Self::from_error(Exit::Full, error)
+                .hint("free some space; the same command goes on from where it stopped"),
+            error @ RestoreError::DeleteNeedsWhole => Self::from_error(Exit::Usage, error)
+                .hint("leave --delete out, or choose another snapshot"),
+            error => Self::from_error(Exit::Failed, error),
         }
     }
 }
