@@ -12,9 +12,8 @@ pub mod server;
 pub mod trees;
 pub mod watch;
 
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-
-use tempfile::TempDir;
 
 pub use machine::{Kit, Machine, Ran};
 pub use server::Server;
@@ -50,33 +49,52 @@ macro_rules! programs {
     };
 }
 
+/// How many tests can run at once.
+const ROOMS: usize = 64;
+
 /// A temporary folder with machines and servers in it.
+///
+/// It lies in a room of its own. A snapshot holds the folders above what was saved, too, with
+/// their times: no test may change anything above the files of another.
 #[derive(Debug)]
 pub struct World {
     programs: Programs,
-    dir: TempDir,
+    dir: PathBuf,
+    /// Held as long as the room is taken; the system lets go of it if the test dies.
+    _lock: File,
 }
 
 impl World {
     /// An empty one.
     pub fn new(programs: Programs) -> Self {
-        std::fs::create_dir_all(&programs.scratch).unwrap();
-        let dir = tempfile::Builder::new()
-            .prefix("world-")
-            .tempdir_in(&programs.scratch)
-            .unwrap();
-        Self { programs, dir }
+        let rooms = programs.scratch.join("rooms");
+        // All of them before any is used: from then on this folder never changes.
+        for number in 0..ROOMS {
+            fs::create_dir_all(rooms.join(number.to_string())).unwrap();
+        }
+        let (room, lock) = (0..ROOMS)
+            .find_map(|number| take(rooms.join(number.to_string())))
+            .expect("a free room");
+        let dir = room.join("world");
+        // What a test that died left behind.
+        fs::remove_dir_all(&dir).ok();
+        fs::create_dir(&dir).unwrap();
+        Self {
+            programs,
+            dir: dir.canonicalize().unwrap(),
+            _lock: lock,
+        }
     }
 
     /// A path in the folder. Nothing is made there.
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.dir.path().join(name)
+        self.dir.join(name)
     }
 
     /// A new folder.
     pub fn folder(&self, name: impl AsRef<Path>) -> PathBuf {
         let path = self.path(name);
-        std::fs::create_dir_all(&path).unwrap();
+        fs::create_dir_all(&path).unwrap();
         path
     }
 
@@ -104,6 +122,24 @@ impl World {
     pub fn programs(&self) -> &Programs {
         &self.programs
     }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // Whoever takes the room next tries again.
+        fs::remove_dir_all(&self.dir).ok();
+    }
+}
+
+/// The room, if nobody has it.
+fn take(room: PathBuf) -> Option<(PathBuf, File)> {
+    let lock = File::options()
+        .create(true)
+        .append(true)
+        .open(room.join("lock"))
+        .unwrap();
+    lock.try_lock().ok()?;
+    Some((room, lock))
 }
 
 /// Whether the tests run as root, who alone can make devices and give files away.

@@ -134,13 +134,14 @@ fn a_replaced_device_is_revoked() {
         "old",
     ]);
     let kit = unseen_tests::Kit::read(&kit);
+    // Here already: a new folder above the source would be something new to save.
+    let new = world.machine("new").with("BACKUP_RECOVERY_CODE", &kit.code);
     let source = world.folder("source");
     build::contents(&source);
     let wanted = trees::capture(&source);
     machine.back_up(&source, &[]);
     let packs = trees::packs(&server.data);
 
-    let new = world.machine("new").with("BACKUP_RECOVERY_CODE", &kit.code);
     new.ok(&[
         "connect",
         &kit.address,

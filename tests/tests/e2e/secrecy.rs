@@ -7,8 +7,8 @@ use std::os::unix::fs::symlink;
 use rustix::fs::{XattrFlags, setxattr};
 use unseen_tests::markers::Markers;
 use unseen_tests::proxy::Proxy;
-use unseen_tests::trees::build;
-use unseen_tests::{World, world};
+use unseen_tests::trees::{self, build};
+use unseen_tests::{Kit, Server, World, world};
 
 const CONTENTS: &str = "kestrel-contents-93710";
 const FILE: &str = "kestrel-filename-58204";
@@ -76,14 +76,17 @@ fn the_search_finds_what_is_planted() {
     }
 }
 
-/// The whole conversation with a server, in the clear behind its TLS, and all that it keeps.
-#[test]
-fn no_planted_word_reaches_the_server() {
-    let world = world!();
+/// A server behind a proxy that records everything in the clear, and its log.
+struct Watched {
+    proxy: Proxy,
+    server: Server,
+}
+
+fn watched(world: &World) -> Watched {
     let mut proxy = Proxy::new(&world.folder("proxy"));
     let public = proxy.address.to_string();
     let certificate = proxy.certificate.to_str().unwrap().to_owned();
-    let mut server = world.server_with(
+    let server = world.server_with(
         "server",
         &[
             "--behind-proxy",
@@ -94,52 +97,55 @@ fn no_planted_word_reaches_the_server() {
         ],
     );
     proxy.forward_to(server.address);
-    let source = plant(&world);
+    Watched { proxy, server }
+}
+
+/// Everything that a machine does with a server; gives the recovery code.
+fn everything_once(world: &World, server: &Server) -> String {
+    let source = plant(world);
     let machine = world.machine("home").with("BACKUP_PASSPHRASE", PASSPHRASE);
     let kit = machine.home.join("kit.txt");
     let invite = server.invite(&[]);
-    let words = [
+    machine.ok(&[
         "init",
         &invite,
         "--kit",
         kit.to_str().unwrap(),
         "--name",
         DEVICE,
-    ];
-    machine.ok(&words);
-    let kit = unseen_tests::Kit::read(&kit);
+    ]);
+    let kit = Kit::read(&kit);
     let options = ["--host", HOST, "--tag", TAG, "-e", EXCLUDED];
     machine.back_up(&source, &options);
-    build::write(&source, "later", format!("more {CONTENTS}"));
+    let later = build::write(&source, "later", format!("more {CONTENTS}"));
     let snapshot = machine.back_up(&source, &options).snapshot();
+    let stream = ["run", "--stdin-filename", STREAM, "--stdin-from-command"];
     let command = format!("printf '{CONTENTS}'");
-    machine.ok(&[
-        "run",
-        "--stdin-filename",
-        STREAM,
-        "--stdin-from-command",
-        "--",
-        "sh",
-        "-c",
-        &command,
-    ]);
+    machine.ok(&[&stream[..], &["--", "sh", "-c", &command]].concat());
     machine.ok(&["snapshots"]);
     machine.ok(&["ls", &snapshot]);
     let target = world.path("target");
     machine.restore(&snapshot, &target, &[]);
-    assert_eq!(
-        fs::read_to_string(target.join(source.strip_prefix("/").unwrap()).join("later")).unwrap(),
-        format!("more {CONTENTS}")
-    );
+    let restored = fs::read_to_string(trees::beneath(&target, &later)).unwrap();
+    assert_eq!(restored, format!("more {CONTENTS}"));
     machine.ok(&["check", "--read-data"]);
-    let joining = world.machine("other").without_secrets();
-    let joining = joining.with("BACKUP_RECOVERY_CODE", &kit.code);
-    joining.ok(&["connect", &kit.address, "--name", DEVICE]);
+    let other = world.machine("other").without_secrets();
+    let other = other.with("BACKUP_RECOVERY_CODE", &kit.code);
+    other.ok(&["connect", &kit.address, "--name", DEVICE]);
+    kit.code
+}
+
+/// The whole conversation with a server, in the clear behind its TLS, and all that it keeps.
+#[test]
+fn no_planted_word_reaches_the_server() {
+    let world = world!();
+    let Watched { proxy, mut server } = watched(&world);
+    let code = everything_once(&world, &server);
     server.stop();
 
     let mut words = planted();
-    words.push(("the recovery code", kit.code.as_bytes()));
-    let bare: String = kit.code.split('-').collect();
+    words.push(("the recovery code", code.as_bytes()));
+    let bare: String = code.split('-').collect();
     words.push(("the bare recovery code", bare.as_bytes()));
     let markers = Markers::new(words);
     let sent = proxy.sent();
@@ -176,7 +182,7 @@ fn no_secret_stays_on_the_machine() {
         kit_file.to_str().unwrap(),
     ];
     machine.ok(&words);
-    let kit = unseen_tests::Kit::read(&kit_file);
+    let kit = Kit::read(&kit_file);
     fs::remove_file(&kit_file).unwrap();
     let source = plant(&world);
     let snapshot = machine.back_up(&source, &["-e", EXCLUDED]).snapshot();

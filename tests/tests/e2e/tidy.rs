@@ -161,7 +161,7 @@ fn rooms_used(after: &str) -> Vec<String> {
 fn is_test(path: &Path) -> bool {
     let name = path.file_stem().unwrap().to_str().unwrap();
     name.ends_with("tests")
-        || name == "testkit"
+        || ["testing", "testkit"].contains(&name)
         || path.components().any(|c| c.as_os_str() == "tests")
 }
 
