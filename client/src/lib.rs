@@ -20,3 +20,5 @@ pub mod state;
 #[cfg(test)]
 mod testing;
 pub mod tree;
+#[cfg(test)]
+mod vectors;

@@ -1,0 +1,215 @@
+//! A log with an entry of every kind, and what its entries hash.
+
+use ed25519_dalek::SigningKey;
+use serde_json::{Value, json};
+use unseen_common::codec::Canonical;
+use unseen_common::disclosure::{Disclosure, Level, TypeCount};
+use unseen_common::id::{DeviceId, Hash, PackId, PackNumber, SetTag, SnapshotId};
+use unseen_common::log::chain::{Record, SignedEntry};
+use unseen_common::log::entry::{
+    Author, Body, DeviceAdd, DeviceRevoke, Entry, Genesis, Policy, Slots, Snapshot, Status,
+};
+use unseen_common::log::fold::State;
+use unseen_common::packset::{PackSet, PackSetHasher};
+use unseen_common::time::Timestamp;
+use unseen_common::vault::{Challenge, Principal, login_message, pack_id, slot_set_hash};
+
+use super::{
+    DEVICE, EPOCH, INDEX_KEY, MANIFEST_SEED, VAULT, hex, inputs, published, unhex, unlocked,
+};
+use crate::crypto::envelope::SealTo;
+use crate::crypto::introduction::Introduction;
+use crate::crypto::rng::testing::rng;
+
+const OTHER: DeviceId = DeviceId::from_bytes([0x23; 16]);
+const TIME: u64 = 1_800_000_000;
+
+fn slots() -> Slots {
+    Slots {
+        hash: slot_set_hash(&[[1_u8; 250], [2; 250]]),
+        login_keys: vec![[3; 32], [4; 32]],
+    }
+}
+
+fn disclosure() -> Disclosure {
+    Disclosure {
+        start: Timestamp(TIME),
+        end: Timestamp(TIME + 120),
+        totals: Some((1200, 3_400_000_000)),
+        types: vec![TypeCount {
+            class: "image".into(),
+            files: 99,
+            bytes: 1_000_000,
+        }],
+    }
+}
+
+fn packs() -> Vec<(PackNumber, PackId)> {
+    let pack = |number: u32, byte| (PackNumber(number), PackId::from_bytes([byte; 32]));
+    vec![pack(0, 1), pack(1, 2), pack(2, 3), pack(70_000, 4)]
+}
+
+fn packset_hash() -> Hash {
+    let mut hasher = PackSetHasher::default();
+    for (number, id) in packs() {
+        hasher.add(number, &id);
+    }
+    hasher.finish()
+}
+
+fn device(device: DeviceId, replaces: Option<DeviceId>) -> Body {
+    let unlocked = unlocked();
+    let (write_set, vault_key) = (unlocked.write_set(), unlocked.root.vault_key(VAULT));
+    let to = SealTo {
+        vault: VAULT,
+        epoch: EPOCH,
+        device,
+        public: vault_key.public(),
+        psk: &write_set.writer_psk,
+    };
+    let introduction = Introduction {
+        name: "desk".into(),
+        index_key: INDEX_KEY,
+    };
+    let sealed = introduction.seal(&to, &mut rng(9)).unwrap().to_vec();
+    let manifest = SigningKey::from_bytes(&MANIFEST_SEED);
+    Body::DeviceAdd(DeviceAdd {
+        device,
+        manifest_key: manifest.verifying_key().to_bytes(),
+        login_key: [6; 32],
+        sealed,
+        backup_only: replaces.is_some(),
+        replaces,
+    })
+}
+
+/// A body of every kind, in an order that folds.
+fn bodies() -> Vec<(&'static str, Author, Body)> {
+    let unlocked = unlocked();
+    let owner = unlocked.owner_keys();
+    let genesis = Genesis {
+        root_key: owner.root_verify().to_bytes(),
+        vault_key_hash: unlocked.root.vault_key(VAULT).public().hash(),
+        owner_login: owner.login.verifying_key().to_bytes(),
+        server_identity: [5; 32],
+        slots: slots(),
+    };
+    let policy = Policy {
+        disclosure: Level::Types,
+        grace_days: 30,
+    };
+    let snapshot = Snapshot {
+        set: SetTag::from_bytes([7; 16]),
+        status: Status::Partial,
+        manifest: SnapshotId::from_bytes([8; 32]),
+        packset_hash: packset_hash(),
+        disclosure: disclosure(),
+    };
+    let revoke = DeviceRevoke {
+        device: DEVICE,
+        last_valid: 4,
+    };
+    vec![
+        ("genesis", Author::Root, Body::Genesis(genesis)),
+        ("device-add", Author::Root, device(DEVICE, None)),
+        ("policy", Author::Root, Body::Policy(policy)),
+        ("slots", Author::Root, Body::Slots(slots())),
+        ("snapshot", Author::Device(DEVICE), Body::Snapshot(snapshot)),
+        (
+            "device-add, replaces",
+            Author::Root,
+            device(OTHER, Some(DEVICE)),
+        ),
+        ("device-revoke", Author::Root, Body::DeviceRevoke(revoke)),
+    ]
+}
+
+fn log() -> Vec<Value> {
+    let root = unlocked().owner_keys().root;
+    let manifest = SigningKey::from_bytes(&MANIFEST_SEED);
+    let (mut prev, mut log) = (Hash::from_bytes([0; 32]), Vec::new());
+    for (seq, (kind, author, body)) in (0_u64..).zip(bodies()) {
+        let entry = Entry {
+            vault: VAULT,
+            seq,
+            prev,
+            author,
+            time: Timestamp(TIME + seq),
+            body,
+        };
+        let key = match author {
+            Author::Root => &root,
+            Author::Device(_) => &manifest,
+        };
+        let signed = SignedEntry::sign(&entry, key);
+        let received = Timestamp(TIME + 2 * seq);
+        let record = Record { signed, received };
+        prev = record.hash();
+        log.push(json!({
+            "kind": kind,
+            "entry": hex(&record.signed.bytes),
+            "signature": hex(record.signed.signature),
+            "received": received.0,
+            "record": hex(record.to_bytes()),
+            "record_hash": hex(prev.as_bytes()),
+        }));
+    }
+    log
+}
+
+fn logins() -> Value {
+    let challenge = Challenge {
+        nonce: [0xaa; 32],
+        expires: Timestamp(TIME),
+    };
+    let message =
+        |host: &str, principal| hex(login_message(&[5; 32], host, VAULT, principal, &challenge));
+    json!({
+        "device": message("nas.example", Principal::Device(DEVICE)),
+        "owner": message("", Principal::Owner),
+        "slots": message("nas.example", Principal::Slots(Hash::of(&[3; 32]))),
+    })
+}
+
+#[test]
+fn the_log_is_as_it_was() {
+    let set: PackSet = packs().into_iter().map(|(number, _)| number).collect();
+    let footer = [vec![0x5a; 4096], vec![0; 16]].concat();
+    let id = pack_id(Hash::from_bytes([1; 32]), &footer, 65_536, 4096);
+    let computed = json!({
+        "inputs": inputs(),
+        "log": log(),
+        "slot_set_hash_of_two": hex(slots().hash.as_bytes()),
+        "packset": {
+            "packs": packs().iter().map(|(n, id)| json!({"number": n.0, "id": hex(id.as_bytes())}))
+                .collect::<Vec<_>>(),
+            "bytes": hex(set.to_bytes()),
+            "hash": hex(packset_hash().as_bytes()),
+        },
+        "disclosure": {
+            "bytes": hex(disclosure().to_bytes()),
+            "hash": hex(Hash::of(&disclosure().to_bytes()).as_bytes()),
+        },
+        "pack_id": {
+            "content_hash": hex([1; 32]),
+            "footer_and_trailer": "4096 bytes 5a, 16 bytes 00",
+            "total": 65_536,
+            "footer": 4096,
+            "id": hex(id.as_bytes()),
+        },
+        "login_messages": logins(),
+    });
+    let stored = published("log.json", &computed);
+    let records: Vec<Record> = stored["log"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| Record::from_bytes(&unhex(&line["record"])).unwrap())
+        .collect();
+    let state = State::of(&records).unwrap();
+    assert_eq!((state.head_seq, state.snapshots.len()), (6, 1));
+    assert_eq!(state.lineage(OTHER), [OTHER, DEVICE]);
+    assert!(state.active_device(DEVICE).is_err());
+    let bytes = unhex(&stored["packset"]["bytes"]);
+    assert_eq!(PackSet::from_bytes(&bytes).unwrap(), set);
+}
