@@ -1,0 +1,13 @@
+//! Entries of the log: from any device of a vault, through the server.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use unseen_common::codec::Canonical;
+use unseen_common::log::entry::Entry;
+
+fuzz_target!(|data: &[u8]| {
+    // What is taken has one form only.
+    if let Ok(value) = Entry::from_bytes(data) {
+        assert_eq!(value.to_bytes(), data);
+    }
+});

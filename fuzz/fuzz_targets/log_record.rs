@@ -1,0 +1,13 @@
+//! Records of the log: from the server.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use unseen_common::codec::Canonical;
+use unseen_common::log::chain::Record;
+
+fuzz_target!(|data: &[u8]| {
+    // What is taken has one form only.
+    if let Ok(value) = Record::from_bytes(data) {
+        assert_eq!(value.to_bytes(), data);
+    }
+});

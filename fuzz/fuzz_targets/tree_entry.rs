@@ -1,0 +1,13 @@
+//! Entries of folders: from any device.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use unseen_common::codec::Canonical;
+use unseen_client::tree::entry::Entry;
+
+fuzz_target!(|data: &[u8]| {
+    // What is taken has one form only.
+    if let Ok(value) = Entry::from_bytes(data) {
+        assert_eq!(value.to_bytes(), data);
+    }
+});

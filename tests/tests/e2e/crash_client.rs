@@ -1,0 +1,141 @@
+//! The client is killed at many points of a run: what was sent is used, and nothing is spoilt.
+
+use std::path::{Path, PathBuf};
+
+use unseen_tests::trees::{self, build};
+use unseen_tests::{Machine, World, watch, world};
+
+/// What a run in the middle of which the client dies works on.
+fn source(world: &World) -> PathBuf {
+    let source = world.folder("source");
+    for n in 0..30 {
+        build::write(&source, format!("{n:02}/noise"), build::noise(n, 700_000));
+        build::write(
+            &source,
+            format!("{n:02}/text"),
+            format!("{n} ").repeat(3000),
+        );
+    }
+    source
+}
+
+/// Kills runs after ever more events until one gets through, and says how many were killed.
+/// Between them the tree changes a little, so that each run has something to do at its end.
+fn kill_until_one_gets_through(machine: &Machine, source: &Path, watched: &[PathBuf]) -> usize {
+    let mut killed = 0;
+    let mut count = 1;
+    loop {
+        build::write(
+            source,
+            "changing",
+            build::noise(900 + killed as u64, 30_000),
+        );
+        let mut child = machine.spawn(&["run", source.to_str().unwrap()]);
+        let Some(_) = watch::kill_after(&mut child, watched, count) else {
+            return killed;
+        };
+        killed += 1;
+        assert!(killed < 60, "runs never get through");
+        count += 1 + count / 3;
+    }
+}
+
+fn survives(machine: &Machine, source: &Path, watched: &[PathBuf]) {
+    let killed = kill_until_one_gets_through(machine, source, watched);
+    assert!(killed >= 5, "only {killed} runs were killed");
+    let wanted = trees::capture(source);
+    machine.back_up(source, &[]);
+    machine.restores_to("latest", source, &wanted);
+    machine.ok(&["check", "--read-data"]);
+}
+
+/// The vault, the journal and the index are this process's own: all die with it.
+#[test]
+fn killed_at_many_points_with_a_local_vault() {
+    let world = world!();
+    let machine = world.machine("home");
+    let vault = world.path("vault");
+    machine.init_local(&vault);
+    let source = source(&world);
+    // Makes the folders that are watched.
+    machine.back_up(&build::write(&world.path("first"), "file", "x"), &[]);
+    survives(
+        &machine,
+        &source,
+        &[vault, machine.state(), machine.cache()],
+    );
+}
+
+#[test]
+fn killed_at_many_points_with_a_server() {
+    let world = world!();
+    let server = world.server("server");
+    let machine = world.machine("home");
+    machine.init_remote(&server.invite(&[]));
+    let source = source(&world);
+    machine.back_up(&build::write(&world.path("first"), "file", "x"), &[]);
+    let watched = [
+        server.data.join("accounts"),
+        machine.state(),
+        machine.cache(),
+    ];
+    survives(&machine, &source, &watched);
+}
+
+/// A run that is killed in the middle is not done again from the start.
+#[test]
+fn what_was_sent_before_the_kill_is_not_sent_again() {
+    let world = world!();
+    let server = world.server("server");
+    let machine = world.machine("home");
+    machine.init_remote(&server.invite(&[]));
+    machine.back_up(&build::write(&world.path("first"), "file", "x"), &[]);
+    let source = world.folder("source");
+    for n in 0..30 {
+        build::write(&source, format!("{n:02}/noise"), build::noise(n, 2_000_000));
+    }
+    let wanted = trees::capture(&source);
+    let shelf = trees::packs(&server.data)[0]
+        .0
+        .parent()
+        .unwrap()
+        .to_path_buf();
+    let mut child = machine.spawn(&["run", source.to_str().unwrap()]);
+    let killed = watch::kill_after(&mut child, &[shelf], 10);
+    assert!(killed.is_some(), "the run was over before it was killed");
+    let sent: u64 = trees::packs(&server.data).iter().map(|pack| pack.1).sum();
+    machine.back_up(&source, &[]);
+    let all: u64 = trees::packs(&server.data).iter().map(|pack| pack.1).sum();
+    assert!(sent > 8 << 20, "nothing had been sent");
+    let data = 30 * 2_000_000;
+    assert!(all < data + data / 5, "{all} bytes are stored of {data}");
+    machine.restores_to("latest", &source, &wanted);
+}
+
+/// Two runs at once: one is told that the other is busy, and neither is spoilt.
+#[test]
+fn a_second_run_at_the_same_time_is_busy() {
+    let world = world!();
+    let machine = world.machine("home");
+    machine.init_local(&world.path("vault"));
+    let pipe = world.path("pipe");
+    trees::tool("mkfifo", &[&pipe]);
+    let read = format!("cat '{}'", pipe.display());
+    let mut first = machine.spawn(&[
+        "run",
+        "--stdin-filename",
+        "slow",
+        "--stdin-from-command",
+        "--",
+        "sh",
+        "-c",
+        &read,
+    ]);
+    // Opens only once the reader is there: the first run is in the middle of its work.
+    let writer = std::fs::File::options().write(true).open(&pipe).unwrap();
+    let path = build::write(&world.path("source"), "file", "x");
+    machine.exits(11, &["run", path.to_str().unwrap()]);
+    drop(writer);
+    assert!(first.wait().unwrap().success());
+    machine.back_up(&path, &[]);
+}

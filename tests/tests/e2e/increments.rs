@@ -1,0 +1,158 @@
+//! What a later run sends: what is new, once.
+
+use std::io::{BufRead, BufReader};
+
+use rustix::process::{Pid, Signal, kill_process};
+use unseen_tests::trees::{self, build};
+use unseen_tests::world;
+
+#[test]
+fn a_second_run_uploads_nothing_and_a_small_change_one_small_pack() {
+    let world = world!();
+    let machine = world.machine("home");
+    let vault = world.path("vault");
+    machine.init_local(&vault);
+    let source = world.folder("source");
+    build::contents(&source);
+    let first = machine.back_up(&source, &[]);
+    assert!(first.number("files_new") > 120);
+    let packs = trees::packs(&vault);
+    assert!(!packs.is_empty());
+
+    let second = machine.back_up(&source, &[]);
+    assert_eq!(
+        trees::packs(&vault),
+        packs,
+        "an unchanged tree needs no pack"
+    );
+    assert_eq!(second.number("data_uploaded"), 0);
+    assert_eq!(
+        second.number("files_new") + second.number("files_changed"),
+        0
+    );
+    let forced = machine.back_up(&source, &["--force"]);
+    assert_eq!(
+        trees::packs(&vault),
+        packs,
+        "the same contents need no pack"
+    );
+    assert_eq!(forced.number("data_added"), 0);
+
+    build::write(&source, "many/003/small", "changed");
+    let third = machine.back_up(&source, &[]);
+    let more = trees::packs(&vault);
+    assert_eq!(more.len(), packs.len() + 1, "one pack for a small change");
+    let added: u64 = more
+        .iter()
+        .filter(|p| !packs.contains(p))
+        .map(|p| p.1)
+        .sum();
+    assert!(added <= 64 * 1024, "{added} bytes for a small change");
+    assert_eq!(third.number("files_changed"), 1);
+}
+
+/// The same contents under other names, in other places and on another machine are sent once.
+#[test]
+fn contents_are_stored_once() {
+    let world = world!();
+    let machine = world.machine("home");
+    let vault = world.path("vault");
+    machine.init_local(&vault);
+    let source = world.folder("source");
+    build::write(&source, "a", build::noise(1, 6_000_000));
+    machine.back_up(&source, &[]);
+    let size = |packs: &[(std::path::PathBuf, u64)]| packs.iter().map(|p| p.1).sum::<u64>();
+    let before = size(&trees::packs(&vault));
+    std::fs::rename(source.join("a"), source.join("b")).unwrap();
+    build::write(&source, "c", build::noise(1, 6_000_000));
+    machine.back_up(&source, &[]);
+    let grown = size(&trees::packs(&vault)) - before;
+    assert!(grown <= 64 * 1024, "{grown} bytes for nothing new");
+}
+
+#[test]
+fn lost_state_and_cache_cost_no_upload() {
+    let world = world!();
+    let machine = world.machine("home");
+    let vault = world.path("vault");
+    machine.init_local(&vault);
+    let source = world.folder("source");
+    build::contents(&source);
+    let wanted = trees::capture(&source);
+    machine.back_up(&source, &[]);
+    let packs = trees::packs(&vault);
+    for lost in [machine.cache(), machine.state()] {
+        std::fs::remove_dir_all(&lost).unwrap();
+        let summary = machine.back_up(&source, &[]);
+        assert_eq!(trees::packs(&vault), packs, "without {}", lost.display());
+        assert_eq!(summary.number("data_uploaded"), 0);
+    }
+    std::fs::remove_dir_all(machine.cache()).unwrap();
+    std::fs::remove_dir_all(machine.state()).unwrap();
+    let snapshot = machine.back_up(&source, &[]).snapshot();
+    assert_eq!(trees::packs(&vault), packs);
+    machine.restores_to(&snapshot, &source, &wanted);
+}
+
+/// Ctrl-C in the middle keeps what was done as a checkpoint; the next run goes on from there.
+#[test]
+fn an_interrupted_run_keeps_a_checkpoint() {
+    let world = world!();
+    let machine = world.machine("home");
+    let vault = world.path("vault");
+    machine.init_local(&vault);
+    let source = world.folder("source");
+    for n in 0..40 {
+        let path = format!("{n:02}/file");
+        build::write(&source, path, build::noise(n, 1_500_000));
+    }
+    let wanted = trees::capture(&source);
+    let path = source.to_str().unwrap();
+    let mut child = machine.spawn(&["run", "-vv", path]);
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let tenth = lines
+        .by_ref()
+        .filter(|line| line.as_ref().unwrap().starts_with("new "))
+        .nth(9);
+    assert!(tenth.is_some(), "no tenth file");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let said: Vec<String> = lines.map(Result::unwrap).collect();
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(130), "{said:?}");
+    assert!(!trees::packs(&vault).is_empty(), "nothing was kept");
+
+    let target = world.path("checkpoint");
+    machine.restore("latest", &target, &[]);
+    let restored = trees::files(&trees::beneath(&target, &source));
+    assert!(
+        (1..40).contains(&restored.len()),
+        "{} files",
+        restored.len()
+    );
+
+    let next = machine.back_up(&source, &[]);
+    let sent = next.number("data_added");
+    assert!(
+        sent < 40 * 1_500_000,
+        "nothing of the checkpoint was used: {sent}"
+    );
+    machine.restores_to("latest", &source, &wanted);
+}
+
+#[test]
+fn a_dry_run_stores_nothing() {
+    let world = world!();
+    let machine = world.machine("home");
+    let vault = world.path("vault");
+    machine.init_local(&vault);
+    let source = world.folder("source");
+    build::contents(&source);
+    let before = trees::files(&vault.join("accounts"));
+    machine.ok(&["run", "--dry-run", source.to_str().unwrap()]);
+    assert_eq!(trees::files(&vault.join("accounts")), before);
+    let first = machine.back_up(&source, &["--skip-if-unchanged"]);
+    let logged = trees::files(&vault.join("accounts"));
+    assert!(!first.snapshot().is_empty());
+    machine.ok(&["run", "--skip-if-unchanged", source.to_str().unwrap()]);
+    assert_eq!(trees::files(&vault.join("accounts")), logged);
+}

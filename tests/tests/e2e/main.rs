@@ -1,0 +1,15 @@
+//! The two programs together, as a user runs them. One file a theme.
+
+mod blind_server;
+mod cli;
+mod crash_client;
+mod crash_server;
+mod fidelity;
+mod http;
+mod increments;
+mod readme;
+mod round_trip;
+mod secrecy;
+mod tidy;
+mod trouble;
+mod write_only;
