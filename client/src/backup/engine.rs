@@ -195,14 +195,23 @@ pub fn run(
                 index.forget_packs(&packs)?;
             }
             Committed::Stale => {
-                monitor.note(&Note::warning("the local index was stale; starting over"));
-                state.clear()?;
                 drop(index);
-                Index::wipe(&repo.folders.index())?;
+                start_over(repo, &state, monitor)?;
             }
         }
     }
     Err(BackupError::KeepsLosing { missing })
+}
+
+/// Forgets what this machine knows of the vault's packs: the next round learns it anew.
+fn start_over(
+    repo: &Repository,
+    state: &StateDb,
+    monitor: &dyn Monitor,
+) -> Result<(), BackupError> {
+    monitor.note(&Note::warning("the local index was stale; starting over"));
+    state.clear()?;
+    Ok(Index::wipe(&repo.folders.index())?)
 }
 
 /// What a commit needs, and what the threads need beside it.
@@ -433,7 +442,7 @@ fn fitting(text: &str) -> String {
 fn fitting_paths(paths: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     let mut left: usize = 512 * 1024;
     let fits = |path: &Vec<u8>| {
-        left = left.checked_sub(path.len()).unwrap_or_default();
+        left = left.saturating_sub(path.len());
         left > 0
     };
     paths.into_iter().take(MAX_PATHS).take_while(fits).collect()

@@ -25,6 +25,7 @@ impl DirPath {
     }
 
     /// The path of a directory in this one.
+    #[must_use]
     pub fn child(&self, name: &Name) -> Self {
         Self(Some(Arc::new(Step {
             above: self.clone(),
