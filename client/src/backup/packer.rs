@@ -17,6 +17,8 @@ use crate::progress::{Monitor, Stored};
 
 /// A segment is closed when it holds so many bytes.
 const SEGMENT: usize = 1024 * 1024;
+/// Or when it holds so many chunks: tiny files must not outgrow the table of contents.
+const SEGMENT_CHUNKS: usize = 16 * 1024;
 /// A chunk of so many bytes is a segment of its own: it gains nothing from neighbours.
 const ALONE: usize = 256 * 1024;
 
@@ -145,7 +147,7 @@ impl<'a> Packer<'a> {
         }
         let here = PackRef::Pending(self.open.handle);
         self.open.chunks.push(ChunkRow { id, length });
-        if self.open.raw.len() >= SEGMENT {
+        if self.open.raw.len() >= SEGMENT || self.open.chunks.len() >= SEGMENT_CHUNKS {
             self.close_segment()?;
         }
         Ok((id, here))

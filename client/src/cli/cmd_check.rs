@@ -107,9 +107,12 @@ fn report(ctx: &Context<'_>, outcome: &CheckOutcome, took: Duration) {
         ctx.ui.summary("no damage found");
     } else {
         ctx.ui.warn(&format!(
-            "{}; what is whole can still be restored, and the next `backup run` on the machine that \
-             has the files sends what is missing",
-            plural(outcome.damage_count, "piece of damage found", "pieces of damage found")
+            "{}; everything else can be restored",
+            plural(
+                outcome.damage_count,
+                "piece of damage found",
+                "pieces of damage found"
+            )
         ));
     }
 }

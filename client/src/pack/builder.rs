@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use unseen_common::id::{Hash, PackId, PackUid, VaultId};
-use unseen_common::limits::{MAX_PACK, PACK_TRAILER};
+use unseen_common::limits::{MAX_FOOTER, MAX_PACK, PACK_TRAILER};
 use unseen_common::vault::{PackUpload, pack_id};
 
 use super::ladder::{TAG, footer_len, pack_len};
@@ -46,6 +46,8 @@ impl BufferPool {
 
 /// Bytes of one buffer: the largest pack.
 const BUFFER: usize = 16 * 1024 * 1024;
+/// A table that has not so many bytes left before it outgrows its footer is full.
+const ROOM_FOR_ROWS: u64 = 1024 * 1024;
 /// Free buffers that are kept.
 const KEEP: usize = 2;
 
@@ -135,8 +137,12 @@ impl PackBuilder {
 
     /// Bytes still free for sealed segments and their rows.
     pub fn room(&self) -> u64 {
+        let table = self.table_len as u64;
+        if footer_len(table + ROOM_FOR_ROWS) > MAX_FOOTER {
+            return 0;
+        }
         let used = self.body_len() + HEADER_LEN as u64 + TAG + PACK_TRAILER;
-        MAX_PACK.saturating_sub(used + footer_len(self.table_len as u64))
+        MAX_PACK.saturating_sub(used + footer_len(table))
     }
 
     /// Whether a segment of `encoded` bytes with this row fits.

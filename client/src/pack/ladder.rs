@@ -1,6 +1,8 @@
 //! Sizes that a pack and its footer may have: powers of two, so that sizes tell little.
 
-use unseen_common::limits::{MAX_PACK, MIN_FOOTER, MIN_PACK, PACK_HEADER, PACK_TRAILER};
+use unseen_common::limits::{
+    MAX_FOOTER, MAX_PACK, MIN_FOOTER, MIN_PACK, PACK_HEADER, PACK_TRAILER,
+};
 
 /// Bytes that AEAD adds to every segment and to the footer.
 pub const TAG: u64 = 16;
@@ -26,7 +28,7 @@ pub const fn needed(body: u64, table: u64) -> u64 {
 /// The length of such a pack on the ladder; `None` when it does not fit the largest.
 pub const fn pack_len(body: u64, table: u64) -> Option<u64> {
     let needed = needed(body, table);
-    if needed > MAX_PACK {
+    if needed > MAX_PACK || footer_len(table) > MAX_FOOTER {
         None
     } else if needed <= MIN_PACK {
         Some(MIN_PACK)
@@ -40,6 +42,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use unseen_common::limits::{footer_size_ok, on_ladder};
+
+    #[test]
+    fn a_table_that_no_footer_holds_fits_no_pack() {
+        assert!(pack_len(0, MAX_FOOTER - FOOTER_FIXED - TAG).is_some());
+        assert_eq!(pack_len(0, MAX_FOOTER - FOOTER_FIXED - TAG + 1), None);
+    }
 
     proptest! {
         #[test]
