@@ -171,10 +171,12 @@ impl<'a> Assembler<'a> {
             let Some(frame) = self.stack.get(at) else {
                 break;
             };
-            match &frame.entered.name {
-                Some(name) => child = Some((name.clone(), frame.entered.meta.clone(), id)),
-                None => return Ok(Some(id)),
-            }
+            let Some(name) = &frame.entered.name else {
+                // They belong to no record: the directories are still open.
+                self.sink.objects.clear();
+                return Ok(Some(id));
+            };
+            child = Some((name.clone(), frame.entered.meta.clone(), id));
         }
         Ok(None)
     }

@@ -74,6 +74,9 @@ pub struct Committer<'a> {
     pub state: &'a StateDb,
 }
 
+/// Whoever signs the next entry vouches for the stamp of the last: it must not lie more than a day
+/// ahead of this clock.
+const MAX_SKEW: u64 = 86_400;
 /// Attempts to win the race for the head of the log.
 const ATTEMPTS: u32 = 64;
 
@@ -84,6 +87,9 @@ pub fn prepare(
 ) -> Result<(Prepared, SnapshotId), BackupError> {
     let disclosure = disclose(&wish.manifest, repo.log.state.policy.disclosure);
     wish.manifest.disclosure_hash = Hash::of(&disclosure.to_bytes());
+    if Manifest::from_bytes(&wish.manifest.to_bytes()).is_err() {
+        return Err(BackupError::Internal("the manifest breaks its own format"));
+    }
     let mut rng = repo.key.secrets.rng();
     let (manifest, id) = seal_manifest(&wish.manifest, &repo.key.seal_to(), &mut rng)?;
     let own = OwnSnapshots::open(&repo.folders.own_snapshots());
@@ -131,6 +137,10 @@ pub async fn send(repo: &mut Committer<'_>, prepared: &Prepared) -> Result<Commi
         return Err(BackupError::Internal("a commit without a snapshot"));
     };
     for _ in 0..ATTEMPTS {
+        let stamp = repo.log.state.head_received;
+        if stamp.since(repo.clock.now()) > MAX_SKEW {
+            return Err(BackupError::Clock);
+        }
         let mut entry = prepared.entry.clone();
         entry.seq = repo.log.state.head_seq + 1;
         entry.prev = repo.log.state.head;
@@ -160,6 +170,11 @@ pub async fn send(repo: &mut Committer<'_>, prepared: &Prepared) -> Result<Commi
                 forget_pending(repo)?;
                 return Ok(Committed::Stale);
             }
+            Err(error @ (VaultError::Invalid(_) | VaultError::Forbidden(_))) => {
+                // It will never be taken as it is; kept, it would stand in the way of every run.
+                forget_pending(repo)?;
+                return Err(error.into());
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -186,9 +201,11 @@ pub async fn finish_pending(repo: &mut Committer<'_>) -> Result<Option<SnapshotI
         forget_pending(repo)?;
         return Ok(None);
     }
-    match send(repo, &prepared).await? {
-        Committed::Saved(id) => Ok(Some(id)),
-        Committed::Missing(_) | Committed::Stale => Ok(None),
+    match send(repo, &prepared).await {
+        Ok(Committed::Saved(id)) => Ok(Some(id)),
+        Ok(Committed::Missing(_) | Committed::Stale)
+        | Err(BackupError::Vault(VaultError::Invalid(_))) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

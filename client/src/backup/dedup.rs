@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use roaring::RoaringBitmap;
 use unseen_common::id::PackNumber;
@@ -30,7 +30,8 @@ pub enum PackRef {
 #[derive(Debug)]
 pub struct Dedup<'a> {
     index: &'a Index,
-    own: RoaringBitmap,
+    /// Grows with every pack of this run.
+    own: RwLock<RoaringBitmap>,
     shards: Vec<Mutex<Shard>>,
     segments: Mutex<Segments>,
 }
@@ -51,7 +52,7 @@ impl<'a> Dedup<'a> {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Self {
             index,
-            own,
+            own: RwLock::new(own),
             shards,
             segments: Mutex::default(),
         }
@@ -76,7 +77,7 @@ impl<'a> Dedup<'a> {
         if let Some(handle) = shard.get(id) {
             return Ok(Some(self.resolve(*handle)));
         }
-        if let Some(number) = self.index.lookup(id, Some(&self.own))? {
+        if let Some(number) = self.index.lookup(id, Some(&self.own()))? {
             drop(shard);
             self.use_pack(number);
             return Ok(Some(PackRef::Known(number)));
@@ -90,7 +91,7 @@ impl<'a> Dedup<'a> {
         if let Some(handle) = lock(self.shard(id)).get(id) {
             return Ok(Some(self.resolve(*handle)));
         }
-        let found = self.index.lookup(id, Some(&self.own))?;
+        let found = self.index.lookup(id, Some(&self.own()))?;
         if let Some(number) = found {
             self.use_pack(number);
         }
@@ -114,7 +115,7 @@ impl<'a> Dedup<'a> {
 
     /// Whether all these packs still count as present.
     pub fn has_all(&self, packs: &RoaringBitmap) -> bool {
-        packs.is_subset(&self.own)
+        packs.is_subset(&self.own())
     }
 
     /// The server has the pack that holds these segments.
@@ -133,6 +134,10 @@ impl<'a> Dedup<'a> {
         segments.used.insert(number.0);
         drop(segments);
         self.index.add_pack(number, ids)?;
+        self.own
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(number.0);
         // From here on the index knows them; until now the shards did.
         for id in ids {
             lock(self.shard(id)).remove(id);
@@ -147,6 +152,10 @@ impl<'a> Dedup<'a> {
             .get(handle.0 as usize)
             .copied()
             .flatten()
+    }
+
+    fn own(&self) -> RwLockReadGuard<'_, RoaringBitmap> {
+        self.own.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn resolve(&self, handle: SegmentHandle) -> PackRef {

@@ -31,7 +31,7 @@ use crate::scan::names::OwnerNames;
 use crate::scan::os::raise_fd_limit;
 use crate::state::db::StateDb;
 use crate::tree::entry::{Meta, Name};
-use crate::tree::manifest::{Manifest, Problem, Totals};
+use crate::tree::manifest::{MAX_PATHS, MAX_TAGS, Manifest, Problem, Totals};
 
 /// A stream to save as one file.
 pub struct StreamSource {
@@ -133,9 +133,10 @@ pub fn run(
 ) -> Result<Outcome, BackupError> {
     raise_fd_limit();
     let mut state = StateDb::open(&repo.folders.state)?;
-    if runtime
-        .block_on(finish_pending(&mut committer(repo, &state).0))?
-        .is_some()
+    if !options.dry_run
+        && runtime
+            .block_on(finish_pending(&mut committer(repo, &state).0))?
+            .is_some()
     {
         monitor.note(&Note::info(
             "finished the snapshot that an earlier run had begun to commit",
@@ -143,7 +144,10 @@ pub fn run(
     }
     let mut missing = 0;
     for _ in 0..ROUNDS {
-        let (index, own) = runtime.block_on(open_index(repo, &state))?;
+        if matches!(source, Source::Stream(None)) {
+            break;
+        }
+        let (index, own) = runtime.block_on(open_index(repo, &state, monitor))?;
         let start = repo.clock.now();
         let listener = Listener::new(monitor);
         let mut round = Round {
@@ -191,14 +195,23 @@ pub fn run(
                 index.forget_packs(&packs)?;
             }
             Committed::Stale => {
-                monitor.note(&Note::warning("the local index was stale; starting over"));
-                state.clear()?;
                 drop(index);
-                Index::wipe(&repo.folders.index())?;
+                start_over(repo, &state, monitor)?;
             }
         }
     }
     Err(BackupError::KeepsLosing { missing })
+}
+
+/// Forgets what this machine knows of the vault's packs: the next round learns it anew.
+fn start_over(
+    repo: &Repository,
+    state: &StateDb,
+    monitor: &dyn Monitor,
+) -> Result<(), BackupError> {
+    monitor.note(&Note::warning("the local index was stale; starting over"));
+    state.clear()?;
+    Ok(Index::wipe(&repo.folders.index())?)
 }
 
 /// What a commit needs, and what the threads need beside it.
@@ -374,11 +387,16 @@ fn make_wish(
     listener: &Listener<'_>,
 ) -> Wish {
     let manifest = Manifest {
-        set: options.set.clone(),
-        paths,
-        host: options.host.clone(),
-        user: options.user.clone(),
-        tags: options.tags.clone(),
+        set: fitting(&options.set),
+        paths: fitting_paths(paths),
+        host: fitting(&options.host),
+        user: fitting(&options.user),
+        tags: options
+            .tags
+            .iter()
+            .take(MAX_TAGS)
+            .map(|tag| fitting(tag))
+            .collect(),
         start,
         end,
         program: env!("CARGO_PKG_VERSION").to_owned(),
@@ -413,4 +431,19 @@ fn outcome(
         problem_count: listener.count(),
         interrupted: passed.interrupted,
     }
+}
+
+/// As much of a text as a manifest holds.
+fn fitting(text: &str) -> String {
+    text.chars().take(1000).collect()
+}
+
+/// As many paths as a manifest holds: the first ones, up to half a MiB.
+fn fitting_paths(paths: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let mut left: usize = 512 * 1024;
+    let fits = |path: &Vec<u8>| {
+        left = left.saturating_sub(path.len());
+        left > 0
+    };
+    paths.into_iter().take(MAX_PATHS).take_while(fits).collect()
 }

@@ -8,6 +8,11 @@ use unseen_common::id::SnapshotId;
 use crate::progress::{Amount, Item, Monitor, Note, Problem as Trouble, Stored};
 use crate::tree::manifest::{MAX_ERRORS, Problem};
 
+/// Bytes of a path that are kept with a problem.
+const MAX_PATH: usize = 1024;
+/// Characters of a reason that are kept.
+const MAX_WHY: usize = 200;
+
 /// Passes everything on, and keeps the problems for the manifest.
 #[derive(Debug)]
 pub struct Listener<'a> {
@@ -76,12 +81,10 @@ impl Monitor for Listener<'_> {
         self.count.fetch_add(1, Ordering::Relaxed);
         let mut kept = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < MAX_ERRORS {
-            let mut why = problem.what.clone();
-            why = why.chars().take(500).collect();
-            kept.push(Problem {
-                path: problem.path.clone(),
-                why,
-            });
+            let mut path = problem.path.clone();
+            path.truncate(MAX_PATH);
+            let why = problem.what.chars().take(MAX_WHY).collect();
+            kept.push(Problem { path, why });
         }
         drop(kept);
         self.inner.problem(problem);

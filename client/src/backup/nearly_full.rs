@@ -1,9 +1,13 @@
 //! Packs that are nearly full and wait for something small: a few for all threads together, so
 //! that memory stays bounded and little of a pack is left empty.
+//!
+//! A pack that leaves is counted as on its way before the lock is released: whoever waits for all
+//! packs must not miss one that holds another thread's segments.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::dedup::SegmentHandle;
+use super::upload::Flow;
 use crate::pack::builder::PackBuilder;
 use crate::pack::table::SegmentRow;
 
@@ -38,7 +42,12 @@ pub struct NearlyFull(Mutex<Vec<OpenPack>>);
 
 impl NearlyFull {
     /// Puts a segment into one of them, if it fits.
-    pub fn place(&self, encoded: &[u8], row: &SegmentRow, handle: SegmentHandle) -> Placed {
+    pub fn place(
+        &self,
+        encoded: &[u8],
+        row: &SegmentRow,
+        (handle, flow): (SegmentHandle, &Flow),
+    ) -> Placed {
         let mut waiting = self.lock();
         for at in 0..waiting.len() {
             let Some(pack) = waiting.get_mut(at) else {
@@ -47,6 +56,7 @@ impl NearlyFull {
             if pack.builder.append(encoded, row.clone()) {
                 pack.handles.push(handle);
                 if pack.builder.room() < FULL {
+                    flow.sealed();
                     return Placed::Full(waiting.swap_remove(at));
                 }
                 return Placed::There;
@@ -56,7 +66,7 @@ impl NearlyFull {
     }
 
     /// Lets a pack wait; hands back the fullest if there are too many.
-    pub fn wait(&self, pack: OpenPack) -> Option<OpenPack> {
+    pub fn wait(&self, pack: OpenPack, flow: &Flow) -> Option<OpenPack> {
         let mut waiting = self.lock();
         waiting.push(pack);
         if waiting.len() <= WAITING {
@@ -67,6 +77,7 @@ impl NearlyFull {
             .enumerate()
             .min_by_key(|(_, p)| p.builder.room())?
             .0;
+        flow.sealed();
         Some(waiting.swap_remove(fullest))
     }
 

@@ -163,7 +163,7 @@ impl<'a> Packer<'a> {
         let mut open = self.context.nearly_full.take_all();
         open.extend(self.pack.take());
         for pack in open {
-            self.seal(pack)?;
+            self.count_and_seal(pack)?;
         }
         Ok(())
     }
@@ -198,7 +198,7 @@ impl<'a> Packer<'a> {
             joined.push(pack);
         }
         for pack in joined {
-            self.seal(pack)?;
+            self.count_and_seal(pack)?;
         }
         Ok(self.added)
     }
@@ -246,9 +246,16 @@ impl<'a> Packer<'a> {
             if pack.builder.room() >= FULL {
                 return Ok(());
             }
-            return self.pack.take().map_or(Ok(()), |full| self.seal(full));
+            return self
+                .pack
+                .take()
+                .map_or(Ok(()), |full| self.count_and_seal(full));
         }
-        match self.context.nearly_full.place(&self.scratch, &row, handle) {
+        match self
+            .context
+            .nearly_full
+            .place(&self.scratch, &row, (handle, self.context.flow))
+        {
             Placed::There => return Ok(()),
             Placed::Full(full) => return self.seal(full),
             Placed::Nowhere => {}
@@ -256,7 +263,7 @@ impl<'a> Packer<'a> {
         if let Some(full) = self
             .pack
             .take()
-            .and_then(|pack| self.context.nearly_full.wait(pack))
+            .and_then(|pack| self.context.nearly_full.wait(pack, self.context.flow))
         {
             self.seal(full)?;
         }
@@ -274,16 +281,18 @@ impl<'a> Packer<'a> {
         Ok(())
     }
 
+    fn count_and_seal(&mut self, pack: OpenPack) -> Result<(), BackupError> {
+        self.context.flow.sealed();
+        self.seal(pack)
+    }
+
+    /// Seals a pack that has been counted as on its way.
     fn seal(&mut self, pack: OpenPack) -> Result<(), BackupError> {
-        if pack.builder.is_empty() {
-            return Ok(());
-        }
         let sealed = pack.builder.seal(self.context.sealer, &mut self.rng)?;
         let outgoing = Outgoing {
             pack: sealed,
             handles: pack.handles,
         };
-        self.context.flow.sealed();
         // The other end hangs up only after it has recorded why.
         self.context
             .out

@@ -8,6 +8,7 @@ use unseen_common::vault::FooterItem;
 use super::BackupError;
 use crate::crypto::content_id::ChunkId;
 use crate::index::{Index, IndexError};
+use crate::progress::{Monitor, Note};
 use crate::repo::footers::{Known, Take, fill};
 use crate::repo::{RepoError, Repository};
 use crate::state::db::StateDb;
@@ -19,6 +20,7 @@ use crate::state::db::StateDb;
 pub async fn open_index(
     repo: &Repository,
     state: &StateDb,
+    monitor: &dyn Monitor,
 ) -> Result<(Index, RoaringBitmap), BackupError> {
     let folder = repo.folders.index();
     let index = match Index::open(&folder, repo.key.vault) {
@@ -34,7 +36,7 @@ pub async fn open_index(
     let mut highest = state.synced()?;
     for writer in writers(repo) {
         let account = (repo.key.vault, Some(writer.device));
-        let mut names = Names(state);
+        let mut names = Names { state, monitor };
         let known = [writer];
         let seen = fill(
             &*repo.vault,
@@ -91,10 +93,25 @@ fn writers(repo: &Repository) -> Vec<Known> {
     known
 }
 
-struct Names<'a>(&'a StateDb);
+struct Names<'a> {
+    state: &'a StateDb,
+    monitor: &'a dyn Monitor,
+}
 
 impl Take for Names<'_> {
     fn take(&mut self, item: &FooterItem, _ids: &[ChunkId]) -> Result<(), RepoError> {
-        Ok(self.0.set_pack(item.number, &item.id)?)
+        Ok(self.state.set_pack(item.number, &item.id)?)
+    }
+
+    fn covered(&mut self, item: &FooterItem) -> Result<(), RepoError> {
+        Ok(self.state.set_pack(item.number, &item.id)?)
+    }
+
+    /// What is in that pack is sent again where it is needed; the backup goes on.
+    fn damaged(&mut self, error: RepoError) -> Result<(), RepoError> {
+        self.monitor.note(&Note::warning(format!(
+            "{error}: what is in it is sent again"
+        )));
+        Ok(())
     }
 }

@@ -1,9 +1,64 @@
 //! What is kept of a file's state, and how trouble with it is told.
 
+use std::sync::Arc;
+
 use crate::scan::names::OwnerNames;
 use crate::scan::os::{FileType, Stat};
 use crate::state::records::Seen;
-use crate::tree::entry::Meta;
+use crate::tree::entry::{Meta, Name};
+
+/// The path of a directory, sharing what it has in common with others: a copy each would take
+/// memory with the square of the depth.
+#[derive(Debug, Clone)]
+pub struct DirPath(Option<Arc<Step>>);
+
+#[derive(Debug)]
+struct Step {
+    above: DirPath,
+    name: Name,
+}
+
+impl DirPath {
+    /// The path of `/`.
+    pub const fn root() -> Self {
+        Self(None)
+    }
+
+    /// The path of a directory in this one.
+    #[must_use]
+    pub fn child(&self, name: &Name) -> Self {
+        Self(Some(Arc::new(Step {
+            above: self.clone(),
+            name: name.clone(),
+        })))
+    }
+
+    /// The path of an entry of this directory.
+    pub fn join(&self, name: &Name) -> Vec<u8> {
+        let mut names = vec![name];
+        let mut at = self;
+        while let Some(step) = &at.0 {
+            names.push(&step.name);
+            at = &step.above;
+        }
+        let mut path = Vec::new();
+        for name in names.iter().rev() {
+            path.push(b'/');
+            path.extend_from_slice(name.as_bytes());
+        }
+        path
+    }
+}
+
+impl Drop for DirPath {
+    /// Step by step: a very deep path must not take the stack with it.
+    fn drop(&mut self) {
+        let mut next = self.0.take();
+        while let Some(step) = next {
+            next = Arc::into_inner(step).and_then(|mut step| step.above.0.take());
+        }
+    }
+}
 
 /// What a record keeps to compare with.
 pub fn seen_of(stat: &Stat, racy_from: i64, racy: bool) -> Seen {

@@ -14,9 +14,10 @@ use super::dedup::Dedup;
 use super::events::{Entered, Event, Old};
 use super::merge::Merge;
 use super::plan::Node;
-use super::seen::{bytes_to_os, describe, join, meta_of, seen_of};
+use super::seen::{DirPath, bytes_to_os, describe, join, meta_of, seen_of};
 use super::upload::Flow;
 use super::worker::{Job, Task};
+use crate::crypto::content_id::ChunkId;
 use crate::progress::{Amount, During, Monitor, Problem};
 use crate::scan::exclude::{Candidate, Decision, DirCtx, Rules};
 use crate::scan::listing::Names;
@@ -72,7 +73,7 @@ pub struct Walker<'a> {
     tasks: Vec<Task>,
     task_bytes: u64,
     /// The directory that the tasks are in, and its path.
-    task_dir: Option<(Arc<Dir>, Arc<[u8]>)>,
+    task_dir: Option<(Arc<Dir>, DirPath)>,
     stack: Vec<Frame<'a>>,
     /// Whether the user stopped it.
     pub interrupted: bool,
@@ -81,7 +82,7 @@ pub struct Walker<'a> {
 #[derive(Debug)]
 struct Frame<'a> {
     dir: Arc<Dir>,
-    shared_path: Arc<[u8]>,
+    place: DirPath,
     path_len: usize,
     children: Children,
     rules: DirCtx,
@@ -144,7 +145,7 @@ impl<'a> Walker<'a> {
         loop {
             let (name, node) = match &mut frame.children {
                 Children::All(names, at) => {
-                    let Some((name, _)) = names.iter().nth(*at) else {
+                    let Some((name, _)) = names.get(*at) else {
                         return Ok(false);
                     };
                     *at += 1;
@@ -253,6 +254,15 @@ impl<'a> Walker<'a> {
         seen == seen_of(stat, self.context.racy_from, seen.racy)
             && !seen.racy
             && self.context.dedup.has_all(&old.part.packs)
+            && self.has_lists(row.lists)
+    }
+
+    /// Whether the content lists of a long file are still on the server. Counts their packs as
+    /// needed: those of the part are of its data alone.
+    fn has_lists(&self, lists: &[u8]) -> bool {
+        let (ids, _) = lists.as_chunks::<32>();
+        ids.iter()
+            .all(|id| matches!(self.context.dedup.find(&ChunkId(*id)), Ok(Some(_))))
     }
 
     fn directory(
@@ -290,26 +300,28 @@ impl<'a> Walker<'a> {
         self.path.push(b'/');
         self.path.extend_from_slice(name.as_bytes());
         let above = self.context.rules.enter(&frame.rules, name.as_bytes());
-        self.enter(Some((name, above)), dir, node, old)?;
+        let place = frame.place.child(&name);
+        self.enter(Some((name, above, place)), dir, node, old)?;
         Ok(true)
     }
 
     fn enter(
         &mut self,
-        inside: Option<(Name, DirCtx)>,
+        inside: Option<(Name, DirCtx, DirPath)>,
         dir: Dir,
         node: Node,
         old: Option<Old>,
     ) -> Result<(), BackupError> {
         let path_len = match &inside {
-            Some((name, _)) => self.path.len() - name.as_bytes().len() - 1,
+            Some((name, ..)) => self.path.len() - name.as_bytes().len() - 1,
             None => 0,
         };
-        let (name, mut rules) = match inside {
-            Some((name, rules)) => (Some(name), rules),
+        let (name, mut rules, place) = match inside {
+            Some((name, rules, place)) => (Some(name), rules, place),
             None => (
                 None,
                 self.context.rules.at(Path::new("/")).unwrap_or_default(),
+                DirPath::root(),
             ),
         };
         self.context.monitor.scanned(Amount {
@@ -355,7 +367,7 @@ impl<'a> Walker<'a> {
         })));
         self.stack.push(Frame {
             dir: Arc::new(dir),
-            shared_path: Arc::from(self.path.as_slice()),
+            place,
             path_len,
             children,
             rules,
@@ -404,14 +416,14 @@ impl<'a> Walker<'a> {
                 self.send_batch()?;
                 self.send_job(Job::Piece {
                     dir: Arc::clone(&frame.dir),
-                    path: Arc::clone(&frame.shared_path),
+                    path: frame.place.clone(),
                     task,
                     offset: piece * PIECE,
                 })?;
             }
             return Ok(());
         }
-        self.task_dir = Some((Arc::clone(&frame.dir), Arc::clone(&frame.shared_path)));
+        self.task_dir = Some((Arc::clone(&frame.dir), frame.place.clone()));
         self.tasks.push(Task { ticket, name, stat });
         self.task_bytes += stat.size;
         if self.tasks.len() >= JOB_FILES || self.task_bytes >= JOB_BYTES {
@@ -523,7 +535,7 @@ struct Looker<'a> {
 
 impl crate::scan::exclude::Listing for Looker<'_> {
     fn has(&self, name: &[u8]) -> bool {
-        self.names.iter().any(|(n, _)| n.as_bytes() == name)
+        self.names.contains(name)
     }
 
     fn head(&self, name: &[u8], limit: usize) -> std::io::Result<Vec<u8>> {

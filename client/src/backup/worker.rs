@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, select};
 use super::BackupError;
 use super::packer::{Added, Leftover, Packer};
 use super::reading::{ReadError, ReadOut, Reader};
-use super::seen::{describe, join, meta_of, seen_of};
+use super::seen::{DirPath, describe, meta_of, seen_of};
 use super::upload::Flow;
 use super::walk::PIECE;
 use crate::progress::{During, Monitor, Problem};
@@ -36,7 +36,7 @@ pub enum Job {
         /// The directory.
         dir: Arc<Dir>,
         /// Its path.
-        path: Arc<[u8]>,
+        path: DirPath,
         /// The files.
         tasks: Vec<Task>,
     },
@@ -45,7 +45,7 @@ pub enum Job {
         /// The directory.
         dir: Arc<Dir>,
         /// Its path.
-        path: Arc<[u8]>,
+        path: DirPath,
         /// The file.
         task: Task,
         /// Where the piece begins.
@@ -185,11 +185,11 @@ impl<'a> Worker<'a> {
     fn file(
         &mut self,
         dir: &Dir,
-        path: &[u8],
+        path: &DirPath,
         task: &Task,
         piece: Option<(u64, u64)>,
     ) -> Result<Done, BackupError> {
-        let full = |name: &Name| join(path, name.as_bytes());
+        let full = |name: &Name| path.join(name);
         let bytes = piece.map_or(task.stat.size, |(from, to)| to - from);
         if bytes > 1024 * 1024 {
             self.context.monitor.file_started(&full(&task.name));

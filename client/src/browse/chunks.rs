@@ -15,7 +15,7 @@ use crate::pack::table::ChunkRow;
 use crate::tree::reader::ObjectSource;
 
 /// Bytes of opened segments that are kept.
-const SEGMENTS: usize = 12 * 1024 * 1024;
+const SEGMENTS: usize = 8 * 1024 * 1024;
 /// Bytes of fetched blocks that are kept.
 const BLOCKS: usize = 16 * 1024 * 1024;
 /// The segment of one pack at which all of the pack is fetched.

@@ -1,6 +1,6 @@
 //! What was used last, within a bound.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
 /// Keeps what was used last, as long as the weights fit a limit; at least one thing always.
@@ -8,15 +8,18 @@ use std::hash::Hash;
 pub(crate) struct Lru<K, V> {
     /// Value, weight, and when it was last used.
     entries: HashMap<K, (V, usize, u64)>,
+    /// By when they were last used.
+    order: BTreeMap<u64, K>,
     limit: usize,
     weight: usize,
     now: u64,
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Lru<K, V> {
+impl<K: Hash + Eq + Copy, V: Clone> Lru<K, V> {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             entries: HashMap::new(),
+            order: BTreeMap::new(),
             limit,
             weight: 0,
             now: 0,
@@ -24,31 +27,32 @@ impl<K: Hash + Eq + Clone, V: Clone> Lru<K, V> {
     }
 
     pub(crate) fn get(&mut self, key: &K) -> Option<V> {
-        self.now += 1;
         let (value, _, used) = self.entries.get_mut(key)?;
-        *used = self.now;
+        // The newest stays where it is.
+        if *used != self.now {
+            self.now += 1;
+            self.order.remove(used);
+            self.order.insert(self.now, *key);
+            *used = self.now;
+        }
         Some(value.clone())
     }
 
     pub(crate) fn put(&mut self, key: K, value: V, weight: usize) {
         self.now += 1;
-        if let Some((_, old, _)) = self.entries.insert(key, (value, weight, self.now)) {
+        if let Some((_, old, used)) = self.entries.insert(key, (value, weight, self.now)) {
             self.weight -= old;
+            self.order.remove(&used);
         }
+        self.order.insert(self.now, key);
         self.weight += weight;
         while self.weight > self.limit && self.entries.len() > 1 {
-            // Few entries: looking at all of them is cheaper than keeping them in order.
-            let oldest = self.entries.iter().min_by_key(|(_, (_, _, used))| *used);
-            let Some(oldest) = oldest.map(|(key, _)| key.clone()) else {
+            let Some((_, oldest)) = self.order.pop_first() else {
                 return;
             };
-            self.remove(&oldest);
-        }
-    }
-
-    pub(crate) fn remove(&mut self, key: &K) {
-        if let Some((_, weight, _)) = self.entries.remove(key) {
-            self.weight -= weight;
+            if let Some((_, weight, _)) = self.entries.remove(&oldest) {
+                self.weight -= weight;
+            }
         }
     }
 }
@@ -63,6 +67,7 @@ mod tests {
         lru.put(1, 'a', 4);
         lru.put(2, 'b', 4);
         assert_eq!(lru.get(&1), Some('a'));
+        assert_eq!(lru.get(&1), Some('a'));
         lru.put(3, 'c', 4);
         assert_eq!(
             (lru.get(&1), lru.get(&2), lru.get(&3)),
@@ -76,7 +81,6 @@ mod tests {
         lru.put(4, 'e', 1);
         lru.put(5, 'f', 9);
         assert_eq!((lru.get(&4), lru.get(&5)), (Some('e'), Some('f')));
-        lru.remove(&4);
-        assert_eq!((lru.get(&4), lru.weight), (None, 9));
+        assert_eq!((lru.weight, lru.order.len()), (10, 2));
     }
 }

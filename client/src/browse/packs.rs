@@ -20,7 +20,9 @@ use crate::repo::reader::PackInfo;
 use crate::repo::{ReaderIndex, ReaderRepo};
 
 /// Bytes of tables of contents that are kept.
-const TABLES: usize = 8 * 1024 * 1024;
+const TABLES: usize = 12 * 1024 * 1024;
+/// Bytes of one request, at most: what is fetched in pieces of one size fragments no memory.
+const REQUEST: u64 = 4 * 1024 * 1024;
 
 /// The packs of a vault, for reading. Shared by the threads of a command.
 #[derive(Debug)]
@@ -49,7 +51,7 @@ pub struct OpenPack {
 }
 
 /// Where a chunk is: the start of its id, its segment, its place in that.
-type Place = (u64, u32, u32);
+type Place = (u32, u32, u32);
 
 impl<'a> Packs<'a> {
     /// For a command; requests run on `runtime`.
@@ -118,7 +120,7 @@ impl<'a> Packs<'a> {
             .repo
             .known(info.device)
             .ok_or(PackTrouble::UnknownWriter)?;
-        let (footer, _) = open_own(
+        let (mut footer, _) = open_own(
             (info.id, info.length),
             (&header, &footer),
             self.repo.account(),
@@ -131,7 +133,8 @@ impl<'a> Packs<'a> {
             .map_err(PackError::from)?;
         let mut starts = Vec::with_capacity(footer.table.segments.len());
         let mut at = header_len();
-        for segment in &footer.table.segments {
+        for segment in &mut footer.table.segments {
+            segment.chunks.shrink_to_fit();
             starts.push(at);
             at = at.saturating_add(segment.sealed.into());
         }
@@ -154,19 +157,40 @@ impl<'a> Packs<'a> {
         let runs = pieces.lacking(wanted, info.length);
         let planned = runs.iter().map(|run| run.end.saturating_sub(run.start));
         self.monitor.transfer_planned(planned.sum());
+        self.fetch_runs(info, runs, pieces)
+    }
+
+    /// As [`Self::fetch`] of a pack that was announced as planned before.
+    pub fn fetch_planned(
+        &self,
+        info: &PackInfo,
+        wanted: &[Range<u64>],
+        pieces: &mut Pieces,
+    ) -> Result<(), PackFault> {
+        self.fetch_runs(info, pieces.lacking(wanted, info.length), pieces)
+    }
+
+    fn fetch_runs(
+        &self,
+        info: &PackInfo,
+        runs: Vec<Range<u64>>,
+        pieces: &mut Pieces,
+    ) -> Result<(), PackFault> {
         for run in runs {
-            let start = run.start;
-            let size = run.end.saturating_sub(start);
-            let whole = size == info.length;
-            let range = (!whole).then_some(run);
-            let found = self.wait(self.repo.vault.get_pack(info.number, range))?;
-            let length = u64::try_from(found.bytes.len()).unwrap_or(u64::MAX);
-            self.fetched.fetch_add(length, Ordering::Relaxed);
-            self.monitor.transferred(length);
-            if length != size || found.total != info.length {
-                return Err(PackTrouble::Short.into());
+            let mut start = run.start;
+            while start < run.end {
+                let end = run.end.min(start.saturating_add(REQUEST));
+                let asked = self.repo.vault.get_pack(info.number, Some(start..end));
+                let found = self.wait(asked)?;
+                let length = u64::try_from(found.bytes.len()).unwrap_or(u64::MAX);
+                self.fetched.fetch_add(length, Ordering::Relaxed);
+                self.monitor.transferred(length);
+                if start.checked_add(length) != Some(end) || found.total != info.length {
+                    return Err(PackTrouble::Short.into());
+                }
+                pieces.add(start, found.bytes);
+                start = end;
             }
-            pieces.add(start, found.bytes);
         }
         Ok(())
     }
@@ -207,7 +231,8 @@ impl OpenPack {
     }
 
     fn sorted(&self) -> Vec<Place> {
-        let mut places = Vec::new();
+        let chunks = self.table.segments.iter().map(|row| row.chunks.len());
+        let mut places = Vec::with_capacity(chunks.sum());
         for (segment, row) in (0..).zip(&self.table.segments) {
             for (place, chunk) in (0..).zip(&row.chunks) {
                 places.push((prefix(&chunk.id), segment, place));
@@ -220,7 +245,7 @@ impl OpenPack {
     /// About how many bytes of RAM it takes.
     fn weight(&self) -> usize {
         let chunks: usize = self.table.segments.iter().map(|s| s.chunks.len()).sum();
-        (chunks + 4) * 56 + self.table.segments.len() * 64
+        (chunks + 4) * 48 + self.table.segments.len() * 64
     }
 }
 
@@ -281,9 +306,9 @@ impl<E> From<PackError> for Inner<E> {
     }
 }
 
-fn prefix(id: &ChunkId) -> u64 {
-    let (first, _) = id.0.split_first_chunk().expect("an id has 32 bytes");
-    u64::from_le_bytes(*first)
+fn prefix(id: &ChunkId) -> u32 {
+    let first = id.0.first_chunk().expect("an id has 32 bytes");
+    u32::from_le_bytes(*first)
 }
 
 fn header_len() -> u64 {

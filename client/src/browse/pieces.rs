@@ -78,7 +78,7 @@ impl Pieces {
             return Vec::new();
         }
         let rest = all.0 & !here;
-        let most = need.0.count_ones() * 4 >= rest.count_ones() * 3;
+        let most = need.0.count_ones() * 8 >= rest.count_ones() * 7;
         let fetch = if most { rest } else { need.bridged().0 & rest };
         Blocks(fetch).runs(length)
     }
@@ -175,7 +175,7 @@ mod tests {
             lacking(&[0..1, 1024 * K..1025 * K]),
             [0..256 * K, 1024 * K..1280 * K]
         );
-        assert_eq!(lacking(&[0..13 * 1024 * K]), [0..length]);
+        assert_eq!(lacking(&[0..14 * 1024 * K]), [0..length]);
         assert_eq!(none.lacking(&[5..6], 64 * K), [0..64 * K]);
         assert!(lacking(&[]).is_empty());
     }

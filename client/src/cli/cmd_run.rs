@@ -253,7 +253,8 @@ fn options(
         compression: compression.level(),
         checkpoint_every: Duration::from_secs(args.how.checkpoint_every),
         spool: opened.folder.is_none(),
-        workers: workers.clamp(1, 16),
+        // Each holds a pack of 16 MiB: more of them would break the memory ceiling.
+        workers: workers.clamp(1, 4),
         uploads: if opened.folder.is_some() { 1 } else { 3 },
     })
 }

@@ -93,11 +93,6 @@ impl<'a> Context<'a> {
     }
 }
 
-/// Until the engines are there.
-pub(super) fn not_wired(command: &str) -> CliError {
-    CliError::new(Exit::Failed, format!("`{command}` is not wired yet"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

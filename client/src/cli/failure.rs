@@ -12,6 +12,7 @@ use crate::crypto::recovery::RecoveryCodeError;
 use crate::crypto::slot::SlotError;
 use crate::enrol::EnrolError;
 use crate::enrol::kit::KitError;
+use crate::maintain::CheckError;
 use crate::repo::RepoError;
 use crate::repo::unlock::UnlockError;
 use crate::restore::RestoreError;
@@ -199,6 +200,13 @@ impl From<RestoreError> for CliError {
                 .hint("leave --delete out, or choose another snapshot"),
             error => Self::from_error(Exit::Failed, error),
         }
+    }
+}
+
+impl From<CheckError> for CliError {
+    fn from(error: CheckError) -> Self {
+        let CheckError::Read(error) = error;
+        error.into()
     }
 }
 

@@ -39,7 +39,7 @@ pub struct SlotSet(Vec<Slot>);
 
 impl SlotSet {
     /// How many slots a vault may have.
-    pub const MAX: usize = 32;
+    pub const MAX: usize = unseen_common::limits::MAX_SLOTS;
 
     /// Sorts and checks.
     pub fn new(mut slots: Vec<Slot>) -> Result<Self, SlotSetError> {

@@ -1,1 +1,12 @@
-//! (see docs/ARCHITECTURE.md)
+//! Looking after a vault: is everything there, and is it whole?
+
+pub mod check;
+mod data;
+mod impact;
+pub mod outcome;
+pub mod subset;
+mod trees;
+
+pub use check::{CheckOptions, check};
+pub use outcome::{Affected, CheckError, CheckOutcome, Damage};
+pub use subset::{ParseSubsetError, Subset};

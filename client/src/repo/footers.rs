@@ -2,7 +2,7 @@
 
 use ed25519_dalek::VerifyingKey;
 use unseen_common::id::{DeviceId, PackNumber, VaultId};
-use unseen_common::vault::{FooterItem, Vault};
+use unseen_common::vault::{FooterItem, Vault, VaultError};
 
 use super::RepoError;
 use crate::crypto::content_id::ChunkId;
@@ -56,6 +56,10 @@ pub fn open_item(
 pub trait Take {
     /// Takes the table of one pack.
     fn take(&mut self, item: &FooterItem, ids: &[ChunkId]) -> Result<(), RepoError>;
+    /// The index has this pack already.
+    fn covered(&mut self, _item: &FooterItem) -> Result<(), RepoError> {
+        Ok(())
+    }
     /// A table that does not hold; an error ends the filling.
     fn damaged(&mut self, error: RepoError) -> Result<(), RepoError> {
         Err(error)
@@ -74,10 +78,12 @@ pub async fn fill(
     let mut after = after;
     let covered = index.covered();
     loop {
+        let before = after;
         let page = vault.footers(device, after).await?;
         for item in &page.items {
             after = after.max(Some(item.number));
             if covered.contains(item.number.0) {
+                take.covered(item)?;
                 continue;
             }
             match open_item(item, account, known) {
@@ -94,8 +100,12 @@ pub async fn fill(
                 Err(error) => take.damaged(error)?,
             }
         }
-        if !page.more || page.items.is_empty() {
+        if !page.more {
             return Ok(after);
+        }
+        if after == before {
+            let what = "it says that more tables of contents follow, and sends none";
+            return Err(VaultError::BadAnswer(what.to_owned()).into());
         }
     }
 }

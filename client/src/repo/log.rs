@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use unseen_common::codec::Canonical;
 use unseen_common::log::chain::Record;
 use unseen_common::log::fold::{FoldError, State};
-use unseen_common::vault::Vault;
+use unseen_common::vault::{Vault, VaultError};
 
 use super::RepoError;
 use crate::pins::{self, Pin};
@@ -47,6 +47,7 @@ impl Log {
     pub async fn update(&mut self, vault: &dyn Vault) -> Result<(), RepoError> {
         let mut after = self.state.head_seq.checked_sub(1);
         let mut first = true;
+        let mut first_page = true;
         loop {
             let page = vault.log(after).await?;
             let mut records = page.records.into_iter();
@@ -63,6 +64,10 @@ impl Log {
                 }
             }
             let records: Vec<Record> = records.collect();
+            if records.is_empty() && page.more && !first_page {
+                return Err(endless());
+            }
+            first_page = false;
             self.take(&records)?;
             if !page.more {
                 return Ok(());
@@ -111,6 +116,9 @@ impl Log {
                 break;
             }
             page = vault.log(Some(state.head_seq)).await?;
+            if page.records.is_empty() && page.more {
+                return Err(endless());
+            }
             skip = 0;
         }
         if let Some(pin) = pin
@@ -156,6 +164,11 @@ impl Log {
         };
         Ok(pins::write(&self.pin, &pin)?)
     }
+}
+
+fn endless() -> RepoError {
+    let what = "it says that more of the log follows, and sends none".to_owned();
+    VaultError::BadAnswer(what).into()
 }
 
 fn check_pin(state: &State, pin: Option<&Pin>) -> Result<(), RepoError> {

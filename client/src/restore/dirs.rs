@@ -9,8 +9,8 @@ use super::root::{Root, TargetDir};
 use crate::browse::lru::Lru;
 use crate::tree::entry::{Meta, Name};
 
-/// Directories that are kept open.
-const OPEN: usize = 64;
+/// Directories that are kept open: by the walk, and by those who write.
+const OPEN: usize = 192;
 
 /// A directory that is being restored. Lives as long as something in it is under way.
 #[derive(Debug)]
@@ -80,7 +80,9 @@ pub(super) struct Dirs {
     root: Option<Root>,
     policy: Policy,
     next: AtomicU64,
-    open: Mutex<Lru<u64, TargetDir>>,
+    /// Apart, because the walk is far ahead of the writing.
+    walked: Mutex<Lru<u64, TargetDir>>,
+    written: Mutex<Lru<u64, TargetDir>>,
 }
 
 impl Dirs {
@@ -90,7 +92,8 @@ impl Dirs {
             root,
             policy,
             next: AtomicU64::new(0),
-            open: Mutex::new(Lru::new(OPEN)),
+            walked: Mutex::new(Lru::new(OPEN)),
+            written: Mutex::new(Lru::new(OPEN)),
         }
     }
 
@@ -120,7 +123,7 @@ impl Dirs {
         })
     }
 
-    /// Makes a directory, and those above it that are not made yet.
+    /// For the walk: makes a directory, and those above it that are not made yet.
     pub(super) fn make(&self, node: &DirNode) -> Result<TargetDir, TargetError> {
         let mut above = Vec::new();
         let mut at = node;
@@ -130,21 +133,34 @@ impl Dirs {
             above.push((at, name));
             at = parent;
         }
-        let mut dir = self.open(at)?;
+        let mut dir = self.look(at)?;
         for (node, name) in above.into_iter().rev() {
             dir = dir.make_dir(name, &self.policy)?;
             node.made.store(true, Ordering::Relaxed);
-            self.lock().put(node.id, dir.clone(), 1);
+            lock(&self.walked).put(node.id, dir.clone(), 1);
         }
         Ok(dir)
     }
 
-    /// Opens a directory that is there.
+    /// For the walk: opens a directory that is there.
+    pub(super) fn look(&self, node: &DirNode) -> Result<TargetDir, TargetError> {
+        self.open_with(node, &self.walked)
+    }
+
+    /// For those who write: opens a directory that is there.
     pub(super) fn open(&self, node: &DirNode) -> Result<TargetDir, TargetError> {
+        self.open_with(node, &self.written)
+    }
+
+    fn open_with(
+        &self,
+        node: &DirNode,
+        kept: &Mutex<Lru<u64, TargetDir>>,
+    ) -> Result<TargetDir, TargetError> {
         let mut below = Vec::new();
         let mut at = node;
         let mut dir = loop {
-            if let Some(dir) = self.lock().get(&at.id) {
+            if let Some(dir) = lock(kept).get(&at.id) {
                 break dir;
             }
             match &at.place {
@@ -153,28 +169,25 @@ impl Dirs {
                     break root.dir().clone();
                 }
                 Place::Below { parent, name, .. } => {
-                    below.push(name);
+                    below.push((at.id, name));
                     at = parent;
                 }
             }
         };
-        if below.is_empty() {
-            return Ok(dir);
-        }
-        for name in below.into_iter().rev() {
+        for (id, name) in below.into_iter().rev() {
             dir = dir.open_dir(name)?;
+            lock(kept).put(id, dir.clone(), 1);
         }
-        self.lock().put(node.id, dir.clone(), 1);
         Ok(dir)
     }
 
     fn number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Lru<u64, TargetDir>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn no_target() -> TargetError {

@@ -8,7 +8,7 @@ use super::run::Run;
 use super::temp::TempFile;
 use crate::browse::error::ReadError;
 use crate::progress::Change;
-use crate::tree::entry::{Meta, Name};
+use crate::tree::entry::{FileTime, Meta, Name, Xattr};
 
 /// A file to be written.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(super) struct FilePlan {
     pub(super) dir: Arc<DirNode>,
     pub(super) name: Name,
     pub(super) size: u64,
-    meta: Meta,
+    meta: Slim,
     change: Change,
     /// The group of names of which this is the first.
     group: Option<u64>,
@@ -40,7 +40,7 @@ impl FilePlan {
             dir: Arc::clone(dir),
             name,
             size,
-            meta,
+            meta: Slim::of(meta),
             change,
             group,
             missing: AtomicU64::new(1),
@@ -139,7 +139,7 @@ impl FilePlan {
                 name: self.name.clone(),
             });
         };
-        let notes = temp.commit(&self.meta, run.dirs.policy())?;
+        let notes = temp.commit(&self.meta.whole(), run.dirs.policy())?;
         run.left_out(|| self.path(), &notes);
         if let (Some(group), Some(id)) = (self.group, id) {
             run.links.placed(group, &self.dir, &self.name, id);
@@ -159,6 +159,55 @@ impl FilePlan {
 
     fn lock(&self) -> MutexGuard<'_, Option<Arc<TempFile>>> {
         self.temp.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Metadata without what most files do not have: there may be a hundred thousand at a time.
+#[derive(Debug)]
+struct Slim {
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    mtime: FileTime,
+    more: Option<Box<More>>,
+}
+
+#[derive(Debug)]
+struct More {
+    user: Option<String>,
+    group: Option<String>,
+    xattrs: Vec<Xattr>,
+}
+
+impl Slim {
+    fn of(meta: Meta) -> Self {
+        let more = More {
+            user: meta.user,
+            group: meta.group,
+            xattrs: meta.xattrs,
+        };
+        let none = more.user.is_none() && more.group.is_none() && more.xattrs.is_empty();
+        Self {
+            mode: meta.mode,
+            uid: meta.uid,
+            gid: meta.gid,
+            mtime: meta.mtime,
+            more: (!none).then(|| Box::new(more)),
+        }
+    }
+
+    fn whole(&self) -> Meta {
+        let more = self.more.as_deref();
+        Meta {
+            mode: self.mode,
+            uid: self.uid,
+            gid: self.gid,
+            user: more.and_then(|more| more.user.clone()),
+            group: more.and_then(|more| more.group.clone()),
+            mtime: self.mtime,
+            xattrs: more.map(|more| more.xattrs.clone()).unwrap_or_default(),
+            hard_link: None,
+        }
     }
 }
 

@@ -38,6 +38,20 @@ impl Names {
         })
     }
 
+    /// Entry number `index` in that order.
+    pub fn get(&self, index: usize) -> Option<(Name, FileType)> {
+        let slot = *self.slots.get(index)?;
+        let name = Name::new(self.bytes_of(slot)).expect("push keeps only names that pass");
+        Some((name, slot.kind()))
+    }
+
+    /// Whether there is an entry of this name.
+    pub fn contains(&self, name: &[u8]) -> bool {
+        self.slots
+            .binary_search_by(|&slot| self.bytes_of(slot).cmp(name))
+            .is_ok()
+    }
+
     /// Names that no snapshot can hold, such as one of over 255 bytes on a vfat file system.
     pub fn unusable(&self) -> &[Vec<u8>] {
         &self.unusable

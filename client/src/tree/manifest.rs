@@ -19,9 +19,11 @@ use crate::crypto::content_id::ChunkId;
 
 const VERSION: u8 = 1;
 const MAX_TEXT: usize = 4096;
-const MAX_PATHS: usize = 4096;
+/// Most paths that a manifest names.
+pub const MAX_PATHS: usize = 4096;
 const MAX_PATH: usize = 65_536;
-const MAX_TAGS: usize = 1024;
+/// Most tags of a snapshot.
+pub const MAX_TAGS: usize = 1024;
 /// Problems that a manifest keeps; the rest is counted.
 pub const MAX_ERRORS: usize = 1000;
 

@@ -37,7 +37,7 @@ enum Command {
     Invite(invite::Invite),
 }
 
-/// Runs the command line; the exit code is as docs/parts/server.md lists.
+/// Runs the command line; the exit code is as docs/OPERATING.md lists.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,

@@ -3,9 +3,10 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser};
 
-use super::values::{BytesPerSecond, Compression, Size, Subset};
+use super::values::{BytesPerSecond, Compression, Size};
 use super::*;
 use crate::cli::cmd_restore::Overwrite;
+use crate::maintain::Subset;
 
 fn parse(line: &str) -> Cli {
     Cli::try_parse_from(std::iter::once("backup").chain(line.split_whitespace()))
@@ -154,6 +155,6 @@ fn the_other_commands() {
     let Command::Check(check) = parse("check --read-data-subset 5%").command else {
         panic!("not check")
     };
-    assert_eq!(check.read_data_subset, Some(Subset::Share(50_000)));
+    assert_eq!(check.read_data_subset, Some(Subset::Millionths(50_000)));
     fails("");
 }

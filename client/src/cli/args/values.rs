@@ -1,7 +1,6 @@
 //! Values of options, read from text.
 
 use std::ffi::{OsStr, OsString};
-use std::num::NonZeroU32;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -169,59 +168,6 @@ impl ValueParserFactory for SnapshotPath {
     }
 }
 
-/// `--read-data-subset`: which of the packs to read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Subset {
-    /// `n/t`: the n-th of t parts, from 1.
-    Part {
-        /// Which.
-        part: NonZeroU32,
-        /// Of how many; at least `part`.
-        of: NonZeroU32,
-    },
-    /// `x%`: as many at random, in millionths of all.
-    Share(u32),
-    /// A size: as many bytes at random.
-    Bytes(u64),
-}
-
-impl FromStr for Subset {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        let bad = || BadValue::new("a subset is n/t (2/7), x% (1.5%) or a size (10G)");
-        if let Some((part, of)) = text.split_once('/') {
-            let number = |text: &str| text.trim().parse::<NonZeroU32>().ok();
-            return match (number(part), number(of)) {
-                (Some(part), Some(of)) if part <= of => Ok(Self::Part { part, of }),
-                _ => Err(bad()),
-            };
-        }
-        if let Some(percent) = text.trim().strip_suffix('%') {
-            return percent_to_millionths(percent.trim_end())
-                .map(Self::Share)
-                .ok_or_else(bad);
-        }
-        match parse_size(text) {
-            Ok(size) if size > 0 => Ok(Self::Bytes(size)),
-            _ => Err(bad()),
-        }
-    }
-}
-
-/// Above 0, at most 100, with up to four decimals.
-fn percent_to_millionths(text: &str) -> Option<u32> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-    if whole.is_empty() || fraction.len() > 4 || !digits(whole) || !digits(fraction) {
-        return None;
-    }
-    let fraction: u32 = format!("{fraction:0<4}").parse().ok()?;
-    let whole: u32 = whole.parse().ok()?;
-    let millionths = whole.checked_mul(10_000)?.checked_add(fraction)?;
-    (1..=1_000_000).contains(&millionths).then_some(millionths)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,32 +225,5 @@ mod tests {
         let raw = SnapshotPath::parse(OsStr::from_bytes(b"x:/\xff")).unwrap();
         assert_eq!(raw.path.unwrap().as_os_str().as_bytes(), b"/\xff");
         assert!(SnapshotPath::parse(OsStr::from_bytes(b"\xff")).is_err());
-    }
-
-    #[test]
-    fn subsets() {
-        let number = |n| NonZeroU32::new(n).unwrap();
-        for (text, wanted) in [
-            (
-                "2/7",
-                Some(Subset::Part {
-                    part: number(2),
-                    of: number(7),
-                }),
-            ),
-            ("1.5%", Some(Subset::Share(15_000))),
-            ("100%", Some(Subset::Share(1_000_000))),
-            ("0.0001%", Some(Subset::Share(1))),
-            ("10G", Some(Subset::Bytes(10 << 30))),
-            ("8/7", None),
-            ("0/7", None),
-            ("0%", None),
-            ("100.1%", None),
-            ("x%", None),
-            ("0", None),
-            ("", None),
-        ] {
-            assert_eq!(read(text), wanted, "{text}");
-        }
     }
 }

@@ -1,0 +1,287 @@
+use std::fs;
+use std::path::PathBuf;
+
+use super::*;
+use crate::browse::pieces::Pieces;
+use crate::crypto::content_id::ChunkKind;
+use crate::maintain::Affected;
+use crate::progress::Recorder;
+use crate::testing::{Forge, Machine, World, entry, noise, silent};
+use crate::tree::entry::{Content, Entry, Extent, Kind};
+use crate::tree::object::Object;
+use unseen_common::codec::Canonical;
+use unseen_common::id::SnapshotId;
+
+struct Scene {
+    world: World,
+    machine: Machine,
+    source: PathBuf,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let (world, machine) = World::new();
+        let source = world.folder("source");
+        Self {
+            world,
+            machine,
+            source,
+        }
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        let path = self.source.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    fn backup(&mut self) -> SnapshotId {
+        self.world.backup(&mut self.machine, &self.source)
+    }
+
+    fn check(&self, read_data: Option<Subset>) -> CheckOutcome {
+        let (repo, index) = self.world.reader();
+        let options = CheckOptions {
+            read_data,
+            workers: 2,
+        };
+        let (recorder, go_on) = (Recorder::default(), AtomicBool::new(false));
+        let listens = (&recorder as &dyn Monitor, &go_on);
+        let runtime = self.world.runtime.handle();
+        let outcome = check((&repo, &index), options, listens, runtime).unwrap();
+        assert_eq!(recorder.counts().problems, outcome.damage_count);
+        outcome
+    }
+
+    /// The path of a file in a snapshot.
+    fn path(&self, name: &str) -> Vec<u8> {
+        use std::os::unix::ffi::OsStrExt;
+        self.source.join(name).as_os_str().as_bytes().to_vec()
+    }
+
+    /// Damages the segment of this kind that comes first in the pack.
+    fn damage(&self, number: u32, kind: ChunkKind) {
+        let (repo, index) = self.world.reader();
+        let packs = Packs::new(&repo, &index, silent(), self.world.runtime.handle());
+        let pack = packs.open(PackNumber(number), &mut Pieces::default());
+        let pack = pack.unwrap();
+        let rows = (0..).zip(&pack.table.segments);
+        let (place, _) = rows.into_iter().find(|(_, row)| row.kind == kind).unwrap();
+        let start = usize::try_from(pack.range(place).unwrap().start).unwrap();
+        self.world.damage(number, start + 20);
+    }
+}
+
+#[test]
+fn a_sound_vault_is_sound_and_each_tree_is_read_once() {
+    let mut scene = Scene::new();
+    for n in 0..20 {
+        scene.write(&format!("dir{n}/file"), &noise(n, 3000));
+    }
+    scene.write("big", &noise(99, 3 << 20));
+    scene.backup();
+    let once = scene.check(None);
+    assert!(once.is_sound(), "{:?}", once.damage);
+    assert_eq!((once.snapshots, once.packs_read), (1, 0));
+    scene.write("dir3/more", b"more");
+    scene.backup();
+    let twice = scene.check(Some(Subset::All));
+    assert!(twice.is_sound(), "{:?}", twice.damage);
+    // The changed directory and those above it.
+    let above = u64::try_from(scene.source.components().count()).unwrap();
+    assert_eq!(twice.trees, once.trees + above + 1);
+    assert_eq!((twice.snapshots, twice.packs_read), (2, twice.packs));
+}
+
+#[test]
+fn reading_finds_bad_chunks_and_names_the_files() {
+    let mut scene = Scene::new();
+    scene.write("old", &noise(1, 400_000));
+    let first = scene.backup();
+    scene.write("new", &noise(2, 400_000));
+    let second = scene.backup();
+    fs::remove_file(scene.source.join("old")).unwrap();
+    scene.backup();
+    scene.damage(0, ChunkKind::Data);
+    assert!(scene.check(None).is_sound(), "only reading can find it");
+    let found = scene.check(Some(Subset::All));
+    assert_eq!(found.damage_count, 1, "{:?}", found.damage);
+    let Damage::Pack { number, what } = &found.damage[0] else {
+        panic!("a pack");
+    };
+    assert_eq!(number.0, 0);
+    assert!(what.contains("a seal does not hold"), "{what}");
+    let suffers = |snapshot| Affected {
+        snapshot,
+        paths: vec![scene.path("old")],
+        count: 1,
+    };
+    assert_eq!(found.affected, [suffers(first), suffers(second)]);
+    let other = scene.check(Some(Subset::Part { part: 2, of: 2 }));
+    assert!(other.is_sound() && other.packs_read > 0);
+}
+
+#[test]
+fn a_copy_elsewhere_keeps_a_file_whole() {
+    let mut scene = Scene::new();
+    scene.write("file", &noise(1, 400_000));
+    scene.backup();
+    let mut other = scene.world.enrol(30, "other");
+    scene.world.backup_as(&mut other, "copies", &scene.source);
+    scene.damage(0, ChunkKind::Data);
+    let found = scene.check(Some(Subset::All));
+    assert_eq!((found.damage_count, found.affected.len()), (1, 0));
+}
+
+#[test]
+fn missing_packs_and_damaged_tables_are_found_without_reading() {
+    let mut scene = Scene::new();
+    scene.write("old", &noise(1, 400_000));
+    let first = scene.backup();
+    scene.write("new", &noise(2, 400_000));
+    let second = scene.backup();
+    let pack = scene.world.pack_file(0);
+    let bytes = fs::read(&pack).unwrap();
+    for what in ["gone", "a bad table"] {
+        fs::remove_dir_all(scene.world.dir.path().join("reader")).ok();
+        if what == "gone" {
+            fs::remove_file(&pack).unwrap();
+        } else {
+            let mut bad = bytes.clone();
+            let at = bad.len() - 500;
+            bad[at] ^= 1;
+            fs::write(&pack, bad).unwrap();
+        }
+        let found = scene.check(None);
+        let packs = found.damage.iter().filter_map(|damage| match damage {
+            Damage::Pack { number, .. } => Some(number.0),
+            _ => None,
+        });
+        assert_eq!(packs.collect::<Vec<_>>(), [0], "{what}");
+        for snapshot in [first, second] {
+            let list = found
+                .damage
+                .iter()
+                .any(|d| matches!(d, Damage::Snapshot { snapshot: s, .. } if *s == snapshot));
+            assert!(list, "{what}");
+        }
+        let old = scene.path("old");
+        let lost = |snapshot| {
+            found.damage.iter().any(|damage| {
+                matches!(damage, Damage::Path { snapshot: s, path, .. }
+                    if *s == snapshot && *path == old)
+            })
+        };
+        assert!(lost(second), "{what}: {:?}", found.damage);
+    }
+}
+
+#[test]
+fn a_changed_manifest_is_found() {
+    let mut scene = Scene::new();
+    scene.write("file", b"x");
+    let id = scene.backup();
+    let vault = scene.machine.repo.key.vault;
+    let path = format!("vault/accounts/{vault}/manifests/{id}");
+    let path = scene.world.dir.path().join(path);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[2000] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let found = scene.check(None);
+    assert_eq!(found.damage_count, 1);
+    assert!(matches!(&found.damage[0], Damage::Snapshot { snapshot, .. } if *snapshot == id));
+    fs::remove_file(&path).unwrap();
+    let found = scene.check(None);
+    assert!(matches!(&found.damage[..], [Damage::Snapshot { .. }]));
+}
+
+fn file(name: &str, chunk: ChunkId, length: u32) -> Entry {
+    let content = Content::Inline(vec![Extent::Data { chunk, length }]);
+    entry(
+        name,
+        Kind::File {
+            size: length.into(),
+            content,
+        },
+    )
+}
+
+#[test]
+fn a_chunk_outside_of_the_snapshots_packs_is_damage() {
+    let mut scene = Scene::new();
+    let mut forge = Forge::new();
+    let chunk = forge.chunk(ChunkKind::Data, b"elsewhere");
+    let root = forge.dir(&[file("a", chunk, 9)]);
+    forge.commit(&scene.world, &mut scene.machine, root);
+    assert!(scene.check(None).is_sound());
+    // Its packs are only those that it brings, though it needs one of the other snapshot as well.
+    let mut forge = Forge::new();
+    let inner = forge.dir(&[file("b", chunk, 9)]);
+    let outer = forge.dir(&[
+        entry("inner", Kind::Directory { tree: inner }),
+        entry("whole", Kind::Directory { tree: root }),
+    ]);
+    let id = forge.commit(&scene.world, &mut scene.machine, outer);
+    let found = scene.check(None);
+    let mut paths: Vec<_> = found
+        .damage
+        .iter()
+        .map(|damage| match damage {
+            Damage::Path { snapshot, path, .. } if *snapshot == id => {
+                String::from_utf8(path.clone()).unwrap()
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    paths.sort();
+    // The tree that is shared was found whole before, within other packs.
+    assert_eq!(paths, ["/inner/b", "/whole", "/whole/a"]);
+}
+
+#[test]
+fn hostile_trees_are_told_and_end() {
+    let mut scene = Scene::new();
+    let mut forge = Forge::new();
+    let chunk = forge.chunk(ChunkKind::Data, b"x");
+    let junk = forge.chunk(ChunkKind::Tree, b"junk");
+    let extents = Object::Extents(vec![Extent::Data { chunk, length: 1 }]);
+    let list = forge.chunk(ChunkKind::Tree, &extents.to_bytes());
+    let content = Content::List {
+        depth: 1,
+        objects: vec![list],
+    };
+    let long = entry(
+        "long",
+        Kind::File {
+            size: u64::MAX,
+            content,
+        },
+    );
+    let root = forge.dir(&[entry("junk", Kind::Directory { tree: junk }), long]);
+    forge.commit(&scene.world, &mut scene.machine, root);
+    let found = scene.check(None);
+    let paths: Vec<_> = found
+        .damage
+        .iter()
+        .map(|damage| match damage {
+            Damage::Path { path, .. } => String::from_utf8(path.clone()).unwrap(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(paths, ["/junk", "/long"]);
+}
+
+#[test]
+fn an_interrupt_ends_it() {
+    let mut scene = Scene::new();
+    scene.write("file", b"x");
+    scene.backup();
+    let (repo, index) = scene.world.reader();
+    let stop = AtomicBool::new(true);
+    let listens = (silent(), &stop);
+    let runtime = scene.world.runtime.handle();
+    let outcome = check((&repo, &index), CheckOptions::default(), listens, runtime);
+    let outcome = outcome.unwrap();
+    assert!(outcome.interrupted);
+    assert_eq!(outcome.snapshots, 0);
+}

@@ -1,0 +1,286 @@
+//! Walks the trees of snapshots, each different one once, and looks up every chunk.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+
+use super::check::{Checked, Checking, in_words};
+use super::outcome::Damage;
+use crate::browse::chunks::Chunks;
+use crate::browse::error::ReadError;
+use crate::browse::ls::MAX_DEPTH;
+use crate::crypto::content_id::ChunkId;
+use crate::progress::Amount;
+use crate::tree::entry::{Content, Entry, Extent, Kind};
+use crate::tree::reader::{DirReader, ObjectSource, for_each_extent};
+
+/// The start of a tree's id: enough to tell trees apart, as ids are keyed hashes.
+type Short = [u8; 16];
+
+/// Trees that were found whole, with the packs that they need: about 30 bytes each.
+#[derive(Debug)]
+pub(super) struct TreeCheck<'a> {
+    checking: &'a Checking<'a>,
+    whole: HashMap<Short, u32>,
+    sets: Sets,
+}
+
+/// Different sets of packs. Neighbouring trees mostly need the same ones.
+#[derive(Debug, Default)]
+struct Sets {
+    all: Vec<Arc<[u32]>>,
+    places: HashMap<Arc<[u32]>, u32>,
+}
+
+impl Sets {
+    fn place(&mut self, packs: &RoaringBitmap) -> u32 {
+        let packs: Arc<[u32]> = packs.iter().collect();
+        if let Some(place) = self.places.get(&packs) {
+            return *place;
+        }
+        let place = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
+        self.all.push(Arc::clone(&packs));
+        self.places.insert(packs, place);
+        place
+    }
+
+    fn get(&self, place: u32) -> Option<&[u32]> {
+        let place = usize::try_from(place).ok()?;
+        self.all.get(place).map(|packs| &**packs)
+    }
+}
+
+struct Frame {
+    reader: DirReader,
+    tree: ChunkId,
+    path: usize,
+    /// The packs that it needs so far, with all that is beneath it.
+    needs: RoaringBitmap,
+    whole: bool,
+}
+
+impl Frame {
+    fn new(tree: ChunkId, path: usize) -> Self {
+        Self {
+            reader: DirReader::new(tree),
+            tree,
+            path,
+            needs: RoaringBitmap::new(),
+            whole: true,
+        }
+    }
+}
+
+impl<'a> TreeCheck<'a> {
+    pub(super) fn new(checking: &'a Checking<'a>) -> Self {
+        Self {
+            checking,
+            whole: HashMap::new(),
+            sets: Sets::default(),
+        }
+    }
+
+    /// The packs that a tree needs with all that is beneath it, if it was found whole.
+    pub(super) fn needs(&self, tree: &ChunkId) -> Option<&[u32]> {
+        self.sets.get(*self.whole.get(&short(tree))?)
+    }
+
+    /// Walks a snapshot. Trees that were found whole are not read again, if all packs that they
+    /// need are also packs of this snapshot.
+    pub(super) fn check(&mut self, snapshot: &Checked) -> Result<(), ReadError> {
+        let within = Arc::new(snapshot.packs.clone());
+        let mut walk = Walk {
+            checking: self.checking,
+            snapshot,
+            source: Noting {
+                chunks: Chunks::new(self.checking.packs, within),
+                noted: Vec::new(),
+            },
+            path: Vec::new(),
+        };
+        let mut stack = vec![Frame::new(snapshot.root, 0)];
+        while let Some(frame) = stack.last_mut() {
+            self.checking.go_on()?;
+            walk.path.truncate(frame.path);
+            match walk.advance(frame)? {
+                Some(tree) if self.fits(&tree, &snapshot.packs) => {
+                    let needs = self.needs(&tree).unwrap_or_default();
+                    frame.needs.extend(needs);
+                }
+                Some(_) if stack.len() >= MAX_DEPTH => {
+                    walk.damaged("its directories are nested too deeply".to_owned());
+                }
+                Some(tree) => stack.push(Frame::new(tree, walk.path.len())),
+                None => {
+                    if let Some(frame) = stack.pop() {
+                        self.leave(frame, stack.last_mut());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fits(&self, tree: &ChunkId, packs: &RoaringBitmap) -> bool {
+        self.needs(tree)
+            .is_some_and(|needs| needs.iter().all(|pack| packs.contains(*pack)))
+    }
+
+    fn leave(&mut self, frame: Frame, parent: Option<&mut Frame>) {
+        self.checking.count(|outcome| outcome.trees += 1);
+        if frame.whole {
+            let place = self.sets.place(&frame.needs);
+            self.whole.insert(short(&frame.tree), place);
+        }
+        if let Some(parent) = parent {
+            parent.needs |= frame.needs;
+            parent.whole &= frame.whole;
+        }
+    }
+}
+
+/// Loads trees and remembers which.
+struct Noting<'a> {
+    chunks: Chunks<'a>,
+    noted: Vec<ChunkId>,
+}
+
+impl ObjectSource for Noting<'_> {
+    type Error = ReadError;
+
+    fn load(&mut self, id: &ChunkId) -> Result<Vec<u8>, ReadError> {
+        self.noted.push(*id);
+        ObjectSource::load(&mut self.chunks, id)
+    }
+}
+
+/// A walk through one snapshot.
+struct Walk<'w, 'a> {
+    checking: &'a Checking<'a>,
+    snapshot: &'w Checked,
+    source: Noting<'a>,
+    path: Vec<u8>,
+}
+
+impl Walk<'_, '_> {
+    /// Goes on in a directory up to the next one in it, whose path is then set; `None` at the end.
+    fn advance(&mut self, frame: &mut Frame) -> Result<Option<ChunkId>, ReadError> {
+        loop {
+            self.path.truncate(frame.path);
+            let next = frame.reader.next(&mut self.source);
+            self.look_up_noted(frame)?;
+            let entry = match next {
+                Ok(Some(entry)) => entry,
+                Ok(None) => return Ok(None),
+                Err(error) if error.is_local() => {
+                    frame.whole = false;
+                    self.damaged(in_words(&error));
+                    match error {
+                        // The other parts of a big directory may be whole.
+                        ReadError::Lost { .. } => continue,
+                        _ => return Ok(None),
+                    }
+                }
+                Err(error) => return Err(error),
+            };
+            self.path.push(b'/');
+            self.path.extend_from_slice(entry.name.as_bytes());
+            if let Some(tree) = self.entry(frame, &entry)? {
+                return Ok(Some(tree));
+            }
+        }
+    }
+
+    fn entry(&mut self, frame: &mut Frame, entry: &Entry) -> Result<Option<ChunkId>, ReadError> {
+        match &entry.kind {
+            Kind::Directory { tree } => return Ok(Some(*tree)),
+            Kind::File { size, content } => {
+                self.checking.monitor.scanned(Amount {
+                    files: 1,
+                    dirs: 0,
+                    bytes: *size,
+                });
+                self.content(frame, content, *size)?;
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn content(
+        &mut self,
+        frame: &mut Frame,
+        content: &Content,
+        size: u64,
+    ) -> Result<(), ReadError> {
+        let mut wanted = Vec::new();
+        let read = for_each_extent(content, size, &mut self.source, |extent, source| {
+            if let Extent::Data { chunk, .. } = extent {
+                wanted.push(*chunk);
+            }
+            // Long lists are looked up in between.
+            source.noted.append(&mut wanted);
+            Ok::<(), ReadError>(())
+        });
+        self.look_up_noted(frame)?;
+        match read {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_local() => {
+                frame.whole = false;
+                self.damaged(in_words(&error));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Looks up chunks, each in the packs of the snapshot. One finding for all of them.
+    fn look_up_noted(&mut self, frame: &mut Frame) -> Result<(), ReadError> {
+        let (mut outside, mut missing) = (0_u64, 0_u64);
+        let index = self.checking.packs.index;
+        let noted = std::mem::take(&mut self.source.noted);
+        self.checking.count(|outcome| {
+            outcome.chunks += u64::try_from(noted.len()).unwrap_or(u64::MAX);
+        });
+        for id in &noted {
+            match index.lookup_within(id, &self.snapshot.packs)? {
+                Some(pack) => {
+                    frame.needs.insert(pack.0);
+                }
+                None if index.lookup(id, &self.snapshot.packs)?.is_some() => outside += 1,
+                None => missing += 1,
+            }
+        }
+        if missing > 0 {
+            self.damaged(format!("{missing} of its chunks are in no pack"));
+        }
+        if outside > 0 {
+            self.damaged(format!(
+                "{outside} of its chunks are in no pack of the snapshot"
+            ));
+        }
+        frame.whole &= missing + outside == 0;
+        // The allocation is used again.
+        self.source.noted = noted;
+        self.source.noted.clear();
+        Ok(())
+    }
+
+    fn damaged(&self, what: String) {
+        let path = if self.path.is_empty() {
+            b"/".to_vec()
+        } else {
+            self.path.clone()
+        };
+        self.checking.found(Damage::Path {
+            snapshot: self.snapshot.row.id,
+            path,
+            what,
+        });
+    }
+}
+
+fn short(id: &ChunkId) -> Short {
+    *id.0.first_chunk().expect("an id has 32 bytes")
+}
