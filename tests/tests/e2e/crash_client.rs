@@ -112,6 +112,34 @@ fn what_was_sent_before_the_kill_is_not_sent_again() {
     machine.restores_to("latest", &source, &wanted);
 }
 
+/// A restore that is killed goes on where it stopped; what it left half done does not stay.
+#[test]
+fn a_restore_killed_at_many_points_goes_on() {
+    let world = world!();
+    let machine = world.machine("home");
+    machine.init_local(&world.path("vault"));
+    let source = source(&world);
+    let wanted = trees::capture(&source);
+    machine.back_up(&source, &[]);
+    let target = world.path("target");
+    machine.restore("latest", &target, &[]);
+    let copy = trees::beneath(&target, &source);
+    // The folders stay, to be watched.
+    for (file, _) in trees::files(&copy) {
+        std::fs::remove_file(file).unwrap();
+    }
+    let words = ["restore", "latest", "--target", target.to_str().unwrap()];
+    let mut killed = 0;
+    for count in [1, 2, 5, 12, 20, 30] {
+        let mut child = machine.spawn(&words);
+        let watched = std::slice::from_ref(&copy);
+        killed += usize::from(watch::kill_after(&mut child, watched, count).is_some());
+    }
+    assert!(killed >= 4, "only {killed} restores were killed");
+    machine.ok(&words);
+    trees::assert_same(&wanted, &trees::capture(&copy));
+}
+
 /// Two runs at once: one is told that the other is busy, and neither is spoilt.
 #[test]
 fn a_second_run_at_the_same_time_is_busy() {

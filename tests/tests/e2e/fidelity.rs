@@ -198,7 +198,6 @@ fn sockets_are_no_reason_to_fail() {
     assert_eq!(restored[&b"/file"[..]].size, 1);
 }
 
-/// Names for a folder and a file that differ only in case or normal form are different names.
 #[test]
 fn a_path_within_a_snapshot_restores_alone() {
     let world = world!();

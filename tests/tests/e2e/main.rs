@@ -8,6 +8,7 @@ mod fidelity;
 mod http;
 mod increments;
 mod readme;
+mod restore;
 mod round_trip;
 mod secrecy;
 mod tidy;

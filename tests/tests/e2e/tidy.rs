@@ -159,10 +159,10 @@ fn rooms_used(after: &str) -> Vec<String> {
 }
 
 fn is_test(path: &Path) -> bool {
-    let name = path.file_stem().unwrap().to_str().unwrap();
-    name.ends_with("tests")
-        || ["testing", "testkit"].contains(&name)
-        || path.components().any(|c| c.as_os_str() == "tests")
+    path.components().any(|part| {
+        let name = part.as_os_str().to_str().unwrap().trim_end_matches(".rs");
+        name.ends_with("tests") || ["testing", "testkit", "vectors"].contains(&name)
+    })
 }
 
 /// The numbered lines before the unit tests at the end of a file.

@@ -1,0 +1,114 @@
+//! What `restore` does to what is there already.
+
+use std::fs;
+use std::path::PathBuf;
+
+use unseen_tests::trees::{self, build};
+use unseen_tests::{Machine, World, world};
+
+/// A snapshot of two files, restored once; then one copy is newer, the other older, and one more
+/// file is there. Gives the machine, the target and the folder with the copies.
+fn restored_and_changed(world: &World) -> (Machine, PathBuf, PathBuf) {
+    let machine = world.machine("home");
+    machine.init_local(&world.path("vault"));
+    let source = world.folder("source");
+    for name in ["newer here", "older here"] {
+        let path = build::write(&source, name, "of the snapshot");
+        build::set_mtime(&path, 1_000_000, 5);
+    }
+    machine.back_up(&source, &[]);
+    let target = world.path("target");
+    machine.restore("latest", &target, &[]);
+    let copy = trees::beneath(&target, &source);
+    build::set_mtime(&build::write(&copy, "newer here", "changed"), 2_000_000, 0);
+    build::set_mtime(&build::write(&copy, "older here", "changed"), 500_000, 0);
+    build::write(&copy, "not in the snapshot", "mine");
+    (machine, target, copy)
+}
+
+#[test]
+fn the_ways_to_overwrite() {
+    const OLD: &str = "of the snapshot";
+    const MINE: &str = "changed";
+    let world = world!();
+    let (machine, target, copy) = restored_and_changed(&world);
+    let read = |name: &str| fs::read_to_string(copy.join(name)).unwrap();
+    for (how, newer, older) in [
+        ("never", MINE, MINE),
+        ("if-newer", MINE, OLD),
+        ("if-changed", OLD, OLD),
+        ("always", OLD, OLD),
+    ] {
+        machine.restore("latest", &target, &["--overwrite", how]);
+        assert_eq!(
+            (&*read("newer here"), &*read("older here")),
+            (newer, older),
+            "{how}"
+        );
+        assert_eq!(read("not in the snapshot"), "mine", "{how}");
+    }
+}
+
+#[test]
+fn a_dry_run_changes_nothing_and_delete_deletes() {
+    let world = world!();
+    let (machine, target, copy) = restored_and_changed(&world);
+    let before = trees::capture(&target);
+    machine.restore("latest", &target, &["--dry-run", "--delete"]);
+    trees::assert_same(&before, &trees::capture(&target));
+    machine.restore("latest", &target, &["--delete"]);
+    assert!(!copy.join("not in the snapshot").exists());
+    assert_eq!(
+        fs::read_to_string(copy.join("newer here")).unwrap(),
+        "of the snapshot"
+    );
+}
+
+/// A symbolic link in the target is never followed out of it.
+#[test]
+fn links_in_the_target_lead_nowhere() {
+    let world = world!();
+    let (machine, target, copy) = restored_and_changed(&world);
+    let outside = world.folder("outside");
+    build::write(&outside, "older here", "outside");
+    fs::remove_dir_all(&copy).unwrap();
+    std::os::unix::fs::symlink(&outside, &copy).unwrap();
+    machine.run(&["restore", "latest", "--target", target.to_str().unwrap()]);
+    let kept = fs::read_to_string(outside.join("older here")).unwrap();
+    assert_eq!(kept, "outside");
+    assert_eq!(trees::files(&outside).len(), 1);
+}
+
+#[test]
+fn in_place_brings_back_what_was_lost_and_leaves_the_rest() {
+    let world = world!();
+    let machine = world.machine("home");
+    machine.init_local(&world.path("vault"));
+    let source = world.folder("source");
+    build::contents(&source);
+    let wanted = trees::capture(&source);
+    machine.back_up(&source, &[]);
+    fs::remove_dir_all(source.join("many")).unwrap();
+    build::write(&source, "one", "overwritten");
+    machine.ok(&["restore", "latest", "--in-place", "--yes"]);
+    trees::assert_same(&wanted, &trees::capture(&source));
+}
+
+#[test]
+fn dump_and_ls_show_what_was_saved() {
+    let world = world!();
+    let machine = world.machine("home");
+    machine.init_local(&world.path("vault"));
+    let source = world.folder("source");
+    let bytes = build::noise(8, 3_000_000);
+    let path = build::write(&source, "sub/noise", &bytes);
+    machine.back_up(&source, &[]);
+    build::write(&source, "sub/noise", "changed");
+    machine.back_up(&source, &[]);
+    let path = path.to_str().unwrap();
+    assert_eq!(machine.ok(&["dump", "latest", path]).out, b"changed");
+    assert!(machine.ok(&["dump", "latest~1", path]).out == bytes);
+    let listed = machine.ok(&["ls", "latest"]).text();
+    assert!(listed.lines().any(|line| line == path), "{listed}");
+    machine.exits(1, &["dump", "latest", "/no/such/file"]);
+}
