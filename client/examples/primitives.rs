@@ -2,10 +2,7 @@
 //!
 //! `cargo run --release -p unseen-client --example primitives`, then the names of files to
 //! compress besides the made-up inputs.
-#![expect(
-    clippy::print_stdout,
-    reason = "a report on standard output is all it is for"
-)]
+#![expect(clippy::print_stdout, reason = "a report on standard output is all it is for")]
 
 use std::error::Error;
 use std::path::Path;
@@ -78,11 +75,7 @@ fn compression(name: &str, data: &[u8]) -> Result {
                 }
                 Ok(())
             })?;
-            report(
-                &format!("{name}: {level}, {} KiB", size / 1024),
-                4 * data.len(),
-                used,
-            );
+            report(&format!("{name}: {level}, {} KiB", size / 1024), 4 * data.len(), used);
             let mut decompressor = Decompressor::new();
             let mut out = Vec::with_capacity(size);
             let opened = measure(4, || {
@@ -93,10 +86,7 @@ fn compression(name: &str, data: &[u8]) -> Result {
                 Ok(())
             })?;
             let percent = 100 * packed.len() / data.len();
-            println!(
-                "    to {percent} %, back at {:.2} GB/s",
-                gigabytes(4 * data.len(), opened)
-            );
+            println!("    to {percent} %, back at {:.2} GB/s", gigabytes(4 * data.len(), opened));
         }
     }
     Ok(())
@@ -122,30 +112,19 @@ fn index(count: u32) -> Result {
     println!("    {}.{:02} bytes of RAM a chunk", ram / 100, ram % 100);
     let asked = 1_000_000;
     // Steps through the numbers in an order far from that of adding.
-    let known = measure(1, || {
-        lookups(&index, asked, |step| step.wrapping_mul(7_368_787) % count)
-    })?;
+    let known = measure(1, || lookups(&index, asked, |step| step.wrapping_mul(7_368_787) % count))?;
     rate("index: known chunks looked up", asked, known);
     let unknown = measure(1, || lookups(&index, asked, |step| count + step))?;
     rate("index: unknown chunks looked up", asked, unknown);
     let hashing = measure(1, || {
-        let all = (0..asked)
-            .map(|step| u64::from(chunk_id(step).0[0]))
-            .sum::<u64>();
-        if all > 0 {
-            Ok(())
-        } else {
-            Err("all ids begin with zero".into())
-        }
+        let all = (0..asked).map(|step| u64::from(chunk_id(step).0[0])).sum::<u64>();
+        if all > 0 { Ok(()) } else { Err("all ids begin with zero".into()) }
     })?;
     rate("    of which making up the ids", asked, hashing);
     drop(index);
     let began = Instant::now();
     Index::open(dir.path(), VaultId::from_bytes([1; 16]))?;
-    println!(
-        "    opened again in {:.1} ms",
-        began.elapsed().as_secs_f64() * 1e3
-    );
+    println!("    opened again in {:.1} ms", began.elapsed().as_secs_f64() * 1e3);
     Ok(())
 }
 
@@ -187,11 +166,7 @@ fn measure(rounds: u32, mut work: impl FnMut() -> Result) -> Result<Duration> {
 
 fn processor_time() -> Option<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    text.split(' ')
-        .next()?
-        .parse()
-        .ok()
-        .map(Duration::from_nanos)
+    text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]

@@ -57,21 +57,13 @@ impl Compressor {
     /// A compressor whose memory grows to a few MiB at [`Level::Default`], to some tens at
     /// [`Level::Max`].
     pub fn new(level: Level) -> Self {
-        Self {
-            level,
-            context: context(level.zstd().unwrap_or(1)),
-            probe: Probe::new(),
-        }
+        Self { level, context: context(level.zstd().unwrap_or(1)), probe: Probe::new() }
     }
 
     /// Changes the level from the next segment on.
     pub fn set_level(&mut self, level: Level) {
         if level != self.level {
-            *self = Self {
-                level,
-                context: context(level.zstd().unwrap_or(1)),
-                ..Self::new(level)
-            };
+            *self = Self { level, context: context(level.zstd().unwrap_or(1)), ..Self::new(level) };
         }
     }
 
@@ -101,9 +93,7 @@ impl Compressor {
 
 impl fmt::Debug for Compressor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Compressor")
-            .field("level", &self.level)
-            .finish_non_exhaustive()
+        f.debug_struct("Compressor").field("level", &self.level).finish_non_exhaustive()
     }
 }
 
@@ -116,10 +106,7 @@ struct Probe {
 impl Probe {
     fn new() -> Self {
         let room = zstd_safe::compress_bound(*PROBE_PIECE.end());
-        Self {
-            context: context(PROBE_LEVEL),
-            compressed: Vec::with_capacity(room),
-        }
+        Self { context: context(PROBE_LEVEL), compressed: Vec::with_capacity(room) }
     }
 
     /// False if pieces spread over `raw` shrink by less than three per cent of them all. Repeats
@@ -220,10 +207,7 @@ impl Decompressor {
         if actual == raw_len {
             Ok(())
         } else {
-            Err(DecompressError::WrongLength {
-                expected: raw_len,
-                actual,
-            })
+            Err(DecompressError::WrongLength { expected: raw_len, actual })
         }
     }
 }
@@ -242,9 +226,7 @@ fn context(level: i32) -> bulk::Compressor<'static> {
         CParameter::ChecksumFlag(false),
         CParameter::DictIdFlag(false),
     ] {
-        context
-            .set_parameter(parameter)
-            .expect("zstd knows the flags and clamps the level");
+        context.set_parameter(parameter).expect("zstd knows the flags and clamps the level");
     }
     context
 }

@@ -7,9 +7,7 @@ use unseen_client::cli;
 fn main() -> ExitCode {
     cli::process::harden();
     // Fails only if there is one already.
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .ok();
+    rustls::crypto::ring::default_provider().install_default().ok();
     let args: Vec<_> = std::env::args_os().collect();
     cli::main(&args)
 }

@@ -26,10 +26,7 @@ impl Canonical for Pin {
     const CAP: usize = 256;
 
     fn encode(&self, e: &mut Enc<'_>) -> EncodeResult {
-        e.array(4)?
-            .u8(1)?
-            .bytes(self.vault.as_bytes())?
-            .u64(self.seq)?;
+        e.array(4)?.u8(1)?.bytes(self.vault.as_bytes())?.u64(self.seq)?;
         e.bytes(self.head.as_bytes())?;
         Ok(())
     }
@@ -38,18 +35,11 @@ impl Canonical for Pin {
         array_of(d, 4, "pins file")?;
         let version = d.u8()?;
         if version != 1 {
-            return Err(DecodeError::Unknown {
-                what: "pins version",
-                number: version.into(),
-            });
+            return Err(DecodeError::Unknown { what: "pins version", number: version.into() });
         }
         let vault = VaultId::from_bytes(bytes_n(d, "vault id")?);
         let seq = d.u64()?;
-        Ok(Self {
-            vault,
-            seq,
-            head: Hash::from_bytes(bytes_n(d, "head")?),
-        })
+        Ok(Self { vault, seq, head: Hash::from_bytes(bytes_n(d, "head")?) })
     }
 }
 
@@ -80,33 +70,23 @@ pub fn read(path: &Path) -> Result<Option<Pin>, PinError> {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => {
-            return Err(PinError::Io {
-                path: path.to_path_buf(),
-                source,
-            });
+            return Err(PinError::Io { path: path.to_path_buf(), source });
         }
     };
     Pin::from_bytes(&bytes)
         .map(Some)
-        .map_err(|source| PinError::Damaged {
-            path: path.to_path_buf(),
-            source,
-        })
+        .map_err(|source| PinError::Damaged { path: path.to_path_buf(), source })
 }
 
 /// Keeps a pin, durably.
 pub fn write(path: &Path, pin: &Pin) -> Result<(), PinError> {
-    write_durably(path, &pin.to_bytes()).map_err(|source| PinError::Io {
-        path: path.to_path_buf(),
-        source,
-    })
+    write_durably(path, &pin.to_bytes())
+        .map_err(|source| PinError::Io { path: path.to_path_buf(), source })
 }
 
 /// Replaces a file at once and durably: temporary file beside it, sync, rename, sync the folder.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .ok_or_else(|| io::Error::other("a file is in a folder"))?;
+    let folder = path.parent().ok_or_else(|| io::Error::other("a file is in a folder"))?;
     fs::create_dir_all(folder)?;
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(bytes)?;

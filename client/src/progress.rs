@@ -133,18 +133,12 @@ pub struct Note {
 impl Note {
     /// Shown always.
     pub fn warning(text: impl Into<String>) -> Self {
-        Self {
-            level: Level::Warning,
-            text: text.into(),
-        }
+        Self { level: Level::Warning, text: text.into() }
     }
 
     /// Shown unless `-q`.
     pub fn info(text: impl Into<String>) -> Self {
-        Self {
-            level: Level::Info,
-            text: text.into(),
-        }
+        Self { level: Level::Info, text: text.into() }
     }
 }
 
@@ -244,10 +238,7 @@ impl Tally {
             read: self.read.load(Relaxed),
             files: changes(&self.files),
             dirs: changes(&self.dirs),
-            stored: Stored {
-                raw: self.raw.load(Relaxed),
-                packed: self.packed.load(Relaxed),
-            },
+            stored: Stored { raw: self.raw.load(Relaxed), packed: self.packed.load(Relaxed) },
             planned: self.planned.load(Relaxed),
             transferred: self.transferred.load(Relaxed),
             problems: self.problems.load(Relaxed),
@@ -258,13 +249,7 @@ impl Tally {
 
 fn changes(counters: &[AtomicU64; CHANGES]) -> Changes {
     let [new, changed, unmodified, skipped, deleted] = counters.each_ref().map(|n| n.load(Relaxed));
-    Changes {
-        new,
-        changed,
-        unmodified,
-        skipped,
-        deleted,
-    }
+    Changes { new, changed, unmodified, skipped, deleted }
 }
 
 impl Monitor for Tally {
@@ -417,11 +402,7 @@ mod tests {
                 scope.spawn(|| {
                     let monitor: &dyn Monitor = &recorder;
                     for index in 0..100 {
-                        monitor.scanned(Amount {
-                            files: 1,
-                            dirs: 0,
-                            bytes: 3,
-                        });
+                        monitor.scanned(Amount { files: 1, dirs: 0, bytes: 3 });
                         monitor.bytes_read(3);
                         monitor.done(Item {
                             path: b"x",
@@ -449,18 +430,12 @@ mod tests {
             during: During::Archival,
             what: "permission denied".to_owned(),
         };
-        let note = Note {
-            level: Level::Info,
-            text: "a note".to_owned(),
-        };
+        let note = Note { level: Level::Info, text: "a note".to_owned() };
         recorder.problem(&problem);
         recorder.note(&note);
         recorder.checkpoint(&SnapshotId::from_bytes([1; 32]));
         let events = recorder.events();
         assert_eq!((events.problems, events.notes), (vec![problem], vec![note]));
-        assert_eq!(
-            (recorder.counts().problems, recorder.counts().checkpoints),
-            (1, 1)
-        );
+        assert_eq!((recorder.counts().problems, recorder.counts().checkpoints), (1, 1));
     }
 }

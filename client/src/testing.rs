@@ -92,13 +92,7 @@ impl World {
         let code = RecoveryCode::generate(&mut rng(2));
         let secret = SlotSecret::Code(&code);
         let slot = Slot::seal(&keys(), &secret, KdfParams::FLOOR, &mut rng(3)).expect("sealed");
-        let world = Self {
-            slots: vec![slot.as_bytes().to_vec()],
-            dir,
-            runtime,
-            clock,
-            core,
-        };
+        let world = Self { slots: vec![slot.as_bytes().to_vec()], dir, runtime, clock, core };
         let secrets = DeviceSecrets::generate(&mut rng(10));
         world.make_account(&secrets);
         let machine = world.machine(secrets, "desk");
@@ -112,21 +106,10 @@ impl World {
             vault_key_hash: public_key().hash(),
             owner_login: owner.login.verifying_key().to_bytes(),
             server_identity: self.core.identity(),
-            slots: Slots {
-                hash: slot_set_hash(&self.slots),
-                login_keys: Vec::new(),
-            },
+            slots: Slots { hash: slot_set_hash(&self.slots), login_keys: Vec::new() },
         };
-        let first = sign(
-            0,
-            Hash::from_bytes([0; 32]),
-            Body::Genesis(genesis),
-            &owner.root,
-        );
-        let record = Record {
-            signed: first.clone(),
-            received: START,
-        };
+        let first = sign(0, Hash::from_bytes([0; 32]), Body::Genesis(genesis), &owner.root);
+        let record = Record { signed: first.clone(), received: START };
         let add = Body::DeviceAdd(introduce(secrets, "desk"));
         let account = NewAccount {
             invite: Vec::new(),
@@ -166,9 +149,7 @@ impl World {
     pub(crate) async fn owner(&self) -> Arc<dyn Vault> {
         let key = keys().owner_keys().login;
         let identity = self.core.identity();
-        login(&self.service(), &identity, VAULT, Principal::Owner, &key)
-            .await
-            .expect("logs in")
+        login(&self.service(), &identity, VAULT, Principal::Owner, &key).await.expect("logs in")
     }
 
     fn machine(&self, secrets: DeviceSecrets, name: &str) -> Machine {
@@ -197,11 +178,7 @@ impl World {
     /// Where a machine of this name keeps its things.
     pub(crate) fn folders(&self, name: &str) -> Folders {
         let base = self.dir.path().join(name);
-        Folders {
-            data: base.join("data"),
-            state: base.join("state"),
-            cache: base.join("cache"),
-        }
+        Folders { data: base.join("data"), state: base.join("state"), cache: base.join("cache") }
     }
 
     /// A folder for files to back up, or to restore to.
@@ -245,12 +222,8 @@ impl World {
         kit: Option<(u64, Hash)>,
     ) -> Result<ReaderRepo, RepoError> {
         let folders = self.folders(name);
-        let place = Place {
-            account: VAULT,
-            identity: self.core.identity(),
-            folders: &folders,
-            kit,
-        };
+        let place =
+            Place { account: VAULT, identity: self.core.identity(), folders: &folders, kit };
         let service = self.service();
         let opened = ReaderRepo::open(&service, place, keys());
         self.runtime.block_on(opened)
@@ -295,10 +268,7 @@ impl World {
     /// Opens the server's folder anew, as it lies on disk now.
     pub(crate) fn reopen(&mut self, change: impl FnOnce(&Path)) {
         let empty = tempfile::tempdir().expect("a folder");
-        drop(std::mem::replace(
-            &mut self.core,
-            open_core(empty.path(), &self.clock),
-        ));
+        drop(std::mem::replace(&mut self.core, open_core(empty.path(), &self.clock)));
         change(&self.dir.path().join("vault"));
         self.core = open_core(self.dir.path(), &self.clock);
     }
@@ -350,10 +320,7 @@ pub(crate) fn silent() -> &'static dyn Monitor {
 
 fn open_core(dir: &Path, clock: &Arc<SetClock>) -> Core {
     let clock: Arc<dyn Clock> = Arc::clone(clock) as _;
-    let options = Options {
-        clock,
-        open_accounts: true,
-    };
+    let options = Options { clock, open_accounts: true };
     Core::open(&dir.join("vault"), options).expect("a vault")
 }
 
@@ -372,10 +339,7 @@ fn introduce(secrets: &DeviceSecrets, name: &str) -> DeviceAdd {
         public: &public,
         psk: &write_set.writer_psk,
     };
-    let introduction = Introduction {
-        name: name.into(),
-        index_key: secrets.index_key.duplicate(),
-    };
+    let introduction = Introduction { name: name.into(), index_key: secrets.index_key.duplicate() };
     let sealed = introduction.seal(&to, &mut Hedged::fresh());
     let key = |key: &SigningKey| key.verifying_key().to_bytes();
     DeviceAdd {
@@ -389,14 +353,7 @@ fn introduce(secrets: &DeviceSecrets, name: &str) -> DeviceAdd {
 }
 
 fn sign(seq: u64, prev: Hash, body: Body, key: &SigningKey) -> SignedEntry {
-    let entry = LogEntry {
-        vault: VAULT,
-        seq,
-        prev,
-        author: Author::Root,
-        time: START,
-        body,
-    };
+    let entry = LogEntry { vault: VAULT, seq, prev, author: Author::Root, time: START, body };
     SignedEntry::sign(&entry, key)
 }
 
@@ -408,9 +365,7 @@ pub(crate) struct Forge {
 
 impl Forge {
     pub(crate) fn new() -> Self {
-        Self {
-            builder: PackBuilder::new(&BufferPool::default()),
-        }
+        Self { builder: PackBuilder::new(&BufferPool::default()) }
     }
 
     /// Adds a chunk in a segment of its own.

@@ -63,8 +63,7 @@ pub trait Canonical: Sized {
     /// The canonical bytes.
     fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        self.encode(&mut Encoder::new(&mut out))
-            .expect("writing to memory cannot fail");
+        self.encode(&mut Encoder::new(&mut out)).expect("writing to memory cannot fail");
         out
     }
 
@@ -109,9 +108,7 @@ pub fn array_len(
     what: &'static str,
     cap: usize,
 ) -> Result<usize, DecodeError> {
-    let found = d
-        .array()?
-        .ok_or(DecodeError::Invalid("indefinite length"))?;
+    let found = d.array()?.ok_or(DecodeError::Invalid("indefinite length"))?;
     let length = usize::try_from(found).unwrap_or(usize::MAX);
     check_cap(what, length, cap)?;
     Ok(length)
@@ -122,9 +119,7 @@ pub fn bytes_n<const N: usize>(
     d: &mut Decoder<'_>,
     what: &'static str,
 ) -> Result<[u8; N], DecodeError> {
-    d.bytes()?
-        .try_into()
-        .map_err(|_e: std::array::TryFromSliceError| DecodeError::Invalid(what))
+    d.bytes()?.try_into().map_err(|_e: std::array::TryFromSliceError| DecodeError::Invalid(what))
 }
 
 /// Reads a byte string of at most `cap` bytes.

@@ -84,9 +84,7 @@ impl Canonical for Disclosure {
         let start = Timestamp(d.u64()?);
         let end = Timestamp(d.u64()?);
         if start != start.to_minute() || end != end.to_minute() {
-            return Err(DecodeError::Invalid(
-                "disclosed times must be whole minutes",
-            ));
+            return Err(DecodeError::Invalid("disclosed times must be whole minutes"));
         }
         let totals = optional(d, |d| {
             array_of(d, 2, "totals")?;
@@ -103,18 +101,9 @@ impl Canonical for Disclosure {
             if two_digits(files) != files || two_digits(bytes) != bytes {
                 return Err(DecodeError::Invalid("disclosed counts must be rounded"));
             }
-            types.push(TypeCount {
-                class,
-                files,
-                bytes,
-            });
+            types.push(TypeCount { class, files, bytes });
         }
-        Ok(Self {
-            start,
-            end,
-            totals,
-            types,
-        })
+        Ok(Self { start, end, totals, types })
     }
 }
 

@@ -150,13 +150,7 @@ mod tests {
     fn text_round_trip_and_refusals() {
         let id = DeviceId::from_bytes([0xab; 16]);
         assert_eq!(id.to_string().parse::<DeviceId>().unwrap(), id);
-        for bad in [
-            "",
-            "ab",
-            &"AB".repeat(16),
-            &"ab".repeat(17),
-            &"zz".repeat(16),
-        ] {
+        for bad in ["", "ab", &"AB".repeat(16), &"ab".repeat(17), &"zz".repeat(16)] {
             assert!(bad.parse::<DeviceId>().is_err(), "{bad}");
         }
         assert_eq!(serde_json::to_string(&id).unwrap(), format!("\"{id}\""));

@@ -18,9 +18,7 @@ impl PackSet {
         let mut bitmap = self.0.clone();
         bitmap.optimize();
         let mut out = Vec::with_capacity(bitmap.serialized_size());
-        bitmap
-            .serialize_into(&mut out)
-            .expect("writing to memory cannot fail");
+        bitmap.serialize_into(&mut out).expect("writing to memory cannot fail");
         out
     }
 
@@ -58,20 +56,14 @@ pub struct PackSetHasher {
 
 impl Default for PackSetHasher {
     fn default() -> Self {
-        Self {
-            hasher: blake3::Hasher::new_derive_key("unseen 2026-11 v1 packset"),
-            last: None,
-        }
+        Self { hasher: blake3::Hasher::new_derive_key("unseen 2026-11 v1 packset"), last: None }
     }
 }
 
 impl PackSetHasher {
     /// Adds the next pack; numbers must ascend.
     pub fn add(&mut self, number: PackNumber, id: &PackId) {
-        debug_assert!(
-            self.last < Some(number),
-            "packs must come in ascending order"
-        );
+        debug_assert!(self.last < Some(number), "packs must come in ascending order");
         self.last = Some(number);
         self.hasher.update(&number.0.to_le_bytes());
         self.hasher.update(id.as_bytes());

@@ -10,14 +10,8 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the one place where the clock is read"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "the one place where the clock is read")]
         let now = SystemTime::now();
-        Timestamp(
-            now.duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs()),
-        )
+        Timestamp(now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
     }
 }

@@ -1,10 +1,6 @@
 //! The program itself: starts, invites, ends.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -60,10 +56,7 @@ fn serves_invites_and_ends() {
     let data = dir.path().join("data");
     let unknown = invite(&data, &[]);
     assert_eq!(unknown.status.code(), Some(1));
-    assert!(
-        !data.exists(),
-        "nothing is made in a folder that was mistyped"
-    );
+    assert!(!data.exists(), "nothing is made in a folder that was mistyped");
 
     let (child, port) = serve(&data);
     let online = address(&invite(&data, &["--quota", "500GB", "--expires", "2d"]));
@@ -89,10 +82,7 @@ fn wrong_usage_is_two() {
     let dir = tempfile::tempdir().unwrap();
     let odd = invite(dir.path(), &["--quota", "lots"]);
     assert_eq!(odd.status.code(), Some(2));
-    let proxy = program(
-        dir.path(),
-        &["serve", "--behind-proxy", "--listen", "0.0.0.0:0"],
-    );
+    let proxy = program(dir.path(), &["serve", "--behind-proxy", "--listen", "0.0.0.0:0"]);
     let refused = { proxy }.output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
     let text = String::from_utf8(refused.stderr).unwrap();

@@ -79,11 +79,7 @@ impl World {
         // What a test that died left behind.
         fs::remove_dir_all(&dir).ok();
         fs::create_dir(&dir).unwrap();
-        Self {
-            programs,
-            dir: dir.canonicalize().unwrap(),
-            _lock: lock,
-        }
+        Self { programs, dir: dir.canonicalize().unwrap(), _lock: lock }
     }
 
     /// A path in the folder. Nothing is made there.
@@ -133,11 +129,7 @@ impl Drop for World {
 
 /// The room, if nobody has it.
 fn take(room: PathBuf) -> Option<(PathBuf, File)> {
-    let lock = File::options()
-        .create(true)
-        .append(true)
-        .open(room.join("lock"))
-        .unwrap();
+    let lock = File::options().create(true).append(true).open(room.join("lock")).unwrap();
     lock.try_lock().ok()?;
     Some((room, lock))
 }

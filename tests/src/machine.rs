@@ -96,11 +96,7 @@ impl Machine {
 
     /// Starts it with both outputs piped.
     pub fn spawn<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Child {
-        self.command(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
+        self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// Makes a local vault in this folder.
@@ -120,12 +116,7 @@ impl Machine {
     /// Accepts an invitation.
     pub fn init_remote(&self, invite: &str) -> Kit {
         let kit = self.home.join("kit.txt");
-        let words = [
-            "init".as_ref(),
-            invite.as_ref(),
-            "--kit".as_ref(),
-            kit.as_os_str(),
-        ];
+        let words = ["init".as_ref(), invite.as_ref(), "--kit".as_ref(), kit.as_os_str()];
         self.ok(&words);
         Kit::read(&kit)
     }
@@ -182,9 +173,7 @@ pub struct Summary(pub Value);
 impl Summary {
     fn of(ran: &Ran) -> Self {
         let lines = ran.json_lines();
-        let found = lines
-            .into_iter()
-            .rfind(|line| line["message_type"] == "summary");
+        let found = lines.into_iter().rfind(|line| line["message_type"] == "summary");
         Self(found.unwrap_or_else(|| panic!("no summary:\n{ran}")))
     }
 
@@ -214,10 +203,7 @@ impl Kit {
                 groups.len() == 8 && groups.iter().all(|group| group.len() == 5)
             })
             .expect("the kit holds the recovery code on a line of its own");
-        Self {
-            address: address.to_owned(),
-            code: code.to_owned(),
-        }
+        Self { address: address.to_owned(), code: code.to_owned() }
     }
 }
 

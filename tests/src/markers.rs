@@ -30,10 +30,7 @@ impl Markers {
             add("hex", HEXLOWER.encode(word).into_bytes());
             add("HEX", HEXUPPER.encode(word).into_bytes());
             add("JSON numbers", numbers(word));
-            add(
-                "base32",
-                BASE32.encode(&word[..word.len() / 5 * 5]).into_bytes(),
-            );
+            add("base32", BASE32.encode(&word[..word.len() / 5 * 5]).into_bytes());
             for shift in 0..3 {
                 // Whole groups only: what stands before and after the word is not known.
                 let skip = (3 - shift) % 3;
@@ -50,9 +47,7 @@ impl Markers {
     /// The names of the words that these bytes hold.
     pub fn in_bytes(&self, bytes: &[u8]) -> Vec<String> {
         let hits = self.found_by.find_overlapping_iter(bytes);
-        let mut found: Vec<_> = hits
-            .map(|hit| self.patterns[hit.pattern()].0.clone())
-            .collect();
+        let mut found: Vec<_> = hits.map(|hit| self.patterns[hit.pattern()].0.clone()).collect();
         found.sort();
         found.dedup();
         found
@@ -64,10 +59,7 @@ impl Markers {
         for (path, _) in trees::files(folder) {
             let mut here = self.in_bytes(&std::fs::read(&path).unwrap());
             here.extend(self.in_bytes(&trees::bytes(&path)));
-            found.extend(
-                here.into_iter()
-                    .map(|what| format!("{}: {what}", path.display())),
-            );
+            found.extend(here.into_iter().map(|what| format!("{}: {what}", path.display())));
         }
         found
     }

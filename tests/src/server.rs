@@ -31,11 +31,7 @@ impl Server {
         let mut log = data.as_os_str().to_owned();
         log.push(".log");
         let log = PathBuf::from(log);
-        let stderr = File::options()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .unwrap();
+        let stderr = File::options().create(true).append(true).open(&log).unwrap();
         let mut child = command(program)
             .args(["serve".as_ref(), "--data".as_ref(), data.as_os_str()])
             .args(["--listen", listen])
@@ -51,13 +47,7 @@ impl Server {
             let log = std::fs::read_to_string(&log).unwrap_or_default();
             panic!("the server said {said:?} instead of its address\n{log}");
         };
-        Self {
-            program: program.to_path_buf(),
-            child,
-            data: data.to_path_buf(),
-            address,
-            log,
-        }
+        Self { program: program.to_path_buf(), child, data: data.to_path_buf(), address, log }
     }
 
     /// An invitation to a new account, as `init` takes it.
@@ -111,8 +101,7 @@ pub fn invite(program: &Path, data: &Path, options: &[&str]) -> String {
     let ran = run(program, &words).check(0);
     let text = ran.text();
     let link = text.split('\'').find(|part| part.starts_with("unseen://"));
-    link.unwrap_or_else(|| panic!("no invitation:\n{ran}"))
-        .to_owned()
+    link.unwrap_or_else(|| panic!("no invitation:\n{ran}")).to_owned()
 }
 
 /// Runs `backup-server` to its end.
@@ -123,10 +112,7 @@ pub fn run<S: AsRef<OsStr>>(program: &Path, arguments: &[S]) -> Ran {
 
 fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
-    command
-        .env_clear()
-        .env("RUST_BACKTRACE", "1")
-        .stdin(Stdio::null());
+    command.env_clear().env("RUST_BACKTRACE", "1").stdin(Stdio::null());
     command
 }
 

@@ -56,9 +56,7 @@ pub fn assert_same(wanted: &Tree, got: &Tree) {
 pub fn differences(wanted: &Tree, got: &Tree) -> String {
     let paths: std::collections::BTreeSet<_> = wanted.keys().chain(got.keys()).collect();
     let mut text = String::new();
-    let differ = paths
-        .into_iter()
-        .filter(|&path| wanted.get(path) != got.get(path));
+    let differ = paths.into_iter().filter(|&path| wanted.get(path) != got.get(path));
     for path in differ.take(20) {
         let shown = String::from_utf8_lossy(path.get(path.len().saturating_sub(120)..).unwrap());
         writeln!(text, "{shown:?}").unwrap();
@@ -76,28 +74,18 @@ pub fn rsync_differences(source: &Path, copy: &Path) -> String {
         path
     };
     let words = ["-naHAXc", "--delete", "--itemize-changes"].map(OsStr::new);
-    tool(
-        "rsync",
-        &[&words[..], &[&slash(source), &slash(copy)]].concat(),
-    )
+    tool("rsync", &[&words[..], &[&slash(source), &slash(copy)]].concat())
 }
 
 /// What a program of the system prints; it must succeed.
 pub fn tool<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> String {
-    let output = Command::new(program)
-        .args(arguments)
-        .env("LC_ALL", "C")
-        .output();
+    let output = Command::new(program).args(arguments).env("LC_ALL", "C").output();
     let output = output.unwrap_or_else(|error| {
         panic!("{program}: {error} (apt-get install rsync attr acl libcap2-bin)")
     });
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{program}: {}\n{text}{error}",
-        output.status
-    );
+    assert!(output.status.success(), "{program}: {}\n{text}{error}", output.status);
     text
 }
 

@@ -33,11 +33,7 @@ impl Watch {
             }
         }
         let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty());
-        Self {
-            events,
-            process: process.unwrap(),
-            pid,
-        }
+        Self { events, process: process.unwrap(), pid }
     }
 
     /// Sends this signal when `count` events happened. False if the process ended before.
@@ -60,10 +56,8 @@ impl Watch {
     /// Waits for an event or the end of the process.
     fn process_ended_first(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, poll};
-        let mut fds = [
-            PollFd::new(&self.events, PollFlags::IN),
-            PollFd::new(&self.process, PollFlags::IN),
-        ];
+        let mut fds =
+            [PollFd::new(&self.events, PollFlags::IN), PollFd::new(&self.process, PollFlags::IN)];
         poll(&mut fds, None).unwrap();
         fds[0].revents().is_empty()
     }
@@ -86,9 +80,7 @@ fn folders_beneath(folder: &Path) -> Vec<PathBuf> {
         let Ok(entries) = std::fs::read_dir(folder) else {
             continue;
         };
-        let folders = entries
-            .flatten()
-            .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+        let folders = entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
         found.extend(folders.map(|entry| entry.path()));
     }
     found

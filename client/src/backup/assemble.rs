@@ -99,10 +99,7 @@ impl<'a> Assembler<'a> {
             state,
             results,
             waiting: HashMap::new(),
-            sink: TreeSink {
-                packer,
-                objects: Vec::new(),
-            },
+            sink: TreeSink { packer, objects: Vec::new() },
             recorder: Recorder::default(),
             stack: Vec::new(),
             path: Vec::new(),
@@ -126,12 +123,7 @@ impl<'a> Assembler<'a> {
                 self.totals.files += 1;
                 self.write_entry(&entry, seen, &Needs::default(), (&[], old.as_ref()))?;
             }
-            Event::Pending {
-                name,
-                ticket,
-                pieces,
-                old,
-            } => {
+            Event::Pending { name, ticket, pieces, old } => {
                 self.pending(name, (ticket, pieces), old.as_ref())?;
             }
             Event::Leave => return self.leave(),
@@ -160,11 +152,7 @@ impl<'a> Assembler<'a> {
         for at in (0..self.stack.len()).rev() {
             let mut tree = self.tree_so_far(at)?;
             if let Some((name, meta, id)) = child.take() {
-                let entry = Entry {
-                    name,
-                    meta,
-                    kind: Kind::Directory { tree: id },
-                };
+                let entry = Entry { name, meta, kind: Kind::Directory { tree: id } };
                 tree.push(&entry.name, &entry.to_bytes(), &mut self.sink)?;
             }
             let id = tree.finish(&mut self.sink)?;
@@ -207,27 +195,16 @@ impl<'a> Assembler<'a> {
             self.path.extend_from_slice(name.as_bytes());
         }
         let mode = if entered.header.is_some() {
-            Mode::Matching {
-                seen: 0,
-                packs: roaring::RoaringBitmap::new(),
-                last: None,
-            }
+            Mode::Matching { seen: 0, packs: roaring::RoaringBitmap::new(), last: None }
         } else {
             Self::writing(entered.key)
         };
-        self.stack.push(Frame {
-            entered,
-            mode,
-            objects: Vec::new(),
-        });
+        self.stack.push(Frame { entered, mode, objects: Vec::new() });
     }
 
     fn writing(key: Option<DirKey>) -> Mode {
         let record = key.map(RecordBuilder::new);
-        Mode::Writing {
-            tree: DirWriter::new(),
-            record,
-        }
+        Mode::Writing { tree: DirWriter::new(), record }
     }
 
     fn count_same(&mut self, old: &Old) {
@@ -245,12 +222,7 @@ impl<'a> Assembler<'a> {
             self.path.push(b'/');
             self.path.extend_from_slice(name);
         }
-        self.monitor.done(Item {
-            path: &self.path,
-            is_dir,
-            change,
-            size,
-        });
+        self.monitor.done(Item { path: &self.path, is_dir, change, size });
         self.path.truncate(length);
     }
 
@@ -273,9 +245,7 @@ impl<'a> Assembler<'a> {
 
     fn copy(&mut self, old: &Old) -> Result<(), BackupError> {
         let Some(row) = old.part.row(old.index) else {
-            return Err(BackupError::Internal(
-                "a record has fewer rows than it says",
-            ));
+            return Err(BackupError::Internal("a record has fewer rows than it says"));
         };
         let needs = needs_of_row(&row, &old.part.packs, self.dedup)?;
         self.push(&name_of(&row)?, &row, &needs)
@@ -330,25 +300,12 @@ impl<'a> Assembler<'a> {
             Some(row) if row.encoded == encoded => Change::Unmodified,
             Some(_) => Change::Changed,
         };
-        let size = if let Kind::File { size, .. } = entry.kind {
-            size
-        } else {
-            0
-        };
+        let size = if let Kind::File { size, .. } = entry.kind { size } else { 0 };
         self.done(Some(entry.name.as_bytes()), (false, change, size));
         self.diverge()?;
         let lists: Vec<u8> = lists.iter().flat_map(|id| id.0).collect();
         let name = entry.name.as_bytes();
-        self.push(
-            &entry.name,
-            &Row {
-                seen,
-                name,
-                encoded: &encoded,
-                lists: &lists,
-            },
-            needs,
-        )
+        self.push(&entry.name, &Row { seen, name, encoded: &encoded, lists: &lists }, needs)
     }
 
     fn pending(
@@ -386,20 +343,8 @@ impl<'a> Assembler<'a> {
         };
         self.totals.files += 1;
         self.totals.bytes += size;
-        let entry = Entry {
-            name,
-            meta,
-            kind: Kind::File { size, content },
-        };
-        self.write_entry(
-            &entry,
-            Seen {
-                size: seen.size,
-                ..seen
-            },
-            &needs,
-            (&lists, old),
-        )
+        let entry = Entry { name, meta, kind: Kind::File { size, content } };
+        self.write_entry(&entry, Seen { size: seen.size, ..seen }, &needs, (&lists, old))
     }
 
     fn await_result(&mut self, ticket: u64) -> Result<Option<Box<FileRead>>, BackupError> {
@@ -423,11 +368,7 @@ impl<'a> Assembler<'a> {
         let Some(frame) = self.stack.pop() else {
             return Err(BackupError::Internal("no directory is open"));
         };
-        let Frame {
-            entered,
-            mode,
-            mut objects,
-        } = frame;
+        let Frame { entered, mode, mut objects } = frame;
         let (tree, unchanged) = match (mode, &entered.header) {
             (Mode::Matching { packs, .. }, Some(header)) => {
                 self.dedup.use_packs(&packs);
@@ -455,11 +396,7 @@ impl<'a> Assembler<'a> {
             (_, Some(_)) if unchanged => Some(Change::Unmodified),
             (_, Some(_)) => Some(Change::Changed),
         };
-        let entry = Entry {
-            name,
-            meta: entered.meta,
-            kind: Kind::Directory { tree },
-        };
+        let entry = Entry { name, meta: entered.meta, kind: Kind::Directory { tree } };
         self.add_directory(&entry, change, entered.old.as_ref())?;
         Ok(None)
     }
@@ -473,11 +410,7 @@ impl<'a> Assembler<'a> {
         old: Option<&Old>,
     ) -> Result<(), BackupError> {
         let encoded = entry.to_bytes();
-        let same = old.filter(|o| {
-            o.part
-                .row(o.index)
-                .is_some_and(|row| row.encoded == encoded)
-        });
+        let same = old.filter(|o| o.part.row(o.index).is_some_and(|row| row.encoded == encoded));
         match change {
             Some(Change::Unmodified) if same.is_none() && old.is_some() => {
                 self.done(None, (true, Change::Changed, 0));
@@ -485,8 +418,7 @@ impl<'a> Assembler<'a> {
             Some(change) => self.done(None, (true, change, 0)),
             None => {}
         }
-        self.path
-            .truncate(self.path.len() - entry.name.as_bytes().len() - 1);
+        self.path.truncate(self.path.len() - entry.name.as_bytes().len() - 1);
         if let Some(old) = same {
             return self.same(old);
         }
@@ -499,12 +431,7 @@ impl<'a> Assembler<'a> {
             mtime: entry.meta.mtime,
             ctime: FileTime::default(),
         };
-        let row = Row {
-            seen,
-            name: entry.name.as_bytes(),
-            encoded: &encoded,
-            lists: &[],
-        };
+        let row = Row { seen, name: entry.name.as_bytes(), encoded: &encoded, lists: &[] };
         self.push(&entry.name, &row, &Needs::default())
     }
 

@@ -94,16 +94,14 @@ pub fn prepare(
     let (manifest, id) = seal_manifest(&wish.manifest, &repo.key.seal_to(), &mut rng)?;
     let own = OwnSnapshots::open(&repo.folders.own_snapshots());
     own.keep(&id, &wish.manifest)
-        .map_err(|source| RepoError::Io {
-            path: repo.folders.own_snapshots(),
-            source,
-        })?;
+        .map_err(|source| RepoError::Io { path: repo.folders.own_snapshots(), source })?;
     let mut hasher = PackSetHasher::default();
     for number in &wish.packs {
         let number = PackNumber(number);
-        let pack = repo.state.pack(number)?.ok_or(BackupError::Internal(
-            "a pack of the snapshot has a number but no name",
-        ))?;
+        let pack = repo
+            .state
+            .pack(number)?
+            .ok_or(BackupError::Internal("a pack of the snapshot has a number but no name"))?;
         hasher.add(number, &pack);
     }
     let snapshot = Snapshot {
@@ -121,11 +119,7 @@ pub fn prepare(
         time: repo.clock.now(),
         body: Body::Snapshot(snapshot),
     };
-    let prepared = Prepared {
-        manifest,
-        packs: PackSet(wish.packs),
-        entry,
-    };
+    let prepared = Prepared { manifest, packs: PackSet(wish.packs), entry };
     let path = repo.folders.pending_commit();
     write_durably(&path, &prepared.to_bytes()).map_err(|source| RepoError::Io { path, source })?;
     Ok((prepared, id))
@@ -220,10 +214,7 @@ fn forget_pending(repo: &Committer<'_>) -> Result<(), BackupError> {
 }
 
 fn disclose(manifest: &Manifest, level: Level) -> Disclosure {
-    let totals = (
-        two_digits(manifest.totals.files),
-        two_digits(manifest.totals.bytes),
-    );
+    let totals = (two_digits(manifest.totals.files), two_digits(manifest.totals.bytes));
     Disclosure {
         start: manifest.start.to_minute(),
         end: manifest.end.to_minute(),
@@ -237,10 +228,7 @@ impl Canonical for Prepared {
     const CAP: usize = MAX_MANIFEST + MAX_PACKSET + MAX_ENTRY + 64;
 
     fn encode(&self, e: &mut Enc<'_>) -> EncodeResult {
-        e.array(4)?
-            .u8(1)?
-            .bytes(&self.manifest)?
-            .bytes(&self.packs.to_bytes())?;
+        e.array(4)?.u8(1)?.bytes(&self.manifest)?.bytes(&self.packs.to_bytes())?;
         e.bytes(&self.entry.to_bytes())?;
         Ok(())
     }
@@ -249,18 +237,11 @@ impl Canonical for Prepared {
         array_of(d, 4, "pending commit")?;
         let version = d.u8()?;
         if version != 1 {
-            return Err(DecodeError::Unknown {
-                what: "pending commit",
-                number: version.into(),
-            });
+            return Err(DecodeError::Unknown { what: "pending commit", number: version.into() });
         }
         let manifest = bytes_capped(d, "manifest", MAX_MANIFEST)?.to_vec();
         let packs = PackSet::from_bytes(bytes_capped(d, "packset", MAX_PACKSET)?)?;
         let entry = Entry::from_bytes(bytes_capped(d, "log entry", MAX_ENTRY)?)?;
-        Ok(Self {
-            manifest,
-            packs,
-            entry,
-        })
+        Ok(Self { manifest, packs, entry })
     }
 }

@@ -50,12 +50,7 @@ impl<'a> Dedup<'a> {
     /// Only chunks in the packs `own` count as present.
     pub fn new(index: &'a Index, own: RoaringBitmap) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self {
-            index,
-            own: RwLock::new(own),
-            shards,
-            segments: Mutex::default(),
-        }
+        Self { index, own: RwLock::new(own), shards, segments: Mutex::default() }
     }
 
     /// A handle for a new segment.
@@ -134,10 +129,7 @@ impl<'a> Dedup<'a> {
         segments.used.insert(number.0);
         drop(segments);
         self.index.add_pack(number, ids)?;
-        self.own
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(number.0);
+        self.own.write().unwrap_or_else(PoisonError::into_inner).insert(number.0);
         // From here on the index knows them; until now the shards did.
         for id in ids {
             lock(self.shard(id)).remove(id);
@@ -147,11 +139,7 @@ impl<'a> Dedup<'a> {
 
     /// The pack of a segment, once the server has it.
     pub fn pack_of(&self, handle: SegmentHandle) -> Option<PackNumber> {
-        lock(&self.segments)
-            .packs
-            .get(handle.0 as usize)
-            .copied()
-            .flatten()
+        lock(&self.segments).packs.get(handle.0 as usize).copied().flatten()
     }
 
     fn own(&self) -> RwLockReadGuard<'_, RoaringBitmap> {
@@ -159,8 +147,7 @@ impl<'a> Dedup<'a> {
     }
 
     fn resolve(&self, handle: SegmentHandle) -> PackRef {
-        self.pack_of(handle)
-            .map_or(PackRef::Pending(handle), PackRef::Known)
+        self.pack_of(handle).map_or(PackRef::Pending(handle), PackRef::Known)
     }
 
     fn shard(&self, id: &ChunkId) -> &Mutex<Shard> {

@@ -134,13 +134,9 @@ pub fn run(
     raise_fd_limit();
     let mut state = StateDb::open(&repo.folders.state)?;
     if !options.dry_run
-        && runtime
-            .block_on(finish_pending(&mut committer(repo, &state).0))?
-            .is_some()
+        && runtime.block_on(finish_pending(&mut committer(repo, &state).0))?.is_some()
     {
-        monitor.note(&Note::info(
-            "finished the snapshot that an earlier run had begun to commit",
-        ));
+        monitor.note(&Note::info("finished the snapshot that an earlier run had begun to commit"));
     }
     let mut missing = 0;
     for _ in 0..ROUNDS {
@@ -150,33 +146,19 @@ pub fn run(
         let (index, own) = runtime.block_on(open_index(repo, &state, monitor))?;
         let start = repo.clock.now();
         let listener = Listener::new(monitor);
-        let mut round = Round {
-            options,
-            state: &state,
-            index: &index,
-            own,
-            start,
-        };
+        let mut round = Round { options, state: &state, index: &index, own, start };
         let ended = round.go(repo, &mut source, (&listener, interrupt), runtime)?;
         if !options.dry_run {
             mark_synced(&index, &state)?;
         }
         let (passed, packs, sent) = ended;
-        let unchanged = sent.0 == 0
-            && state
-                .last(&options.set)?
-                .is_some_and(|l| l.0 == passed.root);
+        let unchanged =
+            sent.0 == 0 && state.last(&options.set)?.is_some_and(|l| l.0 == passed.root);
         if options.dry_run || (options.skip_if_unchanged && unchanged && !passed.interrupted) {
             return Ok(outcome(&passed, None, sent, &listener));
         }
         let status = status(&passed, &listener);
-        let wish = wish(
-            repo,
-            options,
-            (&passed, packs, status),
-            (start, &source),
-            &listener,
-        );
+        let wish = wish(repo, options, (&passed, packs, status), (start, &source), &listener);
         let mut committer = committer(repo, &state).0;
         let (prepared, _) = prepare(&committer, wish)?;
         match runtime.block_on(send(&mut committer, &prepared))? {
@@ -216,27 +198,9 @@ fn start_over(
 
 /// What a commit needs, and what the threads need beside it.
 fn committer<'r>(repo: &'r mut Repository, state: &'r StateDb) -> (Committer<'r>, Borrowed<'r>) {
-    let Repository {
-        key,
-        vault,
-        log,
-        folders,
-        clock,
-        ..
-    } = repo;
-    let borrowed = Borrowed {
-        key,
-        vault: Arc::clone(vault),
-        folders,
-    };
-    let committer = Committer {
-        key,
-        vault: &**vault,
-        log,
-        folders,
-        clock: &**clock,
-        state,
-    };
+    let Repository { key, vault, log, folders, clock, .. } = repo;
+    let borrowed = Borrowed { key, vault: Arc::clone(vault), folders };
+    let committer = Committer { key, vault: &**vault, log, folders, clock: &**clock, state };
     (committer, borrowed)
 }
 
@@ -308,11 +272,7 @@ impl Round<'_> {
         let start = self.start;
         let described = describe(source);
         let result = threads.run(source, &mut |root, totals| {
-            let passed = Passed {
-                root,
-                totals,
-                interrupted: true,
-            };
+            let passed = Passed { root, totals, interrupted: true };
             let wish = make_wish(
                 (committer.key, committer.clock.now()),
                 options,
@@ -326,10 +286,7 @@ impl Round<'_> {
             }
             Ok(())
         });
-        if let Some(error) = flow
-            .take_error()
-            .filter(|e| !matches!(e, BackupError::Stopped))
-        {
+        if let Some(error) = flow.take_error().filter(|e| !matches!(e, BackupError::Stopped)) {
             return Err(error);
         }
         let sent = (flow.uploaded_packs(), flow.uploaded_bytes());
@@ -340,9 +297,7 @@ impl Round<'_> {
         if !self.options.spool || self.options.dry_run {
             return Ok(None);
         }
-        Spool::open(&folders.spool())
-            .map(Some)
-            .map_err(BackupError::Spool)
+        Spool::open(&folders.spool()).map(Some).map_err(BackupError::Spool)
     }
 }
 
@@ -359,10 +314,7 @@ fn status(passed: &Passed, listener: &Listener<'_>) -> Status {
 fn describe(source: &Source) -> Vec<Vec<u8>> {
     use std::os::unix::ffi::OsStrExt;
     match source {
-        Source::Paths(paths) => paths
-            .iter()
-            .map(|p| p.as_os_str().as_bytes().to_vec())
-            .collect(),
+        Source::Paths(paths) => paths.iter().map(|p| p.as_os_str().as_bytes().to_vec()).collect(),
         Source::Stream(Some(stream)) => vec![[b"/", stream.name.as_bytes()].concat()],
         Source::Stream(None) => Vec::new(),
     }
@@ -391,12 +343,7 @@ fn make_wish(
         paths: fitting_paths(paths),
         host: fitting(&options.host),
         user: fitting(&options.user),
-        tags: options
-            .tags
-            .iter()
-            .take(MAX_TAGS)
-            .map(|tag| fitting(tag))
-            .collect(),
+        tags: options.tags.iter().take(MAX_TAGS).map(|tag| fitting(tag)).collect(),
         start,
         end,
         program: env!("CARGO_PKG_VERSION").to_owned(),
@@ -407,12 +354,7 @@ fn make_wish(
         disclosure_hash: Hash::from_bytes([0; 32]),
     };
     let set = key.write_set.content_keys().set_tag(&options.set);
-    Wish {
-        manifest,
-        set,
-        status,
-        packs,
-    }
+    Wish { manifest, set, status, packs }
 }
 
 fn outcome(

@@ -25,19 +25,12 @@ pub struct Listener<'a> {
 impl<'a> Listener<'a> {
     /// Passes on to `inner`.
     pub fn new(inner: &'a dyn Monitor) -> Self {
-        Self {
-            inner,
-            problems: Mutex::default(),
-            count: AtomicU64::new(0),
-        }
+        Self { inner, problems: Mutex::default(), count: AtomicU64::new(0) }
     }
 
     /// The first problems.
     pub fn problems(&self) -> Vec<Problem> {
-        self.problems
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many problems there were.

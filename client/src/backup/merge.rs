@@ -18,11 +18,7 @@ pub struct Merge<'a> {
 impl<'a> Merge<'a> {
     /// At its first entry.
     pub fn new(reader: RecordReader<'a>) -> Self {
-        Self {
-            reader,
-            part: None,
-            index: 0,
-        }
+        Self { reader, part: None, index: 0 }
     }
 
     /// Passes over entries named before `name` and tells how many there were.
@@ -40,10 +36,7 @@ impl<'a> Merge<'a> {
         if self.compare(name) != Some(Ordering::Equal) {
             return None;
         }
-        let old = self.part.as_ref().map(|part| Old {
-            part: Arc::clone(part),
-            index: self.index,
-        });
+        let old = self.part.as_ref().map(|part| Old { part: Arc::clone(part), index: self.index });
         self.index += 1;
         old
     }

@@ -72,11 +72,7 @@ impl NearlyFull {
         if waiting.len() <= WAITING {
             return None;
         }
-        let fullest = waiting
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, p)| p.builder.room())?
-            .0;
+        let fullest = waiting.iter().enumerate().min_by_key(|(_, p)| p.builder.room())?.0;
         flow.sealed();
         Some(waiting.swap_remove(fullest))
     }

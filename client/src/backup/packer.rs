@@ -97,11 +97,7 @@ impl<'a> Packer<'a> {
             kind,
             compressor: Compressor::new(level),
             rng,
-            open: OpenSegment {
-                raw: Vec::with_capacity(2 * SEGMENT),
-                chunks: Vec::new(),
-                handle,
-            },
+            open: OpenSegment { raw: Vec::with_capacity(2 * SEGMENT), chunks: Vec::new(), handle },
             scratch: Vec::new(),
             pack: None,
             added: Added::default(),
@@ -173,10 +169,7 @@ impl<'a> Packer<'a> {
     /// Ends the open segment and hands over packs that are not full, to be joined with others'.
     pub fn into_leftovers(mut self) -> Result<(Vec<Leftover>, Added), BackupError> {
         self.close_segment()?;
-        Ok((
-            self.pack.take().into_iter().map(Leftover).collect(),
-            self.added,
-        ))
+        Ok((self.pack.take().into_iter().map(Leftover).collect(), self.added))
     }
 
     /// Joins what other packers left over with what is open here, then seals everything.
@@ -229,18 +222,10 @@ impl<'a> Packer<'a> {
         self.added.raw += raw.len() as u64;
         self.added.stored += self.scratch.len() as u64;
         self.added.chunks += chunks.len() as u64;
-        let stored = Stored {
-            raw: raw.len() as u64,
-            packed: self.scratch.len() as u64,
-        };
+        let stored = Stored { raw: raw.len() as u64, packed: self.scratch.len() as u64 };
         self.context.monitor.stored(stored);
-        let row = SegmentRow {
-            sealed: 0,
-            raw: chunk_len(raw.len()),
-            encoding,
-            kind: self.kind,
-            chunks,
-        };
+        let row =
+            SegmentRow { sealed: 0, raw: chunk_len(raw.len()), encoding, kind: self.kind, chunks };
         if let Some(pack) = &mut self.pack
             && pack.builder.append(&self.scratch, row.clone())
         {
@@ -248,36 +233,22 @@ impl<'a> Packer<'a> {
             if pack.builder.room() >= FULL {
                 return Ok(());
             }
-            return self
-                .pack
-                .take()
-                .map_or(Ok(()), |full| self.count_and_seal(full));
+            return self.pack.take().map_or(Ok(()), |full| self.count_and_seal(full));
         }
-        match self
-            .context
-            .nearly_full
-            .place(&self.scratch, &row, (handle, self.context.flow))
-        {
+        match self.context.nearly_full.place(&self.scratch, &row, (handle, self.context.flow)) {
             Placed::There => return Ok(()),
             Placed::Full(full) => return self.seal(full),
             Placed::Nowhere => {}
         }
-        if let Some(full) = self
-            .pack
-            .take()
-            .and_then(|pack| self.context.nearly_full.wait(pack, self.context.flow))
+        if let Some(full) =
+            self.pack.take().and_then(|pack| self.context.nearly_full.wait(pack, self.context.flow))
         {
             self.seal(full)?;
         }
         let builder = PackBuilder::new(&self.context.pool);
-        let mut pack = OpenPack {
-            builder,
-            handles: vec![handle],
-        };
+        let mut pack = OpenPack { builder, handles: vec![handle] };
         if !pack.builder.append(&self.scratch, row) {
-            return Err(BackupError::Internal(
-                "a segment does not fit an empty pack",
-            ));
+            return Err(BackupError::Internal("a segment does not fit an empty pack"));
         }
         self.pack = Some(pack);
         Ok(())
@@ -291,15 +262,9 @@ impl<'a> Packer<'a> {
     /// Seals a pack that has been counted as on its way.
     fn seal(&mut self, pack: OpenPack) -> Result<(), BackupError> {
         let sealed = pack.builder.seal(self.context.sealer, &mut self.rng)?;
-        let outgoing = Outgoing {
-            pack: sealed,
-            handles: pack.handles,
-        };
+        let outgoing = Outgoing { pack: sealed, handles: pack.handles };
         // The other end hangs up only after it has recorded why.
-        self.context
-            .out
-            .send(outgoing)
-            .map_err(|_e| BackupError::Stopped)
+        self.context.out.send(outgoing).map_err(|_e| BackupError::Stopped)
     }
 }
 

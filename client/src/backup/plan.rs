@@ -45,9 +45,7 @@ pub fn plan<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Node {
             match node {
                 Node::Whole => break,
                 Node::Via(children) => {
-                    node = children
-                        .entry(name)
-                        .or_insert_with(|| Node::Via(BTreeMap::new()));
+                    node = children.entry(name).or_insert_with(|| Node::Via(BTreeMap::new()));
                 }
             }
         }
@@ -63,12 +61,9 @@ mod tests {
     #[test]
     fn paths_become_absolute_by_their_letters() {
         let current = Path::new("/home/me");
-        for (path, expected) in [
-            ("a/./b", "/home/me/a/b"),
-            ("../x", "/home/x"),
-            ("/a//b/", "/a/b"),
-            ("/../..", "/"),
-        ] {
+        for (path, expected) in
+            [("a/./b", "/home/me/a/b"), ("../x", "/home/x"), ("/a//b/", "/a/b"), ("/../..", "/")]
+        {
             assert_eq!(absolute(Path::new(path), current), Path::new(expected));
         }
     }
@@ -78,9 +73,7 @@ mod tests {
         let one = plan([Path::new("/a/b"), Path::new("/a/b/c"), Path::new("/d")]);
         let other = plan([Path::new("/a/b/c"), Path::new("/d"), Path::new("/a/b")]);
         assert_eq!(one, other);
-        let Node::Via(children) = one else {
-            panic!("only parts of /")
-        };
+        let Node::Via(children) = one else { panic!("only parts of /") };
         assert_eq!(children.len(), 2);
         assert_eq!(children[&Name::new(b"d").unwrap()], Node::Whole);
         assert_eq!(plan([Path::new("/a"), Path::new("/")]), Node::Whole);

@@ -38,14 +38,8 @@ pub async fn open_index(
         let account = (repo.key.vault, Some(writer.device));
         let mut names = Names { state, monitor };
         let known = [writer];
-        let seen = fill(
-            &*repo.vault,
-            account,
-            state.synced()?,
-            &known,
-            (&index, &mut names),
-        )
-        .await?;
+        let seen =
+            fill(&*repo.vault, account, state.synced()?, &known, (&index, &mut names)).await?;
         highest = highest.max(seen);
     }
     index.flush()?;
@@ -83,11 +77,7 @@ fn writers(repo: &Repository) -> Vec<Known> {
             continue;
         };
         if let Ok(manifest_key) = VerifyingKey::from_bytes(&added.add.manifest_key) {
-            known.push(Known {
-                device: *device,
-                index_key: index_key.duplicate(),
-                manifest_key,
-            });
+            known.push(Known { device: *device, index_key: index_key.duplicate(), manifest_key });
         }
     }
     known
@@ -109,9 +99,7 @@ impl Take for Names<'_> {
 
     /// What is in that pack is sent again where it is needed; the backup goes on.
     fn damaged(&mut self, error: RepoError) -> Result<(), RepoError> {
-        self.monitor.note(&Note::warning(format!(
-            "{error}: what is in it is sent again"
-        )));
+        self.monitor.note(&Note::warning(format!("{error}: what is in it is sent again")));
         Ok(())
     }
 }

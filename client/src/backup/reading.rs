@@ -50,10 +50,7 @@ const WINDOW: usize = 4 * 1024 * 1024;
 impl<'a> Reader<'a> {
     /// A reader that cuts with `chunker`.
     pub fn new(chunker: &'a Chunker) -> Self {
-        Self {
-            chunker,
-            window: Vec::new(),
-        }
+        Self { chunker, window: Vec::new() }
     }
 
     /// Reads bytes `from..to` of a file, holes as holes.
@@ -118,9 +115,7 @@ impl<'a> Reader<'a> {
         }
         let mut at = from;
         self.chunks(packer, out, |buffer| {
-            let left = usize::try_from(to - at)
-                .unwrap_or(usize::MAX)
-                .min(buffer.len());
+            let left = usize::try_from(to - at).unwrap_or(usize::MAX).min(buffer.len());
             let read = file.read_at(buffer.get_mut(..left).unwrap_or_default(), at)?;
             at += read as u64;
             Ok(read)
@@ -155,10 +150,7 @@ impl<'a> Reader<'a> {
             };
             let (chunk, place) = packer.add(data.get(..length).unwrap_or_default())?;
             let length32 = u32::try_from(length).expect("a chunk has at most 4 MiB");
-            out.extents.push(Extent::Data {
-                chunk,
-                length: length32,
-            });
+            out.extents.push(Extent::Data { chunk, length: length32 });
             out.refs.push(place);
             start += length;
         }
@@ -178,10 +170,7 @@ fn small(
         let start = room.len();
         room.resize(start + length, 0);
         while got < length {
-            match file.read_at(
-                room.get_mut(start + got..).unwrap_or_default(),
-                from + got as u64,
-            ) {
+            match file.read_at(room.get_mut(start + got..).unwrap_or_default(), from + got as u64) {
                 Ok(0) => break,
                 Ok(read) => got += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -192,11 +181,7 @@ fn small(
             }
         }
         room.truncate(start + got);
-        if trouble.is_some() || got == 0 {
-            Err(BackupError::Stopped)
-        } else {
-            Ok(())
-        }
+        if trouble.is_some() || got == 0 { Err(BackupError::Stopped) } else { Ok(()) }
     });
     match (added, trouble) {
         (_, Some(error)) => {

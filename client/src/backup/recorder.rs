@@ -63,13 +63,7 @@ pub struct RecordBuilder {
 impl RecordBuilder {
     /// An empty record.
     pub fn new(key: DirKey) -> Self {
-        Self {
-            key,
-            entries: 0,
-            rows: Vec::new(),
-            needs: Needs::default(),
-            objects: Vec::new(),
-        }
+        Self { key, entries: 0, rows: Vec::new(), needs: Needs::default(), objects: Vec::new() }
     }
 
     /// Adds an entry. A file with content lists gets a part of its own.
@@ -96,12 +90,8 @@ impl RecordBuilder {
             self.close(recorder);
         }
         self.objects.extend(objects);
-        let header = Header {
-            tree,
-            objects: self.objects,
-            entries: self.entries,
-            parts: Vec::new(),
-        };
+        let header =
+            Header { tree, objects: self.objects, entries: self.entries, parts: Vec::new() };
         recorder.queue.push_back(Queued::Header(self.key, header));
     }
 
@@ -125,11 +115,7 @@ pub struct Recorder {
 
 #[derive(Debug)]
 enum Queued {
-    Part {
-        key: DirKey,
-        rows: Vec<u8>,
-        needs: Needs,
-    },
+    Part { key: DirKey, rows: Vec<u8>, needs: Needs },
     Header(DirKey, Header),
 }
 

@@ -33,9 +33,7 @@ pub fn replay(
     let mut left = count;
     while left > 0 {
         let Some(part) = reader.next_part() else {
-            return Err(BackupError::Internal(
-                "a directory record changed during the run",
-            ));
+            return Err(BackupError::Internal("a directory record changed during the run"));
         };
         for index in 0..part.len() {
             if left == 0 {
@@ -74,10 +72,7 @@ pub fn needs_of_row(
             })
             .collect::<Result<Vec<_>, _>>()
             .map(|found| {
-                let chunks = extents
-                    .iter()
-                    .filter(|e| matches!(e, Extent::Data { .. }))
-                    .count();
+                let chunks = extents.iter().filter(|e| matches!(e, Extent::Data { .. })).count();
                 (found.len() == chunks).then_some(found)
             })?,
     };

@@ -27,10 +27,7 @@ impl DirPath {
     /// The path of a directory in this one.
     #[must_use]
     pub fn child(&self, name: &Name) -> Self {
-        Self(Some(Arc::new(Step {
-            above: self.clone(),
-            name: name.clone(),
-        })))
+        Self(Some(Arc::new(Step { above: self.clone(), name: name.clone() })))
     }
 
     /// The path of an entry of this directory.
@@ -104,10 +101,7 @@ fn link_group(stat: &Stat) -> u64 {
 /// An I/O error in words, without the number.
 pub fn describe(error: &std::io::Error) -> String {
     let text = error.to_string();
-    text.split(" (os error")
-        .next()
-        .unwrap_or_default()
-        .to_lowercase()
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
 /// A path from a directory's path and a name in it.

@@ -65,9 +65,7 @@ fn read_back(bytes: Bytes, vault: VaultId, device: &DeviceSecrets) -> Option<Sea
     if length > MAX_PACK {
         return None;
     }
-    let trailer_at = bytes
-        .len()
-        .checked_sub(usize::try_from(PACK_TRAILER).ok()?)?;
+    let trailer_at = bytes.len().checked_sub(usize::try_from(PACK_TRAILER).ok()?)?;
     let footer_len = u32::from_le_bytes(*bytes.get(trailer_at..)?.first_chunk()?);
     if u64::from(footer_len) > MAX_FOOTER {
         return None;
@@ -77,19 +75,8 @@ fn read_back(bytes: Bytes, vault: VaultId, device: &DeviceSecrets) -> Option<Sea
     let footer = bytes.get(footer_at..)?;
     let id = pack_id(content_hash, footer, length, footer_len.into());
     let header = bytes.get(..HEADER_LEN)?;
-    let ends = Ends {
-        id,
-        length,
-        content_hash,
-        header,
-        footer,
-    };
-    let opened = open_footer(
-        &ends,
-        vault,
-        &device.index_key,
-        &device.manifest.verifying_key(),
-    )
-    .ok()?;
+    let ends = Ends { id, length, content_hash, header, footer };
+    let opened =
+        open_footer(&ends, vault, &device.index_key, &device.manifest.verifying_key()).ok()?;
     Some(SealedPack::from_spool(id, opened.table, footer_len, bytes))
 }

@@ -139,23 +139,12 @@ impl<'a> Threads<'a> {
         drop(results_in);
         let level = self.options.compression;
         let packer = Packer::new(context, ChunkKind::Tree, level, self.secrets.rng());
-        let mut assembler = Assembler::new(
-            self.dedup,
-            self.state,
-            (results, self.monitor, self.flow),
-            packer,
-        );
-        let root = self
-            .assemble(&mut assembler, &line, checkpoint)
-            .inspect_err(|_| {
-                self.flow.fail(BackupError::Stopped);
-            });
-        let Line {
-            workers,
-            flush,
-            walker,
-            events,
-        } = line;
+        let mut assembler =
+            Assembler::new(self.dedup, self.state, (results, self.monitor, self.flow), packer);
+        let root = self.assemble(&mut assembler, &line, checkpoint).inspect_err(|_| {
+            self.flow.fail(BackupError::Stopped);
+        });
+        let Line { workers, flush, walker, events } = line;
         drop((events, flush));
         let interrupted = join(walker);
         let mut leftovers = Vec::new();
@@ -178,11 +167,7 @@ impl<'a> Threads<'a> {
         if !self.options.dry_run {
             recorder.write(self.dedup, self.state, true)?;
         }
-        Ok(Passed {
-            root,
-            totals,
-            interrupted,
-        })
+        Ok(Passed { root, totals, interrupted })
     }
 
     fn start<'scope>(
@@ -222,12 +207,7 @@ impl<'a> Threads<'a> {
             );
         }
         let walker = self.walker(scope, source, events_in, jobs_in);
-        Line {
-            workers,
-            flush,
-            walker,
-            events,
-        }
+        Line { workers, flush, walker, events }
     }
 
     fn walker<'scope>(
@@ -266,12 +246,8 @@ impl<'a> Threads<'a> {
                         header: None,
                         old: None,
                     };
-                    let file = Event::Pending {
-                        name: stream.name,
-                        ticket: 0,
-                        pieces: 1,
-                        old: None,
-                    };
+                    let file =
+                        Event::Pending { name: stream.name, ticket: 0, pieces: 1, old: None };
                     let all = vec![Event::Enter(Box::new(root)), file, Event::Leave];
                     jobs_in.send(job).map_err(|_e| BackupError::Stopped)?;
                     events_in.send(all).map_err(|_e| BackupError::Stopped)?;
@@ -352,7 +328,5 @@ impl<'a> Threads<'a> {
 }
 
 fn join<T>(handle: ScopedJoinHandle<'_, Result<T, BackupError>>) -> Result<T, BackupError> {
-    handle.join().unwrap_or(Err(BackupError::Internal(
-        "a thread of the backup panicked",
-    )))
+    handle.join().unwrap_or(Err(BackupError::Internal("a thread of the backup panicked")))
 }

@@ -74,9 +74,7 @@ impl Flow {
 
     /// Why it failed.
     pub fn take_error(&self) -> Option<BackupError> {
-        lock(&self.error)
-            .take()
-            .or_else(|| self.has_failed().then_some(BackupError::Stopped))
+        lock(&self.error).take().or_else(|| self.has_failed().then_some(BackupError::Stopped))
     }
 
     /// One more pack is on its way.
@@ -102,16 +100,9 @@ impl Flow {
             if self.has_failed() {
                 return Err(BackupError::Stopped);
             }
-            counts = self
-                .settled
-                .wait(counts)
-                .unwrap_or_else(PoisonError::into_inner);
+            counts = self.settled.wait(counts).unwrap_or_else(PoisonError::into_inner);
         }
-        if self.has_failed() {
-            Err(BackupError::Stopped)
-        } else {
-            Ok(())
-        }
+        if self.has_failed() { Err(BackupError::Stopped) } else { Ok(()) }
     }
 
     fn uploaded(&self, bytes: u64) {
@@ -142,10 +133,7 @@ impl Uploads<'_> {
         };
         for pack in spool.left(vault, device).map_err(BackupError::Spool)? {
             self.progress.sealed();
-            self.one(&Outgoing {
-                pack,
-                handles: Vec::new(),
-            })?;
+            self.one(&Outgoing { pack, handles: Vec::new() })?;
         }
         Ok(())
     }
@@ -162,12 +150,8 @@ impl Uploads<'_> {
         }
         let number = self.runtime.block_on(self.vault.put_pack(pack.upload()))?;
         self.state.set_pack(number, &pack.id)?;
-        let ids: Vec<ChunkId> = pack
-            .table
-            .segments
-            .iter()
-            .flat_map(|s| s.chunks.iter().map(|c| c.id))
-            .collect();
+        let ids: Vec<ChunkId> =
+            pack.table.segments.iter().flat_map(|s| s.chunks.iter().map(|c| c.id)).collect();
         self.dedup.resolved(number, &outgoing.handles, &ids)?;
         if let Some(spool) = &self.spool {
             spool.remove(&pack.id).map_err(BackupError::Spool)?;

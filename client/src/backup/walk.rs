@@ -116,10 +116,8 @@ impl<'a> Walker<'a> {
 
     /// Walks everything in `plan`. What cannot be read is reported and left out.
     pub fn walk(mut self, plan: Node) -> Result<bool, BackupError> {
-        let root = Dir::open_root(Path::new("/")).map_err(|source| BackupError::Source {
-            path: PathBuf::from("/"),
-            source,
-        })?;
+        let root = Dir::open_root(Path::new("/"))
+            .map_err(|source| BackupError::Source { path: PathBuf::from("/"), source })?;
         self.enter(None, root, plan, None)?;
         while let Some(mut frame) = self.stack.pop() {
             if self.context.flow.has_failed() {
@@ -185,11 +183,8 @@ impl<'a> Walker<'a> {
             }
             None => None,
         };
-        let stat = if matches!(node, Node::Via(_)) {
-            self.stat_via(&name)
-        } else {
-            frame.dir.stat(&name)
-        };
+        let stat =
+            if matches!(node, Node::Via(_)) { self.stat_via(&name) } else { frame.dir.stat(&name) };
         let stat = match stat {
             Ok(stat) => stat,
             Err(error) => {
@@ -199,16 +194,8 @@ impl<'a> Walker<'a> {
             }
         };
         let is_dir = stat.file_type == FileType::Directory;
-        let size = if stat.file_type == FileType::File {
-            stat.size
-        } else {
-            0
-        };
-        let candidate = Candidate {
-            name: name.as_bytes(),
-            is_dir,
-            size,
-        };
+        let size = if stat.file_type == FileType::File { stat.size } else { 0 };
+        let candidate = Candidate { name: name.as_bytes(), is_dir, size };
         let on_the_way = matches!(node, Node::Via(_));
         if !on_the_way
             && let Decision::Exclude(_) = self.context.rules.decide(&frame.rules, candidate)
@@ -219,11 +206,7 @@ impl<'a> Walker<'a> {
         if is_dir {
             return self.directory(frame, name, (stat, node), old);
         }
-        self.context.monitor.scanned(Amount {
-            files: 1,
-            dirs: 0,
-            bytes: size,
-        });
+        self.context.monitor.scanned(Amount { files: 1, dirs: 0, bytes: size });
         if let Some(old) = &old
             && !self.context.force
             && self.is_unchanged(old, &stat)
@@ -261,8 +244,7 @@ impl<'a> Walker<'a> {
     /// needed: those of the part are of its data alone.
     fn has_lists(&self, lists: &[u8]) -> bool {
         let (ids, _) = lists.as_chunks::<32>();
-        ids.iter()
-            .all(|id| matches!(self.context.dedup.find(&ChunkId(*id)), Ok(Some(_))))
+        ids.iter().all(|id| matches!(self.context.dedup.find(&ChunkId(*id)), Ok(Some(_))))
     }
 
     fn directory(
@@ -291,11 +273,7 @@ impl<'a> Walker<'a> {
         let foreign = self.context.one_file_system
             && matches!(frame.children, Children::All(..))
             && stat.dev != frame.device;
-        let node = if foreign {
-            Node::Via(std::collections::BTreeMap::new())
-        } else {
-            node
-        };
+        let node = if foreign { Node::Via(std::collections::BTreeMap::new()) } else { node };
         self.flush_tasks()?;
         self.path.push(b'/');
         self.path.extend_from_slice(name.as_bytes());
@@ -318,17 +296,11 @@ impl<'a> Walker<'a> {
         };
         let (name, mut rules, place) = match inside {
             Some((name, rules, place)) => (Some(name), rules, place),
-            None => (
-                None,
-                self.context.rules.at(Path::new("/")).unwrap_or_default(),
-                DirPath::root(),
-            ),
+            None => {
+                (None, self.context.rules.at(Path::new("/")).unwrap_or_default(), DirPath::root())
+            }
         };
-        self.context.monitor.scanned(Amount {
-            files: 0,
-            dirs: 1,
-            bytes: 0,
-        });
+        self.context.monitor.scanned(Amount { files: 0, dirs: 1, bytes: 0 });
         let (children, key) = match node {
             Node::Via(children) => (Children::Some(children.into_iter()), None),
             Node::Whole => {
@@ -340,13 +312,7 @@ impl<'a> Walker<'a> {
                     let path = join(&self.path, bad);
                     self.problem(&path, "its name is not one that can be saved".to_owned());
                 }
-                self.context.rules.look(
-                    &mut rules,
-                    &Looker {
-                        dir: &dir,
-                        names: &names,
-                    },
-                );
+                self.context.rules.look(&mut rules, &Looker { dir: &dir, names: &names });
                 (Children::All(names, 0), Some(DirKey::of(&self.path)))
             }
         };
@@ -358,13 +324,7 @@ impl<'a> Walker<'a> {
         let stat = dir.stat_self();
         let meta = self.meta_of_dir(&dir, stat.as_ref().ok());
         let device = stat.map_or(0, |s| s.dev);
-        self.batch.push(Event::Enter(Box::new(Entered {
-            name,
-            meta,
-            key,
-            header,
-            old,
-        })));
+        self.batch.push(Event::Enter(Box::new(Entered { name, meta, key, header, old })));
         self.stack.push(Frame {
             dir: Arc::new(dir),
             place,
@@ -399,20 +359,11 @@ impl<'a> Walker<'a> {
         let ticket = self.next_ticket;
         let pieces = stat.size.div_ceil(PIECE).max(1);
         self.next_ticket += pieces;
-        self.batch.push(Event::Pending {
-            name: name.clone(),
-            ticket,
-            pieces,
-            old,
-        });
+        self.batch.push(Event::Pending { name: name.clone(), ticket, pieces, old });
         if pieces > 1 {
             self.flush_tasks()?;
             for piece in 0..pieces {
-                let task = Task {
-                    ticket: ticket + piece,
-                    name: name.clone(),
-                    stat,
-                };
+                let task = Task { ticket: ticket + piece, name: name.clone(), stat };
                 self.send_batch()?;
                 self.send_job(Job::Piece {
                     dir: Arc::clone(&frame.dir),
@@ -447,10 +398,7 @@ impl<'a> Walker<'a> {
             FileType::CharDevice => Kind::CharDevice(stat.rdev),
             FileType::BlockDevice => Kind::BlockDevice(stat.rdev),
             FileType::File | FileType::Directory | FileType::Unknown => {
-                self.problem(
-                    &join(&self.path, name.as_bytes()),
-                    "unknown kind of file".to_owned(),
-                );
+                self.problem(&join(&self.path, name.as_bytes()), "unknown kind of file".to_owned());
                 self.gone(old.as_ref());
                 return;
             }
@@ -461,17 +409,11 @@ impl<'a> Walker<'a> {
             Err(error) => self.problem(&join(&self.path, name.as_bytes()), error.to_string()),
         }
         let seen = seen_of(stat, self.context.racy_from, false);
-        self.batch.push(Event::Ready(Box::new((
-            Entry { name, meta, kind },
-            seen,
-            old,
-        ))));
+        self.batch.push(Event::Ready(Box::new((Entry { name, meta, kind }, seen, old))));
     }
 
     fn meta_of_dir(&self, dir: &Dir, stat: Option<&Stat>) -> Meta {
-        let mut meta = stat
-            .map(|s| meta_of(s, self.context.owners))
-            .unwrap_or_default();
+        let mut meta = stat.map(|s| meta_of(s, self.context.owners)).unwrap_or_default();
         meta.hard_link = None;
         match dir.xattrs() {
             Ok(xattrs) => meta.xattrs = xattrs,
@@ -519,11 +461,7 @@ impl<'a> Walker<'a> {
     }
 
     fn problem(&self, path: &[u8], what: String) {
-        let problem = Problem {
-            path: path.to_vec(),
-            during: During::Scan,
-            what,
-        };
+        let problem = Problem { path: path.to_vec(), during: During::Scan, what };
         self.context.monitor.problem(&problem);
     }
 }
@@ -542,10 +480,7 @@ impl crate::scan::exclude::Listing for Looker<'_> {
         use std::io::Read;
         let name = Name::new(name).map_err(std::io::Error::other)?;
         let mut head = Vec::new();
-        self.dir
-            .open_file(&name)?
-            .take(limit as u64)
-            .read_to_end(&mut head)?;
+        self.dir.open_file(&name)?.take(limit as u64).read_to_end(&mut head)?;
         Ok(head)
     }
 }

@@ -117,11 +117,7 @@ pub struct Worker<'a> {
 impl<'a> Worker<'a> {
     /// A worker with its own packer and reader.
     pub fn new(context: WorkerContext<'a>, packer: Packer<'a>, reader: Reader<'a>) -> Self {
-        Self {
-            context,
-            packer,
-            reader,
-        }
+        Self { context, packer, reader }
     }
 
     /// Works until there is no more to do, then hands over packs that are not full.
@@ -161,25 +157,13 @@ impl<'a> Worker<'a> {
                 }
                 done
             }
-            Job::Piece {
-                dir,
-                path,
-                task,
-                offset,
-            } => {
+            Job::Piece { dir, path, task, offset } => {
                 let piece = (offset, (offset + PIECE).min(task.stat.size));
                 vec![self.file(&dir, &path, &task, Some(piece))?]
             }
-            Job::Stream {
-                ticket,
-                source,
-                meta,
-            } => vec![self.stream(ticket, source, *meta)?],
+            Job::Stream { ticket, source, meta } => vec![self.stream(ticket, source, *meta)?],
         };
-        self.context
-            .results
-            .send(done)
-            .map_err(|_e| BackupError::Stopped)
+        self.context.results.send(done).map_err(|_e| BackupError::Stopped)
     }
 
     fn file(
@@ -215,11 +199,7 @@ impl<'a> Worker<'a> {
     }
 
     fn problem(&self, path: Vec<u8>, what: String) {
-        self.context.monitor.problem(&Problem {
-            path,
-            during: During::Archival,
-            what,
-        });
+        self.context.monitor.problem(&Problem { path, during: During::Archival, what });
     }
 
     /// Reads, and reads once more if the file changed meanwhile. Tells what to report.
@@ -232,9 +212,7 @@ impl<'a> Worker<'a> {
         let file = dir.open_file(&task.name).map_err(ReadError::Source)?;
         let mut before = fstat(&file).map_err(ReadError::Source)?;
         if before.file_type != task.stat.file_type {
-            return Err(ReadError::Source(std::io::Error::other(
-                "it was replaced meanwhile",
-            )));
+            return Err(ReadError::Source(std::io::Error::other("it was replaced meanwhile")));
         }
         let mut why = Vec::new();
         for last_try in [false, true] {
@@ -249,19 +227,11 @@ impl<'a> Worker<'a> {
                 }
                 let read = self.describe(&file, &after, out, &mut why);
                 let racy = read.seen.racy || !same;
-                return Ok((
-                    FileRead {
-                        seen: Seen { racy, ..read.seen },
-                        ..read
-                    },
-                    why,
-                ));
+                return Ok((FileRead { seen: Seen { racy, ..read.seen }, ..read }, why));
             }
             before = after;
         }
-        Err(ReadError::Fatal(BackupError::Internal(
-            "a file is read at most twice",
-        )))
+        Err(ReadError::Fatal(BackupError::Internal("a file is read at most twice")))
     }
 
     fn describe(&self, file: &File, stat: &Stat, out: ReadOut, why: &mut Vec<String>) -> FileRead {
@@ -270,11 +240,7 @@ impl<'a> Worker<'a> {
             Ok(xattrs) => meta.xattrs = xattrs,
             Err(error) => why.push(error.to_string()),
         }
-        FileRead {
-            meta,
-            seen: seen_of(stat, self.context.racy_from, false),
-            out,
-        }
+        FileRead { meta, seen: seen_of(stat, self.context.racy_from, false), out }
     }
 
     fn stream(
@@ -286,14 +252,7 @@ impl<'a> Worker<'a> {
         match self.reader.stream(&mut source, &mut self.packer) {
             Ok(out) => {
                 let zero = crate::tree::entry::FileTime::default();
-                let seen = Seen {
-                    kind: 0,
-                    racy: true,
-                    ino: 0,
-                    size: 0,
-                    mtime: zero,
-                    ctime: zero,
-                };
+                let seen = Seen { kind: 0, racy: true, ino: 0, size: 0, mtime: zero, ctime: zero };
                 Ok((ticket, Some(Box::new(FileRead { meta, seen, out }))))
             }
             Err(ReadError::Fatal(error)) => Err(error),

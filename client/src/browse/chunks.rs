@@ -105,9 +105,7 @@ impl<'a> Chunks<'a> {
         let length = |chunk: &ChunkRow| usize::try_from(chunk.length).unwrap_or(usize::MAX);
         let start: usize = row.chunks.iter().take(place).map(length).sum();
         let size = row.chunks.get(place).map_or(0, length);
-        let bytes = raw
-            .get(start..start.saturating_add(size))
-            .ok_or(PackTrouble::NotThere)?;
+        let bytes = raw.get(start..start.saturating_add(size)).ok_or(PackTrouble::NotThere)?;
         let bytes = bytes.to_vec();
         self.last = Some(pack);
         Ok(bytes)
@@ -135,8 +133,7 @@ impl<'a> Chunks<'a> {
             Ok::<(), PackTrouble>(())
         })?;
         let raw = Arc::new(raw);
-        self.segments
-            .put((number, segment), Arc::clone(&raw), raw.len());
+        self.segments.put((number, segment), Arc::clone(&raw), raw.len());
         Ok(raw)
     }
 }

@@ -17,13 +17,7 @@ pub(crate) struct Lru<K, V> {
 
 impl<K: Hash + Eq + Copy, V: Clone> Lru<K, V> {
     pub(crate) fn new(limit: usize) -> Self {
-        Self {
-            entries: HashMap::new(),
-            order: BTreeMap::new(),
-            limit,
-            weight: 0,
-            now: 0,
-        }
+        Self { entries: HashMap::new(), order: BTreeMap::new(), limit, weight: 0, now: 0 }
     }
 
     pub(crate) fn get(&mut self, key: &K) -> Option<V> {
@@ -69,15 +63,9 @@ mod tests {
         assert_eq!(lru.get(&1), Some('a'));
         assert_eq!(lru.get(&1), Some('a'));
         lru.put(3, 'c', 4);
-        assert_eq!(
-            (lru.get(&1), lru.get(&2), lru.get(&3)),
-            (Some('a'), None, Some('c'))
-        );
+        assert_eq!((lru.get(&1), lru.get(&2), lru.get(&3)), (Some('a'), None, Some('c')));
         lru.put(4, 'd', 100);
-        assert_eq!(
-            (lru.get(&1), lru.get(&3), lru.get(&4)),
-            (None, None, Some('d'))
-        );
+        assert_eq!((lru.get(&1), lru.get(&3), lru.get(&4)), (None, None, Some('d')));
         lru.put(4, 'e', 1);
         lru.put(5, 'f', 9);
         assert_eq!((lru.get(&4), lru.get(&5)), (Some('e'), Some('f')));

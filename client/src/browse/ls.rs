@@ -95,11 +95,7 @@ pub struct Line {
 impl Lister {
     /// Begins at a directory.
     pub fn new(tree: ChunkId, recursive: bool) -> Self {
-        Self {
-            stack: vec![(DirReader::new(tree), 0)],
-            path: Vec::new(),
-            recursive,
-        }
+        Self { stack: vec![(DirReader::new(tree), 0)], path: Vec::new(), recursive }
     }
 
     /// The next entry. After an error about one directory the walk goes on behind it.
@@ -141,9 +137,5 @@ fn shown(path: &[Name]) -> String {
         text.push_str(&name.as_bytes().escape_ascii().to_string());
         text
     });
-    if joined.is_empty() {
-        "/".to_owned()
-    } else {
-        joined
-    }
+    if joined.is_empty() { "/".to_owned() } else { joined }
 }

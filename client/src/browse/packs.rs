@@ -94,11 +94,7 @@ impl<'a> Packs<'a> {
         let info = self.index.pack(number).ok_or_else(|| {
             let gone =
                 !self.index.live().contains(number.0) || self.index.gone().contains(number.0);
-            if gone {
-                PackTrouble::Missing
-            } else {
-                PackTrouble::UnknownWriter
-            }
+            if gone { PackTrouble::Missing } else { PackTrouble::UnknownWriter }
         })?;
         let ends = [0..header_len(), info.footer_start()..info.length];
         self.fetch(&info, &ends, pieces)?;
@@ -116,21 +112,15 @@ impl<'a> Packs<'a> {
         if !here {
             return Err(PackTrouble::Short);
         }
-        let known = self
-            .repo
-            .known(info.device)
-            .ok_or(PackTrouble::UnknownWriter)?;
+        let known = self.repo.known(info.device).ok_or(PackTrouble::UnknownWriter)?;
         let (mut footer, _) = open_own(
             (info.id, info.length),
             (&header, &footer),
             self.repo.account(),
             (&known.index_key, &known.manifest_key),
         )?;
-        let (_, key) = self
-            .repo
-            .keys()
-            .open_header(EnvelopeKind::Pack, &header)
-            .map_err(PackError::from)?;
+        let (_, key) =
+            self.repo.keys().open_header(EnvelopeKind::Pack, &header).map_err(PackError::from)?;
         let mut starts = Vec::with_capacity(footer.table.segments.len());
         let mut at = header_len();
         for segment in &mut footer.table.segments {
@@ -138,13 +128,7 @@ impl<'a> Packs<'a> {
             starts.push(at);
             at = at.saturating_add(segment.sealed.into());
         }
-        Ok(OpenPack {
-            info,
-            key,
-            starts,
-            table: footer.table,
-            places: OnceLock::new(),
-        })
+        Ok(OpenPack { info, key, starts, table: footer.table, places: OnceLock::new() })
     }
 
     /// Fetches what `pieces` lacks of these bytes of a pack.
@@ -260,11 +244,7 @@ pub struct Opener<'a> {
 impl<'a> Opener<'a> {
     /// Checks chunks by these keys.
     pub fn new(ids: &'a ContentKeys) -> Self {
-        Self {
-            ids,
-            segments: SegmentOpener::default(),
-            scratch: Vec::new(),
-        }
+        Self { ids, segments: SegmentOpener::default(), scratch: Vec::new() }
     }
 
     /// Opens a segment that was fetched, and hands on its chunks in order, each checked.
@@ -285,9 +265,7 @@ impl<'a> Opener<'a> {
         let sealed = self.scratch.as_mut_slice();
         let opened = self
             .segments
-            .open(&pack.key, place, sealed, self.ids, |chunk| {
-                each(chunk).map_err(Inner::Each)
-            });
+            .open(&pack.key, place, sealed, self.ids, |chunk| each(chunk).map_err(Inner::Each));
         opened.map_err(|error| match error {
             Inner::Pack(error) => PackTrouble::from(error).into(),
             Inner::Each(error) => error,

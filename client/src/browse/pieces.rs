@@ -70,9 +70,7 @@ impl Pieces {
     pub fn lacking(&self, wanted: &[Range<u64>], length: u64) -> Vec<Range<u64>> {
         let here = self.blocks().0;
         let all = Blocks::of(length);
-        let wanted = wanted
-            .iter()
-            .fold(0, |bits, range| bits | Blocks::covering(range).0);
+        let wanted = wanted.iter().fold(0, |bits, range| bits | Blocks::covering(range).0);
         let need = Blocks(wanted & !here & all.0);
         if need.0 == 0 {
             return Vec::new();
@@ -97,10 +95,9 @@ impl Pieces {
             let Some(skip) = at.checked_sub(*start) else {
                 return false;
             };
-            let (Ok(skip), Ok(wanted)) = (
-                usize::try_from(skip),
-                usize::try_from(range.end.saturating_sub(at)),
-            ) else {
+            let (Ok(skip), Ok(wanted)) =
+                (usize::try_from(skip), usize::try_from(range.end.saturating_sub(at)))
+            else {
                 return false;
             };
             if let Some(rest) = bytes.get(skip..) {
@@ -138,10 +135,7 @@ fn length_of(bytes: &[u8]) -> u64 {
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::single_range_in_vec_init,
-    reason = "a list of one range is meant"
-)]
+#[expect(clippy::single_range_in_vec_init, reason = "a list of one range is meant")]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -171,10 +165,7 @@ mod tests {
         assert_eq!(lacking(&[255 * K..257 * K]), [0..512 * K]);
         // Two blocks between are fetched as well, three are not.
         assert_eq!(lacking(&[0..1, 768 * K..769 * K]), [0..1024 * K]);
-        assert_eq!(
-            lacking(&[0..1, 1024 * K..1025 * K]),
-            [0..256 * K, 1024 * K..1280 * K]
-        );
+        assert_eq!(lacking(&[0..1, 1024 * K..1025 * K]), [0..256 * K, 1024 * K..1280 * K]);
         assert_eq!(lacking(&[0..14 * 1024 * K]), [0..length]);
         assert_eq!(none.lacking(&[5..6], 64 * K), [0..64 * K]);
         assert!(lacking(&[]).is_empty());
@@ -187,10 +178,7 @@ mod tests {
         assert_eq!(fetch(&mut pieces, &bytes, &[0..1245]), [0..256 * K]);
         assert!(fetch(&mut pieces, &bytes, &[10..200]).is_empty());
         let end = [3 * 1024 * K + 1..4 * 1024 * K];
-        assert_eq!(
-            fetch(&mut pieces, &bytes, &end),
-            [3 * 1024 * K..4 * 1024 * K]
-        );
+        assert_eq!(fetch(&mut pieces, &bytes, &end), [3 * 1024 * K..4 * 1024 * K]);
         let middle = [100..3 * 1024 * K];
         assert_eq!(fetch(&mut pieces, &bytes, &middle), [256 * K..3 * 1024 * K]);
         assert_eq!(pieces.len(), 4 * 1024 * K);

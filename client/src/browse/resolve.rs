@@ -201,26 +201,16 @@ pub async fn resolve(
         }
     };
     let manifest = manifest(repo, &snapshot).await?;
-    Ok(Chosen {
-        snapshot,
-        manifest,
-        path: wanted.path.clone(),
-        only_checkpoint,
-    })
+    Ok(Chosen { snapshot, manifest, path: wanted.path.clone(), only_checkpoint })
 }
 
 fn by_id(rows: Vec<Row>, prefix: &str) -> Result<Row, ResolveError> {
-    let mut found: Vec<Row> = rows
-        .into_iter()
-        .filter(|row| row.id.to_string().starts_with(prefix))
-        .collect();
+    let mut found: Vec<Row> =
+        rows.into_iter().filter(|row| row.id.to_string().starts_with(prefix)).collect();
     match found.len() {
         0 => Err(ResolveError::Unknown(prefix.to_owned())),
         1 => Ok(found.remove(0)),
-        _ => Err(ResolveError::Ambiguous {
-            prefix: prefix.to_owned(),
-            found,
-        }),
+        _ => Err(ResolveError::Ambiguous { prefix: prefix.to_owned(), found }),
     }
 }
 
@@ -236,9 +226,7 @@ fn latest(mut rows: Vec<Row>, back: u32, filtered: bool) -> Result<(Row, bool), 
     }
     let back = usize::try_from(back).unwrap_or(usize::MAX);
     let found = rows.into_iter().rev().nth(back);
-    found
-        .map(|row| (row, only_checkpoint))
-        .ok_or(ResolveError::TooFarBack { whole: count })
+    found.map(|row| (row, only_checkpoint)).ok_or(ResolveError::TooFarBack { whole: count })
 }
 
 /// Fails if the snapshots are of several sets. A machine that took another's place goes on with
@@ -310,15 +298,7 @@ mod tests {
             let path = path.map(names);
             assert_eq!(parse(text).unwrap(), Wanted { which, path }, "{text}");
         }
-        for bad in [
-            "",
-            "last",
-            "latest~",
-            "latest~x",
-            "latest2",
-            "xyz",
-            &"a".repeat(65),
-        ] {
+        for bad in ["", "last", "latest~", "latest~x", "latest2", "xyz", &"a".repeat(65)] {
             let error = parse(bad).unwrap_err();
             assert!(matches!(error, ResolveError::NotASnapshot(_)), "{bad}");
         }
@@ -349,10 +329,8 @@ mod tests {
 
     #[test]
     fn an_id_must_be_the_only_one_that_begins_so() {
-        let rows = vec![
-            row(0x11, 1, Status::Complete, true),
-            row(0x12, 2, Status::Complete, false),
-        ];
+        let rows =
+            vec![row(0x11, 1, Status::Complete, true), row(0x12, 2, Status::Complete, false)];
         assert_eq!(by_id(rows.clone(), "12").unwrap().seq, 2);
         let two = by_id(rows.clone(), "1").unwrap_err();
         assert!(matches!(two, ResolveError::Ambiguous { found, .. } if found.len() == 2));
@@ -361,10 +339,7 @@ mod tests {
 
     #[test]
     fn filters_by_device() {
-        let filter = |device: &str| Filter {
-            device: Some(device.into()),
-            ..Filter::default()
-        };
+        let filter = |device: &str| Filter { device: Some(device.into()), ..Filter::default() };
         let row = row(1, 1, Status::Complete, true);
         assert!(filter("desk").takes_row(&row, None));
         assert!(filter("0101").takes_row(&row, None));

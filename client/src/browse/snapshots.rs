@@ -70,10 +70,7 @@ pub enum SnapshotError {
 
 /// The snapshots that are in the log, oldest first.
 pub fn list_locked(state: &State) -> Vec<Row> {
-    let rows = state
-        .snapshots
-        .iter()
-        .map(|(id, snapshot)| row(state, *id, snapshot));
+    let rows = state.snapshots.iter().map(|(id, snapshot)| row(state, *id, snapshot));
     let mut rows: Vec<Row> = rows.collect();
     rows.sort_by_key(|row| row.seq);
     rows

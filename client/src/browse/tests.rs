@@ -23,9 +23,7 @@ fn chunks<'a>(packs: &'a Packs<'a>, snapshot: SnapshotId) -> Chunks<'a> {
 
 fn root_of(world: &World, repo: &ReaderRepo) -> crate::crypto::content_id::ChunkId {
     let wanted = parse("latest").unwrap();
-    let chosen = world
-        .runtime
-        .block_on(resolve(repo, &wanted, &Filter::default()));
+    let chosen = world.runtime.block_on(resolve(repo, &wanted, &Filter::default()));
     chosen.unwrap().manifest.root
 }
 
@@ -90,10 +88,7 @@ fn a_backup_is_found_listed_and_read() {
     assert!(matches!(&missing, FindError::NotThere { path } if *path == below("a/x")));
     let through = find_path(&mut chunks, root, &below("z/y")).unwrap_err();
     assert!(matches!(&through, FindError::NotADirectory { path } if *path == below("z")));
-    assert_eq!(
-        find_path(&mut chunks, root, &[]).unwrap(),
-        Found::Root(root)
-    );
+    assert_eq!(find_path(&mut chunks, root, &[]).unwrap(), Found::Root(root));
 }
 
 #[test]
@@ -125,20 +120,11 @@ fn snapshots_are_resolved_by_time_id_and_filter() {
     let ResolveError::SeveralSets { newest } = several else {
         panic!("{several}");
     };
-    let sets: Vec<_> = newest
-        .iter()
-        .map(|l| l.manifest.as_ref().unwrap().set.clone())
-        .collect();
+    let sets: Vec<_> = newest.iter().map(|l| l.manifest.as_ref().unwrap().set.clone()).collect();
     assert_eq!(sets, ["photos", "default"]);
-    let set = Filter {
-        set: Some("default".into()),
-        ..Filter::default()
-    };
+    let set = Filter { set: Some("default".into()), ..Filter::default() };
     assert_eq!(find(&repo, "latest", &set).unwrap(), second);
-    let device = Filter {
-        device: Some("lap".into()),
-        ..Filter::default()
-    };
+    let device = Filter { device: Some("lap".into()), ..Filter::default() };
     assert_eq!(find(&repo, "latest", &device).unwrap(), third);
     let path = Filter {
         path: Some(one.as_os_str().as_bytes().to_vec()),
@@ -147,10 +133,7 @@ fn snapshots_are_resolved_by_time_id_and_filter() {
         ..Filter::default()
     };
     assert_eq!(find(&repo, "latest", &path).unwrap(), second);
-    let none = Filter {
-        tags: vec!["other".into()],
-        ..Filter::default()
-    };
+    let none = Filter { tags: vec!["other".into()], ..Filter::default() };
     let error = find(&repo, "latest", &none).unwrap_err();
     assert!(matches!(error, ResolveError::None { filtered: true }));
 
@@ -159,10 +142,7 @@ fn snapshots_are_resolved_by_time_id_and_filter() {
 
 fn all_are_listed(world: &World, repo: &ReaderRepo, index: &ReaderIndex) {
     let listed = world.runtime.block_on(list_snapshots(repo));
-    let names: Vec<_> = listed
-        .iter()
-        .map(|l| l.row.device_name.as_deref())
-        .collect();
+    let names: Vec<_> = listed.iter().map(|l| l.row.device_name.as_deref()).collect();
     assert_eq!(names, [Some("desk"), Some("desk"), Some("lap")]);
     for listed in listed {
         assert!(listed.manifest.is_ok());
@@ -170,10 +150,7 @@ fn all_are_listed(world: &World, repo: &ReaderRepo, index: &ReaderIndex) {
         let packs = world.runtime.block_on(packs).unwrap();
         assert!(packs_hold(repo, index, &listed.row, &packs.0));
         let other = [packs.0.min().unwrap()].into_iter().collect();
-        assert_eq!(
-            packs_hold(repo, index, &listed.row, &other),
-            packs.0.len() == 1
-        );
+        assert_eq!(packs_hold(repo, index, &listed.row, &other), packs.0.len() == 1);
     }
 }
 
@@ -187,10 +164,7 @@ fn what_a_revoked_machine_wrote_later_is_marked_and_not_the_latest() {
     let bad = world.backup(&mut desk, &source);
     world.revoke(desk.repo.key.secrets.device, seq);
     let (repo, _) = world.reader();
-    let marked: Vec<_> = rows(&repo)
-        .iter()
-        .map(|row| (row.id, row.trusted))
-        .collect();
+    let marked: Vec<_> = rows(&repo).iter().map(|row| (row.id, row.trusted)).collect();
     assert_eq!(marked, [(good, true), (bad, false)]);
     let latest = parse("latest").unwrap();
     let all = Filter::default();
@@ -207,8 +181,7 @@ fn the_index_survives_and_is_made_anew_when_it_is_damaged() {
     world.backup(&mut desk, &source);
     let known = |index: &ReaderIndex| {
         let live = index.live().iter();
-        live.map(|n| index.pack(unseen_common::id::PackNumber(n)).unwrap())
-            .collect::<Vec<_>>()
+        live.map(|n| index.pack(unseen_common::id::PackNumber(n)).unwrap()).collect::<Vec<_>>()
     };
     let (repo, index) = world.reader();
     let folder = repo.folders.reader_index();
@@ -250,10 +223,7 @@ fn a_damaged_footer_is_told_and_the_rest_is_found() {
     let (repo, index) = world.reader();
     let damaged: Vec<u32> = index.damaged().iter().map(|d| d.number.0).collect();
     assert_eq!(damaged, [0]);
-    assert!(matches!(
-        index.damaged()[0].error,
-        RepoError::Footer { number: 0, .. }
-    ));
+    assert!(matches!(index.damaged()[0].error, RepoError::Footer { number: 0, .. }));
     drop(index);
     fs::remove_file(world.pack_file(0)).unwrap();
     let index = world.index(&repo);
@@ -289,13 +259,7 @@ fn a_rolled_back_server_is_caught_by_the_pin_and_by_the_kit() {
     assert_eq!(bare.log.state.head_seq, kit.0 - 1);
     let other = (1, Hash::from_bytes([1; 32]));
     let forked = world.try_reader("bare", Some(other)).unwrap_err();
-    assert!(matches!(
-        forked,
-        RepoError::RolledBack {
-            seq: 1,
-            missing: false
-        }
-    ));
+    assert!(matches!(forked, RepoError::RolledBack { seq: 1, missing: false }));
     let good = (bare.log.state.head_seq, bare.log.state.head);
     world.try_reader("bare", Some(good)).unwrap();
 }
@@ -325,10 +289,7 @@ fn a_forged_introduction_makes_a_stranger_of_the_device() {
     let repo = world.try_reader("reader", None).unwrap();
     let strangers: Vec<_> = repo.strangers().iter().map(|(id, _)| *id).collect();
     assert_eq!(strangers, [device]);
-    assert_eq!(
-        repo.devices().map(|(_, name)| name).collect::<Vec<_>>(),
-        ["desk"]
-    );
+    assert_eq!(repo.devices().map(|(_, name)| name).collect::<Vec<_>>(), ["desk"]);
 }
 
 fn copy_folder(from: &std::path::Path, to: &std::path::Path) {

@@ -29,20 +29,13 @@ pub(super) struct Gear {
 impl Gear {
     /// `bits`: binary logarithm of the average chunk length, 8 to 22.
     pub(super) fn derive(key: &[u8; 32], bits: u32) -> Self {
-        let mut stream = blake3::Hasher::new_derive_key(CONTEXT)
-            .update(key)
-            .finalize_xof();
+        let mut stream = blake3::Hasher::new_derive_key(CONTEXT).update(key).finalize_xof();
         let mut next = || {
             let mut word = [0; 8];
             stream.fill(&mut word);
             u64::from_le_bytes(word)
         };
-        let mut gear = Self {
-            table: [0; 256],
-            shifted: [0; 256],
-            mask_small: 0,
-            mask_large: 0,
-        };
+        let mut gear = Self { table: [0; 256], shifted: [0; 256], mask_small: 0, mask_large: 0 };
         for (entry, shifted) in gear.table.iter_mut().zip(&mut gear.shifted) {
             *entry = next();
             *shifted = *entry << 1;

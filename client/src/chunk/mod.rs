@@ -39,11 +39,7 @@ pub struct ParamsError {
 
 impl Params {
     /// 128 KiB, 512 KiB, 2 MiB: what every vault uses.
-    pub const DEFAULT: Self = Self {
-        min: 128 << 10,
-        average: 512 << 10,
-        max: 2 << 20,
-    };
+    pub const DEFAULT: Self = Self { min: 128 << 10, average: 512 << 10, max: 2 << 20 };
 
     /// The largest chunk that any parameters allow: 4 MiB.
     pub const MAX_CHUNK: usize = 4 << 20;
@@ -95,10 +91,7 @@ pub struct Chunker {
 impl Chunker {
     /// Derives tables from the vault's `chunker` key.
     pub fn new(key: &[u8; 32], params: Params) -> Self {
-        Self {
-            gear: Box::new(Gear::derive(key, params.average.ilog2())),
-            params,
-        }
+        Self { gear: Box::new(Gear::derive(key, params.average.ilog2())), params }
     }
 
     /// The sizes it was made with.
@@ -132,10 +125,9 @@ impl Chunker {
     fn scan(&self, data: &[u8], first: usize, end: usize) -> Option<usize> {
         let pivot = self.params.pivot().saturating_sub(1).clamp(first, end);
         let mut hash = self.gear.warm_up(data.get(first + 1 - WINDOW..first)?);
-        for (part, mask) in [
-            (first..pivot, self.gear.mask_small),
-            (pivot..end, self.gear.mask_large),
-        ] {
+        for (part, mask) in
+            [(first..pivot, self.gear.mask_small), (pivot..end, self.gear.mask_large)]
+        {
             let start = part.start;
             if let Some(length) = self.gear.find(data.get(part)?, &mut hash, mask) {
                 return Some(start + length);
@@ -147,8 +139,6 @@ impl Chunker {
 
 impl fmt::Debug for Chunker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Chunker")
-            .field("params", &self.params)
-            .finish_non_exhaustive()
+        f.debug_struct("Chunker").field("params", &self.params).finish_non_exhaustive()
     }
 }

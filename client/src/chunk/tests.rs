@@ -14,10 +14,7 @@ fn small() -> Params {
 /// Pseudo-random bytes named by a seed, the same on every machine.
 pub(super) fn noise(seed: &str, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
-    blake3::Hasher::new()
-        .update(seed.as_bytes())
-        .finalize_xof()
-        .fill(&mut bytes);
+    blake3::Hasher::new().update(seed.as_bytes()).finalize_xof().fill(&mut bytes);
     bytes
 }
 
@@ -40,11 +37,7 @@ fn slow_cut(chunker: &Chunker, data: &[u8]) -> usize {
             hash = hash.wrapping_add(entry << age);
         }
         let early = length < chunker.params.pivot();
-        let mask = if early {
-            chunker.gear.mask_small
-        } else {
-            chunker.gear.mask_large
-        };
+        let mask = if early { chunker.gear.mask_small } else { chunker.gear.mask_large };
         if hash & mask == 0 {
             return length;
         }
@@ -114,14 +107,8 @@ fn an_insertion_moves_only_the_first_cuts() {
     for inserted in [1, 63, 64, 1000, 20_000] {
         let mut moved = noise("inserted", inserted);
         moved.extend_from_slice(&data);
-        let fresh = pieces(&moved)
-            .iter()
-            .filter(|hash| !before.contains(*hash))
-            .count();
-        assert!(
-            fresh <= 16 + inserted / 1024,
-            "{inserted} bytes made {fresh} new chunks"
-        );
+        let fresh = pieces(&moved).iter().filter(|hash| !before.contains(*hash)).count();
+        assert!(fresh <= 16 + inserted / 1024, "{inserted} bytes made {fresh} new chunks");
     }
 }
 
@@ -177,10 +164,7 @@ fn impossible_sizes_are_refused() {
         (64, 1024, (4 << 20) + 1),
         (0, 0, 0),
     ] {
-        assert!(
-            Params::new(min, average, max).is_err(),
-            "{min} {average} {max}"
-        );
+        assert!(Params::new(min, average, max).is_err(), "{min} {average} {max}");
     }
     let default = Params::default();
     let same = Params::new(default.min(), default.average(), default.max());

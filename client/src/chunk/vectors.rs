@@ -27,11 +27,7 @@ fn gear(index: u8, bits: u32) -> Value {
 }
 
 fn cuts(index: u8, params: Params, seed: &str, length: usize) -> Value {
-    let data = if seed.is_empty() {
-        vec![0; length]
-    } else {
-        noise(seed, length)
-    };
+    let data = if seed.is_empty() { vec![0; length] } else { noise(seed, length) };
     json!({
         "key": HEXLOWER.encode(&key(index)),
         "min": params.min(),
@@ -64,9 +60,5 @@ fn vectors_match_the_published_file() {
         std::fs::write(&path, text).unwrap();
         return;
     }
-    assert_eq!(
-        text,
-        std::fs::read_to_string(&path).unwrap(),
-        "UNSEEN_BLESS=1 rewrites it"
-    );
+    assert_eq!(text, std::fs::read_to_string(&path).unwrap(), "UNSEEN_BLESS=1 rewrites it");
 }

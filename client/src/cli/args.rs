@@ -74,15 +74,8 @@ pub struct Global {
 impl Global {
     /// How to speak.
     pub fn voice(&self) -> Voice {
-        let level = if self.quiet {
-            -1
-        } else {
-            i8::try_from(self.verbose).unwrap_or(i8::MAX)
-        };
-        Voice {
-            json: self.json,
-            level,
-        }
+        let level = if self.quiet { -1 } else { i8::try_from(self.verbose).unwrap_or(i8::MAX) };
+        Voice { json: self.json, level }
     }
 
     /// The profile whose keys and state are used: the one asked for; else, for a vault named by

@@ -87,11 +87,7 @@ impl Bars {
             watched: AtomicBool::new(matches!(manner, Manner::Json | Manner::Bars)),
             begun: Instant::now(),
         });
-        let mut bars = Self {
-            shared: Arc::clone(&shared),
-            stop: None,
-            ticker: None,
-        };
+        let mut bars = Self { shared: Arc::clone(&shared), stop: None, ticker: None };
         if manner != Manner::Nothing {
             let (stop, stopped) = bounded(1);
             let ticker = std::thread::Builder::new().name("progress".to_owned());
@@ -139,13 +135,7 @@ impl Shared {
         let elapsed = self.begun.elapsed();
         rates.update(&counts, elapsed);
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        Sample {
-            task: self.task,
-            counts,
-            elapsed,
-            rates: *rates,
-            current: current.clone(),
-        }
+        Sample { task: self.task, counts, elapsed, rates: *rates, current: current.clone() }
     }
 }
 
@@ -287,12 +277,7 @@ mod tests {
     use crate::progress::{Change, During};
 
     fn item(change: Change) -> Item<'static> {
-        Item {
-            path: b"/a\xff",
-            is_dir: false,
-            change,
-            size: 7,
-        }
+        Item { path: b"/a\xff", is_dir: false, change, size: 7 }
     }
 
     fn run(voice: Voice) -> (Counts, String, String) {
@@ -300,11 +285,7 @@ mod tests {
         let ui = Arc::new(ui);
         let bars = Bars::start(&ui, Task::Backup);
         let monitor: &dyn Monitor = &bars;
-        monitor.scanned(Amount {
-            files: 2,
-            dirs: 1,
-            bytes: 7,
-        });
+        monitor.scanned(Amount { files: 2, dirs: 1, bytes: 7 });
         monitor.file_started(b"/a\xff");
         monitor.done(item(Change::New));
         monitor.done(item(Change::Unmodified));
@@ -334,10 +315,7 @@ mod tests {
     #[test]
     fn verbose_names_files() {
         let (_, _, err) = run(voice(false, 1));
-        assert_eq!(
-            err,
-            "new        /a\\xff, 7 B\nerror: /b: gone\ncheckpoint abababab saved\n"
-        );
+        assert_eq!(err, "new        /a\\xff, 7 B\nerror: /b: gone\ncheckpoint abababab saved\n");
         let (_, _, err) = run(voice(false, 2));
         assert!(err.contains("unmodified /a\\xff, 7 B\n"), "{err}");
         let (_, out, _) = run(voice(true, 1));

@@ -36,19 +36,12 @@ pub fn run(ctx: &Context<'_>, args: &CheckArgs) -> Result<Exit, CliError> {
     let index = reading.index(ctx, &runtime)?;
     let interrupt = Interrupt::install()
         .map_err(|error| CliError::new(Exit::Failed, "cannot watch for Ctrl-C").because(error))?;
-    let read_data = if args.read_data {
-        Some(Subset::All)
-    } else {
-        args.read_data_subset
-    };
+    let read_data = if args.read_data { Some(Subset::All) } else { args.read_data_subset };
     let bars = Bars::start(ctx.ui, Task::Check);
     let flag = interrupt.flag();
     let outcome = check(
         (&reading.repo, &index),
-        CheckOptions {
-            read_data,
-            workers: 0,
-        },
+        CheckOptions { read_data, workers: 0 },
         (&bars, &flag),
         runtime.handle(),
     );
@@ -71,10 +64,7 @@ fn report(ctx: &Context<'_>, outcome: &CheckOutcome, took: Duration) {
     }
     for affected in &outcome.affected {
         let files = plural(affected.count, "file is", "files are");
-        ctx.ui.line(&format!(
-            "snapshot {}: {files} lost",
-            affected.snapshot.short()
-        ));
+        ctx.ui.line(&format!("snapshot {}: {files} lost", affected.snapshot.short()));
         for path in &affected.paths {
             ctx.ui.line(&format!("  {}", escape_for_terminal(path)));
         }
@@ -108,11 +98,7 @@ fn report(ctx: &Context<'_>, outcome: &CheckOutcome, took: Duration) {
     } else {
         ctx.ui.warn(&format!(
             "{}; everything else can be restored",
-            plural(
-                outcome.damage_count,
-                "piece of damage found",
-                "pieces of damage found"
-            )
+            plural(outcome.damage_count, "piece of damage found", "pieces of damage found")
         ));
     }
 }
@@ -122,11 +108,8 @@ fn json_of(outcome: &CheckOutcome, took: Duration) -> serde_json::Value {
         .affected
         .iter()
         .map(|one| {
-            let paths: Vec<_> = one
-                .paths
-                .iter()
-                .map(|p| escape_for_terminal(p).into_owned())
-                .collect();
+            let paths: Vec<_> =
+                one.paths.iter().map(|p| escape_for_terminal(p).into_owned()).collect();
             serde_json::json!({
                 "snapshot": one.snapshot.to_string(),
                 "files": one.count,

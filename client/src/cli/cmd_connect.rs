@@ -86,9 +86,7 @@ pub fn run(ctx: &Context<'_>, args: &ConnectArgs) -> Result<Exit, CliError> {
         return Ok(Exit::Done);
     }
     if let Some(name) = &joined.replaced {
-        ctx.ui.status(&format!(
-            "this machine takes the place of {name}, which is revoked"
-        ));
+        ctx.ui.status(&format!("this machine takes the place of {name}, which is revoked"));
     }
     ctx.ui.status(&format!(
         "joined as device {}: {}, {}",

@@ -57,11 +57,7 @@ pub fn run(ctx: &Context<'_>, args: &InitArgs) -> Result<Exit, CliError> {
 
 /// Where `run` puts the kit when it makes a vault without a terminal.
 pub fn default_kit(ctx: &Context<'_>, setup: &Setup) -> Option<PathBuf> {
-    let home = ctx
-        .env
-        .var("HOME")
-        .filter(|home| !home.is_empty())
-        .map(PathBuf::from);
+    let home = ctx.env.var("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
     let folder = home.unwrap_or_else(|| setup.places.data.clone());
     (!ctx.terminal.is_present()).then(|| folder.join("unseen-recovery-kit.txt"))
 }
@@ -79,10 +75,8 @@ pub fn make(ctx: &Context<'_>, args: &InitArgs, runtime: &Runtime) -> Result<(),
             return Err(CliError::new(Exit::Failed, message).hint("name another file with --kit"));
         }
     } else if !ctx.terminal.is_present() {
-        return Err(
-            CliError::usage("without a terminal the recovery kit needs a file")
-                .hint("add --kit FILE.txt or --kit FILE.html"),
-        );
+        return Err(CliError::usage("without a terminal the recovery kit needs a file")
+            .hint("add --kit FILE.txt or --kit FILE.html"));
     }
     let name = args.name.clone().unwrap_or_else(host_name);
     let passphrase = passphrase(ctx, args, &name)?;
@@ -98,11 +92,7 @@ pub fn make(ctx: &Context<'_>, args: &InitArgs, runtime: &Runtime) -> Result<(),
     let folders = vault::folders(&setup.places);
     let made = runtime.block_on(init(&place, &wishes, &folders, &SystemClock))?;
     set_server(&setup.places.config, &setup.name, &made.address)?;
-    ctx.ui.status(&format!(
-        "made the vault {} at {}",
-        made.vault.short(),
-        made.address
-    ));
+    ctx.ui.status(&format!("made the vault {} at {}", made.vault.short(), made.address));
     hand_over_kit(ctx, args, &kit_of(&made))
 }
 
@@ -145,19 +135,15 @@ fn ask_back(ctx: &Context<'_>, kit: &Kit) -> Result<(), CliError> {
     for _ in 0..5 {
         let typed = ctx
             .terminal
-            .ask(&format!(
-                "Type groups {first} and {second} of the recovery code from the kit: "
-            ))
+            .ask(&format!("Type groups {first} and {second} of the recovery code from the kit: "))
             .map_err(|error| CliError::new(Exit::Failed, "no answer").because(error))?;
         if challenge.is_answered(&kit.code, &typed) {
-            ctx.ui
-                .status("The kit is yours. Keep it where this machine's fate cannot reach it.");
+            ctx.ui.status("The kit is yours. Keep it where this machine's fate cannot reach it.");
             return Ok(());
         }
         ctx.ui.status("That is not what the kit says.");
     }
-    ctx.ui
-        .warn("the vault is made, but the kit is not confirmed: make sure that you have it");
+    ctx.ui.warn("the vault is made, but the kit is not confirmed: make sure that you have it");
     Ok(())
 }
 
@@ -166,11 +152,7 @@ fn passphrase(
     args: &InitArgs,
     name: &str,
 ) -> Result<Zeroizing<String>, CliError> {
-    let purpose = if args.passphrase_anywhere {
-        Use::Anywhere
-    } else {
-        Use::Enrolled
-    };
+    let purpose = if args.passphrase_anywhere { Use::Anywhere } else { Use::Enrolled };
     let given = ctx.secrets().new_passphrase_given()?;
     let typed = given.is_none();
     let mut text = match given {
@@ -178,12 +160,7 @@ fn passphrase(
         None => ctx.secrets().type_new_passphrase()?,
     };
     for _ in 0..5 {
-        match judge(
-            &text,
-            &[name, "unseen", "backup"],
-            purpose,
-            args.allow_weak_passphrase,
-        ) {
+        match judge(&text, &[name, "unseen", "backup"], purpose, args.allow_weak_passphrase) {
             Verdict::Strong => return Ok(text),
             Verdict::AcceptedWeak(weakness) => {
                 ctx.ui.warn(&weakness.to_string());
@@ -207,10 +184,7 @@ fn place(setup: &Setup, args: &InitArgs) -> Result<Place, CliError> {
     if let Some(invite) = &args.invite {
         return vault::invited(invite);
     }
-    let folder = args
-        .local
-        .clone()
-        .unwrap_or_else(|| setup.places.local_vault());
+    let folder = args.local.clone().unwrap_or_else(|| setup.places.local_vault());
     let folder = std::path::absolute(&folder)
         .map_err(|error| CliError::usage("--local names no folder").because(error))?;
     let address = vault::address_of(&folder)?;

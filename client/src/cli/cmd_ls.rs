@@ -92,11 +92,7 @@ pub fn run(ctx: &Context<'_>, args: &LsArgs) -> Result<Exit, CliError> {
 
 fn show(ctx: &Context<'_>, args: &LsArgs, path: &[u8], entry: &Entry) {
     let meta = &entry.meta;
-    let size = if let Kind::File { size, .. } = entry.kind {
-        size
-    } else {
-        0
-    };
+    let size = if let Kind::File { size, .. } = entry.kind { size } else { 0 };
     if ctx.ui.is_json() {
         let mut object = serde_json::Map::new();
         object.insert("message_type".into(), "node".into());
@@ -108,10 +104,7 @@ fn show(ctx: &Context<'_>, args: &LsArgs, path: &[u8], entry: &Entry) {
         object.insert("size".into(), size.into());
         object.insert("mode".into(), meta.mode.into());
         object.insert("permissions".into(), mode_text(entry).into());
-        object.insert(
-            "mtime".into(),
-            file_time(meta.mtime, "%Y-%m-%dT%H:%M:%S.%9f%:z").into(),
-        );
+        object.insert("mtime".into(), file_time(meta.mtime, "%Y-%m-%dT%H:%M:%S.%9f%:z").into());
         if let Kind::Symlink { target } = &entry.kind {
             insert_name(&mut object, "linktarget", target);
         }
@@ -124,11 +117,7 @@ fn show(ctx: &Context<'_>, args: &LsArgs, path: &[u8], entry: &Entry) {
         return;
     }
     let owner = |name: &Option<String>, id: u32| name.clone().unwrap_or_else(|| id.to_string());
-    let size = if args.human_readable {
-        bytes(size)
-    } else {
-        size.to_string()
-    };
+    let size = if args.human_readable { bytes(size) } else { size.to_string() };
     let arrow = match &entry.kind {
         Kind::Symlink { target } => format!(" -> {}", escape_for_terminal(target)),
         _ => String::new(),
@@ -184,10 +173,7 @@ fn mode_text(entry: &Entry) -> String {
 fn file_time(time: FileTime, format: &str) -> String {
     let nanos = i32::try_from(time.nanos).unwrap_or(0);
     match jiff::Timestamp::new(time.seconds, nanos) {
-        Ok(moment) => moment
-            .to_zoned(jiff::tz::TimeZone::system())
-            .strftime(format)
-            .to_string(),
+        Ok(moment) => moment.to_zoned(jiff::tz::TimeZone::system()).strftime(format).to_string(),
         Err(_) => format!("{} s", time.seconds),
     }
 }

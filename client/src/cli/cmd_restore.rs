@@ -22,10 +22,7 @@ use crate::scan::exclude::{Case, Pattern};
 
 /// What `restore` takes.
 #[derive(Debug, Clone, Default, clap::Args)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag of the command line"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(after_help = "\
 Beneath the target, files get the full path that they had; with SNAPSHOT:PATH, what is beneath PATH
 goes right into the target. A restore that was interrupted goes on where it stopped.
@@ -122,13 +119,7 @@ pub fn run(ctx: &Context<'_>, args: &RestoreArgs) -> Result<Exit, CliError> {
     let bars = Bars::start(ctx.ui, Task::Restore);
     let flag = interrupt.flag();
     let listens: (&dyn Monitor, &AtomicBool) = (&bars, &flag);
-    let outcome = restore(
-        (&reading.repo, &index),
-        &chosen,
-        &options,
-        listens,
-        runtime.handle(),
-    );
+    let outcome = restore((&reading.repo, &index), &chosen, &options, listens, runtime.handle());
     let (_, took) = bars.finish();
     let outcome = outcome?;
     report(ctx, args, &outcome, took);
@@ -186,11 +177,7 @@ fn report(ctx: &Context<'_>, args: &RestoreArgs, outcome: &RestoreOutcome, took:
     }
     let mut line = format!(
         "{} {} files, {} folders, {} in {} ({} fetched)",
-        if args.dry_run {
-            "would restore"
-        } else {
-            "restored"
-        },
+        if args.dry_run { "would restore" } else { "restored" },
         count(outcome.files + outcome.others),
         count(outcome.dirs),
         bytes(outcome.bytes),
@@ -215,8 +202,7 @@ fn report(ctx: &Context<'_>, args: &RestoreArgs, outcome: &RestoreOutcome, took:
         ));
     }
     if outcome.interrupted {
-        ctx.ui
-            .warn("interrupted; the same command goes on from here");
+        ctx.ui.warn("interrupted; the same command goes on from here");
     }
 }
 

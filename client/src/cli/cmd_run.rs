@@ -167,13 +167,7 @@ pub fn run(ctx: &Context<'_>, args: &RunArgs) -> Result<Exit, CliError> {
     warn_same_disk(ctx, &source, &opened);
     let bars = Bars::start(ctx.ui, Task::Backup);
     let flag = interrupt.flag();
-    let outcome = backup::run(
-        &mut repo,
-        source,
-        &options,
-        (&bars, &flag),
-        runtime.handle(),
-    );
+    let outcome = backup::run(&mut repo, source, &options, (&bars, &flag), runtime.handle());
     let (counts, took) = bars.finish();
     let outcome = outcome?;
     report::finished(ctx.ui, args.how.dry_run, &outcome, &counts, took);
@@ -218,11 +212,7 @@ fn options(
     let mut own = setup.places.own();
     own.extend(opened.folder.clone());
     own.extend(super::cmd_init::default_kit(ctx, setup));
-    let host = args
-        .label
-        .host
-        .clone()
-        .or_else(|| setup.profile.host.clone());
+    let host = args.label.host.clone().or_else(|| setup.profile.host.clone());
     let compression = match (args.how.compression, &setup.profile.compression) {
         (Some(how), _) => how,
         (None, Some(text)) => text
@@ -232,19 +222,10 @@ fn options(
     };
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     Ok(RunOptions {
-        set: args
-            .set
-            .first()
-            .cloned()
-            .unwrap_or_else(|| "default".to_owned()),
+        set: args.set.first().cloned().unwrap_or_else(|| "default".to_owned()),
         host: host.unwrap_or_else(host_name),
         user: user_name(),
-        tags: args
-            .label
-            .tag
-            .iter()
-            .flat_map(|list| list.0.clone())
-            .collect(),
+        tags: args.label.tag.iter().flat_map(|list| list.0.clone()).collect(),
         rules: sources::rules(args, own)?,
         one_file_system: args.excludes.one_file_system,
         force: args.how.force,
@@ -261,17 +242,12 @@ fn options(
 
 /// The name of this machine.
 pub fn host_name() -> String {
-    rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned()
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn user_name() -> String {
     let uid = rustix::process::geteuid().as_raw();
-    OwnerNames::of_this_machine()
-        .user(uid)
-        .unwrap_or_else(|| uid.to_string())
+    OwnerNames::of_this_machine().user(uid).unwrap_or_else(|| uid.to_string())
 }
 
 /// A local vault on the disk that it is to protect protects from mistakes, not from a dead disk.

@@ -73,8 +73,7 @@ pub fn run(ctx: &Context<'_>, args: &SnapshotsArgs) -> Result<Exit, CliError> {
     for line in table.lines() {
         ctx.ui.line(&line);
     }
-    ctx.ui
-        .line(&plural(shown.len() as u64, "snapshot", "snapshots"));
+    ctx.ui.line(&plural(shown.len() as u64, "snapshot", "snapshots"));
     Ok(Exit::Done)
 }
 
@@ -90,10 +89,7 @@ fn own(ctx: &Context<'_>, setup: &Setup, runtime: &Runtime) -> Result<Vec<Shown>
     let (repo, _) = vault::open_repository(ctx, setup, runtime)?;
     let rows = list_locked(&repo.log.state);
     let own = OwnSnapshots::open(&repo.folders.own_snapshots());
-    let shown = rows.into_iter().map(|row| Shown {
-        manifest: own.get(&row.id),
-        row,
-    });
+    let shown = rows.into_iter().map(|row| Shown { manifest: own.get(&row.id), row });
     Ok(shown.collect())
 }
 
@@ -108,13 +104,9 @@ fn unlocked(
     let listed = runtime.block_on(with_manifests(&reading.repo, rows));
     let shown = listed.into_iter().map(|listed| {
         if let Err(error) = &listed.manifest {
-            ctx.ui
-                .warn(&format!("snapshot {}: {error}", listed.row.id.short()));
+            ctx.ui.warn(&format!("snapshot {}: {error}", listed.row.id.short()));
         }
-        Shown {
-            row: listed.row,
-            manifest: listed.manifest.ok(),
-        }
+        Shown { row: listed.row, manifest: listed.manifest.ok() }
     });
     Ok(shown.collect())
 }
@@ -131,17 +123,13 @@ fn narrow(all: Vec<Shown>, wanted: &[String]) -> Result<Vec<Shown>, CliError> {
                 let whole = all.iter().filter(|s| s.row.status != Status::Checkpoint);
                 whole.rev_nth(back).map(|s| s.row.id)
             }
-            Which::Id(prefix) => all
-                .iter()
-                .find(|s| s.row.id.to_string().starts_with(&prefix))
-                .map(|s| s.row.id),
+            Which::Id(prefix) => {
+                all.iter().find(|s| s.row.id.to_string().starts_with(&prefix)).map(|s| s.row.id)
+            }
         };
         ids.push(found.ok_or_else(|| CliError::new(Exit::Failed, format!("no snapshot {text}")))?);
     }
-    Ok(all
-        .into_iter()
-        .filter(|s| ids.contains(&s.row.id))
-        .collect())
+    Ok(all.into_iter().filter(|s| ids.contains(&s.row.id)).collect())
 }
 
 trait RevNth<T> {
@@ -181,30 +169,15 @@ fn cells(one: &Shown) -> Vec<String> {
     }
     let time = local_time(row.time);
     let Some(manifest) = &one.manifest else {
-        let host = row
-            .device_name
-            .clone()
-            .unwrap_or_else(|| format!("({})", row.device.short()));
+        let host = row.device_name.clone().unwrap_or_else(|| format!("({})", row.device.short()));
         let (files, size) = row.disclosure.totals.map_or_else(
             || (String::new(), String::new()),
             |(files, size)| (format!("~{}", count(files)), format!("~{}", bytes(size))),
         );
-        return vec![
-            id,
-            time,
-            host,
-            String::new(),
-            String::new(),
-            files,
-            size,
-            "(sealed)".into(),
-        ];
+        return vec![id, time, host, String::new(), String::new(), files, size, "(sealed)".into()];
     };
-    let paths: Vec<String> = manifest
-        .paths
-        .iter()
-        .map(|p| escape_for_terminal(p).into_owned())
-        .collect();
+    let paths: Vec<String> =
+        manifest.paths.iter().map(|p| escape_for_terminal(p).into_owned()).collect();
     vec![
         id,
         time,
@@ -231,20 +204,14 @@ fn json_of(one: &Shown) -> serde_json::Value {
         "disclosed": row.disclosure,
     });
     if let (Some(manifest), Some(object)) = (&one.manifest, object.as_object_mut()) {
-        let paths: Vec<_> = manifest
-            .paths
-            .iter()
-            .map(|p| escape_for_terminal(p).into_owned())
-            .collect();
+        let paths: Vec<_> =
+            manifest.paths.iter().map(|p| escape_for_terminal(p).into_owned()).collect();
         object.insert("paths".into(), paths.into());
         object.insert("hostname".into(), manifest.host.clone().into());
         object.insert("username".into(), manifest.user.clone().into());
         object.insert("set".into(), manifest.set.clone().into());
         object.insert("tags".into(), manifest.tags.clone().into());
-        object.insert(
-            "tree".into(),
-            data_encoding::HEXLOWER.encode(&manifest.root.0).into(),
-        );
+        object.insert("tree".into(), data_encoding::HEXLOWER.encode(&manifest.root.0).into());
         object.insert("program_version".into(), manifest.program.clone().into());
         object.insert(
             "summary".into(),

@@ -91,11 +91,7 @@ impl Config {
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let fail = |line, message| ConfigError::Content {
-            path: path.to_path_buf(),
-            line,
-            message,
-        };
+        let fail = |line, message| ConfigError::Content { path: path.to_path_buf(), line, message };
         let config: Self = toml::from_str(text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start));
             let line = before.map_or(1, |before| before.matches('\n').count() + 1);
@@ -110,10 +106,7 @@ impl Config {
 
     /// What a profile says; nothing if it is not there.
     pub fn profile(&self, name: &ProfileName) -> Profile {
-        self.profiles
-            .get(name.as_str())
-            .cloned()
-            .unwrap_or_default()
+        self.profiles.get(name.as_str()).cloned().unwrap_or_default()
     }
 
     /// The names of all profiles.
@@ -150,9 +143,7 @@ fn with_server(text: &str, profile: &ProfileName, server: &str) -> Option<String
         Item::Table(table)
     });
     let profiles = profiles.as_table_like_mut()?;
-    let entry = profiles
-        .entry(profile.as_str())
-        .or_insert_with(toml_edit::table);
+    let entry = profiles.entry(profile.as_str()).or_insert_with(toml_edit::table);
     let keys = entry.as_table_like_mut()?;
     match keys.get_mut("server").and_then(Item::as_value_mut) {
         Some(old) => {
@@ -185,10 +176,7 @@ pub fn write_private(path: &Path, content: &[u8]) -> Result<(), ConfigError> {
 }
 
 fn io_error(path: &Path, source: io::Error) -> ConfigError {
-    ConfigError::Io {
-        path: path.to_path_buf(),
-        source,
-    }
+    ConfigError::Io { path: path.to_path_buf(), source }
 }
 
 #[cfg(test)]
@@ -223,10 +211,7 @@ mod tests {
         )
         .unwrap();
         let profile = config.profile(&name("default"));
-        assert_eq!(
-            profile.server.as_deref(),
-            Some("unseen://nas.home:8443/ab?pin=x")
-        );
+        assert_eq!(profile.server.as_deref(), Some("unseen://nas.home:8443/ab?pin=x"));
         assert_eq!(config.profile(&name("other")), Profile::default());
         assert_eq!(config.profile_names().collect::<Vec<_>>(), ["default"]);
         assert_eq!(config.sets.len(), 1);
@@ -236,22 +221,12 @@ mod tests {
     #[test]
     fn what_is_not_known_is_named_with_its_line() {
         let error = parse("[profile.default]\nserver = 'x'\nservr = 'y'\n").unwrap_err();
-        assert!(
-            error.starts_with("c.toml, line 3: unknown field `servr`"),
-            "{error}"
-        );
+        assert!(error.starts_with("c.toml, line 3: unknown field `servr`"), "{error}");
         let error = parse("\nprofil = 1").unwrap_err();
-        assert!(
-            error.starts_with("c.toml, line 2: unknown field `profil`"),
-            "{error}"
-        );
+        assert!(error.starts_with("c.toml, line 2: unknown field `profil`"), "{error}");
         let error = parse("[profile.default]\nserver = 7").unwrap_err();
         assert!(error.starts_with("c.toml, line 2: invalid type"), "{error}");
-        assert!(
-            parse("[profile.\"a/b\"]")
-                .unwrap_err()
-                .contains("profile name")
-        );
+        assert!(parse("[profile.\"a/b\"]").unwrap_err().contains("profile name"));
         assert!(parse("[profile").is_err());
     }
 
@@ -303,9 +278,6 @@ mod tests {
             assert!(set_server(&path, &name("default"), "y").is_err());
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
-        assert_eq!(
-            Config::load(&dir.path().join("none")).unwrap(),
-            Config::default()
-        );
+        assert_eq!(Config::load(&dir.path().join("none")).unwrap(), Config::default());
     }
 }

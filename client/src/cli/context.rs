@@ -25,9 +25,7 @@ pub struct Context<'a> {
 
 impl std::fmt::Debug for Context<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Context")
-            .field("global", self.global)
-            .finish_non_exhaustive()
+        f.debug_struct("Context").field("global", self.global).finish_non_exhaustive()
     }
 }
 
@@ -48,11 +46,8 @@ impl Setup {
     /// The vault's address, or exit 10.
     pub fn vault(&self) -> Result<&str, CliError> {
         self.vault.as_deref().ok_or_else(|| {
-            CliError::new(
-                Exit::NoVault,
-                format!("no vault is set up (profile {})", self.name),
-            )
-            .hint("`backup init` makes one, `backup connect ADDRESS` joins one that exists")
+            CliError::new(Exit::NoVault, format!("no vault is set up (profile {})", self.name))
+                .hint("`backup init` makes one, `backup connect ADDRESS` joins one that exists")
         })
     }
 }
@@ -64,12 +59,7 @@ impl<'a> Context<'a> {
         let places = Places::find(self.env, &name)?;
         let profile = Config::load(&places.config)?.profile(&name);
         let vault = self.global.vault.clone().or_else(|| profile.server.clone());
-        Ok(Setup {
-            name,
-            places,
-            profile,
-            vault,
-        })
+        Ok(Setup { name, places, profile, vault })
     }
 
     /// Where secrets come from.
@@ -106,12 +96,7 @@ mod tests {
         act: impl FnOnce(Context<'_>) -> T,
     ) -> T {
         let ui = Arc::new(Ui::captured(Voice::default()).0);
-        act(Context {
-            ui: &ui,
-            global,
-            env,
-            terminal,
-        })
+        act(Context { ui: &ui, global, env, terminal })
     }
 
     #[test]
@@ -127,10 +112,7 @@ mod tests {
             (setup.name.to_string(), vault)
         };
         let mut global = Global::default();
-        assert_eq!(
-            vault(&global),
-            ("default".to_owned(), Ok("file:///a".to_owned()))
-        );
+        assert_eq!(vault(&global), ("default".to_owned(), Ok("file:///a".to_owned())));
         global.profile = Some("other".parse().unwrap());
         assert_eq!(vault(&global), ("other".to_owned(), Err(Exit::NoVault)));
         global.profile = None;
@@ -144,10 +126,7 @@ mod tests {
     fn questions() {
         let env = FixedEnv::default();
         let ask = |yes: bool, terminal: &Answers| {
-            let global = Global {
-                yes,
-                ..Global::default()
-            };
+            let global = Global { yes, ..Global::default() };
             with(&global, &env, terminal, |ctx| ctx.confirm("Really?"))
         };
         assert!(ask(true, &Answers::nobody()));

@@ -122,8 +122,6 @@ impl Terminal for Answers {
     fn ask(&self, prompt: &str) -> io::Result<Zeroizing<String>> {
         self.asked.borrow_mut().push(prompt.to_owned());
         let answer = self.left.borrow_mut().pop_front();
-        answer
-            .map(Zeroizing::new)
-            .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        answer.map(Zeroizing::new).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 }

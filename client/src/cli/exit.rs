@@ -64,12 +64,7 @@ pub struct CliError {
 impl CliError {
     /// An error of one line. It names the thing; the hint says what to do.
     pub fn new(code: Exit, message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            hint: None,
-            code,
-            source: None,
-        }
+        Self { message: message.into(), hint: None, code, source: None }
     }
 
     /// The command line makes no sense.

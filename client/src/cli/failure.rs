@@ -46,10 +46,9 @@ fn vault_advice(error: &VaultError) -> (Exit, Option<&'static str>) {
             Exit::Refused,
             Some("was this device revoked, or the account suspended? Ask whoever runs the server"),
         ),
-        VaultError::Quota(_) => (
-            Exit::Full,
-            Some("ask for more quota, or remove old snapshots; what was sent is kept"),
-        ),
+        VaultError::Quota(_) => {
+            (Exit::Full, Some("ask for more quota, or remove old snapshots; what was sent is kept"))
+        }
         VaultError::DiskFull => (
             Exit::Full,
             Some("free space where the vault is, then run again; what was sent is kept"),

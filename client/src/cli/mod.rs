@@ -47,20 +47,12 @@ pub fn main(args: &[OsString]) -> ExitCode {
         Ok(cli) => {
             let ui = Arc::new(Ui::new(cli.global.voice(), &env));
             let terminal = Tty(&ui);
-            let context = Context {
-                ui: &ui,
-                global: &cli.global,
-                env: &env,
-                terminal: &terminal,
-            };
+            let context = Context { ui: &ui, global: &cli.global, env: &env, terminal: &terminal };
             let result = dispatch(&context, &cli.command);
             conclude(&ui, result).into()
         }
         Err(error) => {
-            let voice = Voice {
-                json: wants_json(args),
-                level: 0,
-            };
+            let voice = Voice { json: wants_json(args), level: 0 };
             let ui = Ui::new(voice, &env);
             let result = refuse(&ui, &error);
             conclude(&ui, result).into()
@@ -127,9 +119,7 @@ fn unknown_command(error: &clap::Error) -> Option<&str> {
 
 /// Before the command line is understood.
 fn wants_json(args: &[OsString]) -> bool {
-    args.iter()
-        .take_while(|arg| *arg != "--")
-        .any(|arg| arg == "--json")
+    args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json")
 }
 
 #[cfg(test)]

@@ -6,75 +6,40 @@ pub fn hint(typed: &str) -> Option<&'static str> {
     if let Some((_, hint)) = found {
         return Some(hint);
     }
-    RESERVED
-        .contains(&typed)
-        .then_some("it is not in this version and comes later")
+    RESERVED.contains(&typed).then_some("it is not in this version and comes later")
 }
 
 /// Commands of restic, borg and others.
 const NAMES: &[(&[&str], &str)] = &[
-    (
-        &["backup", "create", "save", "push"],
-        "here it is `backup run PATH…`",
-    ),
+    (&["backup", "create", "save", "push"], "here it is `backup run PATH…`"),
     (
         &["prune", "gc"],
         "nothing to do: space is freed without you and without your keys. What is kept is decided \
          by `backup forget` and `backup policy`, which come later",
     ),
-    (
-        &["break-lock", "remove-lock"],
-        "there are no locks to remove",
-    ),
+    (&["break-lock", "remove-lock"], "there are no locks to remove"),
     (
         &["unlock"],
         "there are no locks to remove. (`backup unlock --for` comes later and is for something else)",
     ),
     (&["list", "archives"], "here it is `backup snapshots`"),
-    (
-        &["extract", "recover", "pull", "get"],
-        "here it is `backup restore latest --target DIR`",
-    ),
+    (&["extract", "recover", "pull", "get"], "here it is `backup restore latest --target DIR`"),
     (&["cat", "print"], "here it is `backup dump SNAPSHOT PATH`"),
-    (
-        &["verify", "scrub"],
-        "here it is `backup check --read-data`",
-    ),
+    (&["verify", "scrub"], "here it is `backup check --read-data`"),
     (&["delete", "remove", "rm"], "`backup forget` comes later"),
-    (
-        &[
-            "repository",
-            "repo",
-            "create-repo",
-            "rcreate",
-            "repo-create",
-        ],
-        "here it is `backup init`",
-    ),
-    (
-        &["join", "login", "enroll", "enrol"],
-        "here it is `backup connect ADDRESS`",
-    ),
-    (
-        &["passwd", "password"],
-        "`backup key passphrase` comes later",
-    ),
+    (&["repository", "repo", "create-repo", "rcreate", "repo-create"], "here it is `backup init`"),
+    (&["join", "login", "enroll", "enrol"], "here it is `backup connect ADDRESS`"),
+    (&["passwd", "password"], "`backup key passphrase` comes later"),
     (&["info"], "`backup stats` comes later"),
     (&["umount", "unmount"], "`backup mount` comes later"),
-    (
-        &["rebuild-index", "repair-index"],
-        "`backup repair` comes later",
-    ),
+    (&["rebuild-index", "repair-index"], "`backup repair` comes later"),
     (&["export-tar"], "`backup dump` prints one file"),
     (&["ui", "gui", "serve"], "`backup web` comes later"),
     (
         &["self-update", "self-upgrade"],
         "this program never replaces itself: update it as you installed it",
     ),
-    (
-        &["cache", "migrate", "features", "options", "generate"],
-        "there is nothing of the kind here",
-    ),
+    (&["cache", "migrate", "features", "options", "generate"], "there is nothing of the kind here"),
     (&["help"], "`backup --help`, or `backup COMMAND --help`"),
 ];
 
@@ -123,9 +88,7 @@ mod tests {
 
     #[test]
     fn restics_names_get_a_hint() {
-        for name in [
-            "prune", "unlock", "backup", "forget", "find", "mount", "cat",
-        ] {
+        for name in ["prune", "unlock", "backup", "forget", "find", "mount", "cat"] {
             assert!(hint(name).is_some(), "{name}");
         }
         assert_eq!(hint("snapshots"), None);
@@ -134,10 +97,8 @@ mod tests {
 
     #[test]
     fn no_name_twice_and_none_of_ours() {
-        let ours: Vec<String> = Cli::command()
-            .get_subcommands()
-            .map(|command| command.get_name().to_owned())
-            .collect();
+        let ours: Vec<String> =
+            Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
         let all = NAMES.iter().flat_map(|(names, _)| names.iter());
         let mut seen = BTreeSet::new();
         for name in all.chain(RESERVED) {

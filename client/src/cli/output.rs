@@ -65,12 +65,7 @@ impl Ui {
             stderr_terminal: io::stderr().is_terminal(),
             color: !plain,
         };
-        Self::with(
-            voice,
-            around,
-            Box::new(io::stdout()),
-            Box::new(io::stderr()),
-        )
+        Self::with(voice, around, Box::new(io::stdout()), Box::new(io::stderr()))
     }
 
     /// On any two outputs.
@@ -260,11 +255,10 @@ impl Ui {
         let mut out = self.locked_out();
         out.attempt(Write::flush);
         match out.failed.take() {
-            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::new(
-                Exit::Failed,
-                "cannot write the result to standard output",
-            )
-            .because(error)),
+            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(CliError::new(Exit::Failed, "cannot write the result to standard output")
+                    .because(error))
+            }
             _ => Ok(()),
         }
     }

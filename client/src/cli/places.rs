@@ -57,11 +57,7 @@ impl FromStr for ProfileName {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         let good =
             (1..=64).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with('.');
-        if good {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(NotAProfileName(text.to_owned()))
-        }
+        if good { Ok(Self(text.to_owned())) } else { Err(NotAProfileName(text.to_owned())) }
     }
 }
 
@@ -97,9 +93,8 @@ pub enum PlaceError {
 impl From<PlaceError> for CliError {
     fn from(error: PlaceError) -> Self {
         match error {
-            PlaceError::Nowhere { variable, .. } => Self::from_error(Exit::Failed, error).hint(
-                format!("set HOME, or {variable} to a folder of your choice"),
-            ),
+            PlaceError::Nowhere { variable, .. } => Self::from_error(Exit::Failed, error)
+                .hint(format!("set HOME, or {variable} to a folder of your choice")),
             error @ PlaceError::Create { .. } => Self::from_error(Exit::Failed, error),
         }
     }
@@ -133,10 +128,7 @@ impl Places {
             data: folder(&DATA)?,
             state: folder(&STATE)?,
             cache: folder(&CACHE)?,
-            socket: RUNTIME
-                .find(env)
-                .ok()
-                .map(|path| path.join(format!("{profile}.sock"))),
+            socket: RUNTIME.find(env).ok().map(|path| path.join(format!("{profile}.sock"))),
         })
     }
 
@@ -179,10 +171,7 @@ impl Places {
 pub fn create_private(path: &Path) -> Result<(), PlaceError> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
-    builder.create(path).map_err(|source| PlaceError::Create {
-        path: path.to_path_buf(),
-        source,
-    })
+    builder.create(path).map_err(|source| PlaceError::Create { path: path.to_path_buf(), source })
 }
 
 /// One of the folders that XDG defines.
@@ -218,21 +207,13 @@ const CACHE: Base = Base {
     xdg: "XDG_CACHE_HOME",
     home: Some(".cache"),
 };
-const RUNTIME: Base = Base {
-    what: "socket",
-    variable: "BACKUP_RUNTIME_DIR",
-    xdg: "XDG_RUNTIME_DIR",
-    home: None,
-};
+const RUNTIME: Base =
+    Base { what: "socket", variable: "BACKUP_RUNTIME_DIR", xdg: "XDG_RUNTIME_DIR", home: None };
 
 impl Base {
     fn find(&self, env: &dyn Environment) -> Result<PathBuf, PlaceError> {
         let set = |name: &str| env.var(name).filter(|value| !value.is_empty());
-        let absolute = |name: &str| {
-            set(name)
-                .map(PathBuf::from)
-                .filter(|path| path.is_absolute())
-        };
+        let absolute = |name: &str| set(name).map(PathBuf::from).filter(|path| path.is_absolute());
         // BACKUP_CONFIG names a file and was looked at already.
         if self.variable != CONFIG.variable
             && let Some(path) = set(self.variable)
@@ -244,11 +225,9 @@ impl Base {
         }
         match (self.home, absolute("HOME")) {
             (Some(beneath), Some(home)) => Ok(home.join(beneath).join("unseen")),
-            _ => Err(PlaceError::Nowhere {
-                what: self.what,
-                variable: self.variable,
-                xdg: self.xdg,
-            }),
+            _ => {
+                Err(PlaceError::Nowhere { what: self.what, variable: self.variable, xdg: self.xdg })
+            }
         }
     }
 }
@@ -272,10 +251,7 @@ mod tests {
         assert_eq!(places.state, Path::new("/h/.local/state/unseen/default"));
         assert_eq!(places.cache, Path::new("/h/.cache/unseen/default"));
         assert_eq!(places.socket, None);
-        assert_eq!(
-            places.device_key(),
-            Path::new("/h/.local/share/unseen/default/device.key")
-        );
+        assert_eq!(places.device_key(), Path::new("/h/.local/share/unseen/default/device.key"));
     }
 
     #[test]
@@ -297,10 +273,7 @@ mod tests {
         assert_eq!(places.data, Path::new("/h/.local/share/unseen/work"));
         assert_eq!(places.state, Path::new("/mine/work"));
         assert_eq!(places.cache, Path::new("/h/.cache/unseen/work"));
-        assert_eq!(
-            places.socket.unwrap(),
-            Path::new("/run/user/1/unseen/work.sock")
-        );
+        assert_eq!(places.socket.unwrap(), Path::new("/run/user/1/unseen/work.sock"));
         let places = find(&[("HOME", "/h"), ("BACKUP_CONFIG", "/x/y.toml")], "default").unwrap();
         assert_eq!(places.config, Path::new("/x/y.toml"));
     }
@@ -345,10 +318,7 @@ mod tests {
         let places = find(&[("HOME", link.to_str().unwrap())], "default").unwrap();
         places.create().unwrap();
         places.create().unwrap();
-        let mode = std::fs::metadata(&places.data)
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = std::fs::metadata(&places.data).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
         let own = places.own();
         assert!(own.contains(&places.state));

@@ -50,11 +50,7 @@ pub fn open(ctx: &Context<'_>, runtime: &Runtime) -> Result<Reading, CliError> {
         unlock(&slots, &secret, expected, device.key.share.as_ref())?
     } else {
         // A machine that only backs up may not see the slots: the code fetches them by itself.
-        let address = ctx
-            .global
-            .vault
-            .clone()
-            .unwrap_or_else(|| device.key.server.clone());
+        let address = ctx.global.vault.clone().unwrap_or_else(|| device.key.server.clone());
         drop(device);
         return by_code(ctx, (setup, opened), &vault::parse(&address)?, runtime);
     };
@@ -62,18 +58,9 @@ pub fn open(ctx: &Context<'_>, runtime: &Runtime) -> Result<Reading, CliError> {
     let folders = device.folders.clone();
     let service = Arc::clone(&device.service);
     drop(device);
-    let place = Place {
-        account: place.0,
-        identity: place.1,
-        folders: &folders,
-        kit: None,
-    };
+    let place = Place { account: place.0, identity: place.1, folders: &folders, kit: None };
     let repo = runtime.block_on(ReaderRepo::open(&service, place, unlocked))?;
-    Ok(Reading {
-        repo: lasting(repo, &opened),
-        setup,
-        opened,
-    })
+    Ok(Reading { repo: lasting(repo, &opened), setup, opened })
 }
 
 fn open_bare(ctx: &Context<'_>, setup: Setup, runtime: &Runtime) -> Result<Reading, CliError> {
@@ -97,24 +84,12 @@ fn by_code(
     let target = vault::target(address, runtime)?;
     let unlocked: Unlocked = runtime.block_on(open_anywhere(&target, &opener))?;
     let folders = vault::folders(&setup.places);
-    let place = Place {
-        account: target.account,
-        identity: target.identity,
-        folders: &folders,
-        kit: None,
-    };
+    let place =
+        Place { account: target.account, identity: target.identity, folders: &folders, kit: None };
     let repo = runtime.block_on(ReaderRepo::open(&target.service, place, unlocked))?;
     let folder = vault::folder_of(address);
-    let opened = Opened {
-        service: target.service,
-        accounts: Vec::new(),
-        folder,
-    };
-    Ok(Reading {
-        repo: lasting(repo, &opened),
-        setup,
-        opened,
-    })
+    let opened = Opened { service: target.service, accounts: Vec::new(), folder };
+    Ok(Reading { repo: lasting(repo, &opened), setup, opened })
 }
 
 fn lasting(mut repo: ReaderRepo, opened: &Opened) -> ReaderRepo {
@@ -134,8 +109,7 @@ impl Reading {
         let dir = self.repo.folders.reader_index();
         let index = runtime.block_on(self.repo.open_index(&dir))?;
         for damaged in index.damaged() {
-            ctx.ui
-                .warn(&format!("{}: what is in it cannot be read", damaged.error));
+            ctx.ui.warn(&format!("{}: what is in it cannot be read", damaged.error));
         }
         Ok(index)
     }
@@ -153,15 +127,12 @@ impl Reading {
             .block_on(resolve(&self.repo, &wanted, &filter))
             .map_err(|error| refused(ctx, error))?;
         if chosen.only_checkpoint {
-            ctx.ui
-                .warn("there is no whole snapshot: this is a checkpoint of one that was begun");
+            ctx.ui.warn("there is no whole snapshot: this is a checkpoint of one that was begun");
         } else if chosen.snapshot.status == Status::Partial {
-            ctx.ui
-                .status("some files of this snapshot could not be read when it was made");
+            ctx.ui.status("some files of this snapshot could not be read when it was made");
         }
         if !chosen.snapshot.trusted {
-            ctx.ui
-                .warn("this snapshot was made by a device after it was revoked: do not trust it");
+            ctx.ui.warn("this snapshot was made by a device after it was revoked: do not trust it");
         }
         Ok(chosen)
     }
@@ -213,11 +184,7 @@ fn refused(ctx: &Context<'_>, error: ResolveError) -> CliError {
                     listed.row.id.short(),
                     local_time(listed.row.time),
                     manifest.set,
-                    listed
-                        .row
-                        .device_name
-                        .as_deref()
-                        .unwrap_or("an unknown device"),
+                    listed.row.device_name.as_deref().unwrap_or("an unknown device"),
                 ));
             }
             CliError::usage(format!("there are snapshots of {} sets", newest.len()))

@@ -164,8 +164,7 @@ impl<'a> Secrets<'a> {
         if let Some(passphrase) = self.given(&PASSPHRASE)? {
             return Ok(Secret::Passphrase(passphrase));
         }
-        self.prompt(&PASSPHRASE, "Passphrase: ")
-            .map(Secret::Passphrase)
+        self.prompt(&PASSPHRASE, "Passphrase: ").map(Secret::Passphrase)
     }
 
     /// The same for a machine that is new: the recovery code is asked for.
@@ -176,8 +175,7 @@ impl<'a> Secrets<'a> {
         if let Some(passphrase) = self.given(&PASSPHRASE)? {
             return Ok(Secret::Passphrase(passphrase));
         }
-        self.prompt(&CODE, "Recovery code: ")
-            .map(Secret::RecoveryCode)
+        self.prompt(&CODE, "Recovery code: ").map(Secret::RecoveryCode)
     }
 
     /// Whether a passphrase is given without asking.
@@ -199,15 +197,10 @@ impl<'a> Secrets<'a> {
 
     fn prompt(&self, kind: &Kind, text: &str) -> Result<Zeroizing<String>, SecretError> {
         if !self.terminal.is_present() {
-            return Err(SecretError::Missing {
-                what: kind.what,
-                variable: kind.variable,
-            });
+            return Err(SecretError::Missing { what: kind.what, variable: kind.variable });
         }
-        let typed = self
-            .terminal
-            .ask_hidden(text)
-            .map_err(|source| SecretError::Prompt { source })?;
+        let typed =
+            self.terminal.ask_hidden(text).map_err(|source| SecretError::Prompt { source })?;
         kind.check(typed, || "the terminal".to_owned())
     }
 
@@ -245,11 +238,8 @@ struct Kind {
     credential: &'static str,
 }
 
-const PASSPHRASE: Kind = Kind {
-    what: "passphrase",
-    variable: "BACKUP_PASSPHRASE",
-    credential: "backup-passphrase",
-};
+const PASSPHRASE: Kind =
+    Kind { what: "passphrase", variable: "BACKUP_PASSPHRASE", credential: "backup-passphrase" };
 
 const CODE: Kind = Kind {
     what: "recovery code",
@@ -278,10 +268,8 @@ impl Kind {
             let output = child.stdout.take().map(read_all).transpose()?;
             Ok((output.unwrap_or_default(), child.wait()?))
         };
-        let (output, status) = run().map_err(|source| SecretError::Read {
-            from: name.to_owned(),
-            source,
-        })?;
+        let (output, status) =
+            run().map_err(|source| SecretError::Read { from: name.to_owned(), source })?;
         if !status.success() {
             let variable = name.to_owned();
             return Err(SecretError::Command { variable, status });
@@ -293,9 +281,7 @@ impl Kind {
         let number: u16 = number
             .to_str()
             .and_then(|text| text.parse().ok())
-            .ok_or_else(|| SecretError::NotAnFd {
-                variable: name.to_owned(),
-            })?;
+            .ok_or_else(|| SecretError::NotAnFd { variable: name.to_owned() })?;
         let path = OsString::from(format!("/dev/fd/{number}"));
         self.file(&path, name)
     }

@@ -6,10 +6,7 @@ use super::*;
 fn refused(line: &[&str]) -> (Exit, String, String) {
     let args: Vec<OsString> = ["backup"].iter().chain(line).map(OsString::from).collect();
     let error = Cli::try_parse_from(&args).unwrap_err();
-    let voice = Voice {
-        json: wants_json(&args),
-        level: 0,
-    };
+    let voice = Voice { json: wants_json(&args), level: 0 };
     let (ui, seen) = Ui::captured(voice);
     let exit = conclude(&ui, refuse(&ui, &error));
     (exit, seen.out(), seen.err())
@@ -19,10 +16,7 @@ fn refused(line: &[&str]) -> (Exit, String, String) {
 fn a_name_of_another_program_gets_ours() {
     let (exit, out, err) = refused(&["backup", "/home"]);
     assert_eq!((exit, out.as_str()), (Exit::Usage, ""));
-    assert_eq!(
-        err,
-        "error: there is no command `backup`\nhint: here it is `backup run PATH…`\n"
-    );
+    assert_eq!(err, "error: there is no command `backup`\nhint: here it is `backup run PATH…`\n");
     let (exit, _, err) = refused(&["--json", "forget"]);
     assert_eq!(exit, Exit::Usage);
     assert_eq!(
@@ -75,12 +69,7 @@ fn every_command_answers() {
     let terminal = env::Answers::nobody();
     let environment = env::FixedEnv::default();
     let cli = Cli::try_parse_from(["backup", "version"]).unwrap();
-    let context = Context {
-        ui: &ui,
-        global: &cli.global,
-        env: &environment,
-        terminal: &terminal,
-    };
+    let context = Context { ui: &ui, global: &cli.global, env: &environment, terminal: &terminal };
     let exit = conclude(&ui, dispatch(&context, &cli.command));
     assert_eq!(exit, Exit::Done);
     assert!(seen.out().starts_with("backup 0."), "{}", seen.out());

@@ -64,13 +64,9 @@ pub struct ParseSizeError {
 
 /// Reads `1048576`, `100k`, `1.5GiB`, `2 MB`: every unit is a power of 1024, as restic has it.
 pub fn parse_size(text: &str) -> Result<u64, ParseSizeError> {
-    let fail = || ParseSizeError {
-        text: text.to_owned(),
-    };
+    let fail = || ParseSizeError { text: text.to_owned() };
     let trimmed = text.trim();
-    let end = trimmed
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(trimmed.len());
+    let end = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
     let (number, unit) = trimmed.split_at(end);
     let unit = unit.trim().to_ascii_lowercase();
     let factor = match unit.as_str() {
@@ -116,13 +112,8 @@ pub struct Table {
 impl Table {
     /// A table with these headings.
     pub fn new(columns: &[(&str, Align)]) -> Self {
-        let columns = columns
-            .iter()
-            .map(|&(name, align)| (name.to_owned(), align));
-        Self {
-            columns: columns.collect(),
-            rows: Vec::new(),
-        }
+        let columns = columns.iter().map(|&(name, align)| (name.to_owned(), align));
+        Self { columns: columns.collect(), rows: Vec::new() }
     }
 
     /// Adds a row. Missing cells are empty.
@@ -192,13 +183,9 @@ mod tests {
 
     #[test]
     fn counts_and_times() {
-        for (n, text) in [
-            (0, "0"),
-            (999, "999"),
-            (1000, "1 000"),
-            (79_412, "79 412"),
-            (1_234_567, "1 234 567"),
-        ] {
+        for (n, text) in
+            [(0, "0"), (999, "999"), (1000, "1 000"), (79_412, "79 412"), (1_234_567, "1 234 567")]
+        {
             assert_eq!(count(n), text);
         }
         for (millis, text) in [
@@ -227,38 +214,20 @@ mod tests {
         ] {
             assert_eq!(parse_size(text).unwrap(), n, "{text}");
         }
-        for bad in [
-            "",
-            "k",
-            "-1",
-            "1x",
-            "1.2.3k",
-            ".5k",
-            "1e3",
-            "99999999999P",
-            "1 k k",
-        ] {
+        for bad in ["", "k", "-1", "1x", "1.2.3k", ".5k", "1e3", "99999999999P", "1 k k"] {
             assert!(parse_size(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn tables() {
-        let mut table = Table::new(&[
-            ("ID", Align::Left),
-            ("Size", Align::Right),
-            ("Path", Align::Left),
-        ]);
+        let mut table =
+            Table::new(&[("ID", Align::Left), ("Size", Align::Right), ("Path", Align::Left)]);
         table.row(["a", "1", "/x"]);
         table.row(["bcd", "1000000", ""]);
         assert_eq!(
             table.lines(),
-            [
-                "ID      Size  Path",
-                "------------------",
-                "a          1  /x",
-                "bcd  1000000",
-            ]
+            ["ID      Size  Path", "------------------", "a          1  /x", "bcd  1000000",]
         );
     }
 

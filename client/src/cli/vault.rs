@@ -26,10 +26,7 @@ use crate::repo::{Folders, Repository};
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place where the time comes from"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one place where the time comes from")]
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Timestamp(since.map_or(0, |d| d.as_secs()))
@@ -76,9 +73,7 @@ pub fn folder_of(address: &Address) -> Option<PathBuf> {
 /// The address of a folder.
 pub fn address_of(folder: &Path) -> Result<Address, CliError> {
     if folder.to_str().is_none() {
-        return Err(CliError::usage(
-            "a local vault needs a folder whose name is UTF-8",
-        ));
+        return Err(CliError::usage("a local vault needs a folder whose name is UTF-8"));
     }
     Ok(Address::Folder(folder.to_path_buf()))
 }
@@ -86,20 +81,12 @@ pub fn address_of(folder: &Path) -> Result<Address, CliError> {
 /// Opens a local vault, which is made if absent.
 pub fn open_folder(folder: &Path) -> Result<Opened, CliError> {
     let (service, accounts) = crate::remote::local::open_with_accounts(folder)?;
-    Ok(Opened {
-        service,
-        accounts,
-        folder: Some(folder.to_path_buf()),
-    })
+    Ok(Opened { service, accounts, folder: Some(folder.to_path_buf()) })
 }
 
 /// The engine's view of a profile's places.
 pub fn folders(places: &Places) -> Folders {
-    Folders {
-        data: places.data.clone(),
-        state: places.state.clone(),
-        cache: places.cache.clone(),
-    }
+    Folders { data: places.data.clone(), state: places.state.clone(), cache: places.cache.clone() }
 }
 
 /// The device key of the profile, or exit 10.
@@ -114,11 +101,7 @@ pub fn open_repository(
     runtime: &Runtime,
 ) -> Result<(Repository, Opened), CliError> {
     let key = device_key(setup)?;
-    let address = context
-        .global
-        .vault
-        .clone()
-        .unwrap_or_else(|| key.server.clone());
+    let address = context.global.vault.clone().unwrap_or_else(|| key.server.clone());
     let opened = open(&parse(&address)?)?;
     let service = Arc::clone(&opened.service);
     let repo = Repository::open(service, key, folders(&setup.places), Arc::new(SystemClock));

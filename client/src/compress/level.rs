@@ -59,9 +59,7 @@ impl FromStr for Level {
                 // 0 is zstd's word for its default and everybody else's for "off".
                 Ok(level @ (-7..=-1 | 1..=19)) => Self::Exact(level),
                 _ => {
-                    return Err(ParseLevelError {
-                        text: text.to_owned(),
-                    });
+                    return Err(ParseLevelError { text: text.to_owned() });
                 }
             },
         })

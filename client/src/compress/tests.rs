@@ -4,19 +4,13 @@ use super::*;
 
 fn noise(seed: u8, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
-    blake3::Hasher::new()
-        .update(&[seed])
-        .finalize_xof()
-        .fill(&mut bytes);
+    blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut bytes);
     bytes
 }
 
 /// Five bits a byte: compressible by entropy coding only.
 fn dull(length: usize) -> Vec<u8> {
-    noise(9, length)
-        .into_iter()
-        .map(|byte| b'A' + (byte & 31))
-        .collect()
+    noise(9, length).into_iter().map(|byte| b'A' + (byte & 31)).collect()
 }
 
 fn round_trip(level: Level, raw: &[u8]) -> (Encoding, usize) {
@@ -24,27 +18,20 @@ fn round_trip(level: Level, raw: &[u8]) -> (Encoding, usize) {
     let encoding = Compressor::new(level).compress_into(raw, &mut packed);
     let packed = packed.strip_prefix(b"before").unwrap();
     let mut opened = noise(1, 100);
-    Decompressor::new()
-        .decompress(encoding, packed, raw.len(), &mut opened)
-        .unwrap();
+    Decompressor::new().decompress(encoding, packed, raw.len(), &mut opened).unwrap();
     assert!(opened == raw, "{level} changed {} bytes", raw.len());
     (encoding, packed.len())
 }
 
 #[test]
 fn every_level_gives_back_what_it_got() {
-    for level in [
-        "off", "fastest", "default", "better", "max", "-7", "-1", "1", "12", "19",
-    ] {
+    for level in ["off", "fastest", "default", "better", "max", "-7", "-1", "1", "12", "19"] {
         let level: Level = level.parse().unwrap();
         for length in [0, 1, 40, 1000, 65_535, 65_536, 300_000] {
             let (encoding, size) = round_trip(level, &dull(length));
             assert!(size <= length);
             assert_eq!(encoding == Encoding::Stored, size == length);
-            assert_eq!(
-                round_trip(level, &noise(2, length)),
-                (Encoding::Stored, length)
-            );
+            assert_eq!(round_trip(level, &noise(2, length)), (Encoding::Stored, length));
         }
     }
     assert_eq!(round_trip(Level::Default, &dull(300_000)).0, Encoding::Zstd);
@@ -54,10 +41,7 @@ fn every_level_gives_back_what_it_got() {
 #[test]
 fn the_longest_segment_fits_the_window_at_every_level() {
     for level in [Level::Default, Level::Exact(-7), Level::Exact(13)] {
-        assert_eq!(
-            round_trip(level, &b"abcdefgh".repeat(MAX_RAW / 8)).0,
-            Encoding::Zstd
-        );
+        assert_eq!(round_trip(level, &b"abcdefgh".repeat(MAX_RAW / 8)).0, Encoding::Zstd);
     }
     let mut repeats = noise(3, MAX_RAW / 2);
     repeats.extend_from_within(..);
@@ -97,21 +81,11 @@ fn one_context_serves_many_segments_and_levels() {
     let mut compressor = Compressor::new(Level::Fastest);
     let mut decompressor = Decompressor::new();
     let (mut packed, mut opened) = (Vec::new(), Vec::new());
-    for (round, level) in [Level::Better, Level::Off, Level::Exact(-5)]
-        .iter()
-        .enumerate()
-    {
-        for raw in [
-            dull(1000 + round),
-            noise(8, 200_000),
-            dull(MAX_RAW),
-            Vec::new(),
-        ] {
+    for (round, level) in [Level::Better, Level::Off, Level::Exact(-5)].iter().enumerate() {
+        for raw in [dull(1000 + round), noise(8, 200_000), dull(MAX_RAW), Vec::new()] {
             packed.clear();
             let encoding = compressor.compress_into(&raw, &mut packed);
-            decompressor
-                .decompress(encoding, &packed, raw.len(), &mut opened)
-                .unwrap();
+            decompressor.decompress(encoding, &packed, raw.len(), &mut opened).unwrap();
             assert!(opened == raw);
         }
         compressor.set_level(*level);
@@ -141,20 +115,11 @@ fn bombs_stop_at_the_stated_length() {
         result
     };
     assert!(open(&bomb(32, 12 << 3), 4 << 20).is_ok());
-    assert!(matches!(
-        open(&bomb(32, 12 << 3), 1 << 20),
-        Err(DecompressError::Damaged(_))
-    ));
-    assert!(matches!(
-        open(&bomb(10_000, 12 << 3), 4 << 20),
-        Err(DecompressError::Damaged(_))
-    ));
+    assert!(matches!(open(&bomb(32, 12 << 3), 1 << 20), Err(DecompressError::Damaged(_))));
+    assert!(matches!(open(&bomb(10_000, 12 << 3), 4 << 20), Err(DecompressError::Damaged(_))));
     assert!(matches!(
         open(&bomb(31, 12 << 3), 4 << 20),
-        Err(DecompressError::WrongLength {
-            expected: 4_194_304,
-            actual: 4_063_232
-        })
+        Err(DecompressError::WrongLength { expected: 4_194_304, actual: 4_063_232 })
     ));
     assert!(matches!(
         open(&bomb(33, 12 << 3), MAX_RAW + 1),
@@ -162,10 +127,7 @@ fn bombs_stop_at_the_stated_length() {
     ));
     // Windows just over 4 MiB, and of 3.75 TiB.
     for window in [12 << 3 | 1, 0xff] {
-        assert!(matches!(
-            open(&bomb(32, window), 4 << 20),
-            Err(DecompressError::Frame)
-        ));
+        assert!(matches!(open(&bomb(32, window), 4 << 20), Err(DecompressError::Frame)));
     }
 }
 
@@ -173,10 +135,7 @@ fn bombs_stop_at_the_stated_length() {
 fn only_one_plain_frame_is_accepted() {
     let raw = dull(10_000);
     let mut packed = Vec::new();
-    assert_eq!(
-        Compressor::new(Level::Default).compress_into(&raw, &mut packed),
-        Encoding::Zstd
-    );
+    assert_eq!(Compressor::new(Level::Default).compress_into(&raw, &mut packed), Encoding::Zstd);
     let refused = |frame: &[u8], raw_len| {
         let mut out = Vec::new();
         let result = Decompressor::new().decompress(Encoding::Zstd, frame, raw_len, &mut out);
@@ -215,9 +174,7 @@ fn stored_bytes_have_exactly_the_stated_length() {
 
 #[test]
 fn level_names_go_both_ways() {
-    for text in [
-        "off", "fastest", "default", "better", "max", "-7", "-1", "1", "19",
-    ] {
+    for text in ["off", "fastest", "default", "better", "max", "-7", "-1", "1", "19"] {
         assert_eq!(text.parse::<Level>().unwrap().to_string(), text);
     }
     for text in ["", "0", "20", "-8", "Max", "300", "3.0", " 3"] {

@@ -12,11 +12,7 @@ pub struct ChunkId(pub [u8; 32]);
 
 impl fmt::Debug for ChunkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "ChunkId({})",
-            data_encoding::HEXLOWER.encode_display(&self.0)
-        )
+        write!(f, "ChunkId({})", data_encoding::HEXLOWER.encode_display(&self.0))
     }
 }
 
@@ -58,11 +54,7 @@ pub struct ContentKeys {
 
 impl ContentKeys {
     pub(crate) fn new(data: &Secret<32>, tree: &Secret<32>, set_tag: &Secret<32>) -> Self {
-        Self {
-            data: data.duplicate(),
-            tree: tree.duplicate(),
-            set_tag: set_tag.duplicate(),
-        }
+        Self { data: data.duplicate(), tree: tree.duplicate(), set_tag: set_tag.duplicate() }
     }
 
     /// The id of `plaintext` as a chunk of this kind.
@@ -77,10 +69,7 @@ impl ContentKeys {
     /// What the server sees of a set's name: the first 16 bytes of a keyed hash.
     pub fn set_tag(&self, name: &str) -> SetTag {
         let hash = blake3::keyed_hash(self.set_tag.expose(), name.as_bytes());
-        let (tag, _) = hash
-            .as_bytes()
-            .split_first_chunk()
-            .expect("a hash has 32 bytes");
+        let (tag, _) = hash.as_bytes().split_first_chunk().expect("a hash has 32 bytes");
         SetTag::from_bytes(*tag)
     }
 }

@@ -88,10 +88,7 @@ mod tests {
     #[test]
     fn parts_are_joined_and_contexts_separate() {
         let whole = Context::SLOT.derive(&[b"ab", b"c"]);
-        assert_eq!(
-            whole.expose(),
-            &blake3::derive_key("unseen 2026-11 v1 slot", b"abc")
-        );
+        assert_eq!(whole.expose(), &blake3::derive_key("unseen 2026-11 v1 slot", b"abc"));
         assert_ne!(whole, Context::RANDOM.derive(&[b"abc"]));
     }
 }

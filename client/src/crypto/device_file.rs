@@ -147,8 +147,7 @@ impl DeviceKey {
         // Reserved at once: growing would leave copies behind.
         let mut file = Zeroizing::new(Vec::with_capacity(FILE_MAX));
         file.extend_from_slice(MAGIC);
-        self.encode_map(&mut Encoder::new(&mut *file))
-            .expect("writing to memory cannot fail");
+        self.encode_map(&mut Encoder::new(&mut *file)).expect("writing to memory cannot fail");
         let sum = checksum(&file);
         file.extend_from_slice(&sum);
         Ok(file)
@@ -217,11 +216,7 @@ impl DeviceKey {
         expect_key(input, 2)?;
         let server = input.str()?.to_owned();
         let server_identity = public(&field(input, 3)?)?;
-        let tls_pin = if next_is(input, 4) {
-            Some(field(input, 4)?)
-        } else {
-            None
-        };
+        let tls_pin = if next_is(input, 4) { Some(field(input, 4)?) } else { None };
         let secrets = DeviceSecrets {
             device: DeviceId::from_bytes(field(input, 5)?),
             manifest: SigningKey::from_bytes(&Zeroizing::new(field(input, 6)?)),
@@ -236,16 +231,9 @@ impl DeviceKey {
         expect_key(input, 12)?;
         let epoch = input.u32()?;
         let root_verify = public(&field(input, 13)?)?;
-        let share = if next_is(input, 14) {
-            Some(Secret::from_bytes(field(input, 14)?))
-        } else {
-            None
-        };
-        let inherited = if next_is(input, 15) {
-            inherited(input)?
-        } else {
-            Vec::new()
-        };
+        let share =
+            if next_is(input, 14) { Some(Secret::from_bytes(field(input, 14)?)) } else { None };
+        let inherited = if next_is(input, 15) { inherited(input)? } else { Vec::new() };
         if fields != field_count([tls_pin.is_some(), share.is_some(), !inherited.is_empty()]) {
             return Err(DeviceKeyError::Damaged);
         }
@@ -291,9 +279,9 @@ impl DeviceKey {
         file.as_file().sync_all()?;
         match existing {
             Existing::Replace => file.persist(path).map_err(|failed| failed.error)?,
-            Existing::Keep => file
-                .persist_noclobber(path)
-                .map_err(|failed| exists(failed.error))?,
+            Existing::Keep => {
+                file.persist_noclobber(path).map_err(|failed| exists(failed.error))?
+            }
         };
         File::open(folder)?.sync_all()?;
         Ok(())
@@ -302,9 +290,7 @@ impl DeviceKey {
 
 /// How many fields the map has, given which of the optional two are there.
 fn field_count(optional: [bool; 3]) -> u64 {
-    optional
-        .into_iter()
-        .fold(13, |count, there| u64::from(there).saturating_add(count))
+    optional.into_iter().fold(13, |count, there| u64::from(there).saturating_add(count))
 }
 
 fn exists(error: io::Error) -> DeviceKeyError {
@@ -318,10 +304,7 @@ type EncodeError = minicbor::encode::Error<Infallible>;
 
 fn checksum(start: &[u8]) -> [u8; SUM_LEN] {
     let hash = blake3::hash(start);
-    let (sum, _) = hash
-        .as_bytes()
-        .split_first_chunk()
-        .expect("a hash has 32 bytes");
+    let (sum, _) = hash.as_bytes().split_first_chunk().expect("a hash has 32 bytes");
     *sum
 }
 
@@ -351,11 +334,7 @@ fn next_is(input: &Decoder<'_>, key: u8) -> bool {
 
 fn expect_key(input: &mut Decoder<'_>, key: u8) -> Result<(), DeviceKeyError> {
     let found = input.u8()?;
-    if found == key {
-        Ok(())
-    } else {
-        Err(DeviceKeyError::Damaged)
-    }
+    if found == key { Ok(()) } else { Err(DeviceKeyError::Damaged) }
 }
 
 fn field<const N: usize>(input: &mut Decoder<'_>, key: u8) -> Result<[u8; N], DeviceKeyError> {

@@ -80,22 +80,15 @@ fn every_flipped_byte_is_damage() {
         let mut bad = file.clone();
         bad[index] ^= 1;
         let refused = DeviceKey::decode(&bad);
-        assert!(
-            matches!(refused, Err(DeviceKeyError::Damaged)),
-            "byte {index}"
-        );
+        assert!(matches!(refused, Err(DeviceKeyError::Damaged)), "byte {index}");
     }
 }
 
 #[test]
 fn other_spellings_are_refused() {
     let map = map_of(&sample().encode().unwrap());
-    let refused = |map: &[u8]| {
-        matches!(
-            DeviceKey::decode(&reseal(map)),
-            Err(DeviceKeyError::Damaged)
-        )
-    };
+    let refused =
+        |map: &[u8]| matches!(DeviceKey::decode(&reseal(map)), Err(DeviceKeyError::Damaged));
     // A long form of the version, something behind the map, an indefinite map.
     assert!(refused(&[&map[..2], &[0x18, 1], &map[3..]].concat()));
     assert!(refused(&[map.as_slice(), &[0]].concat()));
@@ -106,10 +99,7 @@ fn other_spellings_are_refused() {
     let mut newer = map;
     newer[2] = 2;
     let refused = DeviceKey::decode(&reseal(&newer));
-    assert!(matches!(
-        refused,
-        Err(DeviceKeyError::Unsupported { version: 2 })
-    ));
+    assert!(matches!(refused, Err(DeviceKeyError::Unsupported { version: 2 })));
 }
 
 #[test]
@@ -137,16 +127,10 @@ fn exposed_missing_and_oversized_files_are_refused() {
     sample().save(&path, Existing::Keep).unwrap();
     std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
     let refused = DeviceKey::load(&path);
-    assert!(matches!(
-        refused,
-        Err(DeviceKeyError::Exposed { mode: 0o640 })
-    ));
+    assert!(matches!(refused, Err(DeviceKeyError::Exposed { mode: 0o640 })));
     std::fs::write(&path, vec![0; FILE_MAX + 1]).unwrap();
     std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-    assert!(matches!(
-        DeviceKey::load(&path),
-        Err(DeviceKeyError::Damaged)
-    ));
+    assert!(matches!(DeviceKey::load(&path), Err(DeviceKeyError::Damaged)));
 }
 
 proptest! {

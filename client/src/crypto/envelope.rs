@@ -162,14 +162,9 @@ impl SealTo<'_> {
         let key: Secret<32> = rng.secret();
         let mut sealed = Zeroizing::new(*key.expose());
         let hpke_info = hpke_info(kind, self.vault, self.public, &info);
-        let (enc, tag) = hpke_box::seal(
-            self.public,
-            self.psk,
-            &hpke_info,
-            sealed.as_mut_slice(),
-            rng,
-        )
-        .map_err(|HpkeFailed| SealError::Envelope)?;
+        let (enc, tag) =
+            hpke_box::seal(self.public, self.psk, &hpke_info, sealed.as_mut_slice(), rng)
+                .map_err(|HpkeFailed| SealError::Envelope)?;
         let start: [u8; COMMIT_AT] = join(&[
             kind.magic(),
             &[SUITE],
@@ -216,10 +211,7 @@ impl ReaderKeys {
         if commit != Secret::from_bytes(*parts.commit) {
             return Err(OpenError::Commitment);
         }
-        Ok((
-            parts.info,
-            PackKey::for_opening(&key, parts.whole, parts.info.uid),
-        ))
+        Ok((parts.info, PackKey::for_opening(&key, parts.whole, parts.info.uid)))
     }
 }
 

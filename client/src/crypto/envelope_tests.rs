@@ -25,22 +25,12 @@ impl Vault {
     fn new() -> Self {
         let unlocked = Unlocked::generate(VAULT, &mut rng(1));
         let public = unlocked.root.vault_key(VAULT).public().clone();
-        Self {
-            public,
-            write_set: unlocked.write_set(),
-            reader: unlocked.reader_keys(),
-        }
+        Self { public, write_set: unlocked.write_set(), reader: unlocked.reader_keys() }
     }
 
     fn seal_to(&self) -> SealTo<'_> {
         let psk = &self.write_set.writer_psk;
-        SealTo {
-            vault: VAULT,
-            epoch: 0,
-            device: DEVICE,
-            public: &self.public,
-            psk,
-        }
+        SealTo { vault: VAULT, epoch: 0, device: DEVICE, public: &self.public, psk }
     }
 
     fn header(&self, kind: EnvelopeKind, seed: u8) -> (Box<[u8; HEADER_LEN]>, PackKey) {
@@ -69,14 +59,7 @@ fn a_reader_gets_the_key_the_writer_made() {
     for kind in [EnvelopeKind::Pack, EnvelopeKind::Manifest] {
         let (header, writer) = vault.header(kind, 2);
         let (info, reader) = vault.reader.open_header(kind, &*header).unwrap();
-        assert_eq!(
-            info,
-            HeaderInfo {
-                epoch: 0,
-                device: DEVICE,
-                uid: writer.uid()
-            }
-        );
+        assert_eq!(info, HeaderInfo { epoch: 0, device: DEVICE, uid: writer.uid() });
         assert_eq!(HeaderInfo::peek(kind, &*header), Ok(info));
         assert_eq!(reader.header_hash(), Hash::of(&*header));
         for index in [0, 1, u64::from(u32::MAX)] {
@@ -98,9 +81,7 @@ fn every_flipped_byte_of_a_header_is_refused() {
         let expected = match index {
             0..8 => OpenError::Magic,
             8 => OpenError::Suite { suite: 0x81 },
-            9..13 => OpenError::Epoch {
-                epoch: 0x80 << (8 * (index - 9)),
-            },
+            9..13 => OpenError::Epoch { epoch: 0x80 << (8 * (index - 9)) },
             13..1213 => OpenError::Envelope,
             _ => OpenError::Commitment,
         };
@@ -115,10 +96,7 @@ fn a_header_has_one_length_and_one_kind() {
     let short = refusal(vault.open(&header[..HEADER_LEN - 1]));
     assert_eq!(short, Some(OpenError::Length { len: 1244 }));
     let long = [header.as_slice(), &[0]].concat();
-    assert_eq!(
-        refusal(vault.open(&long)),
-        Some(OpenError::Length { len: 1246 })
-    );
+    assert_eq!(refusal(vault.open(&long)), Some(OpenError::Length { len: 1246 }));
 
     let manifest = vault.header(EnvelopeKind::Manifest, 2).0;
     assert_eq!(refusal(vault.open(&*manifest)), Some(OpenError::Magic));
@@ -180,10 +158,7 @@ fn headers_never_repeat_even_with_a_stuck_source() {
     let mut rng = rng(2);
     let mut seen = BTreeSet::new();
     for _ in 0..8 {
-        let (header, key) = vault
-            .seal_to()
-            .new_header(EnvelopeKind::Pack, &mut rng)
-            .unwrap();
+        let (header, key) = vault.seal_to().new_header(EnvelopeKind::Pack, &mut rng).unwrap();
         let text = sealed(&key, 0, &[0; 32]);
         assert!(seen.insert(header[45..1165].to_vec()) && seen.insert(text));
     }
@@ -202,10 +177,7 @@ fn a_segment_opens_only_in_its_place() {
     for index in 0..text.len() {
         let mut bad = text.clone();
         bad[index] ^= 1;
-        assert_eq!(
-            refusal(key.open_segment(5, &mut bad)),
-            Some(OpenError::Forged)
-        );
+        assert_eq!(refusal(key.open_segment(5, &mut bad)), Some(OpenError::Forged));
     }
     let short = refusal(key.open_segment(5, &mut [0; 15]));
     assert_eq!(short, Some(OpenError::Length { len: 15 }));
@@ -217,19 +189,13 @@ fn a_nonce_is_never_used_twice() {
     let (header, key) = vault.header(EnvelopeKind::Pack, 2);
     sealed(&key, 3, b"once");
     let mut buf = [0; 32];
-    assert_eq!(
-        key.seal_segment(3, &mut buf),
-        Err(SealError::Reused { index: 3 })
-    );
+    assert_eq!(key.seal_segment(3, &mut buf), Err(SealError::Reused { index: 3 }));
     let beyond = 1 << 32;
     let out_of_range = Err(SealError::SegmentIndex { index: beyond });
     assert_eq!(key.seal_segment(beyond, &mut buf), out_of_range);
     let refused = refusal(key.open_segment(beyond, &mut buf));
     assert_eq!(refused, Some(OpenError::SegmentIndex { index: beyond }));
-    assert_eq!(
-        key.seal_segment(4, &mut [0; 15]),
-        Err(SealError::Length { len: 15 })
-    );
+    assert_eq!(key.seal_segment(4, &mut [0; 15]), Err(SealError::Length { len: 15 }));
     // A buffer without room used no number up.
     assert_eq!(key.seal_segment(4, &mut buf), Ok(()));
 
@@ -246,10 +212,7 @@ fn a_footer_opens_with_its_device_and_pack_only() {
     key.footer_key(&index_key).seal(&mut footer).unwrap();
 
     let (uid, hash) = (key.uid(), key.header_hash());
-    let opened = footer_key(&index_key, uid, hash)
-        .open(&mut footer.clone())
-        .unwrap()
-        .to_vec();
+    let opened = footer_key(&index_key, uid, hash).open(&mut footer.clone()).unwrap().to_vec();
     assert_eq!(opened, b"table of contents");
     let others = [
         footer_key(&Secret::from_bytes([2; 32]), uid, hash),
@@ -257,16 +220,10 @@ fn a_footer_opens_with_its_device_and_pack_only() {
         footer_key(&index_key, uid, Hash::of(b"")),
     ];
     for other in others {
-        assert_eq!(
-            refusal(other.open(&mut footer.clone())),
-            Some(OpenError::Forged)
-        );
+        assert_eq!(refusal(other.open(&mut footer.clone())), Some(OpenError::Forged));
     }
     // Nor with the pack's own key: a reader of bodies is not a reader of tables.
-    assert_eq!(
-        refusal(key.open_segment(0, &mut footer.clone())),
-        Some(OpenError::Forged)
-    );
+    assert_eq!(refusal(key.open_segment(0, &mut footer.clone())), Some(OpenError::Forged));
     let tiny = footer_key(&index_key, uid, hash).seal(&mut [0; 15]);
     assert_eq!(tiny, Err(SealError::Length { len: 15 }));
 }

@@ -104,19 +104,10 @@ mod tests {
             let mut copy = sealed;
             open(key, psk, info, &enc, &mut copy).map(|plain| plain.to_vec())
         };
-        assert_eq!(
-            try_open(&private, &psk, b"info").unwrap(),
-            b"0123456789abcdef".repeat(2)
-        );
+        assert_eq!(try_open(&private, &psk, b"info").unwrap(), b"0123456789abcdef".repeat(2));
         assert_eq!(try_open(&other, &psk, b"info"), Err(HpkeFailed));
-        assert_eq!(
-            try_open(&private, &Secret::from_bytes([4; 32]), b"info"),
-            Err(HpkeFailed)
-        );
+        assert_eq!(try_open(&private, &Secret::from_bytes([4; 32]), b"info"), Err(HpkeFailed));
         assert_eq!(try_open(&private, &psk, b"INFO"), Err(HpkeFailed));
-        assert_eq!(
-            open(&private, &psk, b"info", &enc, &mut [0; 15]),
-            Err(HpkeFailed)
-        );
+        assert_eq!(open(&private, &psk, b"info", &enc, &mut [0; 15]), Err(HpkeFailed));
     }
 }

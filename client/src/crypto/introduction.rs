@@ -66,9 +66,7 @@ impl Introduction {
         let name = check_name(&self.name)?;
         let length = u8::try_from(name.len()).or(Err(IntroductionError::Name))?;
         let padding = [0; NAME_MAX];
-        let (_, padding) = padding
-            .split_at_checked(name.len())
-            .ok_or(IntroductionError::Name)?;
+        let (_, padding) = padding.split_at_checked(name.len()).ok_or(IntroductionError::Name)?;
         let fields: [&[u8]; 4] = [self.index_key.expose(), &[length], name.as_bytes(), padding];
         let mut text: Zeroizing<[u8; PLAIN_LEN]> =
             Zeroizing::new(join(&fields).expect("32, 1 and 255 bytes are 288"));
@@ -104,10 +102,7 @@ impl Introduction {
         let length = usize::from(fields.u8()?);
         let (name, padding) = fields.take::<NAME_MAX>()?.split_at_checked(length)?;
         let name = check_name(std::str::from_utf8(name).ok()?).ok()?.to_owned();
-        padding
-            .iter()
-            .all(|byte| *byte == 0)
-            .then_some(Self { name, index_key })
+        padding.iter().all(|byte| *byte == 0).then_some(Self { name, index_key })
     }
 }
 
@@ -118,13 +113,8 @@ fn check_name(name: &str) -> Result<&str, IntroductionError> {
 
 fn info(vault: VaultId, epoch: u32, public: &VaultPublicKey, device: DeviceId) -> Vec<u8> {
     let hash = public.hash();
-    let parts: [&[u8]; 5] = [
-        PRODUCT,
-        vault.as_bytes(),
-        &epoch.to_le_bytes(),
-        hash.as_bytes(),
-        device.as_bytes(),
-    ];
+    let parts: [&[u8]; 5] =
+        [PRODUCT, vault.as_bytes(), &epoch.to_le_bytes(), hash.as_bytes(), device.as_bytes()];
     parts.concat()
 }
 
@@ -141,17 +131,8 @@ mod tests {
         let keys = Unlocked::generate(VAULT, &mut rng(1)).reader_keys();
         let public = keys.key(0).unwrap().public().clone();
         let psk = &keys.write_set().writer_psk;
-        let to = SealTo {
-            vault: VAULT,
-            epoch: 0,
-            device: DEVICE,
-            public: &public,
-            psk,
-        };
-        let intro = Introduction {
-            name: name.into(),
-            index_key: Secret::from_bytes([3; 32]),
-        };
+        let to = SealTo { vault: VAULT, epoch: 0, device: DEVICE, public: &public, psk };
+        let intro = Introduction { name: name.into(), index_key: Secret::from_bytes([3; 32]) };
         let sealed = intro.seal(&to, &mut rng(2));
         (keys, sealed)
     }
@@ -186,11 +167,7 @@ mod tests {
         for index in (0..SEALED_LEN).step_by(97) {
             let mut bad = sealed.clone();
             bad[index] ^= 1;
-            assert_eq!(
-                Introduction::open(&keys, 0, DEVICE, &*bad),
-                forged,
-                "byte {index}"
-            );
+            assert_eq!(Introduction::open(&keys, 0, DEVICE, &*bad), forged, "byte {index}");
         }
     }
 }

@@ -37,23 +37,11 @@ pub enum KdfError {
 
 impl KdfParams {
     /// The cheapest that is ever used: 64 MiB, 3 passes (second choice of RFC 9106).
-    pub const FLOOR: Self = Self {
-        m_kib: 64 * 1024,
-        t: 3,
-        p: 1,
-    };
+    pub const FLOOR: Self = Self { m_kib: 64 * 1024, t: 3, p: 1 };
     /// The dearest that is ever tried: a slot is input from a server.
-    pub const CEILING: Self = Self {
-        m_kib: 4 * 1024 * 1024,
-        t: 16,
-        p: 16,
-    };
+    pub const CEILING: Self = Self { m_kib: 4 * 1024 * 1024, t: 16, p: 16 };
     /// What new slots start from.
-    pub const DEFAULT: Self = Self {
-        m_kib: 128 * 1024,
-        t: 4,
-        p: 4,
-    };
+    pub const DEFAULT: Self = Self { m_kib: 128 * 1024, t: 4, p: 4 };
     /// How long an unlock may take on the machine that writes the slot.
     pub const TARGET: Duration = Duration::from_secs(1);
 
@@ -79,9 +67,7 @@ impl KdfParams {
             .saturating_mul(u128::from(base.t))
             .checked_div(measured.as_millis())
             .unwrap_or(u128::MAX);
-        let t = u32::try_from(fits)
-            .unwrap_or(u32::MAX)
-            .clamp(base.t, Self::CEILING.t);
+        let t = u32::try_from(fits).unwrap_or(u32::MAX).clamp(base.t, Self::CEILING.t);
         Self { t, ..base }
     }
 
@@ -121,27 +107,18 @@ mod tests {
         let pass = Passphrase::new("x").unwrap();
         let default = KdfParams::DEFAULT;
         for low in [
-            KdfParams {
-                m_kib: 65_535,
-                ..default
-            },
+            KdfParams { m_kib: 65_535, ..default },
             KdfParams { t: 2, ..default },
             KdfParams { p: 0, ..default },
         ] {
             assert_eq!(low.stretch(&pass, &[0; 32]), Err(KdfError::BelowFloor(low)));
         }
         for high in [
-            KdfParams {
-                m_kib: u32::MAX,
-                ..default
-            },
+            KdfParams { m_kib: u32::MAX, ..default },
             KdfParams { t: 17, ..default },
             KdfParams { p: 17, ..default },
         ] {
-            assert_eq!(
-                high.stretch(&pass, &[0; 32]),
-                Err(KdfError::AboveCeiling(high))
-            );
+            assert_eq!(high.stretch(&pass, &[0; 32]), Err(KdfError::AboveCeiling(high)));
         }
         for good in [KdfParams::FLOOR, KdfParams::CEILING, default] {
             assert_eq!(good.check(), Ok(good));

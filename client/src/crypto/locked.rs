@@ -29,18 +29,12 @@ impl Locked {
         if let Some(start) = page.0.first_chunk_mut() {
             *start = *secret;
         }
-        Self {
-            _guard: guard,
-            page,
-        }
+        Self { _guard: guard, page }
     }
 
     /// The bytes themselves: pass them on, do not keep them.
     pub fn expose(&self) -> &[u8; 32] {
-        self.page
-            .0
-            .first_chunk()
-            .expect("a page is longer than a secret")
+        self.page.0.first_chunk().expect("a page is longer than a secret")
     }
 }
 

@@ -118,9 +118,7 @@ impl RecoveryCode {
         let mut count: usize = 0;
         // 5 bytes are 8 characters, so nothing is ever held over.
         for five in bytes.chunks_exact(5) {
-            let bits = five
-                .iter()
-                .fold(0u64, |bits, byte| (bits << 8) | u64::from(*byte));
+            let bits = five.iter().fold(0u64, |bits, byte| (bits << 8) | u64::from(*byte));
             for shift in (0..40u32).step_by(5).rev() {
                 if count > 0 && count.is_multiple_of(GROUP) {
                     text.push('-');
@@ -147,9 +145,7 @@ impl RecoveryCode {
         };
         let values = |text: &str| -> Option<Zeroizing<Vec<u8>>> {
             let kept = text.chars().filter(|c| !c.is_whitespace() && !is_dash(*c));
-            kept.map(value_of)
-                .collect::<Option<Vec<u8>>>()
-                .map(Zeroizing::new)
+            kept.map(value_of).collect::<Option<Vec<u8>>>().map(Zeroizing::new)
         };
         values(typed).is_some_and(|typed| Some(typed) == values(&group))
     }
@@ -205,18 +201,12 @@ fn value_of(symbol: char) -> Option<u8> {
         'I' | 'L' => '1',
         other => other,
     };
-    let index = ALPHABET
-        .iter()
-        .position(|letter| char::from(*letter) == symbol)?;
+    let index = ALPHABET.iter().position(|letter| char::from(*letter) == symbol)?;
     u8::try_from(index).ok()
 }
 
 fn symbol_of(value: u8) -> char {
-    ALPHABET
-        .get(usize::from(value & 31))
-        .copied()
-        .map(char::from)
-        .unwrap_or_default()
+    ALPHABET.get(usize::from(value & 31)).copied().map(char::from).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -247,11 +237,7 @@ mod tests {
     fn typing_is_forgiven() {
         let code = code(1);
         let text = code.to_text();
-        let sloppy = text
-            .to_lowercase()
-            .replace('0', "o")
-            .replace('1', "l")
-            .replace('-', " ");
+        let sloppy = text.to_lowercase().replace('0', "o").replace('1', "l").replace('-', " ");
         for typed in [
             sloppy.clone(),
             sloppy.replace('l', "I").replace(' ', ""),
@@ -267,23 +253,11 @@ mod tests {
         let text = code(1).to_text();
         let parse = |text: &str| RecoveryCode::parse(text).unwrap_err();
         assert_eq!(parse(""), RecoveryCodeError::Length { found: 0 });
-        assert_eq!(
-            parse(text.get(1..).unwrap()),
-            RecoveryCodeError::Length { found: 39 }
-        );
-        assert_eq!(
-            parse(&format!("{}0", *text)),
-            RecoveryCodeError::Length { found: 41 }
-        );
+        assert_eq!(parse(text.get(1..).unwrap()), RecoveryCodeError::Length { found: 39 });
+        assert_eq!(parse(&format!("{}0", *text)), RecoveryCodeError::Length { found: 41 });
         let mut bad = text.to_string();
         bad.replace_range(12..13, "U");
-        assert_eq!(
-            parse(&bad),
-            RecoveryCodeError::Character {
-                position: 11,
-                group: 3
-            }
-        );
+        assert_eq!(parse(&bad), RecoveryCodeError::Character { position: 11, group: 3 });
     }
 
     #[test]

@@ -37,9 +37,7 @@ impl Entropy for OsEntropy {
             reason = "only stirred into keys: no decision depends on it, and tests inject Entropy"
         )]
         let now = std::time::SystemTime::now();
-        let since = now
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
+        let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     }
 }
@@ -69,21 +67,13 @@ impl Hedged {
 
     /// With another source than the operating system.
     pub fn with_entropy(hedge: &Secret<32>, entropy: impl Entropy + 'static) -> Self {
-        Self {
-            hedge: hedge.duplicate(),
-            counter: 0,
-            entropy: Arc::new(Mutex::new(entropy)),
-        }
+        Self { hedge: hedge.duplicate(), counter: 0, entropy: Arc::new(Mutex::new(entropy)) }
     }
 
     /// An independent generator for another thread.
     #[must_use]
     pub fn fork(&mut self) -> Self {
-        Self {
-            hedge: self.secret(),
-            counter: 0,
-            entropy: Arc::clone(&self.entropy),
-        }
+        Self { hedge: self.secret(), counter: 0, entropy: Arc::clone(&self.entropy) }
     }
 
     /// `N` random bytes that may be public.
@@ -110,12 +100,8 @@ impl Hedged {
             entropy.now_nanos()
         };
         self.counter = self.counter.wrapping_add(1);
-        let parts: [&[u8]; 4] = [
-            &os,
-            self.hedge.expose(),
-            &nanos.to_le_bytes(),
-            &self.counter.to_le_bytes(),
-        ];
+        let parts: [&[u8]; 4] =
+            [&os, self.hedge.expose(), &nanos.to_le_bytes(), &self.counter.to_le_bytes()];
         Context::RANDOM.derive_into(&parts, out);
         os.zeroize();
     }

@@ -89,12 +89,7 @@ fn cipher(new: &RootSecret, vault: VaultId) -> XChaCha20Poly1305 {
 }
 
 fn aad(vault: VaultId, new: u32, old: u32) -> Vec<u8> {
-    [
-        vault.as_bytes().as_slice(),
-        &new.to_le_bytes(),
-        &old.to_le_bytes(),
-    ]
-    .concat()
+    [vault.as_bytes().as_slice(), &new.to_le_bytes(), &old.to_le_bytes()].concat()
 }
 
 #[cfg(test)]
@@ -114,10 +109,7 @@ mod tests {
         let other = RootSecret::generate(4, &mut rng(5));
         let forged = Err(PreviousRootError::Forged);
         assert_eq!(open_previous(&other, VAULT, &sealed), forged);
-        assert_eq!(
-            open_previous(&new, VaultId::from_bytes([8; 16]), &sealed),
-            forged
-        );
+        assert_eq!(open_previous(&new, VaultId::from_bytes([8; 16]), &sealed), forged);
     }
 
     #[test]

@@ -31,10 +31,7 @@ impl RootSecret {
 
     /// The root as a slot held it.
     pub(crate) fn from_bytes(secret: &[u8; 32], epoch: u32) -> Self {
-        Self {
-            secret: Locked::new(secret),
-            epoch,
-        }
+        Self { secret: Locked::new(secret), epoch }
     }
 
     pub(crate) fn expose(&self) -> &[u8; 32] {
@@ -225,12 +222,7 @@ impl ReaderKeys {
     /// The keys of `root`'s epoch.
     pub fn new(vault: VaultId, root: &RootSecret, write_set: WriteSet) -> Self {
         let keys = vec![(root.epoch(), root.vault_key(vault))];
-        Self {
-            vault,
-            epoch: root.epoch(),
-            keys,
-            write_set,
-        }
+        Self { vault, epoch: root.epoch(), keys, write_set }
     }
 
     /// Adds the key of an epoch before a rotation: its packs keep their envelopes.
@@ -252,10 +244,7 @@ impl ReaderKeys {
 
     /// The key of one epoch, if it is known.
     pub fn key(&self, epoch: u32) -> Option<&VaultPrivateKey> {
-        self.keys
-            .iter()
-            .find(|(known, _)| *known == epoch)
-            .map(|(_, key)| key)
+        self.keys.iter().find(|(known, _)| *known == epoch).map(|(_, key)| key)
     }
 
     /// The keys that writing shares with reading.

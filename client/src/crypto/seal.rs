@@ -38,20 +38,12 @@ pub struct PackKey {
 impl PackKey {
     pub(super) fn for_sealing(key: &Secret<32>, header: &[u8; HEADER_LEN], uid: PackUid) -> Self {
         let sealed = Some(Mutex::new(RoaringBitmap::new()));
-        Self {
-            sealed,
-            ..Self::for_opening(key, header, uid)
-        }
+        Self { sealed, ..Self::for_opening(key, header, uid) }
     }
 
     pub(super) fn for_opening(key: &Secret<32>, header: &[u8; HEADER_LEN], uid: PackUid) -> Self {
         let cipher = ChaCha20Poly1305::new(key.expose().into());
-        Self {
-            cipher,
-            header_hash: Hash::of(header),
-            uid,
-            sealed: None,
-        }
+        Self { cipher, header_hash: Hash::of(header), uid, sealed: None }
     }
 
     /// BLAKE3 of the header: bound to every segment and to the footer.
@@ -71,11 +63,7 @@ impl PackKey {
             return Err(SealError::Length { len: buf.len() });
         }
         let sealed = self.sealed.as_ref().ok_or(SealError::ReadOnly)?;
-        if !sealed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(number)
-        {
+        if !sealed.lock().unwrap_or_else(PoisonError::into_inner).insert(number) {
             return Err(SealError::Reused { index });
         }
         seal(&self.cipher, &nonce(number), &self.header_hash, buf)
@@ -116,10 +104,7 @@ pub struct FooterKey {
 pub fn footer_key(index_key: &Secret<32>, uid: PackUid, header_hash: Hash) -> FooterKey {
     let key =
         Context::PACK_FOOTER.derive(&[index_key.expose(), uid.as_bytes(), header_hash.as_bytes()]);
-    FooterKey {
-        cipher: ChaCha20Poly1305::new(key.expose().into()),
-        header_hash,
-    }
+    FooterKey { cipher: ChaCha20Poly1305::new(key.expose().into()), header_hash }
 }
 
 impl FooterKey {
@@ -174,12 +159,7 @@ fn open<'a>(
     let (text, tag) = buf.split_last_chunk_mut::<TAG_LEN>().ok_or(length)?;
     let tag = Tag::from(*tag);
     cipher
-        .decrypt_inout_detached(
-            nonce,
-            header_hash.as_bytes(),
-            InOutBuf::from(&mut *text),
-            &tag,
-        )
+        .decrypt_inout_detached(nonce, header_hash.as_bytes(), InOutBuf::from(&mut *text), &tag)
         .map_err(|chacha20poly1305::Error| OpenError::Forged)?;
     Ok(text)
 }

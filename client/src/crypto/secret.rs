@@ -111,14 +111,8 @@ pub struct HardenError(#[from] std::io::Error);
 pub fn harden_process() -> Result<(), HardenError> {
     use rustix::process::{Resource, Rlimit, setrlimit};
 
-    setrlimit(
-        Resource::Core,
-        Rlimit {
-            current: Some(0),
-            maximum: Some(0),
-        },
-    )
-    .map_err(std::io::Error::from)?;
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
+        .map_err(std::io::Error::from)?;
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -133,23 +127,14 @@ mod tests {
 
     #[test]
     fn debug_shows_nothing() {
-        assert_eq!(
-            format!("{:?}", Secret::from_bytes([7; 32])),
-            "Secret<32>(..)"
-        );
-        assert_eq!(
-            format!("{:?}", Passphrase::new("swordfish").unwrap()),
-            "Passphrase(..)"
-        );
+        assert_eq!(format!("{:?}", Secret::from_bytes([7; 32])), "Secret<32>(..)");
+        assert_eq!(format!("{:?}", Passphrase::new("swordfish").unwrap()), "Passphrase(..)");
     }
 
     #[test]
     fn slices_of_another_length_are_refused() {
         assert_eq!(Secret::<4>::from_slice(&[1, 2, 3]), None);
-        assert_eq!(
-            Secret::from_slice(&[1, 2, 3]),
-            Some(Secret::from_bytes([1, 2, 3]))
-        );
+        assert_eq!(Secret::from_slice(&[1, 2, 3]), Some(Secret::from_bytes([1, 2, 3])));
         assert_ne!(Secret::from_bytes([1, 2, 3]), Secret::from_bytes([1, 2, 4]));
     }
 
@@ -172,10 +157,7 @@ mod tests {
     fn empty_and_endless_passphrases_are_refused() {
         assert_eq!(Passphrase::new("").unwrap_err(), PassphraseError::Empty);
         let long = "x".repeat(Passphrase::MAX_LEN + 1);
-        assert_eq!(
-            Passphrase::new(&long).unwrap_err(),
-            PassphraseError::TooLong { max: 1024 }
-        );
+        assert_eq!(Passphrase::new(&long).unwrap_err(), PassphraseError::TooLong { max: 1024 });
     }
 
     #[cfg(target_os = "linux")]

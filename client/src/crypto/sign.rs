@@ -60,11 +60,7 @@ pub fn verifying_key(bytes: &[u8]) -> Result<VerifyingKey, BadVerifyingKey> {
     let key = VerifyingKey::from_bytes(bytes).or(Err(BadVerifyingKey))?;
     // Decompression also takes a y above the field's prime; only its canonical form is a key.
     let canonical = key.to_edwards().compress().to_bytes() == *bytes;
-    if key.is_weak() || !canonical {
-        Err(BadVerifyingKey)
-    } else {
-        Ok(key)
-    }
+    if key.is_weak() || !canonical { Err(BadVerifyingKey) } else { Ok(key) }
 }
 
 #[cfg(test)]
@@ -78,15 +74,9 @@ mod tests {
         let public = key.verifying_key();
         assert_eq!(verify(&public, Domain::Log, b"entry", &signature), Ok(()));
         for domain in [Domain::Pack, Domain::Auth] {
-            assert_eq!(
-                verify(&public, domain, b"entry", &signature),
-                Err(BadSignature)
-            );
+            assert_eq!(verify(&public, domain, b"entry", &signature), Err(BadSignature));
         }
-        assert_eq!(
-            verify(&public, Domain::Log, b"entrY", &signature),
-            Err(BadSignature)
-        );
+        assert_eq!(verify(&public, Domain::Log, b"entrY", &signature), Err(BadSignature));
     }
 
     #[test]

@@ -159,23 +159,15 @@ impl Slot {
             epoch: content.root.epoch(),
             id: SlotId::from_bytes(rng.bytes()),
             kind,
-            kdf: if kind == SlotKind::Recovery {
-                NO_KDF
-            } else {
-                kdf.check()?
-            },
+            kdf: if kind == SlotKind::Recovery { NO_KDF } else { kdf.check()? },
             salt: rng.bytes(),
             nonce: rng.bytes(),
         };
         let clear = header.to_bytes();
         let keys = Keys::derive(&header, &clear, secret)?;
         let mut text: Zeroizing<[u8; PLAIN_LEN]> = Zeroizing::new(
-            join(&[
-                content.root.expose(),
-                content.write.expose(),
-                content.share.expose(),
-            ])
-            .expect("32, 32 and 16 bytes are 80"),
+            join(&[content.root.expose(), content.write.expose(), content.share.expose()])
+                .expect("32, 32 and 16 bytes are 80"),
         );
         let tag = keys
             .cipher
@@ -275,11 +267,7 @@ impl Slot {
     }
 }
 
-const NO_KDF: KdfParams = KdfParams {
-    m_kib: 0,
-    t: 0,
-    p: 0,
-};
+const NO_KDF: KdfParams = KdfParams { m_kib: 0, t: 0, p: 0 };
 
 impl Header {
     fn to_bytes(self) -> [u8; HEADER_LEN] {
@@ -307,10 +295,7 @@ impl Header {
         let id = SlotId::from_bytes(*fields.take().ok_or(damaged)?);
         let code = fields.u8().ok_or(damaged)?;
         let kind = SlotKind::from_code(code).filter(|_| version == VERSION);
-        let kind = kind.ok_or(SlotError::Unsupported {
-            version,
-            kind: code,
-        })?;
+        let kind = kind.ok_or(SlotError::Unsupported { version, kind: code })?;
         let kdf = KdfParams {
             m_kib: fields.u32().ok_or(damaged)?,
             t: fields.u32().ok_or(damaged)?,
@@ -323,15 +308,7 @@ impl Header {
         }
         let salt = *fields.take().ok_or(damaged)?;
         let nonce = *fields.take().ok_or(damaged)?;
-        Ok(Self {
-            vault,
-            epoch,
-            id,
-            kind,
-            kdf,
-            salt,
-            nonce,
-        })
+        Ok(Self { vault, epoch, id, kind, kdf, salt, nonce })
     }
 }
 
@@ -365,18 +342,12 @@ impl Keys {
             return Err(SlotError::Damaged);
         };
         let commit = Secret::from_bytes(*blake3::keyed_hash(commit_key, clear).as_bytes());
-        Ok(Self {
-            cipher: XChaCha20Poly1305::new(kek.into()),
-            commit,
-        })
+        Ok(Self { cipher: XChaCha20Poly1305::new(kek.into()), commit })
     }
 }
 
 fn checksum(checked: &[u8; CHECKED_LEN]) -> [u8; 16] {
     let hash = blake3::hash(checked);
-    let (sum, _) = hash
-        .as_bytes()
-        .split_first_chunk()
-        .expect("a hash has 32 bytes");
+    let (sum, _) = hash.as_bytes().split_first_chunk().expect("a hash has 32 bytes");
     *sum
 }

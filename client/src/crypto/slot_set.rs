@@ -48,10 +48,7 @@ impl SlotSet {
         if slots.len() > Self::MAX {
             return Err(SlotSetError::TooMany { found: slots.len() });
         }
-        if let Some(odd) = slots
-            .iter()
-            .find(|slot| (slot.vault(), slot.epoch()) != belongs)
-        {
+        if let Some(odd) = slots.iter().find(|slot| (slot.vault(), slot.epoch()) != belongs) {
             return Err(SlotSetError::Mixed(odd.id()));
         }
         slots.sort_by_key(Slot::id);

@@ -26,13 +26,7 @@ fn code(seed: u8) -> RecoveryCode {
 
 fn recovery_slot(seed: u8) -> Slot {
     let code = code(2);
-    Slot::seal(
-        &content(),
-        &SlotSecret::Code(&code),
-        KdfParams::FLOOR,
-        &mut rng(seed),
-    )
-    .unwrap()
+    Slot::seal(&content(), &SlotSecret::Code(&code), KdfParams::FLOOR, &mut rng(seed)).unwrap()
 }
 
 /// With the checksum made good again, as a hostile server would.
@@ -57,29 +51,18 @@ fn a_passphrase_needs_the_share_unless_it_opens_anywhere() {
     let [right, wrong] = ["correct horse", "correct hors"].map(|p| Passphrase::new(p).unwrap());
     let share = content().share;
     let other_share = Secret::from_bytes([0; 16]);
-    let here = SlotSecret::Passphrase {
-        passphrase: &right,
-        share: &share,
-    };
+    let here = SlotSecret::Passphrase { passphrase: &right, share: &share };
     let slot = Slot::seal(&content(), &here, KdfParams::FLOOR, &mut rng(3)).unwrap();
     assert_eq!(slot.kdf(), Some(KdfParams::FLOOR));
     assert_eq!(slot.open(&here), Ok(content()));
     for bad in [
-        SlotSecret::Passphrase {
-            passphrase: &wrong,
-            share: &share,
-        },
-        SlotSecret::Passphrase {
-            passphrase: &right,
-            share: &other_share,
-        },
+        SlotSecret::Passphrase { passphrase: &wrong, share: &share },
+        SlotSecret::Passphrase { passphrase: &right, share: &other_share },
     ] {
         assert_eq!(slot.open(&bad), Err(SlotError::WrongSecret));
     }
     let anywhere = SlotSecret::PassphraseAnywhere(&right);
-    let needs = SlotError::WrongKind {
-        needs: SlotKind::Passphrase,
-    };
+    let needs = SlotError::WrongKind { needs: SlotKind::Passphrase };
     assert_eq!(slot.open(&anywhere), Err(needs));
 
     let slot = Slot::seal(&content(), &anywhere, KdfParams::FLOOR, &mut rng(4)).unwrap();
@@ -92,10 +75,7 @@ fn a_wrong_code_and_a_damaged_slot_are_told_apart() {
     let code = code(2);
     let right = SlotSecret::Code(&code);
     let wrong = RecoveryCode::generate(&mut rng(9));
-    assert_eq!(
-        slot.open(&SlotSecret::Code(&wrong)),
-        Err(SlotError::WrongSecret)
-    );
+    assert_eq!(slot.open(&SlotSecret::Code(&wrong)), Err(SlotError::WrongSecret));
     for index in 0..SLOT_LEN {
         let mut bad = *slot.as_bytes();
         bad[index] ^= 1;
@@ -107,14 +87,8 @@ fn a_wrong_code_and_a_damaged_slot_are_told_apart() {
         bad[index] ^= 1;
         let refused = Slot::parse(&repaired(bad)).and_then(|slot| slot.open(&right));
         let expected = match index {
-            0 => SlotError::Unsupported {
-                version: 0,
-                kind: 1,
-            },
-            37 => SlotError::Unsupported {
-                version: 1,
-                kind: 0,
-            },
+            0 => SlotError::Unsupported { version: 0, kind: 1 },
+            37 => SlotError::Unsupported { version: 1, kind: 0 },
             38..50 | 138..234 => SlotError::Damaged,
             _ => SlotError::WrongSecret,
         };
@@ -126,21 +100,14 @@ fn a_wrong_code_and_a_damaged_slot_are_told_apart() {
 fn costs_out_of_bounds_are_refused_on_both_sides() {
     let passphrase = Passphrase::new("correct horse").unwrap();
     let secret = SlotSecret::PassphraseAnywhere(&passphrase);
-    let low = KdfParams {
-        t: 1,
-        ..KdfParams::FLOOR
-    };
+    let low = KdfParams { t: 1, ..KdfParams::FLOOR };
     let refused = Slot::seal(&content(), &secret, low, &mut rng(3));
     assert_eq!(refused, Err(SlotError::Kdf(KdfError::BelowFloor(low))));
 
     let mut greedy = *recovery_slot(3).as_bytes();
     greedy[37] = 3;
     greedy[38..50].copy_from_slice(&[0xff; 12]);
-    let all = KdfParams {
-        m_kib: u32::MAX,
-        t: u32::MAX,
-        p: u32::MAX,
-    };
+    let all = KdfParams { m_kib: u32::MAX, t: u32::MAX, p: u32::MAX };
     let refused = Slot::parse(&repaired(greedy));
     assert_eq!(refused, Err(SlotError::Kdf(KdfError::AboveCeiling(all))));
 }
@@ -149,18 +116,9 @@ fn costs_out_of_bounds_are_refused_on_both_sides() {
 fn later_versions_and_other_lengths_are_refused() {
     let slot = recovery_slot(3);
     assert_eq!(Slot::parse(&[]), Err(SlotError::Damaged));
-    assert_eq!(
-        Slot::parse(&slot.as_bytes()[..SLOT_LEN - 1]),
-        Err(SlotError::Damaged)
-    );
+    assert_eq!(Slot::parse(&slot.as_bytes()[..SLOT_LEN - 1]), Err(SlotError::Damaged));
     let later = [2, 0, 0];
-    assert_eq!(
-        Slot::parse(&later),
-        Err(SlotError::Unsupported {
-            version: 2,
-            kind: 0
-        })
-    );
+    assert_eq!(Slot::parse(&later), Err(SlotError::Unsupported { version: 2, kind: 0 }));
 }
 
 #[test]
@@ -170,11 +128,7 @@ fn the_set_has_one_order_and_one_hash() {
     let bytes: Vec<_> = slots.iter().rev().map(Slot::as_bytes).collect();
     let read = SlotSet::parse(&bytes).unwrap();
     assert_eq!(read, set);
-    let joined: Vec<u8> = set
-        .slots()
-        .iter()
-        .flat_map(|slot| *slot.as_bytes())
-        .collect();
+    let joined: Vec<u8> = set.slots().iter().flat_map(|slot| *slot.as_bytes()).collect();
     assert_eq!(read.hash(), Hash::of(&joined));
     let fewer = SlotSet::new(slots[1..].to_vec()).unwrap();
     assert_ne!(fewer.hash(), set.hash());
@@ -187,31 +141,15 @@ fn what_is_not_a_set_is_refused() {
     let twins = SlotSet::new(vec![slot.clone(), slot.clone()]);
     assert_eq!(twins, Err(SlotSetError::Duplicate(slot.id())));
     let many = SlotSet::parse(&[slot.as_bytes(); SlotSet::MAX + 1]);
-    assert_eq!(
-        many,
-        Err(SlotSetError::TooMany {
-            found: SlotSet::MAX + 1
-        })
-    );
+    assert_eq!(many, Err(SlotSetError::TooMany { found: SlotSet::MAX + 1 }));
     let broken = SlotSet::parse(&[slot.as_bytes().as_slice(), &[1]]);
-    assert_eq!(
-        broken,
-        Err(SlotSetError::Slot {
-            position: 1,
-            source: SlotError::Damaged
-        })
-    );
+    assert_eq!(broken, Err(SlotSetError::Slot { position: 1, source: SlotError::Damaged }));
 
     let mut rotated = content();
     rotated.root = RootSecret::generate(1, &mut rng(6));
     let code = code(2);
-    let next = Slot::seal(
-        &rotated,
-        &SlotSecret::Code(&code),
-        KdfParams::FLOOR,
-        &mut rng(7),
-    )
-    .unwrap();
+    let next =
+        Slot::seal(&rotated, &SlotSecret::Code(&code), KdfParams::FLOOR, &mut rng(7)).unwrap();
     let mixed = SlotSet::new(vec![slot, next.clone()]);
     assert_eq!(mixed, Err(SlotSetError::Mixed(next.id())));
 }

@@ -14,10 +14,7 @@ type XWingPrivate = <XWing as Kem>::PrivateKey;
 
 /// Bytes that are not an X-Wing public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "not a vault public key ({len} bytes given, {} expected)",
-    VaultPublicKey::LEN
-)]
+#[error("not a vault public key ({len} bytes given, {} expected)", VaultPublicKey::LEN)]
 pub struct VaultKeyError {
     /// How many bytes were given.
     len: usize,
@@ -45,11 +42,7 @@ impl VaultPublicKey {
         if parsed.to_bytes()[..] != bytes[..] {
             return Err(error);
         }
-        Ok(Self(Arc::new(Public {
-            bytes,
-            hash: Hash::of(&bytes),
-            parsed,
-        })))
+        Ok(Self(Arc::new(Public { bytes, hash: Hash::of(&bytes), parsed })))
     }
 
     /// The raw key.
@@ -70,11 +63,7 @@ impl VaultPublicKey {
         let parsed = XWing::sk_to_pk(private);
         let mut bytes = [0; Self::LEN];
         parsed.write_exact(&mut bytes);
-        Self(Arc::new(Public {
-            bytes,
-            hash: Hash::of(&bytes),
-            parsed,
-        }))
+        Self(Arc::new(Public { bytes, hash: Hash::of(&bytes), parsed }))
     }
 }
 
@@ -103,10 +92,7 @@ impl VaultPrivateKey {
     /// The 32-byte leaf *is* the decapsulation key of X-Wing; nothing is derived from it here.
     pub(crate) fn from_leaf(leaf: &Secret<32>) -> Self {
         let public = VaultPublicKey::of(&parse(leaf.expose()));
-        Self {
-            seed: Locked::new(leaf.expose()),
-            public,
-        }
+        Self { seed: Locked::new(leaf.expose()), public }
     }
 
     /// The other half.
@@ -133,19 +119,13 @@ mod tests {
     fn public_keys_round_trip_and_refuse_damage() {
         let private = VaultPrivateKey::from_leaf(&Secret::from_bytes([5; 32]));
         let bytes = *private.public().as_bytes();
-        assert_eq!(
-            &VaultPublicKey::from_bytes(&bytes).unwrap(),
-            private.public()
-        );
+        assert_eq!(&VaultPublicKey::from_bytes(&bytes).unwrap(), private.public());
         assert_eq!(private.public().hash(), Hash::of(&bytes));
         let short = VaultPublicKey::from_bytes(&bytes[1..]).unwrap_err();
         assert_eq!(short, VaultKeyError { len: 1215 });
         // A coefficient of ML-KEM above the modulus.
         let mut high = bytes;
         high[..3].fill(0xff);
-        assert_eq!(
-            VaultPublicKey::from_bytes(&high).unwrap_err(),
-            VaultKeyError { len: 1216 }
-        );
+        assert_eq!(VaultPublicKey::from_bytes(&high).unwrap_err(), VaultKeyError { len: 1216 });
     }
 }

@@ -145,10 +145,7 @@ fn slots() -> Value {
     let share = Secret::from_bytes(SHARE);
     let secrets = [
         SlotSecret::Code(&code),
-        SlotSecret::Passphrase {
-            passphrase: &passphrase,
-            share: &share,
-        },
+        SlotSecret::Passphrase { passphrase: &passphrase, share: &share },
         SlotSecret::PassphraseAnywhere(&passphrase),
     ];
     let mut rng = rng(2);
@@ -167,13 +164,7 @@ fn slots() -> Value {
 fn envelope(kind: EnvelopeKind, seed: u8) -> Value {
     let public = reader().key(EPOCH).unwrap().public().clone();
     let psk = unlocked().write_set().writer_psk;
-    let to = SealTo {
-        vault: VAULT,
-        epoch: EPOCH,
-        device: DEVICE,
-        public: &public,
-        psk: &psk,
-    };
+    let to = SealTo { vault: VAULT, epoch: EPOCH, device: DEVICE, public: &public, psk: &psk };
     let (header, key) = to.new_header(kind, &mut rng(seed)).unwrap();
     let segment = |index| {
         let mut buf = [TEXT, &[0; TAG_LEN]].concat();
@@ -196,17 +187,8 @@ fn envelope(kind: EnvelopeKind, seed: u8) -> Value {
 fn introduction() -> Value {
     let public = reader().key(EPOCH).unwrap().public().clone();
     let psk = unlocked().write_set().writer_psk;
-    let to = SealTo {
-        vault: VAULT,
-        epoch: EPOCH,
-        device: DEVICE,
-        public: &public,
-        psk: &psk,
-    };
-    let introduction = Introduction {
-        name: "K\u{fc}che".into(),
-        index_key: INDEX_KEY,
-    };
+    let to = SealTo { vault: VAULT, epoch: EPOCH, device: DEVICE, public: &public, psk: &psk };
+    let introduction = Introduction { name: "K\u{fc}che".into(), index_key: INDEX_KEY };
     let sealed = introduction.seal(&to, &mut rng(5)).unwrap();
     json!({ "name": introduction.name, "sealed": hex(sealed.as_slice()) })
 }
@@ -261,30 +243,18 @@ fn every_byte_is_as_it_was() {
     for (section, value) in computed.as_object().unwrap() {
         assert_eq!(stored.get(section), Some(value), "section {section}");
     }
-    assert_eq!(
-        stored.as_object().unwrap().len(),
-        computed.as_object().unwrap().len()
-    );
+    assert_eq!(stored.as_object().unwrap().len(), computed.as_object().unwrap().len());
 }
 
 #[test]
 fn stored_envelopes_open() {
     let stored = stored();
-    for (section, kind) in [
-        ("pack", EnvelopeKind::Pack),
-        ("manifest", EnvelopeKind::Manifest),
-    ] {
+    for (section, kind) in [("pack", EnvelopeKind::Pack), ("manifest", EnvelopeKind::Manifest)] {
         let section = &stored[section];
-        let (info, key) = reader()
-            .open_header(kind, &unhex(&section["header"]))
-            .unwrap();
+        let (info, key) = reader().open_header(kind, &unhex(&section["header"])).unwrap();
         assert_eq!((info.epoch, info.device), (EPOCH, DEVICE));
         assert_eq!(hex(info.uid.as_bytes()), section["uid"]);
-        let indices = [
-            ("segment_0", 0),
-            ("segment_258", 258),
-            ("segment_last", u32::MAX),
-        ];
+        let indices = [("segment_0", 0), ("segment_258", 258), ("segment_last", u32::MAX)];
         for (name, index) in indices {
             let mut buf = unhex(&section[name]);
             assert_eq!(key.open_segment(u64::from(index), &mut buf).unwrap(), TEXT);
@@ -302,13 +272,7 @@ fn stored_slots_open() {
     let share = Secret::from_bytes(SHARE);
     for (name, secret) in [
         ("recovery", SlotSecret::Code(&code)),
-        (
-            "passphrase",
-            SlotSecret::Passphrase {
-                passphrase: &passphrase,
-                share: &share,
-            },
-        ),
+        ("passphrase", SlotSecret::Passphrase { passphrase: &passphrase, share: &share }),
     ] {
         let slot = Slot::parse(&unhex(&stored["slots"][name])).unwrap();
         assert_eq!(slot.open(&secret), Ok(unlocked()), "{name}");
@@ -320,13 +284,7 @@ fn everything_else_stored_opens() {
     let stored = stored();
     let sealed = unhex(&stored["introduction"]["sealed"]);
     let opened = Introduction::open(&reader(), EPOCH, DEVICE, &sealed).unwrap();
-    assert_eq!(
-        opened,
-        Introduction {
-            name: "K\u{fc}che".into(),
-            index_key: INDEX_KEY
-        }
-    );
+    assert_eq!(opened, Introduction { name: "K\u{fc}che".into(), index_key: INDEX_KEY });
 
     let new = RootSecret::from_bytes(&[0x99; 32], EPOCH + 1);
     let sealed = unhex(&stored["rotation"]["sealed_previous"]);
@@ -338,11 +296,7 @@ fn everything_else_stored_opens() {
     assert_eq!(key.encode().unwrap().as_slice(), file);
 
     let root = unlocked().owner_keys().root_verify();
-    let domains = [
-        ("log", Domain::Log),
-        ("pack", Domain::Pack),
-        ("auth", Domain::Auth),
-    ];
+    let domains = [("log", Domain::Log), ("pack", Domain::Pack), ("auth", Domain::Auth)];
     for (name, domain) in domains {
         let signature = unhex(&stored["signatures"][name]).try_into().unwrap();
         assert_eq!(verify(&root, domain, TEXT, &signature), Ok(()));

@@ -90,14 +90,8 @@ pub async fn connect(
     let unlocked = open_anywhere(target, opener).await?;
     let owner = unlocked.owner_keys();
     let service = &target.service;
-    let session = login(
-        service,
-        &target.identity,
-        target.account,
-        Principal::Owner,
-        &owner.login,
-    )
-    .await?;
+    let session =
+        login(service, &target.identity, target.account, Principal::Owner, &owner.login).await?;
     let mut log = Log::sync(&folders.log(), &folders.pin(), &*session).await?;
     check_genesis(&log.state, &unlocked, target)?;
     let mut rng = Hedged::fresh();
@@ -111,12 +105,7 @@ pub async fn connect(
     if let Some(old) = &old {
         key.inherited = inheritance(&log.state, &unlocked.reader_keys(), old.0)?;
     }
-    let add = device_add(
-        &key,
-        &options.device_name,
-        old.as_ref().map(|o| o.0),
-        &mut rng,
-    )?;
+    let add = device_add(&key, &options.device_name, old.as_ref().map(|o| o.0), &mut rng)?;
     // On disk first: if the answer to the append is lost, the enrolled key must not be.
     key.save(&path, Existing::Keep)?;
     let result = write(&mut log, &*session, (&owner, clock), Body::DeviceAdd(add)).await;
@@ -132,12 +121,7 @@ pub async fn connect(
     Ok(Joined {
         device: key.secrets.device,
         replaced: old.map(|o| o.1),
-        devices: log
-            .state
-            .devices
-            .values()
-            .filter(|d| d.revoked.is_none())
-            .count(),
+        devices: log.state.devices.values().filter(|d| d.revoked.is_none()).count(),
         snapshots: log.state.snapshots.len(),
     })
 }
@@ -165,21 +149,15 @@ pub async fn open_anywhere(target: &Target, opener: &Opener) -> Result<Unlocked,
     };
     let name = Hash::of(login_key.verifying_key().as_bytes());
     let principal = Principal::Slots(name);
-    let session = match login(
-        &target.service,
-        &target.identity,
-        target.account,
-        principal,
-        &login_key,
-    )
-    .await
-    {
-        // The server cannot tell a wrong code from an unknown vault, and says so to neither.
-        Err(VaultError::Unauthorized | VaultError::Forbidden(_)) => {
-            return Err(EnrolError::WrongSecret);
-        }
-        session => session?,
-    };
+    let session =
+        match login(&target.service, &target.identity, target.account, principal, &login_key).await
+        {
+            // The server cannot tell a wrong code from an unknown vault, and says so to neither.
+            Err(VaultError::Unauthorized | VaultError::Forbidden(_)) => {
+                return Err(EnrolError::WrongSecret);
+            }
+            session => session?,
+        };
     let set = SlotSet::parse(&session.slots().await?)?;
     let secret = match opener {
         Opener::Code(code) => SlotSecret::Code(code),
@@ -202,11 +180,7 @@ fn check_genesis(state: &State, unlocked: &Unlocked, target: &Target) -> Result<
         && state.root_key == owner.root_verify().to_bytes()
         && state.vault_key_hash == unlocked.root.vault_key(unlocked.vault).public().hash()
         && state.server_identity == target.identity;
-    if same {
-        Ok(())
-    } else {
-        Err(RepoError::OtherOwner.into())
-    }
+    if same { Ok(()) } else { Err(RepoError::OtherOwner.into()) }
 }
 
 fn find_device(
@@ -228,10 +202,7 @@ fn find_device(
         0 => Err(EnrolError::NoSuchDevice(wanted.to_owned())),
         _ => {
             let ids = found.iter().map(|f| f.0.short()).collect();
-            Err(EnrolError::AmbiguousDevice {
-                wanted: wanted.to_owned(),
-                ids,
-            })
+            Err(EnrolError::AmbiguousDevice { wanted: wanted.to_owned(), ids })
         }
     }
 }

@@ -90,37 +90,16 @@ pub async fn init(
     let (slots, login_keys) = slots(&unlocked, &code, wishes, &mut rng)?;
     let secrets = DeviceSecrets::generate(&mut rng);
     let address = with_account(&place.address, vault);
-    let key = device_key(
-        &unlocked,
-        secrets,
-        (&address, identity, place.tls_pin),
-        true,
-    )?;
+    let key = device_key(&unlocked, secrets, (&address, identity, place.tls_pin), true)?;
     let created = clock.now();
-    let set = Slots {
-        hash: slots.hash(),
-        login_keys,
-    };
-    let records = first_records(
-        &unlocked,
-        &key,
-        (set, identity),
-        (wishes, created),
-        &mut rng,
-    )?;
-    let head = records
-        .last()
-        .map(Record::hash)
-        .ok_or(EnrolError::Server("no records".into()))?;
+    let set = Slots { hash: slots.hash(), login_keys };
+    let records = first_records(&unlocked, &key, (set, identity), (wishes, created), &mut rng)?;
+    let head = records.last().map(Record::hash).ok_or(EnrolError::Server("no records".into()))?;
     key.save(&path, Existing::Keep)?;
     let account = NewAccount {
         invite: place.invite.clone(),
         entries: records.iter().map(|r| r.signed.clone()).collect(),
-        slots: slots
-            .slots()
-            .iter()
-            .map(|s| s.as_bytes().to_vec())
-            .collect(),
+        slots: slots.slots().iter().map(|s| s.as_bytes().to_vec()).collect(),
     };
     if let Err(error) = place.service.create_account(account).await {
         // Without an account the key is of no use, and it would stand in the way of another try.
@@ -130,22 +109,8 @@ pub async fn init(
         }
         return Err(error.into());
     }
-    pins::write(
-        &folders.pin(),
-        &Pin {
-            vault,
-            seq: 1,
-            head,
-        },
-    )?;
-    Ok(Made {
-        code,
-        vault,
-        address,
-        identity,
-        head: (1, head),
-        created,
-    })
+    pins::write(&folders.pin(), &Pin { vault, seq: 1, head })?;
+    Ok(Made { code, vault, address, identity, head: (1, head), created })
 }
 
 /// The device's key file for a vault that has been opened, or is being made.
@@ -200,10 +165,7 @@ fn with_account(address: &Address, vault: VaultId) -> String {
     match address {
         Address::Folder(_) => address.to_string(),
         Address::Server(server) => {
-            let server = ServerAddress {
-                target: Target::Account(vault),
-                ..server.clone()
-            };
+            let server = ServerAddress { target: Target::Account(vault), ..server.clone() };
             server.to_string()
         }
     }
@@ -237,20 +199,10 @@ fn slots(
     let second = if wishes.anywhere {
         let login = slots_login_from_passphrase(passphrase, unlocked.vault)?;
         login_keys.push(login.verifying_key().to_bytes());
-        Slot::seal(
-            unlocked,
-            &SlotSecret::PassphraseAnywhere(passphrase),
-            kdf,
-            rng,
-        )?
+        Slot::seal(unlocked, &SlotSecret::PassphraseAnywhere(passphrase), kdf, rng)?
     } else {
         let share = &unlocked.share;
-        Slot::seal(
-            unlocked,
-            &SlotSecret::Passphrase { passphrase, share },
-            kdf,
-            rng,
-        )?
+        Slot::seal(unlocked, &SlotSecret::Passphrase { passphrase, share }, kdf, rng)?
     };
     Ok((SlotSet::new(vec![recovery, second])?, login_keys))
 }
@@ -285,18 +237,13 @@ fn first_records(
         let entry = Entry {
             vault: unlocked.vault,
             seq: u64::try_from(records.len()).unwrap_or(u64::MAX),
-            prev: records
-                .last()
-                .map_or(Hash::from_bytes([0; 32]), Record::hash),
+            prev: records.last().map_or(Hash::from_bytes([0; 32]), Record::hash),
             author: Author::Root,
             time,
             body,
         };
         let signed = SignedEntry::sign(&entry, &owner.root);
-        records.push(Record {
-            signed,
-            received: time,
-        });
+        records.push(Record { signed, received: time });
     }
     Ok(records)
 }

@@ -87,9 +87,7 @@ impl Format {
             Some(e) if e.eq_ignore_ascii_case("html") || e.eq_ignore_ascii_case("htm") => {
                 Ok(Self::Html)
             }
-            _ => Err(KitError::Format {
-                path: path.to_path_buf(),
-            }),
+            _ => Err(KitError::Format { path: path.to_path_buf() }),
         }
     }
 }
@@ -140,10 +138,7 @@ impl Kit {
             Format::Text => self.to_text(),
             Format::Html => self.to_html(),
         };
-        let failed = |source| KitError::Write {
-            path: path.to_path_buf(),
-            source,
-        };
+        let failed = |source| KitError::Write { path: path.to_path_buf(), source };
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
@@ -155,9 +150,7 @@ impl Kit {
         match file.persist_noclobber(path) {
             Ok(_) => {}
             Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => {
-                return Err(KitError::Exists {
-                    path: path.to_path_buf(),
-                });
+                return Err(KitError::Exists { path: path.to_path_buf() });
             }
             Err(error) => return Err(failed(error.error)),
         }
@@ -190,10 +183,7 @@ impl Kit {
             facts.push(("", identity.to_string()));
         }
         let (number, hash) = &self.log_head;
-        facts.push((
-            "Log",
-            format!("record {number}: {}", words(hash, HASH_WORDS)),
-        ));
+        facts.push(("Log", format!("record {number}: {}", words(hash, HASH_WORDS))));
         facts.push(("", hash.to_string()));
         facts
     }
@@ -211,10 +201,7 @@ impl Step {
     }
 
     fn run(say: &str, run: String) -> Self {
-        Self {
-            say: say.to_owned(),
-            run: Some(run),
-        }
+        Self { say: say.to_owned(), run: Some(run) }
     }
 }
 
@@ -233,9 +220,7 @@ impl Challenge {
         let first = rng.next_u32() % GROUPS;
         let second = (first + 1 + rng.next_u32() % (GROUPS - 1)) % GROUPS;
         let place = |n: u32| usize::try_from(n).unwrap_or_default();
-        Self {
-            groups: [place(first.min(second)), place(first.max(second))],
-        }
+        Self { groups: [place(first.min(second)), place(first.max(second))] }
     }
 
     /// Their numbers as printed: counted from 1.
@@ -291,11 +276,7 @@ pub fn date(time: Timestamp) -> String {
     let day = day - (365 * year + year / 4 - year / 100);
     let month = (5 * day + 2) / 153;
     let day = day - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 {
-        (month + 3, 0)
-    } else {
-        (month - 9, 1)
-    };
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
     format!("{:04}-{month:02}-{day:02}", era * 400 + year + next)
 }
 

@@ -63,11 +63,7 @@ pub fn judge(passphrase: &str, known: &[&str], purpose: Use, insist: bool) -> Ve
     if score >= required {
         return Verdict::Strong;
     }
-    let weakness = Weakness {
-        score,
-        required,
-        advice: advice(entropy.feedback()),
-    };
+    let weakness = Weakness { score, required, advice: advice(entropy.feedback()) };
     if insist && purpose == Use::Enrolled {
         Verdict::AcceptedWeak(weakness)
     } else {
@@ -112,14 +108,8 @@ mod tests {
 
     #[test]
     fn insisting_helps_only_where_a_share_protects() {
-        assert!(matches!(
-            judge("hunter2", &[], Use::Enrolled, true),
-            Verdict::AcceptedWeak(_)
-        ));
-        assert!(matches!(
-            judge("hunter2", &[], Use::Anywhere, true),
-            Verdict::Refused(_)
-        ));
+        assert!(matches!(judge("hunter2", &[], Use::Enrolled, true), Verdict::AcceptedWeak(_)));
+        assert!(matches!(judge("hunter2", &[], Use::Anywhere, true), Verdict::Refused(_)));
     }
 
     #[test]

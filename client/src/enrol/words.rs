@@ -5,12 +5,7 @@ use unseen_common::id::Hash;
 /// The first `count` bytes of a hash, a word each, joined by `-`. Eight words are 64 bits: enough
 /// to compare what nobody could choose, not to pin a key.
 pub fn words(hash: &Hash, count: usize) -> String {
-    let chosen: Vec<&str> = hash
-        .as_bytes()
-        .iter()
-        .take(count)
-        .map(|&b| word(b))
-        .collect();
+    let chosen: Vec<&str> = hash.as_bytes().iter().take(count).map(|&b| word(b)).collect();
     chosen.join("-")
 }
 
@@ -57,10 +52,7 @@ mod tests {
     #[test]
     fn the_list_is_what_it_says() {
         for pair in WORDS.windows(2) {
-            assert!(
-                pair[0] < pair[1] && pair[0].get(..3) != pair[1].get(..3),
-                "{pair:?}"
-            );
+            assert!(pair[0] < pair[1] && pair[0].get(..3) != pair[1].get(..3), "{pair:?}");
         }
         for word in WORDS {
             assert!((3..=7).contains(&word.len()), "{word}");

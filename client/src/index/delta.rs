@@ -22,9 +22,7 @@ impl Delta {
 
     /// The first pack with this chunk that `accept` agrees to.
     pub(super) fn find(&self, id: &ChunkId, mut accept: impl FnMut(u32) -> bool) -> Option<u32> {
-        self.chain(id)
-            .find(|record| record.id == *id && accept(record.pack))
-            .map(|r| r.pack)
+        self.chain(id).find(|record| record.id == *id && accept(record.pack)).map(|r| r.pack)
     }
 
     /// Adds a record unless it is there.
@@ -42,15 +40,10 @@ impl Delta {
 
     /// All records in order.
     pub(super) fn sorted(&self) -> impl Iterator<Item = Record> {
-        let mut order: Vec<u32> = self
-            .slots
-            .iter()
-            .filter_map(|slot| slot.checked_sub(1))
-            .collect();
+        let mut order: Vec<u32> =
+            self.slots.iter().filter_map(|slot| slot.checked_sub(1)).collect();
         order.sort_unstable_by_key(|position| self.at(*position));
-        order
-            .into_iter()
-            .filter_map(|position| self.at(position).copied())
+        order.into_iter().filter_map(|position| self.at(position).copied())
     }
 
     /// Records whose slot may be the one of `id`.
@@ -64,9 +57,7 @@ impl Delta {
     }
 
     fn at(&self, position: u32) -> Option<&Record> {
-        usize::try_from(position)
-            .ok()
-            .and_then(|position| self.records.get(position))
+        usize::try_from(position).ok().and_then(|position| self.records.get(position))
     }
 
     /// Where the search for an id begins. Ids are keyed hashes, so any of their bits would do;
@@ -89,11 +80,7 @@ impl Delta {
     }
 
     fn take_slot(&mut self, position: usize) {
-        let Some(start) = self
-            .records
-            .get(position)
-            .map(|record| self.slot_of(&record.id))
-        else {
+        let Some(start) = self.records.get(position).map(|record| self.slot_of(&record.id)) else {
             return;
         };
         let (before, from) = self.slots.split_at_mut(start);

@@ -38,30 +38,19 @@ pub(super) type Result<T, E = IndexError> = std::result::Result<T, E>;
 
 impl IndexError {
     pub(super) fn damaged(path: &Path, what: &'static str) -> Self {
-        Self::Damaged {
-            path: path.to_owned(),
-            what,
-        }
+        Self::Damaged { path: path.to_owned(), what }
     }
 
     /// For `map_err`.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        }
+        move |source| Self::Io { action, path: path.to_owned(), source }
     }
 
     /// For `map_err` of a read whose length was promised: an early end is damage.
     pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| match source.kind() {
             io::ErrorKind::UnexpectedEof => Self::damaged(path, "it ends too early"),
-            _ => Self::Io {
-                action: "read",
-                path: path.to_owned(),
-                source,
-            },
+            _ => Self::Io { action: "read", path: path.to_owned(), source },
         }
     }
 }

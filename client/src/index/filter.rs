@@ -28,9 +28,7 @@ impl Filter {
     /// An empty one; `None` if it would not fit the address space.
     pub(super) fn new(records: u64) -> Option<Self> {
         let lines = usize::try_from(Self::bytes_for(records)).ok()? / LINE;
-        Some(Self {
-            lines: vec![Line([0; LINE]); lines],
-        })
+        Some(Self { lines: vec![Line([0; LINE]); lines] })
     }
 
     pub(super) fn insert(&mut self, id: &ChunkId) {
@@ -77,10 +75,7 @@ fn probes(id: &ChunkId) -> impl Iterator<Item = (usize, u8)> {
     let bits = word(id, 8);
     (0..PROBES).map(move |probe| {
         let [low, high, ..] = (bits >> (9 * probe)).to_le_bytes();
-        (
-            usize::from(low >> 3) | usize::from(high & 1) << 5,
-            1 << (low & 7),
-        )
+        (usize::from(low >> 3) | usize::from(high & 1) << 5, 1 << (low & 7))
     })
 }
 
@@ -99,9 +94,7 @@ mod tests {
             filter.insert(&id(number));
         }
         assert!((0..20_000).all(|number| filter.may_contain(&id(number))));
-        let wrong = (20_000..120_000)
-            .filter(|number| filter.may_contain(&id(*number)))
-            .count();
+        let wrong = (20_000..120_000).filter(|number| filter.may_contain(&id(*number))).count();
         assert!((500..1600).contains(&wrong), "{wrong} of 100 000");
     }
 

@@ -25,20 +25,11 @@ impl Folder {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
         made.map_err(IndexError::io("make the folder", path))?;
         let lock = path.join(LOCK);
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&lock);
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&lock);
         let file = file.map_err(IndexError::io("open", &lock))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self {
-                path: path.to_owned(),
-                _lock: file,
-            }),
-            Err(TryLockError::WouldBlock) => Err(IndexError::InUse {
-                path: path.to_owned(),
-            }),
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: file }),
+            Err(TryLockError::WouldBlock) => Err(IndexError::InUse { path: path.to_owned() }),
             Err(TryLockError::Error(source)) => Err(IndexError::io("lock", &lock)(source)),
         }
     }
@@ -72,10 +63,7 @@ impl Folder {
             let entry = entry.map_err(failed)?;
             let path = entry.path();
             let own = entry.file_name().to_str().is_some_and(is_own);
-            let is_folder = entry
-                .file_type()
-                .map_err(IndexError::io("look at", &path))?
-                .is_dir();
+            let is_folder = entry.file_type().map_err(IndexError::io("look at", &path))?.is_dir();
             if !is_folder && entry.file_name() != LOCK && (own || ours) && !keep(&path) {
                 fs::remove_file(&path).map_err(IndexError::io("delete", &path))?;
             }
@@ -98,12 +86,7 @@ impl Folder {
 /// Creates or empties a file, to be written and read.
 pub(super) fn create(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600);
+    options.read(true).write(true).create(true).truncate(true).mode(0o600);
     options.open(path).map_err(IndexError::io("create", path))
 }
 

@@ -40,13 +40,7 @@ impl Manifest {
     /// Of an index without content.
     pub(super) fn new(origin: Origin) -> Self {
         let (covered, dead) = (RoaringBitmap::new(), RoaringBitmap::new());
-        Self {
-            origin,
-            next: 0,
-            runs: Vec::new(),
-            covered,
-            dead,
-        }
+        Self { origin, next: 0, runs: Vec::new(), covered, dead }
     }
 
     /// What the file at `path` says; a new one if there is no such file.
@@ -59,9 +53,7 @@ impl Manifest {
             Err(error) => return Err(IndexError::io("open", path)(error)),
         };
         let mut bytes = Vec::new();
-        file.take(MAX_LENGTH)
-            .read_to_end(&mut bytes)
-            .map_err(IndexError::read(path))?;
+        file.take(MAX_LENGTH).read_to_end(&mut bytes).map_err(IndexError::read(path))?;
         Self::decode(&bytes, fresh).map_err(|what| IndexError::damaged(path, what))
     }
 
@@ -79,9 +71,7 @@ impl Manifest {
         }
         for packs in [&self.covered, &self.dead] {
             bytes.extend_from_slice(&length(packs.serialized_size())?);
-            packs
-                .serialize_into(&mut bytes)
-                .or(Err("a bitmap cannot be written"))?;
+            packs.serialize_into(&mut bytes).or(Err("a bitmap cannot be written"))?;
         }
         let hash = blake3::hash(&bytes);
         bytes.extend_from_slice(hash.as_bytes());
@@ -100,10 +90,7 @@ impl Manifest {
         if take(&mut rest)? != *expected.vault.as_bytes() {
             return Err("it belongs to another vault");
         }
-        let mut manifest = Self::new(Origin {
-            nonce: take(&mut rest)?,
-            ..expected
-        });
+        let mut manifest = Self::new(Origin { nonce: take(&mut rest)?, ..expected });
         manifest.next = u64::from_le_bytes(take(&mut rest)?);
         for _ in 0..u32::from_le_bytes(take(&mut rest)?) {
             let number = u64::from_le_bytes(take(&mut rest)?);
@@ -113,27 +100,17 @@ impl Manifest {
             if !ascends || number >= manifest.next || !(1..=MAX_RECORDS).contains(&records) {
                 return Err("a run in it cannot be");
             }
-            manifest.runs.push(RunEntry {
-                number,
-                records,
-                header,
-            });
+            manifest.runs.push(RunEntry { number, records, header });
         }
         manifest.covered = bitmap(&mut rest)?;
         manifest.dead = bitmap(&mut rest)?;
         // Nothing left over, and nothing said in another way than we would say it.
-        if manifest.encode()? == bytes {
-            Ok(manifest)
-        } else {
-            Err("it is not canonical")
-        }
+        if manifest.encode()? == bytes { Ok(manifest) } else { Err("it is not canonical") }
     }
 }
 
 fn length(length: usize) -> Result<[u8; 4], &'static str> {
-    u32::try_from(length)
-        .map(u32::to_le_bytes)
-        .or(Err("it is too long"))
+    u32::try_from(length).map(u32::to_le_bytes).or(Err("it is too long"))
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], &'static str> {

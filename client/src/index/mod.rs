@@ -57,10 +57,7 @@ struct Limits {
 }
 
 impl Limits {
-    const DEFAULT: Self = Self {
-        delta: 512 << 10,
-        runs: 8,
-    };
+    const DEFAULT: Self = Self { delta: 512 << 10, runs: 8 };
 }
 
 #[derive(Debug)]
@@ -126,27 +123,15 @@ impl Index {
         let state = State {
             delta: Delta::default(),
             frozen: None,
-            sealed: Arc::new(Sealed {
-                runs,
-                dead: manifest.dead.clone(),
-            }),
+            sealed: Arc::new(Sealed { runs, dead: manifest.dead.clone() }),
             covered: manifest.covered.clone(),
         };
-        Ok(Self {
-            folder,
-            limits,
-            state: RwLock::new(state),
-            disk: Mutex::new(manifest),
-        })
+        Ok(Self { folder, limits, state: RwLock::new(state), disk: Mutex::new(manifest) })
     }
 
     /// Deletes the index in `dir`, if any. It must not be open.
     pub fn wipe(dir: &Path) -> Result<()> {
-        if dir.exists() {
-            Folder::open(dir)?.wipe()
-        } else {
-            Ok(())
-        }
+        if dir.exists() { Folder::open(dir)?.wipe() } else { Ok(()) }
     }
 
     /// A pack that holds the chunk: never a forgotten one, and one of `within` if that is given.
@@ -218,10 +203,7 @@ impl Index {
         let mut state = self.write();
         state.covered -= &gone;
         let Sealed { runs, dead } = &*state.sealed;
-        state.sealed = Arc::new(Sealed {
-            runs: runs.clone(),
-            dead: dead | &gone,
-        });
+        state.sealed = Arc::new(Sealed { runs: runs.clone(), dead: dead | &gone });
         Ok(())
     }
 
@@ -248,16 +230,8 @@ impl Index {
     pub fn ram_bytes(&self) -> usize {
         let state = self.read();
         state.delta.ram_bytes()
-            + state
-                .frozen
-                .as_ref()
-                .map_or(0, |frozen| frozen.delta.ram_bytes())
-            + state
-                .sealed
-                .runs
-                .iter()
-                .map(|run| run.ram_bytes())
-                .sum::<usize>()
+            + state.frozen.as_ref().map_or(0, |frozen| frozen.delta.ram_bytes())
+            + state.sealed.runs.iter().map(|run| run.ram_bytes()).sum::<usize>()
     }
 
     /// The first live pack with the chunk that `wanted` agrees to; newest records first.
@@ -348,11 +322,7 @@ impl Index {
         runs.extend(made.map(Arc::new));
         let covered = frozen.map_or_else(|| disk.covered.clone(), |frozen| &frozen.covered - dead);
         let cleared = merged.len() == sealed.runs.len() && merge != Merge::LeftOver;
-        let dead = if cleared {
-            RoaringBitmap::new()
-        } else {
-            dead.clone()
-        };
+        let dead = if cleared { RoaringBitmap::new() } else { dead.clone() };
         let entries = runs.iter().map(|run| run.entry.clone()).collect();
         let manifest = Manifest {
             origin: disk.origin,

@@ -33,23 +33,14 @@ impl Record {
     }
 
     pub(super) fn from_bytes(bytes: &[u8; Self::LEN]) -> Self {
-        let (id, pack) = bytes
-            .split_first_chunk()
-            .expect("a record begins with an id");
+        let (id, pack) = bytes.split_first_chunk().expect("a record begins with an id");
         let pack = pack.first_chunk().expect("four bytes follow the id");
-        Self {
-            id: ChunkId(*id),
-            pack: u32::from_le_bytes(*pack),
-        }
+        Self { id: ChunkId(*id), pack: u32::from_le_bytes(*pack) }
     }
 }
 
 /// Eight bytes of an id, from `at`, as a number that sorts as they do.
 pub(super) fn word(id: &ChunkId, at: usize) -> u64 {
-    let bytes =
-        id.0.get(at..)
-            .and_then(|rest| rest.first_chunk())
-            .copied()
-            .unwrap_or_default();
+    let bytes = id.0.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or_default();
     u64::from_le_bytes(bytes).swap_bytes()
 }

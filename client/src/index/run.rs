@@ -61,16 +61,12 @@ impl Run {
             io::ErrorKind::NotFound => IndexError::damaged(&path, "it is missing"),
             _ => IndexError::io("open", &path)(source),
         })?;
-        let length = file
-            .metadata()
-            .map_err(IndexError::io("look at", &path))?
-            .len();
+        let length = file.metadata().map_err(IndexError::io("look at", &path))?.len();
         if length != file_length(entry.records) {
             return Err(IndexError::damaged(&path, "its length is wrong"));
         }
         let mut header = [0; BLOCK];
-        file.read_exact_at(&mut header, 0)
-            .map_err(IndexError::read(&path))?;
+        file.read_exact_at(&mut header, 0).map_err(IndexError::read(&path))?;
         let mut run = Self::bare(path, file, entry, origin);
         let tail = run.read_tail()?;
         if header == run.header(origin, &tail) && header.ends_with(&run.entry.header) {
@@ -83,14 +79,7 @@ impl Run {
     /// A run that was just written and lacks its tail and header.
     pub(super) fn bare(path: PathBuf, file: File, entry: RunEntry, origin: Origin) -> Self {
         let key = block_key(origin, entry.number);
-        Self {
-            entry,
-            path,
-            file,
-            key,
-            prefixes: Vec::new(),
-            filter: Filter::default(),
-        }
+        Self { entry, path, file, key, prefixes: Vec::new(), filter: Filter::default() }
     }
 
     /// Takes a tail made from the blocks.
@@ -110,10 +99,7 @@ impl Run {
         }
         let prefix = word(id, 0);
         // Equal records may begin in the block before the first that starts as the id does.
-        let first = self
-            .prefixes
-            .partition_point(|block| *block < prefix)
-            .saturating_sub(1);
+        let first = self.prefixes.partition_point(|block| *block < prefix).saturating_sub(1);
         let mut buffer = [0; BLOCK];
         for (place, block) in (0..).zip(&self.prefixes).skip(first) {
             if *block > prefix {
@@ -145,32 +131,17 @@ impl Run {
         let mut found = [0; 8];
         found.copy_from_slice(&buffer[CHECKED..]);
         if found != checksum(&self.key, place, buffer) {
-            return Err(IndexError::damaged(
-                &self.path,
-                "a block fails its checksum",
-            ));
+            return Err(IndexError::damaged(&self.path, "a block fails its checksum"));
         }
-        let left = self
-            .entry
-            .records
-            .saturating_sub(place * RECORDS_A_BLOCK_64);
-        let records = usize::try_from(left)
-            .unwrap_or(usize::MAX)
-            .min(RECORDS_A_BLOCK);
+        let left = self.entry.records.saturating_sub(place * RECORDS_A_BLOCK_64);
+        let records = usize::try_from(left).unwrap_or(usize::MAX).min(RECORDS_A_BLOCK);
         let (all, _) = buffer.as_chunks();
         Ok(&all[..records])
     }
 
     /// All records in order.
     pub(super) fn records(&self) -> Records<'_> {
-        Records {
-            run: self,
-            place: 0,
-            buffer: Box::new([0; BLOCK]),
-            at: 0,
-            filled: 0,
-            last: None,
-        }
+        Records { run: self, place: 0, buffer: Box::new([0; BLOCK]), at: 0, filled: 0, last: None }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -233,17 +204,13 @@ impl Run {
     /// Reads prefixes and filter; their hash. The length of the file was checked, so both fit.
     fn read_tail(&mut self) -> Result<blake3::Hash> {
         let too_large = || IndexError::damaged(&self.path, "it is too large for this machine");
-        let count = usize::try_from(blocks(self.entry.records))
-            .ok()
-            .ok_or_else(too_large)?;
+        let count = usize::try_from(blocks(self.entry.records)).ok().ok_or_else(too_large)?;
         let mut filter = Filter::new(self.entry.records).ok_or_else(too_large)?;
         let mut prefixes = Vec::with_capacity(count);
         let mut hasher = blake3::Hasher::new();
         let mut offset = self.tail_offset();
         let mut read = |buffer: &mut [u8]| {
-            self.file
-                .read_exact_at(buffer, offset)
-                .map_err(IndexError::read(&self.path))?;
+            self.file.read_exact_at(buffer, offset).map_err(IndexError::read(&self.path))?;
             offset += u64::try_from(buffer.len()).unwrap_or(u64::MAX);
             hasher.update(buffer);
             Ok::<(), IndexError>(())
@@ -253,12 +220,7 @@ impl Run {
             let bytes = ((count - prefixes.len()) * size_of::<u64>()).min(BLOCK);
             let some = &mut buffer[..bytes];
             read(some)?;
-            prefixes.extend(
-                some.as_chunks()
-                    .0
-                    .iter()
-                    .map(|word| u64::from_le_bytes(*word)),
-            );
+            prefixes.extend(some.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)));
         }
         let mut lines = filter.pieces_mut().peekable();
         while lines.peek().is_some() {
@@ -302,18 +264,10 @@ impl Iterator for Records<'_> {
             }
             self.place += 1;
         }
-        let record = self
-            .buffer
-            .as_chunks()
-            .0
-            .get(self.at)
-            .map(Record::from_bytes);
+        let record = self.buffer.as_chunks().0.get(self.at).map(Record::from_bytes);
         self.at += 1;
         if record <= self.last {
-            return Some(Err(IndexError::damaged(
-                &self.run.path,
-                "its records are out of order",
-            )));
+            return Some(Err(IndexError::damaged(&self.run.path, "its records are out of order")));
         }
         self.last = record;
         record.map(Ok)
@@ -323,10 +277,7 @@ impl Iterator for Records<'_> {
 /// Binds a block to its index and its run.
 pub(super) fn block_key(origin: Origin, number: u64) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key(BLOCK_CONTEXT);
-    hasher
-        .update(origin.vault.as_bytes())
-        .update(&origin.nonce)
-        .update(&number.to_le_bytes());
+    hasher.update(origin.vault.as_bytes()).update(&origin.nonce).update(&number.to_le_bytes());
     *hasher.finalize().as_bytes()
 }
 

@@ -8,10 +8,7 @@ use tempfile::TempDir;
 use super::*;
 
 const VAULT: VaultId = VaultId::from_bytes([5; 16]);
-const ORIGIN: Origin = Origin {
-    vault: VAULT,
-    nonce: [6; 16],
-};
+const ORIGIN: Origin = Origin { vault: VAULT, nonce: [6; 16] };
 
 fn id(number: u32) -> ChunkId {
     ChunkId(*blake3::hash(&number.to_le_bytes()).as_bytes())
@@ -37,9 +34,8 @@ fn all(index: &Index, id: &ChunkId) -> Vec<u32> {
 
 fn names(dir: &TempDir) -> Vec<String> {
     let entries = fs::read_dir(dir.path()).unwrap();
-    let mut names: Vec<_> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -50,14 +46,8 @@ fn answers_are_the_same_in_ram_on_disk_and_after_reopening() {
     let check = |index: &Index| {
         assert_eq!(index.lookup(&id(1), None).unwrap(), Some(PackNumber(10)));
         assert_eq!(index.lookup(&id(1), Some(&packs([11, 12]))).unwrap(), None);
-        assert_eq!(
-            index.lookup(&id(2), Some(&packs([11]))).unwrap(),
-            Some(PackNumber(11))
-        );
-        assert_eq!(
-            index.lookup(&id(2), Some(&packs([10]))).unwrap(),
-            Some(PackNumber(10))
-        );
+        assert_eq!(index.lookup(&id(2), Some(&packs([11]))).unwrap(), Some(PackNumber(11)));
+        assert_eq!(index.lookup(&id(2), Some(&packs([10]))).unwrap(), Some(PackNumber(10)));
         assert_eq!(index.lookup(&id(4), None).unwrap(), None);
         assert_eq!(all(index, &id(2)), [10, 11]);
         assert_eq!(all(index, &id(4)), [0_u32; 0]);
@@ -105,10 +95,7 @@ fn without_a_flush_only_the_packs_since_the_last_one_are_gone() {
     drop(index);
     let index = open(&dir, 1000);
     assert_eq!(index.covered(), packs([1]));
-    assert_eq!(
-        (all(&index, &id(1)), all(&index, &id(2))),
-        (vec![1], vec![])
-    );
+    assert_eq!((all(&index, &id(1)), all(&index, &id(2))), (vec![1], vec![]));
 }
 
 #[test]
@@ -160,9 +147,7 @@ fn many_forgotten_packs_are_cleared_away_by_themselves() {
     let dir = TempDir::new().unwrap();
     let index = open(&dir, 10_000);
     for pack in 0..200 {
-        index
-            .add_pack(PackNumber(pack), &ids(pack * 10..pack * 10 + 10))
-            .unwrap();
+        index.add_pack(PackNumber(pack), &ids(pack * 10..pack * 10 + 10)).unwrap();
     }
     index.flush().unwrap();
     index.forget_packs(&packs(0..150)).unwrap();
@@ -181,9 +166,7 @@ fn runs_stay_few_while_records_become_many() {
     for pack in 0..300_u32 {
         // Packs of changing size make runs of changing size.
         let first = pack * 100;
-        index
-            .add_pack(PackNumber(pack), &ids(first..first + 5 + pack * 7 % 90))
-            .unwrap();
+        index.add_pack(PackNumber(pack), &ids(first..first + 5 + pack * 7 % 90)).unwrap();
         most = most.max(index.read().sealed.runs.len());
     }
     index.flush().unwrap();
@@ -191,16 +174,10 @@ fn runs_stay_few_while_records_become_many() {
     for pack in 0..300 {
         let first = pack * 100;
         let last = first + 4 + pack * 7 % 90;
-        assert_eq!(
-            (all(&index, &id(first)), all(&index, &id(last))),
-            (vec![pack], vec![pack])
-        );
+        assert_eq!((all(&index, &id(first)), all(&index, &id(last))), (vec![pack], vec![pack]));
         assert_eq!(all(&index, &id(last + 1)), [0_u32; 0]);
     }
-    let on_disk = names(&dir)
-        .iter()
-        .filter(|name| name.starts_with("run-"))
-        .count();
+    let on_disk = names(&dir).iter().filter(|name| name.starts_with("run-")).count();
     assert_eq!(on_disk, index.read().sealed.runs.len());
 }
 
@@ -214,9 +191,7 @@ fn equal_beginnings_and_many_packs_of_one_chunk_are_told_apart() {
         ChunkId(bytes)
     };
     for pack in 0..500 {
-        index
-            .add_pack(PackNumber(pack), &[twin(0), twin(2), id(pack)])
-            .unwrap();
+        index.add_pack(PackNumber(pack), &[twin(0), twin(2), id(pack)]).unwrap();
     }
     let check = |index: &Index| {
         let everywhere: Vec<u32> = (0..500).collect();
@@ -225,10 +200,7 @@ fn equal_beginnings_and_many_packs_of_one_chunk_are_told_apart() {
         assert!(all(index, &twin(1)).is_empty() && all(index, &twin(3)).is_empty());
         for pack in [0, 250, 499] {
             let only = packs([pack]);
-            assert_eq!(
-                index.lookup(&twin(2), Some(&only)).unwrap(),
-                Some(PackNumber(pack))
-            );
+            assert_eq!(index.lookup(&twin(2), Some(&only)).unwrap(), Some(PackNumber(pack)));
         }
     };
     check(&index);
@@ -244,13 +216,7 @@ fn a_failed_flush_loses_nothing_and_is_made_up_for() {
     // In the way of the first run.
     let obstacle = dir.path().join("run-0000000000000000");
     fs::create_dir(&obstacle).unwrap();
-    assert!(matches!(
-        index.flush(),
-        Err(IndexError::Io {
-            action: "create",
-            ..
-        })
-    ));
+    assert!(matches!(index.flush(), Err(IndexError::Io { action: "create", .. })));
     assert_eq!(all(&index, &id(3)), [1]);
     // Pack 2 is younger than what waits, and dies before that is written.
     index.add_pack(PackNumber(2), &ids(5..15)).unwrap();
@@ -260,10 +226,7 @@ fn a_failed_flush_loses_nothing_and_is_made_up_for() {
     index.flush().unwrap();
     drop(index);
     let index = open(&dir, 1000);
-    assert_eq!(
-        (all(&index, &id(7)), all(&index, &id(12))),
-        (vec![1], vec![3])
-    );
+    assert_eq!((all(&index, &id(7)), all(&index, &id(12))), (vec![1], vec![3]));
     assert_eq!(index.covered(), packs([1, 3]));
     assert_eq!(index.len(), 11);
 }
@@ -274,10 +237,7 @@ fn one_owner_at_a_time() {
     let index = open(&dir, 10);
     let second = Index::open(dir.path(), VAULT);
     assert!(matches!(second, Err(IndexError::InUse { path }) if path == dir.path()));
-    assert!(matches!(
-        Index::wipe(dir.path()),
-        Err(IndexError::InUse { .. })
-    ));
+    assert!(matches!(Index::wipe(dir.path()), Err(IndexError::InUse { .. })));
     drop(index);
     assert!(Index::open(dir.path(), VAULT).is_ok());
 }
@@ -297,10 +257,7 @@ fn only_files_of_a_known_index_are_deleted() {
     put("unknown");
     fs::create_dir(dir.path().join("folder")).unwrap();
     assert_eq!(all(&open(&dir, 10), &id(1)), [1]);
-    assert_eq!(
-        names(&dir),
-        ["LOCK", "MANIFEST", "folder", "run-0000000000000000"]
-    );
+    assert_eq!(names(&dir), ["LOCK", "MANIFEST", "folder", "run-0000000000000000"]);
     put("letter.txt");
     Index::wipe(dir.path()).unwrap();
     assert_eq!(names(&dir), ["LOCK", "folder", "letter.txt"]);
@@ -313,9 +270,7 @@ fn ram_stays_under_a_byte_and_a_half_a_chunk() {
     let dir = TempDir::new().unwrap();
     let index = open(&dir, 30_000);
     for pack in 0..60 {
-        index
-            .add_pack(PackNumber(pack), &ids(pack * 1000..(pack + 1) * 1000))
-            .unwrap();
+        index.add_pack(PackNumber(pack), &ids(pack * 1000..(pack + 1) * 1000)).unwrap();
     }
     index.flush().unwrap();
     assert!(index.ram_bytes() < 60_000 * 3 / 2, "{}", index.ram_bytes());
@@ -345,9 +300,7 @@ fn lookups_see_every_added_pack_while_runs_are_written() {
             });
         }
         for pack in 0..200 {
-            index
-                .add_pack(PackNumber(pack), &ids(pack * 10..pack * 10 + 10))
-                .unwrap();
+            index.add_pack(PackNumber(pack), &ids(pack * 10..pack * 10 + 10)).unwrap();
             added.store(pack + 1, Ordering::Release);
         }
     });

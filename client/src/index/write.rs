@@ -34,9 +34,7 @@ pub(super) fn merge(
         prefixes: Vec::new(),
         records: 0,
     };
-    let run = writer
-        .fill(sources, dead)
-        .and_then(|()| writer.finish(origin, number));
+    let run = writer.fill(sources, dead).and_then(|()| writer.finish(origin, number));
     if !matches!(run, Ok(Some(_))) {
         // What stays behind is deleted when the index is next opened.
         fs::remove_file(path).ok();
@@ -65,10 +63,7 @@ impl Writer {
         }
         let mut last = None;
         loop {
-            let least = heads
-                .iter()
-                .enumerate()
-                .filter_map(|(at, head)| head.map(|r| (r, at)));
+            let least = heads.iter().enumerate().filter_map(|(at, head)| head.map(|r| (r, at)));
             let Some((record, at)) = least.min() else {
                 break;
             };
@@ -78,11 +73,7 @@ impl Writer {
             }
             last = Some(record);
         }
-        if self.filled > 0 {
-            self.seal_block()
-        } else {
-            Ok(())
-        }
+        if self.filled > 0 { self.seal_block() } else { Ok(()) }
     }
 
     fn push(&mut self, record: Record) -> Result<()> {
@@ -93,11 +84,7 @@ impl Writer {
         places[self.filled] = record.to_bytes();
         self.filled += 1;
         self.records += 1;
-        if self.filled == RECORDS_A_BLOCK {
-            self.seal_block()
-        } else {
-            Ok(())
-        }
+        if self.filled == RECORDS_A_BLOCK { self.seal_block() } else { Ok(()) }
     }
 
     fn seal_block(&mut self) -> Result<()> {
@@ -108,9 +95,7 @@ impl Writer {
     }
 
     fn write_block(&mut self) -> Result<()> {
-        self.file
-            .write_all(&*self.block)
-            .map_err(IndexError::io("write", &self.path))?;
+        self.file.write_all(&*self.block).map_err(IndexError::io("write", &self.path))?;
         self.block.fill(0);
         self.filled = 0;
         Ok(())
@@ -119,13 +104,7 @@ impl Writer {
     /// The filter is sized by the records that were left, so it is made from the blocks as they
     /// are read back; which also verifies them.
     fn finish(self, origin: Origin, number: u64) -> Result<Option<Run>> {
-        let Self {
-            path,
-            file,
-            prefixes,
-            records,
-            ..
-        } = self;
+        let Self { path, file, prefixes, records, .. } = self;
         if records == 0 {
             return Ok(None);
         }
@@ -134,11 +113,7 @@ impl Writer {
         let too_large = || IndexError::damaged(&path, "it is too large for this machine");
         let filter = Filter::new(records).filter(|_| records <= MAX_RECORDS);
         let mut filter = filter.ok_or_else(too_large)?;
-        let entry = RunEntry {
-            number,
-            records,
-            header: [0; 32],
-        };
+        let entry = RunEntry { number, records, header: [0; 32] };
         let mut run = Run::bare(path.clone(), file, entry, origin);
         for record in run.records() {
             filter.insert(&record?.id);

@@ -61,12 +61,7 @@ pub fn check(
     runtime: &Handle,
 ) -> Result<CheckOutcome, CheckError> {
     let packs = Packs::new(repo, index, monitor, runtime);
-    let checking = Checking {
-        packs: &packs,
-        monitor,
-        interrupt,
-        outcome: Mutex::default(),
-    };
+    let checking = Checking { packs: &packs, monitor, interrupt, outcome: Mutex::default() };
     match checking.run(options) {
         Ok(()) | Err(ReadError::Stopped) => {}
         Err(error) => return Err(error.into()),
@@ -96,10 +91,7 @@ impl Checking<'_> {
         let chosen = subset.choose(index.live(), length);
         let bad = read_packs(self, &chosen, options.workers)?;
         for (number, bad) in &bad {
-            self.found(Damage::Pack {
-                number: *number,
-                what: bad.what().to_owned(),
-            });
+            self.found(Damage::Pack { number: *number, what: bad.what().to_owned() });
         }
         if bad.values().any(Bad::loses) {
             for snapshot in &snapshots {
@@ -115,17 +107,11 @@ impl Checking<'_> {
     /// What opening the vault and the index has shown.
     fn known_damage(&self) {
         for (device, error) in self.packs.repo.strangers() {
-            self.found(Damage::Device {
-                device: *device,
-                what: error.to_string(),
-            });
+            self.found(Damage::Device { device: *device, what: error.to_string() });
         }
         let index = self.packs.index;
         for damaged in index.damaged() {
-            self.found(Damage::Pack {
-                number: damaged.number,
-                what: in_words(&damaged.error),
-            });
+            self.found(Damage::Pack { number: damaged.number, what: in_words(&damaged.error) });
         }
         for number in index.gone() {
             self.found(Damage::Pack {
@@ -142,10 +128,7 @@ impl Checking<'_> {
             self.go_on()?;
             self.count(|outcome| outcome.snapshots += 1);
             let damaged = |what: String| {
-                self.found(Damage::Snapshot {
-                    snapshot: row.id,
-                    what,
-                });
+                self.found(Damage::Snapshot { snapshot: row.id, what });
             };
             let manifest = match self.packs.wait(manifest(self.packs.repo, &row)) {
                 Ok(manifest) => manifest,
@@ -168,11 +151,7 @@ impl Checking<'_> {
                     self.packs.index.live().clone()
                 }
             };
-            checked.push(Checked {
-                row,
-                root: manifest.root,
-                packs,
-            });
+            checked.push(Checked { row, root: manifest.root, packs });
         }
         Ok(checked)
     }
@@ -193,9 +172,7 @@ impl Checking<'_> {
         if let Some(number) = (&listed - index.live()).min() {
             return Ok(Err(format!("it needs pack {number}, which is gone")));
         }
-        let unknown = listed
-            .iter()
-            .find(|number| index.pack(PackNumber(*number)).is_none());
+        let unknown = listed.iter().find(|number| index.pack(PackNumber(*number)).is_none());
         Ok(match unknown {
             Some(number) => Err(format!("it needs pack {number}, which is damaged")),
             None if packs_hold(packs.repo, index, row, &listed) => Ok(listed),
@@ -205,11 +182,7 @@ impl Checking<'_> {
 
     /// Whether to go on.
     pub(super) fn go_on(&self) -> Result<(), ReadError> {
-        if self.interrupt.load(Ordering::Relaxed) {
-            Err(ReadError::Stopped)
-        } else {
-            Ok(())
-        }
+        if self.interrupt.load(Ordering::Relaxed) { Err(ReadError::Stopped) } else { Ok(()) }
     }
 
     pub(super) fn count(&self, change: impl FnOnce(&mut CheckOutcome)) {
@@ -228,11 +201,7 @@ impl Checking<'_> {
             }
             Damage::Path { path, what, .. } => (path.clone(), what),
         };
-        self.monitor.problem(&Problem {
-            path,
-            during: During::Check,
-            what: what.clone(),
-        });
+        self.monitor.problem(&Problem { path, during: During::Check, what: what.clone() });
         self.count(|outcome| {
             outcome.damage_count += 1;
             if outcome.damage.len() < FINDINGS {

@@ -26,11 +26,7 @@ pub(super) fn impact(
     snapshot: &Checked,
     bad: &BTreeMap<PackNumber, Bad>,
 ) -> Result<Affected, ReadError> {
-    let mut affected = Affected {
-        snapshot: snapshot.row.id,
-        paths: Vec::new(),
-        count: 0,
-    };
+    let mut affected = Affected { snapshot: snapshot.row.id, paths: Vec::new(), count: 0 };
     let mut chunks = Chunks::new(checking.packs, Arc::new(snapshot.packs.clone()));
     let mut path = Vec::new();
     let mut stack = vec![(DirReader::new(snapshot.root), 0)];
@@ -85,11 +81,9 @@ impl Affected {
 
 /// Whether a tree, with all beneath it, is known to need no bad pack.
 fn is_spared(trees: &TreeCheck<'_>, tree: &ChunkId, bad: &BTreeMap<PackNumber, Bad>) -> bool {
-    trees.needs(tree).is_some_and(|needs| {
-        needs
-            .iter()
-            .all(|pack| !bad.contains_key(&PackNumber(*pack)))
-    })
+    trees
+        .needs(tree)
+        .is_some_and(|needs| needs.iter().all(|pack| !bad.contains_key(&PackNumber(*pack))))
 }
 
 fn suffers(
@@ -106,9 +100,7 @@ fn suffers(
             && !lost
         {
             let copies = index.copies(chunk, &none)?;
-            lost = copies
-                .iter()
-                .all(|pack| bad.get(pack).is_some_and(|bad| bad.lacks(chunk)));
+            lost = copies.iter().all(|pack| bad.get(pack).is_some_and(|bad| bad.lacks(chunk)));
         }
         Ok::<(), ReadError>(())
     });

@@ -62,23 +62,13 @@ struct Frame {
 
 impl Frame {
     fn new(tree: ChunkId, path: usize) -> Self {
-        Self {
-            reader: DirReader::new(tree),
-            tree,
-            path,
-            needs: RoaringBitmap::new(),
-            whole: true,
-        }
+        Self { reader: DirReader::new(tree), tree, path, needs: RoaringBitmap::new(), whole: true }
     }
 }
 
 impl<'a> TreeCheck<'a> {
     pub(super) fn new(checking: &'a Checking<'a>) -> Self {
-        Self {
-            checking,
-            whole: HashMap::new(),
-            sets: Sets::default(),
-        }
+        Self { checking, whole: HashMap::new(), sets: Sets::default() }
     }
 
     /// The packs that a tree needs with all that is beneath it, if it was found whole.
@@ -93,10 +83,7 @@ impl<'a> TreeCheck<'a> {
         let mut walk = Walk {
             checking: self.checking,
             snapshot,
-            source: Noting {
-                chunks: Chunks::new(self.checking.packs, within),
-                noted: Vec::new(),
-            },
+            source: Noting { chunks: Chunks::new(self.checking.packs, within), noted: Vec::new() },
             path: Vec::new(),
         };
         let mut stack = vec![Frame::new(snapshot.root, 0)];
@@ -123,8 +110,7 @@ impl<'a> TreeCheck<'a> {
     }
 
     fn fits(&self, tree: &ChunkId, packs: &RoaringBitmap) -> bool {
-        self.needs(tree)
-            .is_some_and(|needs| needs.iter().all(|pack| packs.contains(*pack)))
+        self.needs(tree).is_some_and(|needs| needs.iter().all(|pack| packs.contains(*pack)))
     }
 
     fn leave(&mut self, frame: Frame, parent: Option<&mut Frame>) {
@@ -196,11 +182,7 @@ impl Walk<'_, '_> {
         match &entry.kind {
             Kind::Directory { tree } => return Ok(Some(*tree)),
             Kind::File { size, content } => {
-                self.checking.monitor.scanned(Amount {
-                    files: 1,
-                    dirs: 0,
-                    bytes: *size,
-                });
+                self.checking.monitor.scanned(Amount { files: 1, dirs: 0, bytes: *size });
                 self.content(frame, content, *size)?;
             }
             _ => {}
@@ -256,9 +238,7 @@ impl Walk<'_, '_> {
             self.damaged(format!("{missing} of its chunks are in no pack"));
         }
         if outside > 0 {
-            self.damaged(format!(
-                "{outside} of its chunks are in no pack of the snapshot"
-            ));
+            self.damaged(format!("{outside} of its chunks are in no pack of the snapshot"));
         }
         frame.whole &= missing + outside == 0;
         // The allocation is used again.
@@ -268,16 +248,8 @@ impl Walk<'_, '_> {
     }
 
     fn damaged(&self, what: String) {
-        let path = if self.path.is_empty() {
-            b"/".to_vec()
-        } else {
-            self.path.clone()
-        };
-        self.checking.found(Damage::Path {
-            snapshot: self.snapshot.row.id,
-            path,
-            what,
-        });
+        let path = if self.path.is_empty() { b"/".to_vec() } else { self.path.clone() };
+        self.checking.found(Damage::Path { snapshot: self.snapshot.row.id, path, what });
     }
 }
 

@@ -85,11 +85,7 @@ pub struct SealedPack {
 impl SealedPack {
     /// The request that stores it.
     pub fn upload(&self) -> PackUpload {
-        PackUpload {
-            id: self.id,
-            footer_len: self.footer_len,
-            bytes: self.bytes.clone(),
-        }
+        PackUpload { id: self.id, footer_len: self.footer_len, bytes: self.bytes.clone() }
     }
 
     /// Its length, in bytes.
@@ -105,24 +101,14 @@ impl SealedPack {
     /// A pack that was sealed earlier, read back from the spool and opened with the device's
     /// index key.
     pub(crate) fn from_spool(id: PackId, table: Table, footer_len: u32, bytes: Bytes) -> Self {
-        Self {
-            id,
-            table,
-            footer_len,
-            bytes,
-        }
+        Self { id, table, footer_len, bytes }
     }
 }
 
 impl PackBuilder {
     /// An empty pack.
     pub fn new(pool: &BufferPool) -> Self {
-        Self {
-            buffer: pool.take(),
-            table: Table::default(),
-            table_len: 1,
-            pool: pool.clone(),
-        }
+        Self { buffer: pool.take(), table: Table::default(), table_len: 1, pool: pool.clone() }
     }
 
     /// Whether nothing is in it.
@@ -175,8 +161,7 @@ impl PackBuilder {
         if pack_len(body, (self.table_len + other.table_len + 3) as u64).is_none() {
             return Err(other);
         }
-        self.buffer
-            .extend_from_slice(other.buffer.get(HEADER_LEN..).unwrap_or_default());
+        self.buffer.extend_from_slice(other.buffer.get(HEADER_LEN..).unwrap_or_default());
         self.table_len += other.table_len;
         self.table.segments.extend(other.table.segments);
         other.pool.give_back(other.buffer);
@@ -186,9 +171,8 @@ impl PackBuilder {
     /// Seals everything under a new key.
     pub fn seal(mut self, sealer: &Sealer<'_>, rng: &mut Hedged) -> Result<SealedPack, SealError> {
         let table = self.table.to_bytes();
-        let total = pack_len(self.body_len(), table.len() as u64).ok_or(SealError::Length {
-            len: self.buffer.len(),
-        })?;
+        let total = pack_len(self.body_len(), table.len() as u64)
+            .ok_or(SealError::Length { len: self.buffer.len() })?;
         let footer = footer_len(table.len() as u64);
         let (header, key) = sealer.to.new_header(EnvelopeKind::Pack, rng)?;
         let (head, mut body) = self.buffer.split_at_mut(HEADER_LEN);
@@ -206,13 +190,7 @@ impl PackBuilder {
         key.seal_segment(index, self.buffer.get_mut(start..).unwrap_or_default())?;
 
         let content_hash = Hash::of(&self.buffer);
-        let said = signed_part(
-            sealer.to.vault,
-            sealer.to.epoch,
-            key.uid(),
-            content_hash,
-            &table,
-        );
+        let said = signed_part(sealer.to.vault, sealer.to.epoch, key.uid(), content_hash, &table);
         let signature = sign(sealer.signer, Domain::Pack, &said);
         let plain = footer_plain(&table, content_hash, &signature);
         self.buffer.extend_from_slice(&plain);
@@ -224,16 +202,8 @@ impl PackBuilder {
         self.buffer.extend_from_slice(&trailer(footer_len));
         let tail = self.buffer.get(end..).unwrap_or_default();
         let id = pack_id(content_hash, tail, total, footer);
-        let owner = Pooled {
-            buffer: self.buffer,
-            pool: self.pool,
-        };
-        Ok(SealedPack {
-            id,
-            table: self.table,
-            footer_len,
-            bytes: Bytes::from_owner(owner),
-        })
+        let owner = Pooled { buffer: self.buffer, pool: self.pool };
+        Ok(SealedPack { id, table: self.table, footer_len, bytes: Bytes::from_owner(owner) })
     }
 
     fn body_len(&self) -> u64 {

@@ -12,11 +12,7 @@ pub const FOOTER_FIXED: u64 = 4 + 32 + 64;
 /// Length of the sealed footer for a table of `table` bytes.
 pub const fn footer_len(table: u64) -> u64 {
     let needed = table + FOOTER_FIXED + TAG;
-    if needed <= MIN_FOOTER {
-        MIN_FOOTER
-    } else {
-        needed.next_power_of_two()
-    }
+    if needed <= MIN_FOOTER { MIN_FOOTER } else { needed.next_power_of_two() }
 }
 
 /// Bytes that a pack needs at least, for `body` bytes of sealed segments.

@@ -1,10 +1,6 @@
 //! Opens footers and segments, and checks everything that they claim.
 
-#![warn(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions
-)]
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use ed25519_dalek::VerifyingKey;
 use unseen_common::id::{Hash, PackId, VaultId};
@@ -93,26 +89,20 @@ pub fn open_own(
     (index_key, device_key): (&Secret<32>, &VerifyingKey),
 ) -> Result<(OpenedFooter, Hash), PackError> {
     let info = HeaderInfo::peek(EnvelopeKind::Pack, header)?;
-    let trailer_at = footer
-        .len()
-        .checked_sub(16)
-        .ok_or(PackError::Inconsistent("its footer is cut short"))?;
+    let trailer_at =
+        footer.len().checked_sub(16).ok_or(PackError::Inconsistent("its footer is cut short"))?;
     let (sealed, end) = footer.split_at(trailer_at);
     let footer_len = u32::try_from(sealed.len())
         .map_err(|_e| PackError::Inconsistent("its footer is too long"))?;
     if end != trailer(footer_len) || !footer_size_ok(footer_len.into()) || !on_ladder(length) {
-        return Err(PackError::Inconsistent(
-            "its lengths are not those of a pack",
-        ));
+        return Err(PackError::Inconsistent("its lengths are not those of a pack"));
     }
     let mut sealed = sealed.to_vec();
     let header_hash = Hash::of(header);
     let plain = footer_key(index_key, info.uid, header_hash).open(&mut sealed)?;
     let (table, content_hash, signature) = split_plain(plain)?;
     if pack_id(content_hash, footer, length, footer_len.into()) != id {
-        return Err(PackError::Inconsistent(
-            "its footer belongs to another pack",
-        ));
+        return Err(PackError::Inconsistent("its footer belongs to another pack"));
     }
     let said = signed_part(vault, info.epoch, info.uid, content_hash, table);
     verify(device_key, Domain::Pack, &said, signature)?;
@@ -137,9 +127,7 @@ fn split_plain(plain: &[u8]) -> Result<(&[u8], Hash, &[u8; 64]), PackError> {
         return Err(short);
     };
     if zeros.iter().any(|&b| b != 0) {
-        return Err(PackError::Inconsistent(
-            "the padding of its footer is not zero",
-        ));
+        return Err(PackError::Inconsistent("the padding of its footer is not zero"));
     }
     Ok((table, Hash::from_bytes(*content_hash), signature))
 }
@@ -149,13 +137,9 @@ fn check_lengths(table: &Table, length: u64, footer_len: u32) -> Result<(), Pack
         .unwrap_or(u64::MAX)
         .saturating_add(PACK_TRAILER)
         .saturating_add(footer_len.into());
-    let padding = length
-        .checked_sub(fixed)
-        .and_then(|l| l.checked_sub(table.body_len()));
+    let padding = length.checked_sub(fixed).and_then(|l| l.checked_sub(table.body_len()));
     if padding.is_none_or(|padding| padding < 16) {
-        return Err(PackError::Inconsistent(
-            "its segments are longer than its body",
-        ));
+        return Err(PackError::Inconsistent("its segments are longer than its body"));
     }
     Ok(())
 }
@@ -201,17 +185,12 @@ impl SegmentOpener {
             let length = usize::try_from(chunk.length).unwrap_or(usize::MAX);
             let (bytes, more) = rest
                 .split_at_checked(length)
-                .ok_or(PackError::Inconsistent(
-                    "its chunks are longer than their segment",
-                ))?;
+                .ok_or(PackError::Inconsistent("its chunks are longer than their segment"))?;
             rest = more;
             if ids.chunk_id(row.kind, bytes) != chunk.id {
                 return Err(PackError::WrongChunk.into());
             }
-            each(VerifiedChunk {
-                id: chunk.id,
-                bytes,
-            })?;
+            each(VerifiedChunk { id: chunk.id, bytes })?;
         }
         Ok(())
     }

@@ -1,10 +1,6 @@
 //! The table of contents of a pack: which segments, which chunks in them.
 
-#![warn(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions
-)]
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use unseen_common::limits::MAX_PACK;
 
@@ -108,11 +104,8 @@ impl Table {
 
 /// The bytes that `segment` takes in a table.
 pub fn row_len(segment: &SegmentRow) -> usize {
-    let chunks: usize = segment
-        .chunks
-        .iter()
-        .map(|c| varint_len(c.length.into()).saturating_add(32))
-        .sum();
+    let chunks: usize =
+        segment.chunks.iter().map(|c| varint_len(c.length.into()).saturating_add(32)).sum();
     varint_len(segment.sealed.into())
         .saturating_add(varint_len(segment.raw.into()))
         .saturating_add(1)
@@ -151,13 +144,7 @@ fn read_segment(rest: &mut &[u8]) -> Result<SegmentRow, BadTable> {
     if sum != u64::from(raw) {
         return Err(BadTable("chunks do not fill their segment"));
     }
-    Ok(SegmentRow {
-        sealed,
-        raw,
-        encoding,
-        kind,
-        chunks,
-    })
+    Ok(SegmentRow { sealed, raw, encoding, kind, chunks })
 }
 
 const fn flags(segment: &SegmentRow) -> u8 {
@@ -224,31 +211,17 @@ mod tests {
     use proptest::prelude::*;
 
     fn any_table() -> impl Strategy<Value = Table> {
-        let chunk = (any::<[u8; 32]>(), 1_u32..5000).prop_map(|(id, length)| ChunkRow {
-            id: ChunkId(id),
-            length,
-        });
-        let segment = (
-            prop::collection::vec(chunk, 1..10),
-            16_u32..100_000,
-            any::<bool>(),
-            any::<bool>(),
-        )
-            .prop_map(|(chunks, sealed, zstd, tree)| SegmentRow {
-                sealed,
-                raw: chunks.iter().map(|c| c.length).sum(),
-                encoding: if zstd {
-                    Encoding::Zstd
-                } else {
-                    Encoding::Stored
-                },
-                kind: if tree {
-                    ChunkKind::Tree
-                } else {
-                    ChunkKind::Data
-                },
-                chunks,
-            });
+        let chunk = (any::<[u8; 32]>(), 1_u32..5000)
+            .prop_map(|(id, length)| ChunkRow { id: ChunkId(id), length });
+        let segment =
+            (prop::collection::vec(chunk, 1..10), 16_u32..100_000, any::<bool>(), any::<bool>())
+                .prop_map(|(chunks, sealed, zstd, tree)| SegmentRow {
+                    sealed,
+                    raw: chunks.iter().map(|c| c.length).sum(),
+                    encoding: if zstd { Encoding::Zstd } else { Encoding::Stored },
+                    kind: if tree { ChunkKind::Tree } else { ChunkKind::Data },
+                    chunks,
+                });
         prop::collection::vec(segment, 0..8).prop_map(|segments| Table { segments })
     }
 

@@ -70,15 +70,9 @@ mod tests {
             assert!(matches!(address, Address::Folder(_)));
             assert_eq!(address.to_string(), text);
         }
-        assert_eq!(
-            "file://srv".parse::<Address>(),
-            Err(ParseError::NotAbsolute)
-        );
+        assert_eq!("file://srv".parse::<Address>(), Err(ParseError::NotAbsolute));
         assert_eq!("https://x".parse::<Address>(), Err(ParseError::Scheme));
-        assert!(matches!(
-            "unseen://x".parse::<Address>(),
-            Err(ParseError::Server(_))
-        ));
+        assert!(matches!("unseen://x".parse::<Address>(), Err(ParseError::Server(_))));
         let text = format!("unseen://nas:1/{}?pin={}", "0a".repeat(16), "A".repeat(86));
         let address: Address = text.parse().unwrap();
         assert_eq!(address.to_string(), text);

@@ -106,10 +106,7 @@ impl<'a> Ask<'a> {
     }
 
     fn about(endpoint: &'a Endpoint, id: &impl std::fmt::Display) -> Self {
-        Self {
-            path: endpoint.path_to(id),
-            ..Self::new(endpoint)
-        }
+        Self { path: endpoint.path_to(id), ..Self::new(endpoint) }
     }
 
     /// Adds to the query. Values are identifiers and numbers: nothing in them needs escaping.
@@ -156,9 +153,9 @@ impl Connection {
         }
         match timeout(patience, request.send()).await {
             Err(_elapsed) => Err(unreachable("no answer in time")),
-            Ok(Err(_)) if self.mismatch.take() => Err(VaultError::WrongServer(
-                "its TLS key is not the pinned one".to_owned(),
-            )),
+            Ok(Err(_)) if self.mismatch.take() => {
+                Err(VaultError::WrongServer("its TLS key is not the pinned one".to_owned()))
+            }
             Ok(Err(error)) => Err(reply::transport(&error)),
             Ok(Ok(response)) => reply::check(response).await,
         }
@@ -173,9 +170,7 @@ impl Service for HttpService {
         if info.identity == Hash::from_bytes(self.0.pin.identity) {
             Ok(info)
         } else {
-            Err(VaultError::WrongServer(
-                "its identity key is not the pinned one".to_owned(),
-            ))
+            Err(VaultError::WrongServer("its identity key is not the pinned one".to_owned()))
         }
     }
 
@@ -199,10 +194,7 @@ impl Service for HttpService {
         let mut token = HeaderValue::try_from(format!("Bearer {}", answer.token))
             .map_err(|_e| VaultError::BadAnswer("a token that is no text".to_owned()))?;
         token.set_sensitive(true);
-        Ok(Arc::new(HttpVault {
-            connection: Arc::clone(&self.0),
-            token,
-        }))
+        Ok(Arc::new(HttpVault { connection: Arc::clone(&self.0), token }))
     }
 
     fn host(&self) -> String {
@@ -244,12 +236,9 @@ impl Vault for HttpVault {
     }
 
     async fn put_slots(&self, slots: Vec<Bytes>, entry: SignedEntry) -> Result<Record> {
-        let body = PutSlotsBody {
-            slots: slots.into_iter().map(Base64).collect(),
-            entry: entry.into(),
-        };
-        self.record(Ask::new(&endpoint::PUT_SLOTS).json(&body)?)
-            .await
+        let body =
+            PutSlotsBody { slots: slots.into_iter().map(Base64).collect(), entry: entry.into() };
+        self.record(Ask::new(&endpoint::PUT_SLOTS).json(&body)?).await
     }
 
     async fn log(&self, after: Option<u64>) -> Result<LogPage> {
@@ -259,8 +248,7 @@ impl Vault for HttpVault {
     }
 
     async fn append(&self, entry: SignedEntry) -> Result<Record> {
-        self.record(Ask::new(&endpoint::APPEND).json(&EntryBody::from(entry))?)
-            .await
+        self.record(Ask::new(&endpoint::APPEND).json(&EntryBody::from(entry))?).await
     }
 
     async fn put_pack(&self, pack: PackUpload) -> Result<PackNumber> {
@@ -275,10 +263,7 @@ impl Vault for HttpVault {
 
     async fn get_pack(&self, number: PackNumber, range: Option<Range<u64>>) -> Result<PackBytes> {
         let header = range.clone().map(|range| byte_range(&range)).transpose()?;
-        let ask = Ask {
-            range: header,
-            ..Ask::about(&endpoint::GET_PACK, &number)
-        };
+        let ask = Ask { range: header, ..Ask::about(&endpoint::GET_PACK, &number) };
         let response = self.send(ask).await?;
         let damaged = response.headers().contains_key(DAMAGED_HEADER);
         let total = response
@@ -290,15 +275,9 @@ impl Vault for HttpVault {
         let Range { start, end } = range.unwrap_or(0..total);
         let wanted = end.saturating_sub(start);
         if !damaged && u64::try_from(bytes.len()) != Ok(wanted) {
-            return Err(VaultError::BadAnswer(
-                "other bytes than asked for".to_owned(),
-            ));
+            return Err(VaultError::BadAnswer("other bytes than asked for".to_owned()));
         }
-        Ok(PackBytes {
-            bytes,
-            total,
-            damaged,
-        })
+        Ok(PackBytes { bytes, total, damaged })
     }
 
     async fn live_packs(&self) -> Result<PackSet> {
@@ -311,9 +290,7 @@ impl Vault for HttpVault {
         device: Option<DeviceId>,
         after: Option<PackNumber>,
     ) -> Result<FooterPage> {
-        let ask = Ask::new(&endpoint::FOOTERS)
-            .with("device", device)
-            .with("after", after);
+        let ask = Ask::new(&endpoint::FOOTERS).with("device", device).with("after", after);
         let page = pages::decode(self.octets(ask).await?)
             .map_err(|error| VaultError::BadAnswer(error.to_string()))?;
         if page.more && page.items.is_empty() {
@@ -323,13 +300,11 @@ impl Vault for HttpVault {
     }
 
     async fn commit(&self, request: CommitRequest) -> Result<Record> {
-        self.record(Ask::new(&endpoint::COMMIT).json(&CommitBody::from(request))?)
-            .await
+        self.record(Ask::new(&endpoint::COMMIT).json(&CommitBody::from(request))?).await
     }
 
     async fn manifest(&self, snapshot: SnapshotId) -> Result<Bytes> {
-        self.octets(Ask::about(&endpoint::MANIFEST_OF, &snapshot))
-            .await
+        self.octets(Ask::about(&endpoint::MANIFEST_OF, &snapshot)).await
     }
 
     async fn packs_of(&self, snapshot: SnapshotId) -> Result<PackSet> {

@@ -43,16 +43,10 @@ pub fn open_with_accounts(folder: &Path) -> Result<(Arc<dyn Service>, Vec<VaultI
     match Core::open_local(folder) {
         Ok(core) => match core.accounts() {
             Ok(accounts) => Ok((Arc::new(core), accounts)),
-            Err(source) => Err(LocalError::List {
-                folder: folder.to_owned(),
-                source,
-            }),
+            Err(source) => Err(LocalError::List { folder: folder.to_owned(), source }),
         },
         Err(OpenError::Busy(folder)) => Err(LocalError::Busy(folder)),
-        Err(source) => Err(LocalError::Open {
-            folder: folder.to_owned(),
-            source,
-        }),
+        Err(source) => Err(LocalError::Open { folder: folder.to_owned(), source }),
     }
 }
 

@@ -52,11 +52,7 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self {
-            tries: 6,
-            first: Duration::from_millis(500),
-            longest: Duration::from_secs(60),
-        }
+        Self { tries: 6, first: Duration::from_millis(500), longest: Duration::from_secs(60) }
     }
 }
 
@@ -86,9 +82,7 @@ pub async fn retry<T, F: Future<Output = Result<T>> + Send>(
     loop {
         match call().await {
             Err(error) if error.is_transient() && tried < policy.tries => {
-                pause
-                    .sleep(policy.wait(tried, &error, pause.chance()))
-                    .await;
+                pause.sleep(policy.wait(tried, &error, pause.chance())).await;
                 tried += 1;
             }
             done => return done,
@@ -112,11 +106,7 @@ impl Retrying {
 
     /// With any.
     pub fn with(inner: Arc<dyn Vault>, policy: Policy, pause: Arc<dyn Pause>) -> Self {
-        Self {
-            inner,
-            policy,
-            pause,
-        }
+        Self { inner, policy, pause }
     }
 
     async fn again<T, F: Future<Output = Result<T>> + Send>(
@@ -134,8 +124,7 @@ impl Vault for Retrying {
     }
 
     async fn put_slots(&self, slots: Vec<Bytes>, entry: SignedEntry) -> Result<Record> {
-        self.again(|| self.inner.put_slots(slots.clone(), entry.clone()))
-            .await
+        self.again(|| self.inner.put_slots(slots.clone(), entry.clone())).await
     }
 
     async fn log(&self, after: Option<u64>) -> Result<LogPage> {
@@ -151,8 +140,7 @@ impl Vault for Retrying {
     }
 
     async fn get_pack(&self, number: PackNumber, range: Option<Range<u64>>) -> Result<PackBytes> {
-        self.again(|| self.inner.get_pack(number, range.clone()))
-            .await
+        self.again(|| self.inner.get_pack(number, range.clone())).await
     }
 
     async fn live_packs(&self) -> Result<PackSet> {
@@ -230,10 +218,7 @@ mod tests {
         assert!(matches!(result, Err(VaultError::Unreachable(_))));
         assert_eq!(calls, 6);
         let waits = pause.0.lock().unwrap().clone();
-        assert_eq!(
-            waits,
-            [250, 500, 1000, 2000, 4000].map(Duration::from_millis)
-        );
+        assert_eq!(waits, [250, 500, 1000, 2000, 4000].map(Duration::from_millis));
     }
 
     #[tokio::test]

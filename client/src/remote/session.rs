@@ -61,11 +61,7 @@ impl Login {
 /// Logs in; the session logs in again by itself when the server has forgotten it.
 pub async fn log_in(service: Arc<dyn Service>, login: Login) -> Result<Arc<dyn Vault>> {
     let current = login.answer(&*service).await?;
-    Ok(Arc::new(Lasting {
-        service,
-        login,
-        current: RwLock::new(current),
-    }))
+    Ok(Arc::new(Lasting { service, login, current: RwLock::new(current) }))
 }
 
 #[derive(Debug)]
@@ -148,8 +144,7 @@ impl Vault for Lasting {
         device: Option<DeviceId>,
         after: Option<PackNumber>,
     ) -> Result<FooterPage> {
-        self.run(|v| async move { v.footers(device, after).await })
-            .await
+        self.run(|v| async move { v.footers(device, after).await }).await
     }
 
     async fn commit(&self, request: CommitRequest) -> Result<Record> {
@@ -161,12 +156,10 @@ impl Vault for Lasting {
     }
 
     async fn manifest(&self, snapshot: SnapshotId) -> Result<Bytes> {
-        self.run(|v| async move { v.manifest(snapshot).await })
-            .await
+        self.run(|v| async move { v.manifest(snapshot).await }).await
     }
 
     async fn packs_of(&self, snapshot: SnapshotId) -> Result<PackSet> {
-        self.run(|v| async move { v.packs_of(snapshot).await })
-            .await
+        self.run(|v| async move { v.packs_of(snapshot).await }).await
     }
 }

@@ -23,10 +23,7 @@ struct Running {
 
 async fn start(dir: &Path) -> Running {
     let clock = Arc::new(TestClock::default());
-    let options = Options {
-        clock: Arc::<TestClock>::clone(&clock),
-        open_accounts: false,
-    };
+    let options = Options { clock: Arc::<TestClock>::clone(&clock), open_accounts: false };
     let core = Core::open(dir, options).unwrap();
     serve(dir, core, clock).await
 }
@@ -43,25 +40,14 @@ async fn serve(dir: &Path, core: Core, clock: Arc<TestClock>) -> Running {
         host: "127.0.0.1".into(),
         port: server.address().port(),
         target: Target::Invite(vec![0; 18]),
-        pin: Pin {
-            spki: certificate.spki,
-            identity: core.identity(),
-        },
+        pin: Pin { spki: certificate.spki, identity: core.identity() },
     };
     let service: Arc<dyn Service> = Arc::new(HttpService::new(&address).unwrap());
     let server = tokio::spawn(async move {
         server.run(std::future::pending()).await.unwrap();
     });
-    let bench = Bench {
-        service,
-        clock,
-        core,
-    };
-    Running {
-        bench,
-        address,
-        server,
-    }
+    let bench = Bench { service, clock, core };
+    Running { bench, address, server }
 }
 
 fn device_login(owner: &Owner, running: &Running) -> Login {
@@ -88,19 +74,13 @@ async fn other_keys_are_refused() {
     other_tls.pin.spki = Hash::from_bytes([1; 32]);
     let service = HttpService::new(&other_tls).unwrap();
     let refused = service.describe().await;
-    assert!(
-        matches!(refused, Err(VaultError::WrongServer(_))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(VaultError::WrongServer(_))), "{refused:?}");
 
     let mut other_identity = running.address.clone();
     other_identity.pin.identity = [1; 32];
     let service = HttpService::new(&other_identity).unwrap();
     let refused = service.describe().await;
-    assert!(
-        matches!(refused, Err(VaultError::WrongServer(_))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(VaultError::WrongServer(_))), "{refused:?}");
 
     let owner = running.bench.owner(50).await;
     let mut login = device_login(&owner, &running);
@@ -129,9 +109,7 @@ async fn sessions_last() {
     let owner = running.bench.owner(51).await;
     let login = device_login(&owner, &running);
     let plain = login.answer(&*running.bench.service).await.unwrap();
-    let lasting = log_in(Arc::clone(&running.bench.service), login)
-        .await
-        .unwrap();
+    let lasting = log_in(Arc::clone(&running.bench.service), login).await.unwrap();
     running.bench.clock.advance(3601);
     let pack = owner.machine.pack(1, 1 << 20, 4096);
     // The answer comes although the whole pack was being sent.

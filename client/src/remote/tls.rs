@@ -32,11 +32,8 @@ impl Mismatch {
 /// TLS 1.3 with ring, for the server with this key alone.
 pub(super) fn config(spki: Hash, mismatch: &Mismatch) -> Result<ClientConfig, Error> {
     let provider = Arc::new(ring::default_provider());
-    let verifier = Arc::new(PinVerifier {
-        spki,
-        provider: Arc::clone(&provider),
-        mismatch: mismatch.clone(),
-    });
+    let verifier =
+        Arc::new(PinVerifier { spki, provider: Arc::clone(&provider), mismatch: mismatch.clone() });
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
@@ -84,8 +81,6 @@ impl ServerCertVerifier for PinVerifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

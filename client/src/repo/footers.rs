@@ -28,20 +28,13 @@ pub fn open_item(
     vault: VaultId,
     known: &[Known],
 ) -> Result<OpenedFooter, RepoError> {
-    let footer = |source| RepoError::Footer {
-        number: item.number.0,
-        source,
-    };
+    let footer = |source| RepoError::Footer { number: item.number.0, source };
     let info = HeaderInfo::peek(EnvelopeKind::Pack, &item.header)
         .map_err(|e| footer(PackError::from(e)))?;
     let writer = known
         .iter()
         .find(|k| k.device == info.device)
-        .ok_or_else(|| {
-            footer(PackError::Inconsistent(
-                "it was written by an unknown device",
-            ))
-        })?;
+        .ok_or_else(|| footer(PackError::Inconsistent("it was written by an unknown device")))?;
     let ends = Ends {
         id: item.id,
         length: item.length,

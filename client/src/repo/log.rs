@@ -31,11 +31,7 @@ impl Log {
             None => None,
         };
         let mut log = match known {
-            Some(state) => Self {
-                state,
-                copy: copy.to_path_buf(),
-                pin: pin_path.to_path_buf(),
-            },
+            Some(state) => Self { state, copy: copy.to_path_buf(), pin: pin_path.to_path_buf() },
             None => Self::from_start(copy, pin_path, vault, pin.as_ref()).await?,
         };
         log.update(vault).await?;
@@ -53,14 +49,9 @@ impl Log {
             let mut records = page.records.into_iter();
             if std::mem::take(&mut first) {
                 let seq = self.state.head_seq;
-                let head = records
-                    .next()
-                    .ok_or(RepoError::RolledBack { seq, missing: true })?;
+                let head = records.next().ok_or(RepoError::RolledBack { seq, missing: true })?;
                 if head.hash() != self.state.head {
-                    return Err(RepoError::RolledBack {
-                        seq,
-                        missing: false,
-                    });
+                    return Err(RepoError::RolledBack { seq, missing: false });
                 }
             }
             let records: Vec<Record> = records.collect();
@@ -97,10 +88,7 @@ impl Log {
         pin: Option<&Pin>,
     ) -> Result<Self, RepoError> {
         let mut page = vault.log(None).await?;
-        let genesis = page
-            .records
-            .first()
-            .ok_or(FoldError::Conflict("an empty log"))?;
+        let genesis = page.records.first().ok_or(FoldError::Conflict("an empty log"))?;
         let mut state = State::begin(genesis)?;
         check_pin(&state, pin)?;
         let mut bytes = Vec::new();
@@ -124,44 +112,25 @@ impl Log {
         if let Some(pin) = pin
             && state.head_seq < pin.seq
         {
-            return Err(RepoError::RolledBack {
-                seq: pin.seq,
-                missing: true,
-            });
+            return Err(RepoError::RolledBack { seq: pin.seq, missing: true });
         }
-        pins::write_durably(copy, &bytes).map_err(|source| RepoError::Io {
-            path: copy.to_path_buf(),
-            source,
-        })?;
-        let log = Self {
-            state,
-            copy: copy.to_path_buf(),
-            pin: pin_path.to_path_buf(),
-        };
+        pins::write_durably(copy, &bytes)
+            .map_err(|source| RepoError::Io { path: copy.to_path_buf(), source })?;
+        let log = Self { state, copy: copy.to_path_buf(), pin: pin_path.to_path_buf() };
         log.remember()?;
         Ok(log)
     }
 
     fn append(&self, bytes: &[u8]) -> Result<(), RepoError> {
         use std::io::Write;
-        let io = |source: io::Error| RepoError::Io {
-            path: self.copy.clone(),
-            source,
-        };
-        let mut file = fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(&self.copy)
-            .map_err(io)?;
+        let io = |source: io::Error| RepoError::Io { path: self.copy.clone(), source };
+        let mut file =
+            fs::OpenOptions::new().append(true).create(true).open(&self.copy).map_err(io)?;
         file.write_all(bytes).map_err(io)
     }
 
     fn remember(&self) -> Result<(), RepoError> {
-        let pin = Pin {
-            vault: self.state.vault,
-            seq: self.state.head_seq,
-            head: self.state.head,
-        };
+        let pin = Pin { vault: self.state.vault, seq: self.state.head_seq, head: self.state.head };
         Ok(pins::write(&self.pin, &pin)?)
     }
 }
@@ -174,10 +143,7 @@ fn endless() -> RepoError {
 fn check_pin(state: &State, pin: Option<&Pin>) -> Result<(), RepoError> {
     match pin {
         Some(pin) if pin.seq == state.head_seq && pin.head != state.head => {
-            Err(RepoError::RolledBack {
-                seq: pin.seq,
-                missing: false,
-            })
+            Err(RepoError::RolledBack { seq: pin.seq, missing: false })
         }
         _ => Ok(()),
     }

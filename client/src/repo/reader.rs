@@ -106,11 +106,8 @@ impl ReaderRepo {
             let opened = Introduction::open(&self.keys, self.keys.epoch(), *id, &device.add.sealed);
             match (opened, key) {
                 (Ok(introduction), Ok(manifest_key)) => {
-                    let known = Known {
-                        device: *id,
-                        index_key: introduction.index_key,
-                        manifest_key,
-                    };
+                    let known =
+                        Known { device: *id, index_key: introduction.index_key, manifest_key };
                     let name = introduction.name;
                     self.devices.insert(*id, Introduced { name, known });
                 }
@@ -183,11 +180,7 @@ async fn synced(
         if let Some(kit) = place.kit {
             check_kit(&copy, kit)?;
         }
-        if belongs(&log) {
-            Ok(log)
-        } else {
-            Err(RepoError::OtherOwner)
-        }
+        if belongs(&log) { Ok(log) } else { Err(RepoError::OtherOwner) }
     }
     .await;
     if outcome.is_err() && first_time {
@@ -201,20 +194,13 @@ async fn synced(
 
 /// Finds the record that the kit names in the copy of the log, which has been checked as a chain.
 fn check_kit(copy: &Path, (seq, head): (u64, Hash)) -> Result<(), RepoError> {
-    let bytes = fs::read(copy).map_err(|source| RepoError::Io {
-        path: copy.to_path_buf(),
-        source,
-    })?;
+    let bytes =
+        fs::read(copy).map_err(|source| RepoError::Io { path: copy.to_path_buf(), source })?;
     let place = usize::try_from(seq).unwrap_or(usize::MAX);
-    let record = log::frames(&bytes)
-        .nth(place)
-        .and_then(|frame| Record::from_bytes(frame).ok());
+    let record = log::frames(&bytes).nth(place).and_then(|frame| Record::from_bytes(frame).ok());
     match record {
         Some(record) if record.hash() == head => Ok(()),
-        Some(_) => Err(RepoError::RolledBack {
-            seq,
-            missing: false,
-        }),
+        Some(_) => Err(RepoError::RolledBack { seq, missing: false }),
         None => Err(RepoError::RolledBack { seq, missing: true }),
     }
 }

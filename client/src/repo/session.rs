@@ -97,23 +97,13 @@ impl Repository {
         let vault = login(&service, &server, key.vault, principal, &key.secrets.login).await?;
         let log = Log::sync(&folders.log(), &folders.pin(), &*vault).await?;
         check_owner(&log, &key)?;
-        Ok(Self {
-            key,
-            service,
-            vault,
-            log,
-            folders,
-            clock,
-        })
+        Ok(Self { key, service, vault, log, folders, clock })
     }
 
     /// This device as the log has it.
     pub fn device(&self) -> Result<&Device, RepoError> {
         let id = self.key.secrets.device;
-        self.log
-            .state
-            .active_device(id)
-            .map_err(|_e| RepoError::Revoked(id))
+        self.log.state.active_device(id).map_err(|_e| RepoError::Revoked(id))
     }
 }
 
@@ -122,11 +112,7 @@ fn check_owner(log: &Log, key: &DeviceKey) -> Result<(), RepoError> {
     let same = state.vault == key.vault
         && state.root_key == key.root_verify.to_bytes()
         && state.vault_key_hash == key.vault_public.hash();
-    if same {
-        Ok(())
-    } else {
-        Err(RepoError::OtherOwner)
-    }
+    if same { Ok(()) } else { Err(RepoError::OtherOwner) }
 }
 
 /// Logs in by signing a challenge, and again whenever the server has forgotten the session.
@@ -141,11 +127,6 @@ pub async fn login(
 ) -> Result<Arc<dyn Vault>, VaultError> {
     let key = key.clone();
     let signer: Signer = Arc::new(move |message| key.sign(message).to_bytes());
-    let login = Login {
-        account,
-        principal,
-        identity: *identity,
-        signer,
-    };
+    let login = Login { account, principal, identity: *identity, signer };
     log_in(Arc::clone(service), login).await
 }

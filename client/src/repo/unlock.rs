@@ -66,11 +66,8 @@ pub fn unlock<T: AsRef<[u8]>>(
     expected: Option<Hash>,
     share: Option<&Secret<16>>,
 ) -> Result<Unlocked, UnlockError> {
-    let parsed: Vec<Result<Slot, SlotError>> = slots
-        .iter()
-        .take(MAX_SLOTS)
-        .map(|bytes| Slot::parse(bytes.as_ref()))
-        .collect();
+    let parsed: Vec<Result<Slot, SlotError>> =
+        slots.iter().take(MAX_SLOTS).map(|bytes| Slot::parse(bytes.as_ref())).collect();
     if let Some(expected) = expected {
         compare(slots, &parsed, expected)?;
     }
@@ -124,9 +121,7 @@ fn refusal(
     }
     let needed = secret.kind();
     if fits {
-        UnlockError::WrongSecret {
-            code: needed == SlotKind::Recovery,
-        }
+        UnlockError::WrongSecret { code: needed == SlotKind::Recovery }
     } else if needed != SlotKind::Recovery && has(SlotKind::Passphrase) {
         UnlockError::NeedsEnrolledMachine
     } else {
@@ -177,18 +172,11 @@ mod tests {
         let unlocked = Unlocked::generate(VaultId::from_bytes([1; 16]), &mut rng);
         let code = RecoveryCode::generate(&mut rng);
         let pass = Passphrase::new("correct").unwrap();
-        let passphrase = SlotSecret::Passphrase {
-            passphrase: &pass,
-            share: &unlocked.share,
-        };
+        let passphrase = SlotSecret::Passphrase { passphrase: &pass, share: &unlocked.share };
         let slots = [SlotSecret::Code(&code), passphrase]
             .map(|secret| Slot::seal(&unlocked, &secret, KdfParams::FLOOR, &mut rng).unwrap());
         let slots = SlotSet::new(slots.to_vec()).unwrap();
-        let bytes = slots
-            .slots()
-            .iter()
-            .map(|s| s.as_bytes().to_vec())
-            .collect();
+        let bytes = slots.slots().iter().map(|s| s.as_bytes().to_vec()).collect();
         (unlocked, code, bytes)
     }
 
@@ -220,12 +208,7 @@ mod tests {
         let wrong = unlock(&slots, &other, None, None).unwrap_err();
         assert!(matches!(wrong, UnlockError::WrongSecret { code: true }));
         let none = unlock(&slots[..0], &other, None, None).unwrap_err();
-        assert!(matches!(
-            none,
-            UnlockError::NoSuchSlot {
-                needed: SlotKind::Recovery
-            }
-        ));
+        assert!(matches!(none, UnlockError::NoSuchSlot { needed: SlotKind::Recovery }));
         let anywhere = UnlockSecret::PassphraseAnywhere(Passphrase::new("correct").unwrap());
         let refused = unlock(&slots, &anywhere, None, Some(&vault.share)).unwrap_err();
         assert!(matches!(refused, UnlockError::NeedsEnrolledMachine));
@@ -238,9 +221,8 @@ mod tests {
     fn a_rotten_slot_is_not_a_wrong_secret_and_does_not_lock_out_the_other() {
         let (vault, code, mut slots) = made();
         let hash = slot_set_hash(&slots);
-        let code_at = slots
-            .iter()
-            .position(|s| Slot::parse(s).unwrap().kind() == SlotKind::Recovery);
+        let code_at =
+            slots.iter().position(|s| Slot::parse(s).unwrap().kind() == SlotKind::Recovery);
         let passphrase_at = 1 - code_at.unwrap();
         slots[passphrase_at][100] ^= 1;
         let share = Some(&vault.share);

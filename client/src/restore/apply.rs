@@ -24,16 +24,8 @@ pub fn apply_dir_meta(
 ) -> Result<Vec<Note>, TargetError> {
     let handle = Handle::Open(dir.fd());
     let mut strange = strangers(dir, meta, policy);
-    let notes = apply(
-        &Subject {
-            handle,
-            is_link: false,
-            inherits_acl: false,
-        },
-        meta,
-        policy,
-    )
-    .map_err(|error| error.of(None))?;
+    let notes = apply(&Subject { handle, is_link: false, inherits_acl: false }, meta, policy)
+        .map_err(|error| error.of(None))?;
     strange.extend(notes);
     Ok(strange)
 }
@@ -59,12 +51,7 @@ pub(super) struct OwnerRefused {
 impl OwnerRefused {
     pub(super) fn of(self, name: Option<&crate::tree::entry::Name>) -> TargetError {
         let Self { uid, gid, source } = self;
-        TargetError::Owner {
-            name: name.cloned(),
-            uid,
-            gid,
-            source,
-        }
+        TargetError::Owner { name: name.cloned(), uid, gid, source }
     }
 }
 
@@ -74,12 +61,7 @@ pub(super) fn apply(
     meta: &Meta,
     policy: &Policy,
 ) -> Result<Vec<Note>, OwnerRefused> {
-    let mut work = Work {
-        subject,
-        meta,
-        policy,
-        notes: Vec::new(),
-    };
+    let mut work = Work { subject, meta, policy, notes: Vec::new() };
     let owned = work.owner()?;
     work.xattrs(Class::Harmless);
     if !subject.is_link {
@@ -145,14 +127,9 @@ impl Work<'_> {
 
     fn xattrs(&mut self, class: Class) {
         let meta = self.meta;
-        for xattr in meta
-            .xattrs
-            .iter()
-            .filter(|xattr| Class::of(&xattr.name) == class)
-        {
+        for xattr in meta.xattrs.iter().filter(|xattr| Class::of(&xattr.name) == class) {
             if class == Class::Power && !self.policy.privileged {
-                self.notes
-                    .push(Note::Skipped(Aspect::Xattr(xattr.name.clone())));
+                self.notes.push(Note::Skipped(Aspect::Xattr(xattr.name.clone())));
             } else {
                 self.set(xattr);
             }
@@ -225,9 +202,7 @@ fn strangers(dir: &TargetDir, meta: &Meta, policy: &Policy) -> Vec<Note> {
     });
     let remove = |found: Xattr| {
         let removed = Handle::Open(dir.fd()).remove_xattr(&found.name);
-        removed
-            .err()
-            .map(|error| Note::refused(Aspect::Xattr(found.name), error))
+        removed.err().map(|error| Note::refused(Aspect::Xattr(found.name), error))
     };
     strange.filter_map(remove).collect()
 }

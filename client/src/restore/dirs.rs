@@ -114,11 +114,7 @@ impl Dirs {
     pub(super) fn below(&self, parent: &Arc<DirNode>, name: Name, meta: Meta) -> Arc<DirNode> {
         Arc::new(DirNode {
             id: self.number(),
-            place: Place::Below {
-                parent: Arc::clone(parent),
-                name,
-                meta: Box::new(meta),
-            },
+            place: Place::Below { parent: Arc::clone(parent), name, meta: Box::new(meta) },
             made: AtomicBool::new(false),
         })
     }
@@ -191,9 +187,5 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn no_target() -> TargetError {
-    TargetError::Io {
-        action: "open",
-        name: None,
-        source: rustix::io::Errno::NOENT,
-    }
+    TargetError::Io { action: "open", name: None, source: rustix::io::Errno::NOENT }
 }

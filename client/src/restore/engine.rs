@@ -57,12 +57,7 @@ pub fn restore(
     let listens = (monitor, interrupt);
     let run = Run::new(&packs, &dirs, listens, options.verify);
     let place = (path, ctx);
-    write(
-        &run,
-        options,
-        (start.clone(), place.clone()),
-        (&within, &chosen.manifest.paths),
-    );
+    write(&run, options, (start.clone(), place.clone()), (&within, &chosen.manifest.paths));
     if options.verify && !options.dry_run && !run.stopped() {
         match verify(&run, options, start, place, &within) {
             Ok(()) | Err(ReadError::Stopped) => {}

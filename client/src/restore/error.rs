@@ -101,26 +101,14 @@ impl TargetError {
     pub(super) fn of(action: &'static str, name: Option<&Name>, source: Errno) -> Self {
         let name = name.cloned();
         if full(source) {
-            Self::Full {
-                action,
-                name,
-                source,
-            }
+            Self::Full { action, name, source }
         } else {
-            Self::Io {
-                action,
-                name,
-                source,
-            }
+            Self::Io { action, name, source }
         }
     }
 
     pub(super) fn io(action: &'static str, name: Option<&Name>, source: &io::Error) -> Self {
-        Self::of(
-            action,
-            name,
-            Errno::from_io_error(source).unwrap_or(Errno::IO),
-        )
+        Self::of(action, name, Errno::from_io_error(source).unwrap_or(Errno::IO))
     }
 }
 

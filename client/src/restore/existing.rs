@@ -40,11 +40,8 @@ impl TargetDir {
         if stat.file_type != FileType::File || FileId::from(&stat) != id {
             return Err(TargetError::Raced { name: name.clone() });
         }
-        let subject = Subject {
-            handle: Handle::Open(fd.as_fd()),
-            is_link: false,
-            inherits_acl: false,
-        };
+        let subject =
+            Subject { handle: Handle::Open(fd.as_fd()), is_link: false, inherits_acl: false };
         apply(&subject, meta, policy).map_err(|refused| refused.of(Some(name)))
     }
 

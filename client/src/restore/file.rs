@@ -71,9 +71,7 @@ impl FilePlan {
     /// Writes a part that has been verified.
     pub(super) fn write(&self, run: &Run<'_>, offset: u64, bytes: &[u8]) {
         if !self.has_failed() && !is_zero(bytes) {
-            let written = self
-                .temp(run)
-                .and_then(|temp| temp.write_all_at(bytes, offset));
+            let written = self.temp(run).and_then(|temp| temp.write_all_at(bytes, offset));
             if let Err(error) = written {
                 self.give_up();
                 run.trouble(self.path(), error);
@@ -135,9 +133,7 @@ impl FilePlan {
         let id = self.group.map(|_| temp.id()).transpose()?;
         let Ok(temp) = Arc::try_unwrap(temp) else {
             // Whoever wrote a part let go of it before saying that the part is done.
-            return Err(super::error::TargetError::Raced {
-                name: self.name.clone(),
-            });
+            return Err(super::error::TargetError::Raced { name: self.name.clone() });
         };
         let notes = temp.commit(&self.meta.whole(), run.dirs.policy())?;
         run.left_out(|| self.path(), &notes);
@@ -181,11 +177,7 @@ struct More {
 
 impl Slim {
     fn of(meta: Meta) -> Self {
-        let more = More {
-            user: meta.user,
-            group: meta.group,
-            xattrs: meta.xattrs,
-        };
+        let more = More { user: meta.user, group: meta.group, xattrs: meta.xattrs };
         let none = more.user.is_none() && more.group.is_none() && more.xattrs.is_empty();
         Self {
             mode: meta.mode,

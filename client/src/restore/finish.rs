@@ -131,11 +131,7 @@ fn place_link(run: &Run<'_>, link: &LinkPlan) -> Result<bool, TargetError> {
     };
     let dir = run.dirs.open(&link.dir)?;
     let first_dir = run.dirs.open(&first_dir)?;
-    let source = LinkSource {
-        dir: &first_dir,
-        name: &first_name,
-        id,
-    };
+    let source = LinkSource { dir: &first_dir, name: &first_name, id };
     let policy = run.dirs.policy();
     match dir.hard_link(&link.name, &source, policy) {
         Ok(()) => Ok(true),

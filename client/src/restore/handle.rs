@@ -54,10 +54,7 @@ impl Handle<'_> {
             return Err(Errno::INVAL);
         }
         let times = Timestamps {
-            last_access: Timespec {
-                tv_sec: 0,
-                tv_nsec: UTIME_OMIT,
-            },
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
             last_modification: Timespec {
                 tv_sec: modified.seconds,
                 tv_nsec: modified.nanos.into(),

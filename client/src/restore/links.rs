@@ -55,21 +55,12 @@ impl Links {
     pub(super) fn role(&self, group: u64, digest: u64, dir: &Arc<DirNode>, name: &Name) -> Role {
         let mut groups = self.lock();
         if let Some(first) = groups.get(&group) {
-            return if first.digest == digest {
-                Role::Further
-            } else {
-                Role::Alone
-            };
+            return if first.digest == digest { Role::Further } else { Role::Alone };
         }
         if groups.len() >= MOST {
             return Role::Alone;
         }
-        let first = Linked {
-            dir: Arc::clone(dir),
-            name: name.clone(),
-            digest,
-            id: None,
-        };
+        let first = Linked { dir: Arc::clone(dir), name: name.clone(), digest, id: None };
         groups.insert(group, first);
         Role::First
     }

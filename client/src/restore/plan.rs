@@ -96,12 +96,7 @@ struct Current {
 
 impl Planner {
     pub(super) fn new(out: Sender<Window>) -> Self {
-        Self {
-            out,
-            window: Window::default(),
-            places: HashMap::new(),
-            current: None,
-        }
+        Self { out, window: Window::default(), places: HashMap::new(), current: None }
     }
 
     /// Begins a file.
@@ -143,18 +138,10 @@ impl Planner {
         let next = self.window.packs.len();
         let at = *self.places.entry(pack).or_insert(next);
         if at == next {
-            self.window.packs.push(PackWants {
-                number: pack,
-                wants: Vec::new(),
-            });
+            self.window.packs.push(PackWants { number: pack, wants: Vec::new() });
         }
         if let Some(of_pack) = self.window.packs.get_mut(at) {
-            of_pack.wants.push(Want {
-                file,
-                length,
-                offset,
-                id,
-            });
+            of_pack.wants.push(Want { file, length, offset, id });
         }
         self.window.wants += 1;
         Ok(())
@@ -204,10 +191,6 @@ impl Planner {
     }
 
     fn sent_if_full(&mut self) -> Result<(), ReadError> {
-        if self.window.is_full() || self.window.bare.len() >= THINGS {
-            self.send()
-        } else {
-            Ok(())
-        }
+        if self.window.is_full() || self.window.bare.len() >= THINGS { self.send() } else { Ok(()) }
     }
 }

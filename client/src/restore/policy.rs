@@ -49,17 +49,8 @@ impl Policy {
     /// cannot; other users keep the files and cannot fail at it.
     pub fn safe(overwrite: Overwrite) -> Self {
         let root = running_as_root();
-        let ownership = if root {
-            Ownership::Numeric
-        } else {
-            Ownership::CurrentUser
-        };
-        Self {
-            privileged: false,
-            ownership,
-            strict_owner: root,
-            overwrite,
-        }
+        let ownership = if root { Ownership::Numeric } else { Ownership::CurrentUser };
+        Self { privileged: false, ownership, strict_owner: root, overwrite }
     }
 }
 

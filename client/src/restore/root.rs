@@ -42,10 +42,7 @@ pub fn is_temp_name(name: &Name) -> bool {
         .strip_prefix(TEMP_PREFIX.as_bytes())
         .and_then(|rest| rest.strip_suffix(TEMP_SUFFIX.as_bytes()));
     middle.is_some_and(|hex| {
-        hex.len() == 16
-            && hex
-                .iter()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        hex.len() == 16 && hex.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     })
 }
 
@@ -59,20 +56,11 @@ impl Root {
     /// Opens the directory that the user named, and makes it (mode 0700) if there is none.
     /// Symbolic links in this path are followed; none below it is.
     pub fn open(path: &Path, names: Arc<dyn TempNames>) -> Result<Self, TargetError> {
-        let failed = |source| TargetError::Root {
-            path: path.to_path_buf(),
-            source,
-        };
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(failed)?;
+        let failed = |source| TargetError::Root { path: path.to_path_buf(), source };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         let fd = rustix::fs::openat(rustix::fs::CWD, path, DIRECTORY, Mode::empty())
             .map_err(|error| failed(error.into()))?;
-        Ok(Self {
-            dir: TargetDir::of(fd, names),
-        })
+        Ok(Self { dir: TargetDir::of(fd, names) })
     }
 
     /// The target directory itself.
@@ -83,14 +71,12 @@ impl Root {
     /// Opens an existing directory below, holding no more than two directories open at a time, so
     /// that depth costs no file descriptors.
     pub fn open_path(&self, path: &[Name]) -> Result<TargetDir, TargetError> {
-        path.iter()
-            .try_fold(self.dir.clone(), |dir, name| dir.open_dir(name))
+        path.iter().try_fold(self.dir.clone(), |dir, name| dir.open_dir(name))
     }
 
     /// As [`open_path`](Self::open_path), making what is missing: see [`TargetDir::make_dir`].
     pub fn make_path(&self, path: &[Name], policy: &Policy) -> Result<TargetDir, TargetError> {
-        path.iter()
-            .try_fold(self.dir.clone(), |dir, name| dir.make_dir(name, policy))
+        path.iter().try_fold(self.dir.clone(), |dir, name| dir.make_dir(name, policy))
     }
 
     /// Waits until all that was written is on the disk.
@@ -126,10 +112,7 @@ pub struct FileId {
 
 impl From<&Stat> for FileId {
     fn from(stat: &Stat) -> Self {
-        Self {
-            dev: stat.dev,
-            ino: stat.ino,
-        }
+        Self { dev: stat.dev, ino: stat.ino }
     }
 }
 
@@ -185,9 +168,7 @@ impl TargetDir {
     /// The same directory, opened anew for reading what is in it.
     pub fn reader(&self) -> Result<Dir, TargetError> {
         let opened = rustix::fs::openat(self.fd(), c".", DIRECTORY, Mode::empty());
-        opened
-            .map(Dir::from)
-            .map_err(|error| TargetError::of("open", None, error))
+        opened.map(Dir::from).map_err(|error| TargetError::of("open", None, error))
     }
 
     /// The names in it, sorted.
@@ -219,13 +200,8 @@ impl TargetDir {
     }
 
     pub(super) fn in_the_way(&self, name: &Name) -> TargetError {
-        let found = self
-            .stat(name)
-            .map_or(FileType::Unknown, |stat| stat.file_type);
-        TargetError::InTheWay {
-            name: name.clone(),
-            found,
-        }
+        let found = self.stat(name).map_or(FileType::Unknown, |stat| stat.file_type);
+        TargetError::InTheWay { name: name.clone(), found }
     }
 
     /// Another open directory, with the same source of temporary names.
@@ -236,11 +212,7 @@ impl TargetDir {
     fn of(fd: OwnedFd, names: Arc<dyn TempNames>) -> Self {
         let acl = rustix::fs::fgetxattr(&fd, ACL_DEFAULT, &mut [0_u8; 1]);
         let inherits_acl = matches!(acl, Ok(1..) | Err(Errno::RANGE));
-        Self(Arc::new(Inner {
-            fd,
-            inherits_acl,
-            names,
-        }))
+        Self(Arc::new(Inner { fd, inherits_acl, names }))
     }
 
     pub(super) fn open_below(&self, name: &Name) -> Result<OwnedFd, Errno> {
@@ -303,9 +275,7 @@ impl TargetDir {
     }
 }
 
-const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 const ATTEMPTS: usize = 16;
 const TEMP_PREFIX: &str = ".unseen-";
 const TEMP_SUFFIX: &str = ".tmp";

@@ -75,11 +75,7 @@ impl<'a> Run<'a> {
 
     /// Something could not be restored; the rest goes on.
     pub(super) fn problem(&self, path: Vec<u8>, what: String) {
-        let problem = Problem {
-            path,
-            during: During::Restore,
-            what,
-        };
+        let problem = Problem { path, during: During::Restore, what };
         self.not_restored(&problem.path);
         self.monitor.problem(&problem);
         self.count(|tally| {
@@ -106,10 +102,7 @@ impl<'a> Run<'a> {
     /// As [`Self::problem`]; a full disk ends the restore.
     pub(super) fn trouble(&self, path: Vec<u8>, error: TargetError) {
         if error.is_full() {
-            self.fail(RestoreError::Full {
-                path,
-                source: error,
-            });
+            self.fail(RestoreError::Full { path, source: error });
         } else {
             self.problem(path, in_words(&error));
         }
@@ -149,12 +142,7 @@ impl<'a> Run<'a> {
 
     /// A file is done, or left as it was.
     pub(super) fn done(&self, path: &[u8], change: Change, size: u64) {
-        self.monitor.done(Item {
-            path,
-            is_dir: false,
-            change,
-            size,
-        });
+        self.monitor.done(Item { path, is_dir: false, change, size });
     }
 
     /// The end: tells the notes, and how it went.

@@ -45,11 +45,7 @@ impl Select {
     /// At the root of the snapshot.
     pub fn root(&self) -> SelectCtx {
         SelectCtx {
-            include: self
-                .include
-                .as_ref()
-                .map(Patterns::root)
-                .unwrap_or_default(),
+            include: self.include.as_ref().map(Patterns::root).unwrap_or_default(),
             exclude: self.exclude.root(),
             inside: self.include.is_none(),
         }

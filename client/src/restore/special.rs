@@ -62,36 +62,24 @@ impl TargetDir {
         policy: &Policy,
     ) -> Result<Placed, TargetError> {
         if let Some(note) = special.left_out(policy) {
-            return Ok(Placed {
-                id: None,
-                notes: vec![note],
-            });
+            return Ok(Placed { id: None, notes: vec![note] });
         }
         let made = TempName::make(self, "create", name, |temp| special.make(self, temp));
         if let Err(TargetError::Io { source, .. }) = &made
             && let Some(note) = special.refusal(*source)
         {
-            return Ok(Placed {
-                id: None,
-                notes: vec![note],
-            });
+            return Ok(Placed { id: None, notes: vec![note] });
         }
         let (temp, ()) = made?;
         let (pin, stat) = self.pin(&temp.name, special, name)?;
         let subject = Subject {
-            handle: Handle::Pinned(Pin {
-                fd: pin.as_fd(),
-                name: temp.name.as_os_str(),
-            }),
+            handle: Handle::Pinned(Pin { fd: pin.as_fd(), name: temp.name.as_os_str() }),
             is_link: matches!(special, Special::Symlink(_)),
             inherits_acl: self.inherits_acl(),
         };
         let notes = apply(&subject, meta, policy).map_err(|refused| refused.of(Some(name)))?;
         temp.place(name, policy.overwrite)?;
-        Ok(Placed {
-            id: Some(FileId::from(&stat)),
-            notes,
-        })
+        Ok(Placed { id: Some(FileId::from(&stat)), notes })
     }
 
     /// Gives a restored file the further name `name` in this directory.
@@ -114,9 +102,7 @@ impl TargetDir {
         let stat = stat_at(self.fd(), &temp.name)
             .map_err(|error| TargetError::io("look at", Some(name), &error))?;
         if FileId::from(&stat) != source.id {
-            return Err(TargetError::Raced {
-                name: source.name.clone(),
-            });
+            return Err(TargetError::Raced { name: source.name.clone() });
         }
         temp.place_link(name, policy.overwrite)
     }
@@ -175,10 +161,7 @@ impl Special<'_> {
             Self::Socket => Aspect::Socket,
             Self::CharDevice(_) | Self::BlockDevice(_) => Aspect::Device,
         };
-        let refused = matches!(
-            error,
-            Errno::PERM | Errno::NOTSUP | Errno::NOSYS | Errno::INVAL
-        );
+        let refused = matches!(error, Errno::PERM | Errno::NOTSUP | Errno::NOSYS | Errno::INVAL);
         refused.then(|| Note::refused(aspect, error))
     }
 
@@ -187,12 +170,9 @@ impl Special<'_> {
             Self::Symlink(target) => rustix::fs::symlinkat(target, dir.fd(), temp.as_os_str()),
             Self::Fifo => node(dir, temp, rustix::fs::FileType::Fifo, 0),
             Self::Socket => Err(Errno::NOTSUP),
-            Self::CharDevice(number) => node(
-                dir,
-                temp,
-                rustix::fs::FileType::CharacterDevice,
-                device(number),
-            ),
+            Self::CharDevice(number) => {
+                node(dir, temp, rustix::fs::FileType::CharacterDevice, device(number))
+            }
             Self::BlockDevice(number) => {
                 node(dir, temp, rustix::fs::FileType::BlockDevice, device(number))
             }
@@ -226,13 +206,7 @@ fn node(
     kind: rustix::fs::FileType,
     device: rustix::fs::Dev,
 ) -> Result<(), Errno> {
-    rustix::fs::mknodat(
-        dir.fd(),
-        temp.as_os_str(),
-        kind,
-        Mode::RUSR | Mode::WUSR,
-        device,
-    )
+    rustix::fs::mknodat(dir.fd(), temp.as_os_str(), kind, Mode::RUSR | Mode::WUSR, device)
 }
 
 #[cfg(target_vendor = "apple")]

@@ -32,11 +32,7 @@ impl TargetDir {
         let mode = Mode::RUSR | Mode::WUSR;
         let create = |temp: &Name| rustix::fs::openat(self.fd(), temp.as_os_str(), flags, mode);
         let (temp, fd) = TempName::make(self, "create", name, create)?;
-        Ok(TempFile {
-            temp,
-            name: name.clone(),
-            fd,
-        })
+        Ok(TempFile { temp, name: name.clone(), fd })
     }
 }
 
@@ -126,14 +122,7 @@ impl TempName {
             let name = dir.temp_name()?;
             match make(&name) {
                 Ok(made) => {
-                    return Ok((
-                        Self {
-                            dir: dir.clone(),
-                            name,
-                            placed: false,
-                        },
-                        made,
-                    ));
+                    return Ok((Self { dir: dir.clone(), name, placed: false }, made));
                 }
                 Err(Errno::EXIST | Errno::INTR) => {}
                 Err(error) => return Err(TargetError::of(action, Some(purpose), error)),
@@ -162,11 +151,7 @@ impl TempName {
     /// As [`place`](Self::place), for a further name of a file that may have `name` already: then
     /// renaming does nothing and leaves the temporary name, which is removed in either case.
     pub(super) fn place_link(self, name: &Name, overwrite: Overwrite) -> Result<(), TargetError> {
-        let leftover = Self {
-            dir: self.dir.clone(),
-            name: self.name.clone(),
-            placed: false,
-        };
+        let leftover = Self { dir: self.dir.clone(), name: self.name.clone(), placed: false };
         let placed = self.place(name, overwrite);
         drop(leftover);
         placed

@@ -67,18 +67,12 @@ pub(super) fn never() -> Policy {
 }
 
 pub(super) fn privileged() -> Policy {
-    Policy {
-        privileged: true,
-        ..safe()
-    }
+    Policy { privileged: true, ..safe() }
 }
 
 /// A policy that sets no owner.
 pub(super) fn unowned() -> Policy {
-    Policy {
-        ownership: Ownership::CurrentUser,
-        ..safe()
-    }
+    Policy { ownership: Ownership::CurrentUser, ..safe() }
 }
 
 /// Metadata that anyone can restore: owned by whoever runs the test.
@@ -87,51 +81,31 @@ pub(super) fn plain(mode: u32) -> Meta {
         mode,
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
-        mtime: FileTime {
-            seconds: 1_234_567_890,
-            nanos: 123_456_789,
-        },
+        mtime: FileTime { seconds: 1_234_567_890, nanos: 123_456_789 },
         ..Meta::default()
     }
 }
 
 /// Metadata with an owner that only root can restore.
 pub(super) fn someone(mode: u32) -> Meta {
-    if running_as_root() {
-        Meta {
-            uid: 12_345,
-            gid: 54_321,
-            ..plain(mode)
-        }
-    } else {
-        plain(mode)
-    }
+    if running_as_root() { Meta { uid: 12_345, gid: 54_321, ..plain(mode) } } else { plain(mode) }
 }
 
 pub(super) fn xattr(name: &str, value: impl AsRef<[u8]>) -> Xattr {
-    Xattr {
-        name: name.as_bytes().to_vec(),
-        value: value.as_ref().to_vec(),
-    }
+    Xattr { name: name.as_bytes().to_vec(), value: value.as_ref().to_vec() }
 }
 
 /// What a backup would record of an entry.
 pub(super) fn captured(folder: &Path, name: &Name) -> Meta {
     let dir = Dir::open_root(folder).expect("opens");
     let stat = dir.stat(name).expect("stat");
-    Meta {
-        xattrs: dir.xattrs_of(name).expect("attributes"),
-        ..stat.meta()
-    }
+    Meta { xattrs: dir.xattrs_of(name).expect("attributes"), ..stat.meta() }
 }
 
 /// What a backup would record of an open directory.
 pub(super) fn captured_open(dir: &Dir) -> Meta {
     let stat = fstat(dir).expect("stat");
-    Meta {
-        xattrs: xattrs_of_fd(dir).expect("attributes"),
-        ..stat.meta()
-    }
+    Meta { xattrs: xattrs_of_fd(dir).expect("attributes"), ..stat.meta() }
 }
 
 /// Whether files here can have attributes under `user.`, and ACLs.
@@ -155,23 +129,13 @@ pub(super) fn acl(entries: &[(u16, u16, u32)]) -> Vec<u8> {
 /// `user::rw-, user:1000:rwx, group::r--, mask::rwx, other::---`: mode 0670.
 pub(super) fn wide_acl() -> Vec<u8> {
     let none = u32::MAX;
-    acl(&[
-        (1, 6, none),
-        (2, 7, 1000),
-        (4, 4, none),
-        (16, 7, none),
-        (32, 0, none),
-    ])
+    acl(&[(1, 6, none), (2, 7, 1000), (4, 4, none), (16, 7, none), (32, 0, none)])
 }
 
 /// Names that are in the target and look like unfinished files.
 pub(super) fn leftovers(root: &Root) -> Vec<Name> {
     let names = root.dir().names().expect("names");
-    names
-        .iter()
-        .map(|(name, _)| name)
-        .filter(super::root::is_temp_name)
-        .collect()
+    names.iter().map(|(name, _)| name).filter(super::root::is_temp_name).collect()
 }
 
 /// Runs `work` without root's rights: on a thread that becomes nobody, and owns `folder`.
@@ -184,10 +148,8 @@ pub(super) fn as_nobody(folder: &Path, work: impl FnOnce() + Send) {
                 let parent = folder.parent().expect("a temporary directory");
                 let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
                 std::fs::set_permissions(parent, mode).expect("passable");
-                let (user, group) = (
-                    rustix::process::Uid::from_raw(user),
-                    rustix::process::Gid::from_raw(group),
-                );
+                let (user, group) =
+                    (rustix::process::Uid::from_raw(user), rustix::process::Gid::from_raw(group));
                 rustix::thread::set_thread_groups(&[]).expect("no groups");
                 rustix::thread::set_thread_res_gid(group, group, group).expect("nobody's group");
                 rustix::thread::set_thread_res_uid(user, user, user).expect("nobody");
@@ -210,9 +172,6 @@ pub(super) fn folder_of(folder: &Folder) -> PathBuf {
 
 /// What a backup would record of that file, whose content must be there.
 pub(super) fn captured_file(folder: &Folder) -> Meta {
-    assert_eq!(
-        std::fs::read(folder_of(folder).join("f")).expect("read"),
-        b"content"
-    );
+    assert_eq!(std::fs::read(folder_of(folder).join("f")).expect("read"), b"content");
     captured(&folder_of(folder), &name("f"))
 }

@@ -107,10 +107,7 @@ impl Budget {
             used = freed.wait(used).unwrap_or_else(PoisonError::into_inner);
         }
         *used = used.saturating_add(bytes);
-        Permit {
-            budget: self.clone(),
-            bytes,
-        }
+        Permit { budget: self.clone(), bytes }
     }
 }
 
@@ -131,11 +128,8 @@ pub(super) fn dispatch(
     for window in windows {
         let (done_in, done) = bounded(0);
         let retry = Arc::new(Mutex::default());
-        let shared = Arc::new(Shared {
-            files: window.files,
-            retry: Arc::clone(&retry),
-            _done: done_in,
-        });
+        let shared =
+            Arc::new(Shared { files: window.files, retry: Arc::clone(&retry), _done: done_in });
         for wants in window.packs {
             let window = Arc::clone(&shared);
             if jobs.send(Job { wants, window }).is_err() {
@@ -149,11 +143,7 @@ pub(super) fn dispatch(
             }
         }
         drop(shared);
-        let finish = Finish {
-            after: window.after,
-            retry,
-            done,
-        };
+        let finish = Finish { after: window.after, retry, done };
         if finishes.send(finish).is_err() {
             return;
         }
@@ -198,9 +188,8 @@ fn gather(
     let pack = run.packs.open(wants.number, &mut pieces)?;
     let mut strays = Vec::new();
     located.retain_mut(|(segment, place, want)| {
-        let found = pack
-            .find(&want.id)
-            .filter(|(segment, _)| pack.segment(*segment).is_some_and(is_data));
+        let found =
+            pack.find(&want.id).filter(|(segment, _)| pack.segment(*segment).is_some_and(is_data));
         if let Some(found) = found {
             (*segment, *place) = found;
         } else {
@@ -210,22 +199,13 @@ fn gather(
     });
     window.again(strays.into_iter(), wants.number, &PackTrouble::NotThere);
     located.sort_unstable_by_key(|(segment, place, want)| (*segment, *place, want.file));
-    let mut ranges: Vec<_> = located
-        .iter()
-        .filter_map(|(s, ..)| pack.range(*s))
-        .collect();
+    let mut ranges: Vec<_> = located.iter().filter_map(|(s, ..)| pack.range(*s)).collect();
     ranges.dedup();
     let lacking = pieces.lacking(&ranges, pack.info.length);
-    let size: u64 = lacking
-        .iter()
-        .map(|run| run.end.saturating_sub(run.start))
-        .sum();
+    let size: u64 = lacking.iter().map(|run| run.end.saturating_sub(run.start)).sum();
     let permit = budget.take(size.saturating_add(pieces.len()));
     run.packs.fetch(&pack.info, &ranges, &mut pieces)?;
-    let fetched = Fetched {
-        pieces,
-        _permit: permit,
-    };
+    let fetched = Fetched { pieces, _permit: permit };
     Ok((pack, Arc::new(fetched)))
 }
 

@@ -103,10 +103,7 @@ fn compare(
     if !run.is_restored(&path) {
         return;
     }
-    let opened = run
-        .dirs
-        .open(node)
-        .and_then(|dir| dir.open_existing_file(name));
+    let opened = run.dirs.open(node).and_then(|dir| dir.open_existing_file(name));
     let file = match opened {
         Ok(file) => file,
         Err(error) => {
@@ -116,10 +113,7 @@ fn compare(
     };
     match same_content(&file, content, chunks, run.packs.repo.ids()) {
         Ok(true) => run.count(|tally| tally.verified += 1),
-        Ok(false) => run.problem(
-            path,
-            "it reads back otherwise than it was written".to_owned(),
-        ),
+        Ok(false) => run.problem(path, "it reads back otherwise than it was written".to_owned()),
         Err(error) => run.unreadable(path, error),
     }
 }

@@ -72,10 +72,7 @@ struct There {
 
 impl There {
     fn nothing() -> Self {
-        Self {
-            something: false,
-            names: Vec::new().into_iter().peekable(),
-        }
+        Self { something: false, names: Vec::new().into_iter().peekable() }
     }
 }
 
@@ -111,10 +108,7 @@ impl<'r, 'a> Walker<'r, 'a> {
                     self.stack.push(frame);
                 }
             }
-            Start::Dir(tree) => self.stack.push(Frame {
-                reader: DirReader::new(tree),
-                here,
-            }),
+            Start::Dir(tree) => self.stack.push(Frame { reader: DirReader::new(tree), here }),
         }
         while let Some(mut frame) = self.stack.pop() {
             if self.run.stopped() {
@@ -171,11 +165,7 @@ impl<'r, 'a> Walker<'r, 'a> {
         {
             self.remove(here, &entry.name, found);
         }
-        let Entry {
-            name,
-            mut meta,
-            kind,
-        } = entry;
+        let Entry { name, mut meta, kind } = entry;
         if !matches!(self.run.dirs.policy().ownership, Ownership::ByName(_)) {
             // Nobody asks for them, and they would be kept for every file.
             (meta.user, meta.group) = (None, None);
@@ -202,10 +192,7 @@ impl<'r, 'a> Walker<'r, 'a> {
     ) -> Option<Frame> {
         let ctx = self.options.select.enter(&here.ctx, &name, pick);
         let node = self.run.dirs.below(&here.node, name, meta);
-        self.run.monitor.scanned(Amount {
-            dirs: 1,
-            ..Amount::default()
-        });
+        self.run.monitor.scanned(Amount { dirs: 1, ..Amount::default() });
         if self.stack.len() >= MAX_DEPTH {
             let what = "its directories are nested too deeply".to_owned();
             self.run.problem(node.path(), what);
@@ -218,10 +205,7 @@ impl<'r, 'a> Walker<'r, 'a> {
             self.run.trouble(node.path(), error);
             return None;
         }
-        Some(Frame {
-            reader: DirReader::new(tree),
-            here: self.here(node, ctx),
-        })
+        Some(Frame { reader: DirReader::new(tree), here: self.here(node, ctx) })
     }
 
     /// Looks at what is there.
@@ -238,25 +222,16 @@ impl<'r, 'a> Walker<'r, 'a> {
                 },
             },
             Ok(_) => There::nothing(),
-            Err(_) => There {
-                something: true,
-                ..There::nothing()
-            },
+            Err(_) => There { something: true, ..There::nothing() },
         };
-        Here {
-            node,
-            ctx,
-            there,
-            covered,
-        }
+        Here { node, ctx, there, covered }
     }
 
     /// Whether a path is what the backup was told to save, or beneath that.
     fn covers(&self, path: &[u8]) -> bool {
         self.saved.iter().any(|saved| {
             let saved = saved.strip_suffix(b"/").unwrap_or(saved);
-            path.strip_prefix(saved)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+            path.strip_prefix(saved).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
         })
     }
 
@@ -271,10 +246,7 @@ impl<'r, 'a> Walker<'r, 'a> {
     }
 
     fn left_over(&mut self, here: &Here, name: &Name, kind: FileType) {
-        let picked = self
-            .options
-            .select
-            .pick(&here.ctx, name, kind == FileType::Directory);
+        let picked = self.options.select.pick(&here.ctx, name, kind == FileType::Directory);
         if here.covered && picked == Pick::Take {
             self.remove(here, name, kind);
         }

@@ -64,10 +64,7 @@ impl Marker {
             None => (text, &[][..]),
         };
         let good = !name.is_empty() && !name.contains(&b'/');
-        good.then(|| Self {
-            name: name.to_vec(),
-            header: header.to_vec(),
-        })
+        good.then(|| Self { name: name.to_vec(), header: header.to_vec() })
     }
 }
 
@@ -165,9 +162,7 @@ impl Rules {
             patterns: self.patterns.root(),
             own: self.own.root(),
             marked: None,
-            git: self
-                .git_ignore
-                .then(|| Box::new(WorkTree::outside(Path::new("/")))),
+            git: self.git_ignore.then(|| Box::new(WorkTree::outside(Path::new("/")))),
         };
         for part in path.components() {
             let Component::Normal(name) = part else {
@@ -203,10 +198,7 @@ impl Rules {
             return;
         }
         let begins = |name: &[u8], wanted: &[u8]| {
-            wanted.is_empty()
-                || listing
-                    .head(name, wanted.len())
-                    .is_ok_and(|head| head == wanted)
+            wanted.is_empty() || listing.head(name, wanted.len()).is_ok_and(|head| head == wanted)
         };
         if self.caches && listing.has(CACHE_NAME) && begins(CACHE_NAME, CACHE_TAG) {
             ctx.marked = Some(Reason::Cache);
@@ -269,9 +261,7 @@ impl Rules {
     }
 
     fn excludes(&self, index: u32) -> bool {
-        self.patterns
-            .get(index)
-            .is_some_and(|pattern| !pattern.is_negated())
+        self.patterns.get(index).is_some_and(|pattern| !pattern.is_negated())
     }
 
     fn marker_name(&self, reason: Reason) -> Option<&[u8]> {

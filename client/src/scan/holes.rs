@@ -32,13 +32,7 @@ pub enum Span {
 /// position, so read it by position. If the file shrinks or grows meanwhile the spans still add up
 /// to `size`; whether it changed is for the caller to see by `fstat` afterwards.
 pub fn extents(fd: &impl AsFd, size: u64) -> Spans<'_> {
-    Spans {
-        fd: fd.as_fd(),
-        size,
-        at: 0,
-        data_until: 0,
-        seeking: true,
-    }
+    Spans { fd: fd.as_fd(), size, at: 0, data_until: 0, seeking: true }
 }
 
 /// See [`extents`].
@@ -75,19 +69,13 @@ impl Spans<'_> {
         if self.data_until <= self.at {
             let data = self.next_data()?;
             if data > self.at {
-                let hole = Span::Hole {
-                    offset: self.at,
-                    len: data - self.at,
-                };
+                let hole = Span::Hole { offset: self.at, len: data - self.at };
                 self.at = data;
                 return Ok(hole);
             }
             self.data_until = self.next_hole()?;
         }
-        let data = Span::Data {
-            offset: self.at,
-            len: self.data_until - self.at,
-        };
+        let data = Span::Data { offset: self.at, len: self.data_until - self.at };
         self.at = self.data_until;
         Ok(data)
     }
@@ -137,16 +125,13 @@ mod tests {
         let file = tempfile::tempfile().expect("a file");
         file.set_len(size).expect("its length");
         for &block in blocks {
-            file.write_all_at(&[1; 4096], block * 4096)
-                .expect("its data");
+            file.write_all_at(&[1; 4096], block * 4096).expect("its data");
         }
         file
     }
 
     fn spans(file: &File, size: u64) -> Vec<Span> {
-        extents(file, size)
-            .collect::<io::Result<_>>()
-            .expect("spans")
+        extents(file, size).collect::<io::Result<_>>().expect("spans")
     }
 
     /// The end of the last span, having checked that there is neither gap nor overlap.
@@ -165,10 +150,7 @@ mod tests {
 
     #[test]
     fn only_a_hole() {
-        let hole = Span::Hole {
-            offset: 0,
-            len: 1 << 40,
-        };
+        let hole = Span::Hole { offset: 0, len: 1 << 40 };
         assert_eq!(spans(&sparse(1 << 40, &[]), 1 << 40), [hole]);
     }
 
@@ -179,22 +161,10 @@ mod tests {
         assert_eq!(
             got,
             [
-                Span::Data {
-                    offset: 0,
-                    len: 4096
-                },
-                Span::Hole {
-                    offset: 4096,
-                    len: 19 * 4096
-                },
-                Span::Data {
-                    offset: 20 * 4096,
-                    len: 2 * 4096
-                },
-                Span::Hole {
-                    offset: 22 * 4096,
-                    len: 18 * 4096
-                },
+                Span::Data { offset: 0, len: 4096 },
+                Span::Hole { offset: 4096, len: 19 * 4096 },
+                Span::Data { offset: 20 * 4096, len: 2 * 4096 },
+                Span::Hole { offset: 22 * 4096, len: 18 * 4096 },
             ]
         );
     }

@@ -47,9 +47,7 @@ impl Names {
 
     /// Whether there is an entry of this name.
     pub fn contains(&self, name: &[u8]) -> bool {
-        self.slots
-            .binary_search_by(|&slot| self.bytes_of(slot).cmp(name))
-            .is_ok()
+        self.slots.binary_search_by(|&slot| self.bytes_of(slot).cmp(name)).is_ok()
     }
 
     /// Names that no snapshot can hold, such as one of over 255 bytes on a vfat file system.
@@ -75,9 +73,7 @@ impl Names {
 
     fn bytes_of(&self, slot: Slot) -> &[u8] {
         let start = slot.start();
-        self.bytes
-            .get(start..start + slot.length())
-            .expect("a slot points into its own arena")
+        self.bytes.get(start..start + slot.length()).expect("a slot points into its own arena")
     }
 }
 
@@ -96,10 +92,7 @@ impl Slot {
     }
 
     fn kind(self) -> FileType {
-        KINDS
-            .get(usize::from(self.byte(0)))
-            .copied()
-            .unwrap_or(FileType::Unknown)
+        KINDS.get(usize::from(self.byte(0))).copied().unwrap_or(FileType::Unknown)
     }
 
     fn byte(self, index: usize) -> u8 {

@@ -86,9 +86,7 @@ impl Table {
             return known.clone();
         }
         let line = self.ask(&id.to_string())?;
-        let found = parse(&line)
-            .filter(|&(_, found)| found == id)
-            .map(|(name, _)| name.to_owned());
+        let found = parse(&line).filter(|&(_, found)| found == id).map(|(name, _)| name.to_owned());
         self.by_id.insert(id, found.clone());
         found
     }
@@ -102,9 +100,7 @@ impl Table {
             return None;
         }
         let line = self.ask(name)?;
-        let found = parse(&line)
-            .filter(|&(found, _)| found == name)
-            .map(|(_, id)| id);
+        let found = parse(&line).filter(|&(found, _)| found == name).map(|(_, id)| id);
         self.by_name.insert(name.to_owned(), found);
         found
     }
@@ -119,9 +115,7 @@ impl Table {
             let Some((name, id)) = std::str::from_utf8(line).ok().and_then(parse) else {
                 continue;
             };
-            self.by_id
-                .entry(id)
-                .or_insert_with(|| Some(name.to_owned()));
+            self.by_id.entry(id).or_insert_with(|| Some(name.to_owned()));
             self.by_name.entry(name.to_owned()).or_insert(Some(id));
         }
     }
@@ -170,11 +164,7 @@ fn locked(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
 }
 
 /// Whole paths: a backup may run as root with someone else's PATH.
-const GETENT: [&str; 3] = [
-    "/usr/bin/getent",
-    "/bin/getent",
-    "/run/current-system/sw/bin/getent",
-];
+const GETENT: [&str; 3] = ["/usr/bin/getent", "/bin/getent", "/run/current-system/sw/bin/getent"];
 const MAX_QUESTIONS: usize = 4096;
 
 #[cfg(test)]
@@ -201,12 +191,7 @@ mod tests {
             5000|far) echo far:x:5000:1:::;;\nliar) echo root:x:0:0:::;;\nesac\n";
         let path = dir.join("getent");
         let written = Command::new("/bin/sh")
-            .args([
-                "-c",
-                "printf %s \"$1\" > \"$2\" && chmod 755 \"$2\"",
-                "sh",
-                script,
-            ])
+            .args(["-c", "printf %s \"$1\" > \"$2\" && chmod 755 \"$2\"", "sh", script])
             .arg(&path)
             .status()
             .expect("a shell");
@@ -224,10 +209,7 @@ mod tests {
         assert_eq!(names.uid("also-ada"), Some(1000));
         assert_eq!(names.group(10).as_deref(), Some("wheel"));
         assert_eq!(names.gid("wheel"), Some(10));
-        assert_eq!(
-            (names.user(5000), names.uid("wheel"), names.gid("+")),
-            (None, None, None)
-        );
+        assert_eq!((names.user(5000), names.uid("wheel"), names.gid("+")), (None, None, None));
     }
 
     #[test]
@@ -256,17 +238,7 @@ mod tests {
     fn hostile_names_are_neither_asked_nor_believed() {
         let dir = tempfile::tempdir().expect("a directory");
         let names = names(dir.path(), Some(fake_getent(dir.path())));
-        for name in [
-            "--service=x",
-            "-h",
-            "0",
-            "5000",
-            "a:b",
-            "a\nb",
-            "",
-            "\u{1b}[2J",
-            "+far",
-        ] {
+        for name in ["--service=x", "-h", "0", "5000", "a:b", "a\nb", "", "\u{1b}[2J", "+far"] {
             assert_eq!(names.uid(name), None, "{name:?}");
         }
         assert!(!dir.path().join("asked").exists());

@@ -154,10 +154,7 @@ impl Dir {
 impl From<OwnedFd> for Dir {
     /// Takes a directory that is open already and has not been listed.
     fn from(fd: OwnedFd) -> Self {
-        Self {
-            fd,
-            listed: AtomicBool::new(false),
-        }
+        Self { fd, listed: AtomicBool::new(false) }
     }
 }
 
@@ -189,13 +186,7 @@ impl Stat {
 
     /// The metadata of an entry, without owner names, attributes and hard-link group.
     pub fn meta(&self) -> Meta {
-        Meta {
-            mode: self.mode,
-            uid: self.uid,
-            gid: self.gid,
-            mtime: self.mtime,
-            ..Meta::default()
-        }
+        Meta { mode: self.mode, uid: self.uid, gid: self.gid, mtime: self.mtime, ..Meta::default() }
     }
 }
 
@@ -237,10 +228,7 @@ pub fn raise_fd_limit() -> u64 {
     if current >= wanted {
         return current;
     }
-    let raised = Rlimit {
-        current: Some(wanted),
-        maximum: limit.maximum,
-    };
+    let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
     match rustix::process::setrlimit(Resource::Nofile, raised) {
         Ok(()) => wanted,
         Err(_) => current,

@@ -73,10 +73,8 @@ fn wanted() -> StatxFlags {
 fn from_statx(stat: &rustix::fs::Statx) -> Stat {
     let mode = u32::from(stat.stx_mode);
     let told_mount = stat.stx_mask & StatxFlags::MNT_ID.bits() != 0;
-    let time = |time: &rustix::fs::StatxTimestamp| FileTime {
-        seconds: time.tv_sec,
-        nanos: time.tv_nsec,
-    };
+    let time =
+        |time: &rustix::fs::StatxTimestamp| FileTime { seconds: time.tv_sec, nanos: time.tv_nsec };
     Stat {
         file_type: file_type(rustix::fs::FileType::from_raw_mode(mode)),
         mode: mode & 0o7777,
@@ -89,10 +87,7 @@ fn from_statx(stat: &rustix::fs::Statx) -> Stat {
         ino: stat.stx_ino,
         dev: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
         nlink: u64::from(stat.stx_nlink),
-        rdev: DeviceNumber {
-            major: stat.stx_rdev_major,
-            minor: stat.stx_rdev_minor,
-        },
+        rdev: DeviceNumber { major: stat.stx_rdev_major, minor: stat.stx_rdev_minor },
         mount_id: told_mount.then_some(stat.stx_mnt_id),
     }
 }

@@ -56,14 +56,8 @@ fn from_stat(stat: &rustix::fs::Stat) -> Result<Stat> {
         gid: stat.st_gid,
         size: wide(i128::from(stat.st_size))?,
         blocks: wide(i128::from(stat.st_blocks))?,
-        mtime: FileTime {
-            seconds: stat.st_mtime,
-            nanos: nanos(i128::from(stat.st_mtime_nsec))?,
-        },
-        ctime: FileTime {
-            seconds: stat.st_ctime,
-            nanos: nanos(i128::from(stat.st_ctime_nsec))?,
-        },
+        mtime: FileTime { seconds: stat.st_mtime, nanos: nanos(i128::from(stat.st_mtime_nsec))? },
+        ctime: FileTime { seconds: stat.st_ctime, nanos: nanos(i128::from(stat.st_ctime_nsec))? },
         ino: stat.st_ino,
         // Only compared, and a device number may be negative here.
         dev: wide(i128::from(stat.st_dev) & i128::from(u64::MAX))?,

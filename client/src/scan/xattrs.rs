@@ -39,14 +39,7 @@ pub enum XattrError {
 impl XattrError {
     /// Whether the entry is gone, rather than its attributes unreadable.
     pub fn vanished(&self) -> bool {
-        matches!(
-            self,
-            Self::List(Errno::NOENT)
-                | Self::Value {
-                    source: Errno::NOENT,
-                    ..
-                }
-        )
+        matches!(self, Self::List(Errno::NOENT) | Self::Value { source: Errno::NOENT, .. })
     }
 }
 
@@ -81,10 +74,7 @@ fn read(
     };
     let mut found = Vec::new();
     let mut total = 0_usize;
-    for name in names
-        .split(|&byte| byte == 0)
-        .filter(|name| !name.is_empty())
-    {
+    for name in names.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
         let value = match fill(MAX_VALUE, |buffer| get(name, buffer)) {
             Ok(value) => value,
             // Removed since the names were listed.
@@ -93,20 +83,14 @@ fn read(
                 return Err(XattrError::TooLarge { limit: MAX_VALUE });
             }
             Err(source) => {
-                return Err(XattrError::Value {
-                    name: name.to_vec(),
-                    source,
-                });
+                return Err(XattrError::Value { name: name.to_vec(), source });
             }
         };
         total = total.saturating_add(name.len()).saturating_add(value.len());
         if total > MAX_TOTAL {
             return Err(XattrError::TooLarge { limit: MAX_TOTAL });
         }
-        found.push(Xattr {
-            name: name.to_vec(),
-            value,
-        });
+        found.push(Xattr { name: name.to_vec(), value });
     }
     found.sort_unstable();
     found.dedup_by(|a, b| a.name == b.name);
@@ -136,10 +120,7 @@ mod tests {
 
     /// Copies like the kernel: RANGE if it does not fit.
     fn give(value: &[u8], buffer: &mut [u8]) -> Result<usize, Errno> {
-        buffer
-            .get_mut(..value.len())
-            .ok_or(Errno::RANGE)?
-            .copy_from_slice(value);
+        buffer.get_mut(..value.len()).ok_or(Errno::RANGE)?.copy_from_slice(value);
         Ok(value.len())
     }
 
@@ -158,10 +139,7 @@ mod tests {
     fn unsupported_is_none_and_other_errors_are_errors() {
         let get = |_: &[u8], _: &mut [u8]| Ok(0);
         assert_eq!(read(|_| Err(Errno::NOTSUP), get).expect("none"), Vec::new());
-        assert!(matches!(
-            read(|_| Err(Errno::IO), get),
-            Err(XattrError::List(Errno::IO))
-        ));
+        assert!(matches!(read(|_| Err(Errno::IO), get), Err(XattrError::List(Errno::IO))));
         let gone = read(|_| Err(Errno::NOENT), get).expect_err("gone");
         assert!(gone.vanished());
     }
@@ -175,47 +153,27 @@ mod tests {
                 name => give(name, buffer),
             },
         );
-        let names: Vec<_> = got
-            .expect("reads")
-            .into_iter()
-            .map(|xattr| xattr.name)
-            .collect();
+        let names: Vec<_> = got.expect("reads").into_iter().map(|xattr| xattr.name).collect();
         assert_eq!(names, [b"user.a", b"user.b"]);
     }
 
     #[test]
     fn limits_are_errors_that_name_the_limit() {
-        let list: Vec<u8> = (0..17)
-            .flat_map(|n| format!("user.{n}\0").into_bytes())
-            .collect();
+        let list: Vec<u8> = (0..17).flat_map(|n| format!("user.{n}\0").into_bytes()).collect();
         let big = vec![1; MAX_VALUE];
         let total = read(|buffer| give(&list, buffer), |_, buffer| give(&big, buffer));
-        assert!(matches!(
-            total,
-            Err(XattrError::TooLarge { limit: MAX_TOTAL })
-        ));
+        assert!(matches!(total, Err(XattrError::TooLarge { limit: MAX_TOTAL })));
         let value = read(|buffer| give(b"user.a\0", buffer), |_, _| Err(Errno::RANGE));
-        assert!(matches!(
-            value,
-            Err(XattrError::TooLarge { limit: MAX_VALUE })
-        ));
+        assert!(matches!(value, Err(XattrError::TooLarge { limit: MAX_VALUE })));
         let names = read(|_| Err(Errno::RANGE), |_, _| Ok(0));
-        assert!(matches!(
-            names,
-            Err(XattrError::TooLarge { limit: MAX_LIST })
-        ));
+        assert!(matches!(names, Err(XattrError::TooLarge { limit: MAX_LIST })));
     }
 
     #[test]
     fn a_long_list_and_a_long_value_take_the_second_buffer() {
-        let list: Vec<u8> = (0..100)
-            .flat_map(|n| format!("user.{n:03}\0").into_bytes())
-            .collect();
+        let list: Vec<u8> = (0..100).flat_map(|n| format!("user.{n:03}\0").into_bytes()).collect();
         let long = vec![7; 5000];
-        let got = read(
-            |buffer| give(&list, buffer),
-            |_, buffer| give(&long, buffer),
-        );
+        let got = read(|buffer| give(&list, buffer), |_, buffer| give(&long, buffer));
         let got = got.expect("reads");
         assert_eq!(got.len(), 100);
         assert!(got.iter().all(|xattr| xattr.value == long));

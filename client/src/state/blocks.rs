@@ -34,10 +34,7 @@ impl Place {
         let (offset, length) = bytes.split_at(8);
         let offset = offset.first_chunk::<8>().expect("8 of 12 bytes");
         let length = length.first_chunk::<4>().expect("4 of 12 bytes");
-        Self {
-            offset: u64::from_le_bytes(*offset),
-            length: u32::from_le_bytes(*length),
-        }
+        Self { offset: u64::from_le_bytes(*offset), length: u32::from_le_bytes(*length) }
     }
 }
 
@@ -65,22 +62,11 @@ struct Tail {
 impl BlockFile {
     /// Opens the file, or begins it.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let offset = file.metadata()?.len();
-        let tail = Mutex::new(Tail {
-            offset,
-            buffer: Vec::new(),
-        });
-        Ok(Self {
-            path: path.to_path_buf(),
-            file,
-            tail,
-        })
+        let tail = Mutex::new(Tail { offset, buffer: Vec::new() });
+        Ok(Self { path: path.to_path_buf(), file, tail })
     }
 
     /// The file's path.
@@ -145,8 +131,5 @@ impl BlockFile {
 }
 
 fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
-    *blake3::hash(bytes)
-        .as_bytes()
-        .first_chunk()
-        .expect("a hash has 32 bytes")
+    *blake3::hash(bytes).as_bytes().first_chunk().expect("a hash has 32 bytes")
 }

@@ -51,10 +51,7 @@ pub struct StateDb {
 impl StateDb {
     /// Opens the state in `folder`, or begins it.
     pub fn open(folder: &Path) -> Result<Self, StateError> {
-        let io = |source| StateError::Io {
-            folder: folder.to_path_buf(),
-            source,
-        };
+        let io = |source| StateError::Io { folder: folder.to_path_buf(), source };
         std::fs::create_dir_all(folder).map_err(io)?;
         let lock = std::fs::OpenOptions::new()
             .create(true)
@@ -83,21 +80,12 @@ impl StateDb {
         }
         let packs = db.open_tree("packs")?;
         let meta = db.open_tree("meta")?;
-        Ok(Self {
-            db,
-            dirs,
-            blocks,
-            folder: folder.to_path_buf(),
-            packs,
-            meta,
-            _lock: lock,
-        })
+        Ok(Self { db, dirs, blocks, folder: folder.to_path_buf(), packs, meta, _lock: lock })
     }
 
     /// Remembers which pack a number names.
     pub fn set_pack(&self, number: PackNumber, id: &PackId) -> Result<(), StateError> {
-        self.packs
-            .insert(number.0.to_le_bytes(), &id.as_bytes()[..])?;
+        self.packs.insert(number.0.to_le_bytes(), &id.as_bytes()[..])?;
         Ok(())
     }
 
@@ -119,8 +107,7 @@ impl StateDb {
     /// Remembers the last snapshot of a set.
     pub fn set_last(&self, set: &str, root: &ChunkId, id: &SnapshotId) -> Result<(), StateError> {
         let value = [&root.0[..], id.as_bytes()].concat();
-        self.meta
-            .insert([b"last ", set.as_bytes()].concat(), value)?;
+        self.meta.insert([b"last ", set.as_bytes()].concat(), value)?;
         Ok(())
     }
 
@@ -161,10 +148,7 @@ impl StateDb {
     /// Makes a record valid; its parts have been appended.
     pub fn set_record(&self, key: DirKey, header: &Header) -> Result<(), StateError> {
         let bytes = header_bytes(header);
-        let place = self
-            .blocks
-            .append(&bytes)
-            .map_err(|source| self.io(source))?;
+        let place = self.blocks.append(&bytes).map_err(|source| self.io(source))?;
         self.dirs.insert(key.as_bytes(), &place.to_bytes()[..])?;
         Ok(())
     }
@@ -180,10 +164,7 @@ impl StateDb {
                 continue;
             };
             let place = Place::from_bytes(place);
-            let header = self
-                .blocks
-                .read(place)
-                .and_then(|bytes| parse_header(&bytes));
+            let header = self.blocks.read(place).and_then(|bytes| parse_header(&bytes));
             let Some(header) = header else { continue };
             let parts: u64 = header.parts.iter().map(|p| u64::from(p.length)).sum();
             live += u64::from(place.length) + parts;
@@ -213,10 +194,7 @@ impl StateDb {
     }
 
     fn copy(&self, place: Place, fresh: &BlockFile) -> Result<Option<Place>, StateError> {
-        let header = self
-            .blocks
-            .read(place)
-            .and_then(|bytes| parse_header(&bytes));
+        let header = self.blocks.read(place).and_then(|bytes| parse_header(&bytes));
         let Some(mut header) = header else {
             return Ok(None);
         };
@@ -226,17 +204,12 @@ impl StateDb {
             };
             *part = fresh.append(&bytes).map_err(|source| self.io(source))?;
         }
-        let place = fresh
-            .append(&header_bytes(&header))
-            .map_err(|source| self.io(source))?;
+        let place = fresh.append(&header_bytes(&header)).map_err(|source| self.io(source))?;
         Ok(Some(place))
     }
 
     fn io(&self, source: std::io::Error) -> StateError {
-        StateError::Io {
-            folder: self.folder.clone(),
-            source,
-        }
+        StateError::Io { folder: self.folder.clone(), source }
     }
 
     /// Writes everything out.
@@ -257,16 +230,11 @@ fn records_name(number: u64) -> String {
 
 fn file_number(dirs: &sled::Tree) -> Result<u64, StateError> {
     let found = dirs.get(FILE_NUMBER)?;
-    Ok(found
-        .and_then(|v| Some(u64::from_le_bytes(v.as_ref().try_into().ok()?)))
-        .unwrap_or(0))
+    Ok(found.and_then(|v| Some(u64::from_le_bytes(v.as_ref().try_into().ok()?))).unwrap_or(0))
 }
 
 fn config(path: &Path) -> sled::Config {
-    sled::Config::new()
-        .path(path)
-        .cache_capacity(CACHE)
-        .flush_every_ms(Some(2000))
+    sled::Config::new().path(path).cache_capacity(CACHE).flush_every_ms(Some(2000))
 }
 
 /// How often, and how long each time, a database is waited for whose threads are still ending.
@@ -275,10 +243,7 @@ const TRY: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// The database, unless it is damaged; sled may panic on damage (spacejam/sled 1166, 1387). Its
 /// own lock outlives its handle for a moment: that is no damage.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "sled tells nobody when its lock is free"
-)]
+#[expect(clippy::disallowed_methods, reason = "sled tells nobody when its lock is free")]
 fn guarded(path: &Path) -> Result<Option<sled::Db>, StateError> {
     let mut tried = 0;
     loop {
@@ -305,13 +270,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = StateDb::open(dir.path()).unwrap();
         assert!(matches!(StateDb::open(dir.path()), Err(StateError::Busy)));
-        first
-            .set_pack(PackNumber(7), &PackId::from_bytes([1; 32]))
-            .unwrap();
-        assert_eq!(
-            first.pack(PackNumber(7)).unwrap(),
-            Some(PackId::from_bytes([1; 32]))
-        );
+        first.set_pack(PackNumber(7), &PackId::from_bytes([1; 32])).unwrap();
+        assert_eq!(first.pack(PackNumber(7)).unwrap(), Some(PackId::from_bytes([1; 32])));
         drop(first);
         for entry in std::fs::read_dir(dir.path().join("db")).unwrap() {
             let path = entry.unwrap().path();

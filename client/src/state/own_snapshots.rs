@@ -23,10 +23,7 @@ impl OwnSnapshots {
     /// Keeps a manifest, its list of problems aside.
     pub fn keep(&self, id: &SnapshotId, manifest: &Manifest) -> io::Result<()> {
         fs::create_dir_all(&self.0)?;
-        let short = Manifest {
-            errors: Vec::new(),
-            ..manifest.clone()
-        };
+        let short = Manifest { errors: Vec::new(), ..manifest.clone() };
         fs::write(self.0.join(id.to_string()), short.to_bytes())
     }
 

@@ -124,27 +124,9 @@ impl Part {
 
 fn read_row(bytes: &[u8]) -> Option<(Row<'_>, &[u8])> {
     let (fixed, rest) = bytes.split_first_chunk::<FIXED>()?;
-    let u64_at = |at: usize| {
-        fixed
-            .get(at..at + 8)?
-            .try_into()
-            .ok()
-            .map(u64::from_le_bytes)
-    };
-    let i64_at = |at: usize| {
-        fixed
-            .get(at..at + 8)?
-            .try_into()
-            .ok()
-            .map(i64::from_le_bytes)
-    };
-    let u32_at = |at: usize| {
-        fixed
-            .get(at..at + 4)?
-            .try_into()
-            .ok()
-            .map(u32::from_le_bytes)
-    };
+    let u64_at = |at: usize| fixed.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
+    let i64_at = |at: usize| fixed.get(at..at + 8)?.try_into().ok().map(i64::from_le_bytes);
+    let u32_at = |at: usize| fixed.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
     let (name, rest) = rest.split_at_checked(usize::from(fixed[0]))?;
     let (encoded, rest) = rest.split_at_checked(u32_at(42)? as usize)?;
     let (lists, rest) = rest.split_at_checked(u32_at(46)? as usize)?;
@@ -153,24 +135,10 @@ fn read_row(bytes: &[u8]) -> Option<(Row<'_>, &[u8])> {
         racy: fixed[1] & 0x80 != 0,
         ino: u64_at(2)?,
         size: u64_at(10)?,
-        mtime: FileTime {
-            seconds: i64_at(18)?,
-            nanos: u32_at(26)?,
-        },
-        ctime: FileTime {
-            seconds: i64_at(30)?,
-            nanos: u32_at(38)?,
-        },
+        mtime: FileTime { seconds: i64_at(18)?, nanos: u32_at(26)? },
+        ctime: FileTime { seconds: i64_at(30)?, nanos: u32_at(38)? },
     };
-    Some((
-        Row {
-            seen,
-            name,
-            encoded,
-            lists,
-        },
-        rest,
-    ))
+    Some((Row { seen, name, encoded, lists }, rest))
 }
 
 /// Appends the bytes of an entry to a part in the making.
@@ -209,22 +177,14 @@ impl<'a> RecordReader<'a> {
             return Ok(None);
         };
         let header = db.blocks.read(place).and_then(|bytes| parse_header(&bytes));
-        Ok(header.map(|header| Self {
-            db,
-            header,
-            next_part: 0,
-        }))
+        Ok(header.map(|header| Self { db, header, next_part: 0 }))
     }
 
     /// The next part; `None` at the end, or when the record turns out to be torn.
     pub fn next_part(&mut self) -> Option<Arc<Part>> {
         let place = *self.header.parts.get(self.next_part)?;
         self.next_part += 1;
-        self.db
-            .blocks
-            .read(place)
-            .and_then(Part::parse)
-            .map(Arc::new)
+        self.db.blocks.read(place).and_then(Part::parse).map(Arc::new)
     }
 }
 
@@ -233,14 +193,8 @@ pub fn part_bytes(packs: &RoaringBitmap, rows: &[u8]) -> Vec<u8> {
     let size = packs.serialized_size();
     let mut out = Vec::with_capacity(5 + size + rows.len());
     out.push(VERSION);
-    out.extend_from_slice(
-        &u32::try_from(size)
-            .expect("a bitmap is far below 4 GiB")
-            .to_le_bytes(),
-    );
-    packs
-        .serialize_into(&mut out)
-        .expect("writing to memory cannot fail");
+    out.extend_from_slice(&u32::try_from(size).expect("a bitmap is far below 4 GiB").to_le_bytes());
+    packs.serialize_into(&mut out).expect("writing to memory cannot fail");
     out.extend_from_slice(rows);
     out
 }
@@ -287,18 +241,8 @@ mod tests {
     use super::*;
 
     fn seen(ino: u64) -> Seen {
-        let time = FileTime {
-            seconds: -5,
-            nanos: 999,
-        };
-        Seen {
-            kind: 3,
-            racy: ino.is_multiple_of(2),
-            ino,
-            size: ino * 3,
-            mtime: time,
-            ctime: time,
-        }
+        let time = FileTime { seconds: -5, nanos: 999 };
+        Seen { kind: 3, racy: ino.is_multiple_of(2), ino, size: ino * 3, mtime: time, ctime: time }
     }
 
     #[test]
@@ -313,12 +257,7 @@ mod tests {
             let name = format!("n{ino}");
             write_row(
                 &mut rows,
-                &Row {
-                    seen: seen(ino),
-                    name: name.as_bytes(),
-                    encoded: b"entry",
-                    lists: b"p",
-                },
+                &Row { seen: seen(ino), name: name.as_bytes(), encoded: b"entry", lists: b"p" },
             );
         }
         let place = db.blocks.append(&part_bytes(&packs, &rows)).unwrap();
@@ -339,18 +278,8 @@ mod tests {
         assert_eq!(found, (seen(7), &b"n7"[..], &b"entry"[..], &b"p"[..]));
         assert!(reader.next_part().is_none());
 
-        let torn = Place {
-            length: place.length - 1,
-            ..place
-        };
-        db.set_record(
-            key,
-            &Header {
-                parts: vec![torn],
-                ..header
-            },
-        )
-        .unwrap();
+        let torn = Place { length: place.length - 1, ..place };
+        db.set_record(key, &Header { parts: vec![torn], ..header }).unwrap();
         db.flush().unwrap();
         let mut reader = RecordReader::open(&db, key).unwrap().unwrap();
         assert!(reader.next_part().is_none(), "a torn part");
@@ -362,26 +291,13 @@ mod tests {
         let db = StateDb::open(dir.path()).unwrap();
         let packs = RoaringBitmap::new();
         let mut rows = Vec::new();
-        write_row(
-            &mut rows,
-            &Row {
-                seen: seen(1),
-                name: b"n",
-                encoded: &[7; 5000],
-                lists: b"",
-            },
-        );
+        write_row(&mut rows, &Row { seen: seen(1), name: b"n", encoded: &[7; 5000], lists: b"" });
         let keys: Vec<DirKey> = (0_u32..50).map(|n| DirKey::of(&n.to_le_bytes())).collect();
         for round in 0_u8..10 {
             for key in &keys {
                 let place = db.blocks.append(&part_bytes(&packs, &rows)).unwrap();
                 let tree = ChunkId([round; 32]);
-                let header = Header {
-                    tree,
-                    objects: vec![],
-                    entries: 1,
-                    parts: vec![place],
-                };
+                let header = Header { tree, objects: vec![], entries: 1, parts: vec![place] };
                 db.set_record(*key, &header).unwrap();
             }
         }
@@ -390,20 +306,13 @@ mod tests {
         drop(db);
         let mut db = StateDb::open(dir.path()).unwrap();
         db.rewrite_records(0).unwrap();
-        assert!(
-            db.blocks.len() * 8 < before,
-            "{} of {before}",
-            db.blocks.len()
-        );
+        assert!(db.blocks.len() * 8 < before, "{} of {before}", db.blocks.len());
         drop(db);
         let db = StateDb::open(dir.path()).unwrap();
         for key in &keys {
             let mut reader = RecordReader::open(&db, *key).unwrap().unwrap();
             assert_eq!(reader.header.tree, ChunkId([9; 32]));
-            assert_eq!(
-                reader.next_part().unwrap().row(0).unwrap().encoded,
-                &[7; 5000]
-            );
+            assert_eq!(reader.next_part().unwrap().row(0).unwrap().encoded, &[7; 5000]);
         }
     }
 }

@@ -1,10 +1,6 @@
 //! An entry as canonical CBOR. The bytes are described in docs/FORMAT.md.
 
-#![warn(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions
-)]
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use minicbor::data::Type;
 use minicbor::decode::Decoder;
@@ -45,9 +41,7 @@ impl Canonical for Entry {
     const CAP: usize = MAX_ENTRY;
 
     fn encode(&self, e: &mut Enc<'_>) -> EncodeResult {
-        e.array(12)?
-            .bytes(self.name.as_bytes())?
-            .u8(kind_number(&self.kind))?;
+        e.array(12)?.bytes(self.name.as_bytes())?.u8(kind_number(&self.kind))?;
         encode_meta(&self.meta, e)?;
         match &self.kind {
             Kind::File { size, content } => {
@@ -108,12 +102,8 @@ fn decode_kind(number: u8, d: &mut Decoder<'_>) -> Result<Kind, DecodeError> {
             }
             Kind::File { size, content }
         }
-        DIRECTORY => Kind::Directory {
-            tree: ChunkId(bytes_n(d, "tree id")?),
-        },
-        SYMLINK => Kind::Symlink {
-            target: bytes_capped(d, "link target", MAX_TARGET)?.to_vec(),
-        },
+        DIRECTORY => Kind::Directory { tree: ChunkId(bytes_n(d, "tree id")?) },
+        SYMLINK => Kind::Symlink { target: bytes_capped(d, "link target", MAX_TARGET)?.to_vec() },
         FIFO => {
             d.null()?;
             Kind::Fifo
@@ -125,20 +115,14 @@ fn decode_kind(number: u8, d: &mut Decoder<'_>) -> Result<Kind, DecodeError> {
         CHAR_DEVICE => Kind::CharDevice(decode_device(d)?),
         BLOCK_DEVICE => Kind::BlockDevice(decode_device(d)?),
         _ => {
-            return Err(DecodeError::Unknown {
-                what: "kind of entry",
-                number: number.into(),
-            });
+            return Err(DecodeError::Unknown { what: "kind of entry", number: number.into() });
         }
     })
 }
 
 fn decode_device(d: &mut Decoder<'_>) -> Result<DeviceNumber, DecodeError> {
     array_of(d, 2, "device number")?;
-    Ok(DeviceNumber {
-        major: d.u32()?,
-        minor: d.u32()?,
-    })
+    Ok(DeviceNumber { major: d.u32()?, minor: d.u32()? })
 }
 
 fn encode_meta(meta: &Meta, e: &mut Enc<'_>) -> EncodeResult {
@@ -166,16 +150,9 @@ fn decode_meta(d: &mut Decoder<'_>) -> Result<Meta, DecodeError> {
     if mode > 0o7777 {
         return Err(DecodeError::Invalid("mode has bits beyond the permissions"));
     }
-    let user = optional(d, |d| {
-        Ok(text_capped(d, "owner name", MAX_OWNER)?.to_owned())
-    })?;
-    let group = optional(d, |d| {
-        Ok(text_capped(d, "group name", MAX_OWNER)?.to_owned())
-    })?;
-    let mtime = FileTime {
-        seconds: d.i64()?,
-        nanos: d.u32()?,
-    };
+    let user = optional(d, |d| Ok(text_capped(d, "owner name", MAX_OWNER)?.to_owned()))?;
+    let group = optional(d, |d| Ok(text_capped(d, "group name", MAX_OWNER)?.to_owned()))?;
+    let mtime = FileTime { seconds: d.i64()?, nanos: d.u32()? };
     if mtime.nanos >= 1_000_000_000 {
         return Err(DecodeError::Invalid("more than a second of nanoseconds"));
     }
@@ -190,16 +167,7 @@ fn decode_meta(d: &mut Decoder<'_>) -> Result<Meta, DecodeError> {
         xattrs.push(Xattr { name, value });
     }
     let hard_link = optional(d, |d| Ok(d.u64()?))?;
-    Ok(Meta {
-        mode,
-        uid,
-        gid,
-        user,
-        group,
-        mtime,
-        xattrs,
-        hard_link,
-    })
+    Ok(Meta { mode, uid, gid, user, group, mtime, xattrs, hard_link })
 }
 
 fn encode_content(content: &Content, e: &mut Enc<'_>) -> EncodeResult {
@@ -218,14 +186,8 @@ fn encode_content(content: &Content, e: &mut Enc<'_>) -> EncodeResult {
 fn decode_content(d: &mut Decoder<'_>) -> Result<Content, DecodeError> {
     match d.u8()? {
         0 => Ok(Content::Inline(decode_extents(d)?)),
-        depth if depth <= MAX_DEPTH => Ok(Content::List {
-            depth,
-            objects: decode_ids(d)?,
-        }),
-        depth => Err(DecodeError::Unknown {
-            what: "content list of depth",
-            number: depth.into(),
-        }),
+        depth if depth <= MAX_DEPTH => Ok(Content::List { depth, objects: decode_ids(d)? }),
+        depth => Err(DecodeError::Unknown { what: "content list of depth", number: depth.into() }),
     }
 }
 
@@ -277,9 +239,7 @@ pub(super) fn encode_ids(ids: &[ChunkId], e: &mut Enc<'_>) -> EncodeResult {
 /// Reads a list of object ids.
 pub(super) fn decode_ids(d: &mut Decoder<'_>) -> Result<Vec<ChunkId>, DecodeError> {
     let count = array_len(d, "object ids", MAX_EXTENTS)?;
-    (0..count)
-        .map(|_| Ok(ChunkId(bytes_n(d, "object id")?)))
-        .collect()
+    (0..count).map(|_| Ok(ChunkId(bytes_n(d, "object id")?))).collect()
 }
 
 /// The bytes that extents cover; `None` beyond 2^64.
@@ -304,10 +264,8 @@ pub(crate) mod tests {
 
     fn any_extents() -> impl Strategy<Value = Vec<Extent>> {
         let extent = prop_oneof![
-            (any::<[u8; 32]>(), 1..=MAX_CHUNK).prop_map(|(id, length)| Extent::Data {
-                chunk: ChunkId(id),
-                length
-            }),
+            (any::<[u8; 32]>(), 1..=MAX_CHUNK)
+                .prop_map(|(id, length)| Extent::Data { chunk: ChunkId(id), length }),
             (1..u64::from(u32::MAX)).prop_map(|length| Extent::Hole { length }),
         ];
         prop::collection::vec(extent, 0..6)
@@ -319,18 +277,15 @@ pub(crate) mod tests {
                 size: total_length(&extents).expect("small"),
                 content: Content::Inline(extents)
             }),
-            (
-                any::<u64>(),
-                1..=MAX_DEPTH,
-                prop::collection::vec(any::<[u8; 32]>(), 0..4)
-            )
-                .prop_map(|(size, depth, ids)| Kind::File {
+            (any::<u64>(), 1..=MAX_DEPTH, prop::collection::vec(any::<[u8; 32]>(), 0..4)).prop_map(
+                |(size, depth, ids)| Kind::File {
                     size,
                     content: Content::List {
                         depth,
                         objects: ids.into_iter().map(ChunkId).collect()
                     }
-                }),
+                }
+            ),
             any::<[u8; 32]>().prop_map(|id| Kind::Directory { tree: ChunkId(id) }),
             prop::collection::vec(any::<u8>(), 0..50).prop_map(|target| Kind::Symlink { target }),
             Just(Kind::Fifo),
@@ -363,10 +318,7 @@ pub(crate) mod tests {
                     user: user.map(|u| u.chars().take(20).collect()),
                     group: group.map(|g| g.chars().take(20).collect()),
                     mtime: FileTime { seconds, nanos },
-                    xattrs: xattrs
-                        .into_iter()
-                        .map(|(name, value)| Xattr { name, value })
-                        .collect(),
+                    xattrs: xattrs.into_iter().map(|(name, value)| Xattr { name, value }).collect(),
                     hard_link,
                 },
             )

@@ -24,11 +24,7 @@ impl Name {
             || bytes == b"."
             || bytes == b".."
             || bytes.iter().any(|&b| b == b'/' || b == 0);
-        if bad {
-            Err(NotAName(bytes.to_vec()))
-        } else {
-            Ok(Self(bytes.into()))
-        }
+        if bad { Err(NotAName(bytes.to_vec())) } else { Ok(Self(bytes.into())) }
     }
 
     /// The bytes, as the file system has them; not necessarily UTF-8.

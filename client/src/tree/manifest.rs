@@ -1,10 +1,6 @@
 //! The manifest: what a snapshot says of itself, sealed.
 
-#![warn(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions
-)]
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use minicbor::decode::Decoder;
 use unseen_common::codec::{
@@ -83,33 +79,21 @@ impl Canonical for Manifest {
     const CAP: usize = MAX_MANIFEST;
 
     fn encode(&self, e: &mut Enc<'_>) -> EncodeResult {
-        e.array(14)?
-            .u8(VERSION)?
-            .str(&self.set)?
-            .array(count(&self.paths))?;
+        e.array(14)?.u8(VERSION)?.str(&self.set)?.array(count(&self.paths))?;
         for path in &self.paths {
             e.bytes(path)?;
         }
-        e.str(&self.host)?
-            .str(&self.user)?
-            .array(count(&self.tags))?;
+        e.str(&self.host)?.str(&self.user)?.array(count(&self.tags))?;
         for tag in &self.tags {
             e.str(tag)?;
         }
-        e.u64(self.start.0)?
-            .u64(self.end.0)?
-            .str(&self.program)?
-            .bytes(&self.root.0)?;
-        e.array(3)?
-            .u64(self.totals.files)?
-            .u64(self.totals.dirs)?
-            .u64(self.totals.bytes)?;
+        e.u64(self.start.0)?.u64(self.end.0)?.str(&self.program)?.bytes(&self.root.0)?;
+        e.array(3)?.u64(self.totals.files)?.u64(self.totals.dirs)?.u64(self.totals.bytes)?;
         e.array(count(&self.errors))?;
         for problem in &self.errors {
             e.array(2)?.bytes(&problem.path)?.str(&problem.why)?;
         }
-        e.u64(self.error_count)?
-            .bytes(self.disclosure_hash.as_bytes())?;
+        e.u64(self.error_count)?.bytes(self.disclosure_hash.as_bytes())?;
         Ok(())
     }
 
@@ -117,10 +101,7 @@ impl Canonical for Manifest {
         array_of(d, 14, "manifest")?;
         let version = d.u8()?;
         if version != VERSION {
-            return Err(DecodeError::Unknown {
-                what: "manifest version",
-                number: version.into(),
-            });
+            return Err(DecodeError::Unknown { what: "manifest version", number: version.into() });
         }
         let set = text(d, "set name")?;
         let mut paths = Vec::new();
@@ -136,19 +117,12 @@ impl Canonical for Manifest {
         let program = text(d, "program version")?;
         let root = ChunkId(bytes_n(d, "root tree")?);
         array_of(d, 3, "totals")?;
-        let totals = Totals {
-            files: d.u64()?,
-            dirs: d.u64()?,
-            bytes: d.u64()?,
-        };
+        let totals = Totals { files: d.u64()?, dirs: d.u64()?, bytes: d.u64()? };
         let mut errors = Vec::new();
         for _ in 0..array_len(d, "problems", MAX_ERRORS)? {
             array_of(d, 2, "problem")?;
             let path = bytes_capped(d, "path", MAX_PATH)?.to_vec();
-            errors.push(Problem {
-                path,
-                why: text(d, "problem")?,
-            });
+            errors.push(Problem { path, why: text(d, "problem")? });
         }
         let error_count = d.u64()?;
         let disclosure_hash = Hash::from_bytes(bytes_n(d, "disclosure hash")?);
@@ -194,15 +168,8 @@ mod tests {
             end: Timestamp(2),
             program: "0.1.0".into(),
             root: ChunkId([9; 32]),
-            totals: Totals {
-                files: 1,
-                dirs: 2,
-                bytes: 3,
-            },
-            errors: vec![Problem {
-                path: b"/x".to_vec(),
-                why: "denied".into(),
-            }],
+            totals: Totals { files: 1, dirs: 2, bytes: 3 },
+            errors: vec![Problem { path: b"/x".to_vec(), why: "denied".into() }],
             error_count: 1,
             disclosure_hash: Hash::from_bytes([1; 32]),
         }

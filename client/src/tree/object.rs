@@ -1,10 +1,6 @@
 //! Tree objects: what is stored under a tree chunk id.
 
-#![warn(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions
-)]
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use minicbor::decode::Decoder;
 use unseen_common::codec::{
@@ -46,13 +42,11 @@ impl Canonical for Object {
         e.array(3)?.u8(VERSION)?;
         match self {
             Self::Leaf(entries) => {
-                e.u8(LEAF)?
-                    .array(u64::try_from(entries.len()).unwrap_or(u64::MAX))?;
+                e.u8(LEAF)?.array(u64::try_from(entries.len()).unwrap_or(u64::MAX))?;
                 entries.iter().try_for_each(|entry| entry.encode(e))
             }
             Self::Inner(parts) => {
-                e.u8(INNER)?
-                    .array(u64::try_from(parts.len()).unwrap_or(u64::MAX))?;
+                e.u8(INNER)?.array(u64::try_from(parts.len()).unwrap_or(u64::MAX))?;
                 for (name, id) in parts {
                     e.array(2)?.bytes(name.as_bytes())?.bytes(&id.0)?;
                 }
@@ -73,20 +67,14 @@ impl Canonical for Object {
         array_of(d, 3, "tree object")?;
         let version = d.u8()?;
         if version != VERSION {
-            return Err(DecodeError::Unknown {
-                what: "tree version",
-                number: version.into(),
-            });
+            return Err(DecodeError::Unknown { what: "tree version", number: version.into() });
         }
         match d.u8()? {
             LEAF => decode_leaf(d).map(Self::Leaf),
             INNER => decode_inner(d).map(Self::Inner),
             EXTENTS => decode_extents(d).map(Self::Extents),
             LISTS => decode_ids(d).map(Self::Lists),
-            kind => Err(DecodeError::Unknown {
-                what: "kind of tree object",
-                number: kind.into(),
-            }),
+            kind => Err(DecodeError::Unknown { what: "kind of tree object", number: kind.into() }),
         }
     }
 }
@@ -134,10 +122,7 @@ fn with_header(kind: u8, count: usize, items: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(items.len().saturating_add(16));
     let written = (|| -> EncodeResult {
         let mut e = Enc::new(&mut out);
-        e.array(3)?
-            .u8(VERSION)?
-            .u8(kind)?
-            .array(u64::try_from(count).unwrap_or(u64::MAX))?;
+        e.array(3)?.u8(VERSION)?.u8(kind)?.array(u64::try_from(count).unwrap_or(u64::MAX))?;
         Ok(())
     })();
     written.expect("writing to memory cannot fail");
@@ -171,11 +156,7 @@ mod tests {
     #[test]
     fn unsorted_and_doubled_names_are_refused() {
         let part = |n: &[u8]| (Name::new(n).unwrap(), ChunkId([0; 32]));
-        for parts in [
-            vec![part(b"b"), part(b"a")],
-            vec![part(b"a"), part(b"a")],
-            vec![],
-        ] {
+        for parts in [vec![part(b"b"), part(b"a")], vec![part(b"a"), part(b"a")], vec![]] {
             assert!(Object::from_bytes(&Object::Inner(parts).to_bytes()).is_err());
         }
     }

@@ -50,12 +50,7 @@ pub struct DirReader {
 impl DirReader {
     /// Begins at the directory's id.
     pub fn new(tree: ChunkId) -> Self {
-        Self {
-            stack: Vec::new(),
-            leaf: Vec::new().into_iter(),
-            next: Some(tree),
-            last: None,
-        }
+        Self { stack: Vec::new(), leaf: Vec::new().into_iter(), next: Some(tree), last: None }
     }
 
     /// The next entry, or `None` at the end.
@@ -113,10 +108,7 @@ pub fn for_each_extent<S: ObjectSource>(
                 Extent::Data { length, .. } => u64::from(*length),
                 Extent::Hole { length } => *length,
             };
-            sum = sum
-                .checked_add(length)
-                .filter(|s| *s <= size)
-                .ok_or(TreeError::WrongSize)?;
+            sum = sum.checked_add(length).filter(|s| *s <= size).ok_or(TreeError::WrongSize)?;
             each(extent, source)?;
         }
         Ok(())
@@ -141,11 +133,7 @@ pub fn for_each_extent<S: ObjectSource>(
             }
         }
     }
-    if sum == size {
-        Ok(())
-    } else {
-        Err(TreeError::WrongSize.into())
-    }
+    if sum == size { Ok(()) } else { Err(TreeError::WrongSize.into()) }
 }
 
 #[cfg(test)]
@@ -177,18 +165,8 @@ mod tests {
 
     fn file(n: u64) -> Entry {
         let name = Name::new(format!("file-{n:08}").as_bytes()).unwrap();
-        let kind = Kind::File {
-            size: 0,
-            content: Content::Inline(vec![]),
-        };
-        Entry {
-            name,
-            meta: Meta {
-                uid: 7,
-                ..Meta::default()
-            },
-            kind,
-        }
+        let kind = Kind::File { size: 0, content: Content::Inline(vec![]) };
+        Entry { name, meta: Meta { uid: 7, ..Meta::default() }, kind }
     }
 
     fn write(store: &mut Store, numbers: impl Iterator<Item = u64>) -> ChunkId {
@@ -210,11 +188,7 @@ mod tests {
         for count in [0, 1, 2, 500, 700, 20_000, 300_000] {
             let mut store = Store::default();
             let id = write(&mut store, 0..count);
-            assert_eq!(
-                read(&mut store, id),
-                (0..count).map(file).collect::<Vec<_>>(),
-                "{count}"
-            );
+            assert_eq!(read(&mut store, id), (0..count).map(file).collect::<Vec<_>>(), "{count}");
         }
     }
 
@@ -225,12 +199,7 @@ mod tests {
         let before = store.0.len();
         write(&mut store, (0..200_000).map(|n| n * 2).chain([400_001]));
         let at_end = store.0.len() - before;
-        write(
-            &mut store,
-            (0..200_001)
-                .map(|n| if n == 0 { 0 } else { n * 2 - 1 }.max(n))
-                .take(1),
-        );
+        write(&mut store, (0..200_001).map(|n| if n == 0 { 0 } else { n * 2 - 1 }.max(n)).take(1));
         let mut numbers: Vec<u64> = (0..200_000).map(|n| n * 2).collect();
         numbers.insert(100_000, 199_999);
         let before = store.0.len();
@@ -250,10 +219,7 @@ mod tests {
                     Extent::Hole { length: n }
                 } else {
                     let chunk = ChunkId(*blake3::hash(&n.to_le_bytes()).as_bytes());
-                    Extent::Data {
-                        chunk,
-                        length: 1 + u32::try_from(n % 100).unwrap(),
-                    }
+                    Extent::Data { chunk, length: 1 + u32::try_from(n % 100).unwrap() }
                 };
                 model.push(extent);
                 writer.push(extent, &mut store).unwrap();
@@ -269,10 +235,8 @@ mod tests {
             .unwrap();
             assert_eq!(seen, model);
             assert!(
-                for_each_extent(&content, size + 1, &mut store, |_, _| Ok::<(), TreeError>(
-                    ()
-                ))
-                .is_err()
+                for_each_extent(&content, size + 1, &mut store, |_, _| Ok::<(), TreeError>(()))
+                    .is_err()
             );
         }
     }

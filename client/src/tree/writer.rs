@@ -46,9 +46,7 @@ struct Level {
 impl DirWriter {
     /// An empty directory.
     pub fn new() -> Self {
-        Self {
-            levels: vec![Level::default()],
-        }
+        Self { levels: vec![Level::default()] }
     }
 
     /// Adds an entry, by its name and its canonical bytes.
@@ -69,10 +67,7 @@ impl DirWriter {
             let current = &mut self.levels[level];
             if top && current.closed == 0 && level > 0 && current.count == 1 {
                 // A single child needs no parent; its id is the last 32 bytes of its item.
-                let id = current
-                    .encoded
-                    .last_chunk::<32>()
-                    .expect("an item ends with its id");
+                let id = current.encoded.last_chunk::<32>().expect("an item ends with its id");
                 return Ok(ChunkId(*id));
             }
             if top && current.closed == 0 {
@@ -111,10 +106,7 @@ impl DirWriter {
     fn close<S: ObjectSink>(&mut self, level: usize, sink: &mut S) -> Result<(), S::Error> {
         let current = &mut self.levels[level];
         let id = sink.store(bytes_of(level, current))?;
-        let first = current
-            .first
-            .take()
-            .expect("a level that is closed has an item");
+        let first = current.first.take().expect("a level that is closed has an item");
         current.encoded.clear();
         current.count = 0;
         current.closed += 1;
@@ -133,19 +125,13 @@ fn bytes_of(level: usize, current: &Level) -> Vec<u8> {
 }
 
 fn encode_part(first: &Name, id: &ChunkId, out: &mut Vec<u8>) -> EncodeResult {
-    Enc::new(out)
-        .array(2)?
-        .bytes(first.as_bytes())?
-        .bytes(&id.0)?;
+    Enc::new(out).array(2)?.bytes(first.as_bytes())?.bytes(&id.0)?;
     Ok(())
 }
 
 fn ends_leaf(name: &Name) -> bool {
     let hash = blake3::hash(name.as_bytes());
-    let first = hash
-        .as_bytes()
-        .first_chunk::<8>()
-        .expect("a hash has 32 bytes");
+    let first = hash.as_bytes().first_chunk::<8>().expect("a hash has 32 bytes");
     u64::from_le_bytes(*first) & LEAF_MASK == 0
 }
 
@@ -196,13 +182,7 @@ impl ContentWriter {
             self.lists = above;
             depth += 1;
         }
-        Ok((
-            Content::List {
-                depth,
-                objects: self.lists,
-            },
-            self.objects,
-        ))
+        Ok((Content::List { depth, objects: self.lists }, self.objects))
     }
 
     fn close<S: ObjectSink>(&mut self, sink: &mut S) -> Result<(), S::Error> {

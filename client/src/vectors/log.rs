@@ -25,10 +25,7 @@ const OTHER: DeviceId = DeviceId::from_bytes([0x23; 16]);
 const TIME: u64 = 1_800_000_000;
 
 fn slots() -> Slots {
-    Slots {
-        hash: slot_set_hash(&[[1_u8; 250], [2; 250]]),
-        login_keys: vec![[3; 32], [4; 32]],
-    }
+    Slots { hash: slot_set_hash(&[[1_u8; 250], [2; 250]]), login_keys: vec![[3; 32], [4; 32]] }
 }
 
 fn disclosure() -> Disclosure {
@@ -36,11 +33,7 @@ fn disclosure() -> Disclosure {
         start: Timestamp(TIME),
         end: Timestamp(TIME + 120),
         totals: Some((1200, 3_400_000_000)),
-        types: vec![TypeCount {
-            class: "image".into(),
-            files: 99,
-            bytes: 1_000_000,
-        }],
+        types: vec![TypeCount { class: "image".into(), files: 99, bytes: 1_000_000 }],
     }
 }
 
@@ -67,10 +60,7 @@ fn device(device: DeviceId, replaces: Option<DeviceId>) -> Body {
         public: vault_key.public(),
         psk: &write_set.writer_psk,
     };
-    let introduction = Introduction {
-        name: "desk".into(),
-        index_key: INDEX_KEY,
-    };
+    let introduction = Introduction { name: "desk".into(), index_key: INDEX_KEY };
     let sealed = introduction.seal(&to, &mut rng(9)).unwrap().to_vec();
     let manifest = SigningKey::from_bytes(&MANIFEST_SEED);
     Body::DeviceAdd(DeviceAdd {
@@ -94,10 +84,7 @@ fn bodies() -> Vec<(&'static str, Author, Body)> {
         server_identity: [5; 32],
         slots: slots(),
     };
-    let policy = Policy {
-        disclosure: Level::Types,
-        grace_days: 30,
-    };
+    let policy = Policy { disclosure: Level::Types, grace_days: 30 };
     let snapshot = Snapshot {
         set: SetTag::from_bytes([7; 16]),
         status: Status::Partial,
@@ -105,21 +92,14 @@ fn bodies() -> Vec<(&'static str, Author, Body)> {
         packset_hash: packset_hash(),
         disclosure: disclosure(),
     };
-    let revoke = DeviceRevoke {
-        device: DEVICE,
-        last_valid: 4,
-    };
+    let revoke = DeviceRevoke { device: DEVICE, last_valid: 4 };
     vec![
         ("genesis", Author::Root, Body::Genesis(genesis)),
         ("device-add", Author::Root, device(DEVICE, None)),
         ("policy", Author::Root, Body::Policy(policy)),
         ("slots", Author::Root, Body::Slots(slots())),
         ("snapshot", Author::Device(DEVICE), Body::Snapshot(snapshot)),
-        (
-            "device-add, replaces",
-            Author::Root,
-            device(OTHER, Some(DEVICE)),
-        ),
+        ("device-add, replaces", Author::Root, device(OTHER, Some(DEVICE))),
         ("device-revoke", Author::Root, Body::DeviceRevoke(revoke)),
     ]
 }
@@ -129,14 +109,7 @@ fn log() -> Vec<Value> {
     let manifest = SigningKey::from_bytes(&MANIFEST_SEED);
     let (mut prev, mut log) = (Hash::from_bytes([0; 32]), Vec::new());
     for (seq, (kind, author, body)) in (0_u64..).zip(bodies()) {
-        let entry = Entry {
-            vault: VAULT,
-            seq,
-            prev,
-            author,
-            time: Timestamp(TIME + seq),
-            body,
-        };
+        let entry = Entry { vault: VAULT, seq, prev, author, time: Timestamp(TIME + seq), body };
         let key = match author {
             Author::Root => &root,
             Author::Device(_) => &manifest,
@@ -158,10 +131,7 @@ fn log() -> Vec<Value> {
 }
 
 fn logins() -> Value {
-    let challenge = Challenge {
-        nonce: [0xaa; 32],
-        expires: Timestamp(TIME),
-    };
+    let challenge = Challenge { nonce: [0xaa; 32], expires: Timestamp(TIME) };
     let message =
         |host: &str, principal| hex(login_message(&[5; 32], host, VAULT, principal, &challenge));
     json!({

@@ -36,26 +36,14 @@ fn rows() -> Vec<(SegmentRow, Vec<u8>)> {
             b"the quick brown foxjumps".to_vec(),
             vec![b"the quick brown fox".to_vec(), b"jumps".to_vec()],
         ),
-        (
-            ChunkKind::Data,
-            Encoding::Zstd,
-            FRAME.to_vec(),
-            vec![vec![b'a'; 600], vec![b'a'; 400]],
-        ),
-        (
-            ChunkKind::Tree,
-            Encoding::Stored,
-            leaf.clone(),
-            vec![leaf.clone()],
-        ),
+        (ChunkKind::Data, Encoding::Zstd, FRAME.to_vec(), vec![vec![b'a'; 600], vec![b'a'; 400]]),
+        (ChunkKind::Tree, Encoding::Stored, leaf.clone(), vec![leaf.clone()]),
     ];
     let ids = unlocked().write_set().content_keys();
     let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap();
     let row = |(kind, encoding, encoded, chunks): Made| {
-        let chunk = |bytes: &Vec<u8>| ChunkRow {
-            id: ids.chunk_id(kind, bytes),
-            length: length(bytes),
-        };
+        let chunk =
+            |bytes: &Vec<u8>| ChunkRow { id: ids.chunk_id(kind, bytes), length: length(bytes) };
         let row = SegmentRow {
             sealed: 0,
             raw: chunks.iter().map(|c| length(c)).sum(),
@@ -82,18 +70,12 @@ fn pack() -> Value {
     for (row, encoded) in rows() {
         assert!(builder.append(&encoded, row));
     }
-    let sealer = Sealer {
-        to,
-        signer: &SigningKey::from_bytes(&MANIFEST_SEED),
-        index_key: &INDEX_KEY,
-    };
+    let sealer =
+        Sealer { to, signer: &SigningKey::from_bytes(&MANIFEST_SEED), index_key: &INDEX_KEY };
     let sealed = builder.seal(&sealer, &mut rng(7)).unwrap();
     let upload = sealed.upload();
     let footer_len = usize::try_from(upload.footer_len).unwrap();
-    let (body_end, trailer_at) = (
-        upload.bytes.len() - 16 - footer_len,
-        upload.bytes.len() - 16,
-    );
+    let (body_end, trailer_at) = (upload.bytes.len() - 16 - footer_len, upload.bytes.len() - 16);
     let mut at = HEADER_LEN;
     let mut segments = Vec::new();
     for (row, (_, encoded)) in sealed.table.segments.iter().zip(rows()) {
@@ -134,15 +116,8 @@ fn sample() -> Manifest {
         end: Timestamp(1_800_000_100),
         program: "0.1.0".into(),
         root: ChunkId([9; 32]),
-        totals: Totals {
-            files: 1,
-            dirs: 2,
-            bytes: 3,
-        },
-        errors: vec![Problem {
-            path: b"/home/x".to_vec(),
-            why: "permission denied".into(),
-        }],
+        totals: Totals { files: 1, dirs: 2, bytes: 3 },
+        errors: vec![Problem { path: b"/home/x".to_vec(), why: "permission denied".into() }],
         error_count: 1,
         disclosure_hash: Hash::from_bytes([1; 32]),
     }
@@ -255,9 +230,7 @@ fn pack_opens(stored: &Value) {
             all.push(chunk.bytes.to_vec());
             Ok::<(), PackError>(())
         };
-        opener
-            .open(&key, (index, row), &mut sealed, &ids, each)
-            .unwrap();
+        opener.open(&key, (index, row), &mut sealed, &ids, each).unwrap();
     }
     let leaf = Object::Leaf(Vec::new()).to_bytes();
     let expected: Vec<Vec<u8>> = vec![

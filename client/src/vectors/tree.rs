@@ -16,77 +16,34 @@ fn meta() -> Meta {
         gid: 100,
         user: Some("user".into()),
         group: None,
-        mtime: FileTime {
-            seconds: -5,
-            nanos: 999_999_999,
-        },
+        mtime: FileTime { seconds: -5, nanos: 999_999_999 },
         xattrs: Vec::new(),
         hard_link: None,
     }
 }
 
 fn entry(name: &[u8], kind: Kind) -> Entry {
-    Entry {
-        name: Name::new(name).unwrap(),
-        meta: meta(),
-        kind,
-    }
+    Entry { name: Name::new(name).unwrap(), meta: meta(), kind }
 }
 
 /// One of each kind, ascending by name.
 fn entries() -> Vec<Entry> {
     let device = DeviceNumber { major: 8, minor: 1 };
     let chunk = ChunkId([7; 32]);
-    let inline = Content::Inline(vec![
-        Extent::Data { chunk, length: 5 },
-        Extent::Hole { length: 4096 },
-    ]);
-    let list = Content::List {
-        depth: 1,
-        objects: vec![chunk],
-    };
-    let attribute = Xattr {
-        name: b"user.comment".to_vec(),
-        value: b"hello".to_vec(),
-    };
-    let mut linked = entry(
-        b"b-file",
-        Kind::File {
-            size: 4101,
-            content: inline,
-        },
-    );
+    let inline =
+        Content::Inline(vec![Extent::Data { chunk, length: 5 }, Extent::Hole { length: 4096 }]);
+    let list = Content::List { depth: 1, objects: vec![chunk] };
+    let attribute = Xattr { name: b"user.comment".to_vec(), value: b"hello".to_vec() };
+    let mut linked = entry(b"b-file", Kind::File { size: 4101, content: inline });
     linked.meta.hard_link = Some(77);
     linked.meta.xattrs = vec![attribute];
     let size = 600_000_000;
     vec![
-        entry(
-            b"a-empty",
-            Kind::File {
-                size: 0,
-                content: Content::Inline(Vec::new()),
-            },
-        ),
+        entry(b"a-empty", Kind::File { size: 0, content: Content::Inline(Vec::new()) }),
         linked,
-        entry(
-            b"c-long",
-            Kind::File {
-                size,
-                content: list,
-            },
-        ),
-        entry(
-            b"d-directory",
-            Kind::Directory {
-                tree: ChunkId([8; 32]),
-            },
-        ),
-        entry(
-            b"e-symlink",
-            Kind::Symlink {
-                target: b"../x".to_vec(),
-            },
-        ),
+        entry(b"c-long", Kind::File { size, content: list }),
+        entry(b"d-directory", Kind::Directory { tree: ChunkId([8; 32]) }),
+        entry(b"e-symlink", Kind::Symlink { target: b"../x".to_vec() }),
         entry(b"f-fifo", Kind::Fifo),
         entry(b"g-socket", Kind::Socket),
         entry(b"h-char", Kind::CharDevice(device)),
@@ -98,20 +55,14 @@ fn objects() -> Vec<(&'static str, Object)> {
     let part = |name: &[u8], id| (Name::new(name).unwrap(), ChunkId([id; 32]));
     let extents = vec![
         Extent::Hole { length: 1 << 40 },
-        Extent::Data {
-            chunk: ChunkId([1; 32]),
-            length: 4_194_304,
-        },
+        Extent::Data { chunk: ChunkId([1; 32]), length: 4_194_304 },
     ];
     vec![
         ("empty_leaf", Object::Leaf(Vec::new())),
         ("leaf", Object::Leaf(entries())),
         ("inner", Object::Inner(vec![part(b"a", 1), part(b"m", 2)])),
         ("extents", Object::Extents(extents)),
-        (
-            "lists",
-            Object::Lists(vec![ChunkId([3; 32]), ChunkId([4; 32])]),
-        ),
+        ("lists", Object::Lists(vec![ChunkId([3; 32]), ChunkId([4; 32])])),
     ]
 }
 
@@ -141,10 +92,7 @@ struct Sink {
 
 impl Sink {
     fn new() -> Self {
-        Self {
-            ids: unlocked().write_set().content_keys(),
-            stored: Vec::new(),
-        }
+        Self { ids: unlocked().write_set().content_keys(), stored: Vec::new() }
     }
 
     fn told(&self) -> Value {
@@ -187,13 +135,7 @@ fn content(count: u32) -> Value {
         let Ok(()) = writer.push(Extent::Data { chunk, length }, &mut sink);
     }
     let Ok((content, _)) = writer.finish(&mut sink);
-    let entry = entry(
-        b"long",
-        Kind::File {
-            size,
-            content: content.clone(),
-        },
-    );
+    let entry = entry(b"long", Kind::File { size, content: content.clone() });
     let depth = match &content {
         Content::Inline(_) => 0,
         Content::List { depth, .. } => *depth,
@@ -237,9 +179,6 @@ fn trees_are_as_they_were() {
         assert_eq!(Entry::from_bytes(&unhex(&case["bytes"])).unwrap(), entry);
     }
     for case in stored["refused_objects"].as_array().unwrap() {
-        assert!(
-            Object::from_bytes(&unhex(&case["object"])).is_err(),
-            "{case}"
-        );
+        assert!(Object::from_bytes(&unhex(&case["object"])).is_err(), "{case}");
     }
 }

@@ -53,10 +53,7 @@ impl SignedEntry {
     pub fn verify(&self, key: &PublicKey) -> Result<(), BadSignature> {
         VerifyingKey::from_bytes(key)
             .and_then(|k| {
-                k.verify_strict(
-                    &message(&self.bytes),
-                    &Signature::from_bytes(&self.signature),
-                )
+                k.verify_strict(&message(&self.bytes), &Signature::from_bytes(&self.signature))
             })
             .map_err(|_e: ed25519_dalek::SignatureError| BadSignature)
     }
@@ -76,9 +73,7 @@ impl Canonical for Record {
     const CAP: usize = MAX_ENTRY + 128;
 
     fn encode(&self, e: &mut Enc<'_>) -> EncodeResult {
-        e.array(3)?
-            .bytes(&self.signed.bytes)?
-            .bytes(&self.signed.signature)?;
+        e.array(3)?.bytes(&self.signed.bytes)?.bytes(&self.signed.signature)?;
         e.u64(self.received.0)?;
         Ok(())
     }
@@ -88,10 +83,7 @@ impl Canonical for Record {
         let bytes = bytes_capped(d, "log entry", MAX_ENTRY)?.to_vec();
         let signature = bytes_n(d, "signature")?;
         let received = Timestamp(d.u64()?);
-        Ok(Self {
-            signed: SignedEntry { bytes, signature },
-            received,
-        })
+        Ok(Self { signed: SignedEntry { bytes, signature }, received })
     }
 }
 

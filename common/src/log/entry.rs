@@ -155,10 +155,7 @@ impl Canonical for Entry {
     const CAP: usize = MAX_ENTRY;
 
     fn encode(&self, e: &mut Enc<'_>) -> EncodeResult {
-        e.array(7)?
-            .bytes(self.vault.as_bytes())?
-            .u64(self.seq)?
-            .bytes(self.prev.as_bytes())?;
+        e.array(7)?.bytes(self.vault.as_bytes())?.u64(self.seq)?.bytes(self.prev.as_bytes())?;
         match &self.author {
             Author::Root => e.null()?,
             Author::Device(device) => e.bytes(device.as_bytes())?,
@@ -176,14 +173,7 @@ impl Canonical for Entry {
             .map_or(Author::Root, Author::Device);
         let time = Timestamp(d.u64()?);
         let body = decode_body(d)?;
-        Ok(Self {
-            vault,
-            seq,
-            prev,
-            author,
-            time,
-            body,
-        })
+        Ok(Self { vault, seq, prev, author, time, body })
     }
 }
 
@@ -198,41 +188,26 @@ fn encode_body(body: &Body, e: &mut Enc<'_>) -> EncodeResult {
             encode_slots(&g.slots, e)?;
         }
         Body::DeviceAdd(a) => {
-            e.u64(KIND_DEVICE_ADD)?
-                .array(6)?
-                .bytes(a.device.as_bytes())?;
-            e.bytes(&a.manifest_key)?
-                .bytes(&a.login_key)?
-                .bytes(&a.sealed)?
-                .bool(a.backup_only)?;
+            e.u64(KIND_DEVICE_ADD)?.array(6)?.bytes(a.device.as_bytes())?;
+            e.bytes(&a.manifest_key)?.bytes(&a.login_key)?.bytes(&a.sealed)?.bool(a.backup_only)?;
             match &a.replaces {
                 Some(device) => e.bytes(device.as_bytes())?,
                 None => e.null()?,
             };
         }
         Body::DeviceRevoke(r) => {
-            e.u64(KIND_DEVICE_REVOKE)?
-                .array(2)?
-                .bytes(r.device.as_bytes())?
-                .u64(r.last_valid)?;
+            e.u64(KIND_DEVICE_REVOKE)?.array(2)?.bytes(r.device.as_bytes())?.u64(r.last_valid)?;
         }
         Body::Slots(s) => {
             e.u64(KIND_SLOTS)?;
             encode_slots(s, e)?;
         }
         Body::Policy(p) => {
-            e.u64(KIND_POLICY)?
-                .array(2)?
-                .u8(level_number(p.disclosure))?
-                .u32(p.grace_days)?;
+            e.u64(KIND_POLICY)?.array(2)?.u8(level_number(p.disclosure))?.u32(p.grace_days)?;
         }
         Body::Snapshot(s) => {
-            e.u64(KIND_SNAPSHOT)?
-                .array(5)?
-                .bytes(s.set.as_bytes())?
-                .u8(status_number(s.status))?;
-            e.bytes(s.manifest.as_bytes())?
-                .bytes(s.packset_hash.as_bytes())?;
+            e.u64(KIND_SNAPSHOT)?.array(5)?.bytes(s.set.as_bytes())?.u8(status_number(s.status))?;
+            e.bytes(s.manifest.as_bytes())?.bytes(s.packset_hash.as_bytes())?;
             s.disclosure.encode(e)?;
         }
     }
@@ -265,18 +240,12 @@ fn decode_body(d: &mut Decoder<'_>) -> Result<Body, DecodeError> {
         KIND_DEVICE_REVOKE => {
             array_of(d, 2, "revocation")?;
             let device = DeviceId::from_bytes(bytes_n(d, "device id")?);
-            Body::DeviceRevoke(DeviceRevoke {
-                device,
-                last_valid: d.u64()?,
-            })
+            Body::DeviceRevoke(DeviceRevoke { device, last_valid: d.u64()? })
         }
         KIND_SLOTS => Body::Slots(decode_slots(d)?),
         KIND_POLICY => {
             array_of(d, 2, "policy")?;
-            Body::Policy(Policy {
-                disclosure: level_from(d.u8()?)?,
-                grace_days: d.u32()?,
-            })
+            Body::Policy(Policy { disclosure: level_from(d.u8()?)?, grace_days: d.u32()? })
         }
         KIND_SNAPSHOT => {
             array_of(d, 5, "snapshot")?;
@@ -289,10 +258,7 @@ fn decode_body(d: &mut Decoder<'_>) -> Result<Body, DecodeError> {
             })
         }
         number => {
-            return Err(DecodeError::Unknown {
-                what: "log entry of kind",
-                number,
-            });
+            return Err(DecodeError::Unknown { what: "log entry of kind", number });
         }
     })
 }
@@ -310,9 +276,8 @@ fn decode_slots(d: &mut Decoder<'_>) -> Result<Slots, DecodeError> {
     array_of(d, 2, "slots")?;
     let hash = Hash::from_bytes(bytes_n(d, "slot set hash")?);
     let count = array_len(d, "slots login keys", MAX_SLOT_KEYS)?;
-    let login_keys = (0..count)
-        .map(|_| bytes_n(d, "slots login key"))
-        .collect::<Result<_, DecodeError>>()?;
+    let login_keys =
+        (0..count).map(|_| bytes_n(d, "slots login key")).collect::<Result<_, DecodeError>>()?;
     Ok(Slots { hash, login_keys })
 }
 
@@ -329,10 +294,7 @@ fn level_from(number: u8) -> Result<Level, DecodeError> {
         0 => Ok(Level::None),
         1 => Ok(Level::Summary),
         2 => Ok(Level::Types),
-        _ => Err(DecodeError::Unknown {
-            what: "disclosure level",
-            number: number.into(),
-        }),
+        _ => Err(DecodeError::Unknown { what: "disclosure level", number: number.into() }),
     }
 }
 
@@ -349,9 +311,6 @@ fn status_from(number: u8) -> Result<Status, DecodeError> {
         0 => Ok(Status::Complete),
         1 => Ok(Status::Partial),
         2 => Ok(Status::Checkpoint),
-        _ => Err(DecodeError::Unknown {
-            what: "snapshot status",
-            number: number.into(),
-        }),
+        _ => Err(DecodeError::Unknown { what: "snapshot status", number: number.into() }),
     }
 }

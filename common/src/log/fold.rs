@@ -125,10 +125,7 @@ enum Signatures {
 }
 
 /// The rules before any policy entry: disclosure `summary`, 30 days of grace.
-pub const DEFAULT_POLICY: Policy = Policy {
-    disclosure: Level::Summary,
-    grace_days: 30,
-};
+pub const DEFAULT_POLICY: Policy = Policy { disclosure: Level::Summary, grace_days: 30 };
 const MIN_GRACE_DAYS: u32 = 2;
 
 impl State {
@@ -139,21 +136,13 @@ impl State {
             return Err(FoldError::Conflict("a log begins with its genesis entry"));
         };
         if entry.seq != 0 || entry.prev != Hash::from_bytes([0; 32]) {
-            return Err(FoldError::Conflict(
-                "the genesis entry has number 0 and no predecessor",
-            ));
+            return Err(FoldError::Conflict("the genesis entry has number 0 and no predecessor"));
         }
         if entry.author != Author::Root {
             return Err(FoldError::Forbidden { author: "a device" });
         }
         record.signed.verify(&genesis.root_key)?;
-        let Genesis {
-            root_key,
-            vault_key_hash,
-            owner_login,
-            server_identity,
-            slots,
-        } = genesis;
+        let Genesis { root_key, vault_key_hash, owner_login, server_identity, slots } = genesis;
         Ok(Self {
             vault: entry.vault,
             head_seq: 0,
@@ -208,10 +197,7 @@ impl State {
             return Err(FoldError::OtherVault(entry.vault));
         }
         if self.head_seq.checked_add(1) != Some(entry.seq) {
-            return Err(FoldError::NotNext {
-                found: entry.seq,
-                head: self.head_seq,
-            });
+            return Err(FoldError::NotNext { found: entry.seq, head: self.head_seq });
         }
         if entry.prev != self.head {
             return Err(FoldError::OtherHistory(entry.seq));
@@ -244,11 +230,7 @@ impl State {
     /// A device that may act now.
     pub fn active_device(&self, id: DeviceId) -> Result<&Device, FoldError> {
         let device = self.devices.get(&id).ok_or(FoldError::UnknownDevice(id))?;
-        if device.revoked.is_some() {
-            Err(FoldError::Revoked(id))
-        } else {
-            Ok(device)
-        }
+        if device.revoked.is_some() { Err(FoldError::Revoked(id)) } else { Ok(device) }
     }
 
     /// Whether a snapshot was written within what is trusted of its device.
@@ -284,9 +266,7 @@ impl State {
         let root = entry.author == Author::Root;
         match &entry.body {
             Body::Genesis(_) => Err(FoldError::Conflict("a log has one genesis entry")),
-            Body::Snapshot(_) if root => Err(FoldError::Forbidden {
-                author: "the owner",
-            }),
+            Body::Snapshot(_) if root => Err(FoldError::Forbidden { author: "the owner" }),
             Body::Snapshot(s) => {
                 if self.snapshots.contains_key(&s.manifest) {
                     return Err(FoldError::Conflict("this snapshot is already in the log"));
@@ -298,9 +278,7 @@ impl State {
             Body::DeviceRevoke(r) => {
                 self.active_device(r.device)?;
                 if r.last_valid >= entry.seq {
-                    return Err(FoldError::Conflict(
-                        "the last valid entry lies in the future",
-                    ));
+                    return Err(FoldError::Conflict("the last valid entry lies in the future"));
                 }
                 Ok(())
             }
@@ -319,9 +297,7 @@ impl State {
             return Err(FoldError::Conflict("this device is already enrolled"));
         }
         if let Some(old) = add.replaces {
-            self.devices
-                .get(&old)
-                .ok_or(FoldError::UnknownDevice(old))?;
+            self.devices.get(&old).ok_or(FoldError::UnknownDevice(old))?;
         }
         Ok(())
     }
@@ -335,9 +311,7 @@ impl State {
             Level::None
         };
         if told > self.policy.disclosure {
-            return Err(FoldError::Conflict(
-                "the snapshot discloses more than the policy allows",
-            ));
+            return Err(FoldError::Conflict("the snapshot discloses more than the policy allows"));
         }
         Ok(())
     }
@@ -351,12 +325,8 @@ impl State {
         match &entry.body {
             Body::Genesis(_) => {}
             Body::DeviceAdd(add) => {
-                let device = Device {
-                    add: add.clone(),
-                    added: entry.seq,
-                    last_entry: None,
-                    revoked: None,
-                };
+                let device =
+                    Device { add: add.clone(), added: entry.seq, last_entry: None, revoked: None };
                 self.devices.insert(add.device, device);
             }
             Body::DeviceRevoke(r) => {

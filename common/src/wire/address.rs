@@ -73,18 +73,13 @@ impl ServerAddress {
 
 /// `host:port`, with brackets around a v6 address.
 pub fn authority(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// Host and port of `host:port` or `[v6]:port`; the host in lower case.
 pub fn split_authority(text: &str) -> Result<(String, u16), AddressError> {
-    let (host, port) = text
-        .rsplit_once(':')
-        .ok_or(AddressError("a port is needed, as in nas.home:8443"))?;
+    let (host, port) =
+        text.rsplit_once(':').ok_or(AddressError("a port is needed, as in nas.home:8443"))?;
     let port = port
         .parse()
         .ok()
@@ -138,15 +133,11 @@ impl FromStr for ServerAddress {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let rest = text
-            .strip_prefix(SCHEME)
-            .ok_or(AddressError("it does not begin with unseen://"))?;
-        let (place, pin) = rest
-            .split_once("?pin=")
-            .ok_or(AddressError("the pin is missing"))?;
-        let (authority, target) = place
-            .split_once('/')
-            .ok_or(AddressError("the account or invite is missing"))?;
+        let rest =
+            text.strip_prefix(SCHEME).ok_or(AddressError("it does not begin with unseen://"))?;
+        let (place, pin) = rest.split_once("?pin=").ok_or(AddressError("the pin is missing"))?;
+        let (authority, target) =
+            place.split_once('/').ok_or(AddressError("the account or invite is missing"))?;
         let (host, port) = split_authority(authority)?;
         let target = match target.parse() {
             Ok(id) => Target::Account(id),
@@ -157,12 +148,7 @@ impl FromStr for ServerAddress {
                 .map(Target::Invite)
                 .ok_or(AddressError("the account or invite is not whole"))?,
         };
-        Ok(Self {
-            host,
-            port,
-            target,
-            pin: pin.parse()?,
-        })
+        Ok(Self { host, port, target, pin: pin.parse()? })
     }
 }
 
@@ -172,10 +158,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn pin() -> Pin {
-        Pin {
-            spki: Hash::from_bytes([0xfb; 32]),
-            identity: [0xff; 32],
-        }
+        Pin { spki: Hash::from_bytes([0xfb; 32]), identity: [0xff; 32] }
     }
 
     #[test]

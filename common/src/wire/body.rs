@@ -90,9 +90,7 @@ pub struct TokenAnswer {
 
 impl std::fmt::Debug for TokenAnswer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TokenAnswer")
-            .field("seconds", &self.seconds)
-            .finish_non_exhaustive()
+        f.debug_struct("TokenAnswer").field("seconds", &self.seconds).finish_non_exhaustive()
     }
 }
 
@@ -146,19 +144,13 @@ pub struct PackAnswer {
 
 impl From<SignedEntry> for EntryBody {
     fn from(signed: SignedEntry) -> Self {
-        Self {
-            entry: signed.bytes.into(),
-            signature: Base64N(signed.signature),
-        }
+        Self { entry: signed.bytes.into(), signature: Base64N(signed.signature) }
     }
 }
 
 impl From<EntryBody> for SignedEntry {
     fn from(body: EntryBody) -> Self {
-        Self {
-            bytes: body.entry.into(),
-            signature: body.signature.0,
-        }
+        Self { bytes: body.entry.into(), signature: body.signature.0 }
     }
 }
 
@@ -175,10 +167,7 @@ impl From<Record> for RecordBody {
 impl From<RecordBody> for Record {
     fn from(body: RecordBody) -> Self {
         Self {
-            signed: SignedEntry {
-                bytes: body.entry.into(),
-                signature: body.signature.0,
-            },
+            signed: SignedEntry { bytes: body.entry.into(), signature: body.signature.0 },
             received: body.received,
         }
     }
@@ -206,19 +195,13 @@ impl From<AccountBody> for NewAccount {
 
 impl From<Challenge> for ChallengeAnswer {
     fn from(challenge: Challenge) -> Self {
-        Self {
-            nonce: Base64N(challenge.nonce),
-            expires: challenge.expires,
-        }
+        Self { nonce: Base64N(challenge.nonce), expires: challenge.expires }
     }
 }
 
 impl From<ChallengeAnswer> for Challenge {
     fn from(body: ChallengeAnswer) -> Self {
-        Self {
-            nonce: body.nonce.0,
-            expires: body.expires,
-        }
+        Self { nonce: body.nonce.0, expires: body.expires }
     }
 }
 
@@ -246,19 +229,13 @@ impl From<LoginBody> for LoginRequest {
 
 impl From<LogPage> for LogBody {
     fn from(page: LogPage) -> Self {
-        Self {
-            records: page.records.into_iter().map(Into::into).collect(),
-            more: page.more,
-        }
+        Self { records: page.records.into_iter().map(Into::into).collect(), more: page.more }
     }
 }
 
 impl From<LogBody> for LogPage {
     fn from(body: LogBody) -> Self {
-        Self {
-            records: body.records.into_iter().map(Into::into).collect(),
-            more: body.more,
-        }
+        Self { records: body.records.into_iter().map(Into::into).collect(), more: body.more }
     }
 }
 

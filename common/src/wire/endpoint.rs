@@ -26,30 +26,15 @@ pub struct Endpoint {
 
 impl Endpoint {
     const fn get(path: &'static str, answer_cap: usize) -> Self {
-        Self {
-            method: Method::Get,
-            path,
-            body_cap: 0,
-            answer_cap,
-        }
+        Self { method: Method::Get, path, body_cap: 0, answer_cap }
     }
 
     const fn post(path: &'static str, body_cap: usize, answer_cap: usize) -> Self {
-        Self {
-            method: Method::Post,
-            path,
-            body_cap,
-            answer_cap,
-        }
+        Self { method: Method::Post, path, body_cap, answer_cap }
     }
 
     const fn put(path: &'static str, body_cap: usize, answer_cap: usize) -> Self {
-        Self {
-            method: Method::Put,
-            path,
-            body_cap,
-            answer_cap,
-        }
+        Self { method: Method::Put, path, body_cap, answer_cap }
     }
 
     /// The path with its part in braces replaced. Identifiers need no escaping.

@@ -74,11 +74,7 @@ fn item(bytes: &mut Bytes) -> Result<FooterItem, DecodeError> {
 
 fn part(bytes: &mut Bytes, length: u32, cap: u64) -> Result<Bytes, DecodeError> {
     let length = usize::try_from(length).unwrap_or(usize::MAX);
-    check_cap(
-        "part of a footer",
-        length,
-        usize::try_from(cap).unwrap_or(usize::MAX),
-    )?;
+    check_cap("part of a footer", length, usize::try_from(cap).unwrap_or(usize::MAX))?;
     if length > bytes.len() {
         return Err(DecodeError::Invalid("a footer is cut off"));
     }
@@ -86,9 +82,7 @@ fn part(bytes: &mut Bytes, length: u32, cap: u64) -> Result<Bytes, DecodeError> 
 }
 
 fn length(part: &Bytes) -> [u8; 4] {
-    u32::try_from(part.len())
-        .expect("headers and footers are capped far below 4 GiB")
-        .to_le_bytes()
+    u32::try_from(part.len()).expect("headers and footers are capped far below 4 GiB").to_le_bytes()
 }
 
 #[cfg(test)]

@@ -74,10 +74,7 @@ impl Problem {
     }
 
     fn detailed(self, detail: String) -> Self {
-        Self {
-            detail: Some(detail),
-            ..self
-        }
+        Self { detail: Some(detail), ..self }
     }
 
     /// What is sent for an error. Errors that only a client can have are sent as `server`.
@@ -91,17 +88,13 @@ impl Problem {
                 records: records.into_iter().map(Into::into).collect(),
                 ..Self::new(CONFLICT)
             },
-            VaultError::MissingPacks(packs) => Self {
-                packs: Some(packs.to_bytes().into()),
-                ..Self::new(MISSING_PACKS)
-            },
+            VaultError::MissingPacks(packs) => {
+                Self { packs: Some(packs.to_bytes().into()), ..Self::new(MISSING_PACKS) }
+            }
             VaultError::StaleIndex => Self::new(STALE_INDEX),
             VaultError::Quota(what) => Self::new(QUOTA).detailed(what),
             VaultError::DiskFull => Self::new(DISK_FULL),
-            VaultError::Busy(seconds) => Self {
-                wait: Some(seconds),
-                ..Self::new(BUSY)
-            },
+            VaultError::Busy(seconds) => Self { wait: Some(seconds), ..Self::new(BUSY) },
             VaultError::Server(what)
             | VaultError::Unreachable(what)
             | VaultError::WrongServer(what)
@@ -156,10 +149,7 @@ mod tests {
 
     fn errors() -> Vec<(VaultError, u16, &'static str)> {
         let record = Record {
-            signed: SignedEntry {
-                bytes: vec![1, 2],
-                signature: [3; 64],
-            },
+            signed: SignedEntry { bytes: vec![1, 2], signature: [3; 64] },
             received: Timestamp(4),
         };
         let packs = [PackNumber(3), PackNumber(70_000)].into_iter().collect();

@@ -80,12 +80,10 @@ fn exchange(mut stream: StdStream, ask: &Ask) -> io::Result<Answer> {
 /// Listens for commands. The folder is ours alone while the core is open.
 pub(super) fn listen(data: &Path) -> Result<UnixListener, CliError> {
     let path = path(data);
-    let bound = remove_stale(&path)
-        .and_then(|()| UnixListener::bind(&path))
-        .and_then(|listener| {
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-            Ok(listener)
-        });
+    let bound = remove_stale(&path).and_then(|()| UnixListener::bind(&path)).and_then(|listener| {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(listener)
+    });
     bound.map_err(|source| CliError::Io { path, source })
 }
 
@@ -108,10 +106,7 @@ pub(super) async fn serve(listener: UnixListener, core: Core, place: Place) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                if timeout(PATIENCE, answer(stream, &core, &place))
-                    .await
-                    .is_err()
-                {
+                if timeout(PATIENCE, answer(stream, &core, &place)).await.is_err() {
                     tracing::debug!("an admin command took too long");
                 }
             }
@@ -126,9 +121,7 @@ pub(super) async fn serve(listener: UnixListener, core: Core, place: Place) {
 async fn answer(mut stream: UnixStream, core: &Core, place: &Place) {
     let mut line = String::new();
     let (reader, mut writer) = stream.split();
-    let read = tokio::io::BufReader::new(reader.take(LINE))
-        .read_line(&mut line)
-        .await;
+    let read = tokio::io::BufReader::new(reader.take(LINE)).read_line(&mut line).await;
     let answer = match (read, serde_json::from_str(&line)) {
         (Ok(_), Ok(Ask::Invite(order))) => make_invite(core, place, order).await,
         _ => Answer::Failed("the command is not understood".to_owned()),

@@ -48,10 +48,9 @@ impl Order {
     /// Makes the invite; gives the line to paste.
     pub(super) fn fulfil(&self, core: &Core, kept: Option<Place>) -> Result<String, CliError> {
         let mut place = match (&self.public_address, kept) {
-            (Some(address), kept) => Place {
-                address: address.clone(),
-                spki: kept.and_then(|place| place.spki),
-            },
+            (Some(address), kept) => {
+                Place { address: address.clone(), spki: kept.and_then(|place| place.spki) }
+            }
             (None, Some(kept)) => kept,
             (None, None) => return Err(CliError::NoAddress),
         };
@@ -90,10 +89,8 @@ fn offline(command: &Invite, order: &Order) -> Result<String, CliError> {
     if kept.is_none()
         && let Some(address) = &order.public_address
     {
-        kept = Some(Place {
-            address: address.clone(),
-            spki: Some(tls::own(&command.data)?.0.spki),
-        });
+        kept =
+            Some(Place { address: address.clone(), spki: Some(tls::own(&command.data)?.0.spki) });
     }
     order.fulfil(&core, kept)
 }

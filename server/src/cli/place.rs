@@ -30,10 +30,7 @@ impl Place {
         match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map(Some)
-                .map_err(|error| CliError::Io {
-                    path,
-                    source: error.into(),
-                }),
+                .map_err(|error| CliError::Io { path, source: error.into() }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(CliError::Io { path, source }),
         }
@@ -42,10 +39,8 @@ impl Place {
     /// Keeps it.
     pub(super) fn write(&self, data: &Path) -> Result<(), CliError> {
         let path = path(data);
-        let text = serde_json::to_vec(self).map_err(|error| CliError::Io {
-            path: path.clone(),
-            source: error.into(),
-        })?;
+        let text = serde_json::to_vec(self)
+            .map_err(|error| CliError::Io { path: path.clone(), source: error.into() })?;
         durable::write(&path, &[&text]).map_err(|source| CliError::Io { path, source })
     }
 
@@ -56,10 +51,8 @@ impl Place {
         secret: &[u8],
     ) -> Result<String, CliError> {
         let spki = self.spki.ok_or(CliError::NoPin)?;
-        let (host, port) = split_authority(&self.address).map_err(|source| CliError::Address {
-            text: self.address.clone(),
-            source,
-        })?;
+        let (host, port) = split_authority(&self.address)
+            .map_err(|source| CliError::Address { text: self.address.clone(), source })?;
         let address = ServerAddress {
             host,
             port,
@@ -74,10 +67,8 @@ impl Place {
 /// of this machine.
 pub(super) fn public_address(told: Option<&str>, listen: SocketAddr) -> Result<String, CliError> {
     if let Some(text) = told {
-        let (host, port) = split_authority(text).map_err(|source| CliError::Address {
-            text: text.to_owned(),
-            source,
-        })?;
+        let (host, port) = split_authority(text)
+            .map_err(|source| CliError::Address { text: text.to_owned(), source })?;
         return Ok(authority(&host, port));
     }
     if listen.ip().is_unspecified() {
@@ -115,22 +106,14 @@ mod tests {
 
     #[test]
     fn invitations_can_be_pasted() {
-        let place = Place {
-            address: "nas.home:8443".into(),
-            spki: Some(Hash::from_bytes([1; 32])),
-        };
+        let place =
+            Place { address: "nas.home:8443".into(), spki: Some(Hash::from_bytes([1; 32])) };
         let line = place.invitation([2; 32], &[3; 18]).unwrap();
         let quoted = line.strip_prefix("backup init '").unwrap();
         let address: ServerAddress = quoted.strip_suffix('\'').unwrap().parse().unwrap();
         assert!(quoted.starts_with(SCHEME));
         assert_eq!(address.target, Target::Invite(vec![3; 18]));
-        let unpinned = Place {
-            spki: None,
-            ..place
-        };
-        assert!(matches!(
-            unpinned.invitation([2; 32], &[3; 18]),
-            Err(CliError::NoPin)
-        ));
+        let unpinned = Place { spki: None, ..place };
+        assert!(matches!(unpinned.invitation([2; 32], &[3; 18]), Err(CliError::NoPin)));
     }
 }

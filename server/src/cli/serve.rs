@@ -25,12 +25,7 @@ pub(super) struct Serve {
     #[arg(long, value_name = "DIR", env = "UNSEEN_DATA")]
     data: PathBuf,
     /// Where to listen; port 0 takes a free one
-    #[arg(
-        long,
-        value_name = "ADDR:PORT",
-        env = "UNSEEN_LISTEN",
-        default_value = "0.0.0.0:8443"
-    )]
+    #[arg(long, value_name = "ADDR:PORT", env = "UNSEEN_LISTEN", default_value = "0.0.0.0:8443")]
     listen: SocketAddr,
     /// Where clients reach the server, for invites
     #[arg(long, value_name = "HOST:PORT", env = "UNSEEN_PUBLIC_ADDRESS")]
@@ -39,12 +34,7 @@ pub(super) struct Serve {
     #[arg(long, value_name = "FILE")]
     tls_cert: Option<PathBuf>,
     /// Its key, PEM
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "tls_cert",
-        conflicts_with = "behind_proxy"
-    )]
+    #[arg(long, value_name = "FILE", requires = "tls_cert", conflicts_with = "behind_proxy")]
     tls_key: Option<PathBuf>,
     /// Plain HTTP on a loopback address, for a proxy on this machine that does TLS
     #[arg(long)]
@@ -73,11 +63,7 @@ type Tls = (Option<unseen_common::id::Hash>, Option<Arc<ServerConfig>>);
 
 fn certificate(command: &Serve) -> Result<Tls, CliError> {
     if command.behind_proxy {
-        let shown = command
-            .tls_cert
-            .as_deref()
-            .map(Certificate::read)
-            .transpose()?;
+        let shown = command.tls_cert.as_deref().map(Certificate::read).transpose()?;
         return Ok((shown.map(|certificate| certificate.spki), None));
     }
     let (certificate, key) = match (&command.tls_cert, &command.tls_key) {
@@ -103,11 +89,7 @@ async fn serve(
         spki,
     };
     place.write(&command.data)?;
-    let admin = tokio::spawn(admin::serve(
-        admin::listen(&command.data)?,
-        core.clone(),
-        place,
-    ));
+    let admin = tokio::spawn(admin::serve(admin::listen(&command.data)?, core.clone(), place));
     let stop = told_to_end()?;
     let opened = tokio::task::spawn_blocking(move || open_accounts(&core));
     output::line(&format!("listening on {scheme}://{}", server.address()));

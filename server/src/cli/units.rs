@@ -14,14 +14,10 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
         "G" | "GiB" => 1 << 30,
         "T" | "TiB" => 1 << 40,
         _ => {
-            return Err(format!(
-                "{unit}: the units are B, kB, MB, GB, TB, KiB, MiB, GiB, TiB"
-            ));
+            return Err(format!("{unit}: the units are B, kB, MB, GB, TB, KiB, MiB, GiB, TiB"));
         }
     };
-    number
-        .checked_mul(factor)
-        .ok_or_else(|| format!("{text} is too much"))
+    number.checked_mul(factor).ok_or_else(|| format!("{text} is too much"))
 }
 
 /// Seconds: `90s`, `30m`, `12h`, `7d`.
@@ -34,19 +30,14 @@ pub(super) fn seconds(text: &str) -> Result<u64, String> {
         "d" => 24 * 60 * 60,
         _ => return Err(format!("{unit}: the units are s, m, h, d")),
     };
-    number
-        .checked_mul(factor)
-        .ok_or_else(|| format!("{text} is too long"))
+    number.checked_mul(factor).ok_or_else(|| format!("{text} is too long"))
 }
 
 fn split(text: &str) -> Result<(u64, &str), String> {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
-    let number = number
-        .parse()
-        .map_err(|_e| format!("{text} does not begin with a whole number"))?;
+    let number =
+        number.parse().map_err(|_e| format!("{text} does not begin with a whole number"))?;
     Ok((number, unit.trim_start()))
 }
 

@@ -54,10 +54,7 @@ pub(super) async fn receive(
     if bytes.len() != length {
         return Err(Failure::cut_off());
     }
-    Ok(Received {
-        bytes: bytes.freeze(),
-        _share: share,
-    })
+    Ok(Received { bytes: bytes.freeze(), _share: share })
 }
 
 /// Takes a body and throws it away, so that a client that is still sending can read the answer.
@@ -93,11 +90,7 @@ struct Pace {
 
 impl Pace {
     fn start(limits: Limits) -> Self {
-        Self {
-            limits,
-            start: Instant::now(),
-            received: 0,
-        }
+        Self { limits, start: Instant::now(), received: 0 }
     }
 
     async fn next(&mut self, body: &mut Body) -> Result<Option<Bytes>, Failure> {
@@ -113,9 +106,8 @@ impl Pace {
             let Ok(data) = frame.into_data() else {
                 continue;
             };
-            self.received = self
-                .received
-                .saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+            self.received =
+                self.received.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
             if too_slow(&self.limits, self.start.elapsed(), self.received) {
                 return Err(Failure::too_slow());
             }

@@ -36,11 +36,7 @@ impl Failure {
     }
 
     pub(super) fn too_slow() -> Self {
-        Self::transport(
-            StatusCode::REQUEST_TIMEOUT,
-            "too-slow",
-            "the body came too slowly",
-        )
+        Self::transport(StatusCode::REQUEST_TIMEOUT, "too-slow", "the body came too slowly")
     }
 
     pub(super) fn cut_off() -> Self {

@@ -110,11 +110,7 @@ pub(super) async fn put_pack(
     let PackQuery { footer } = query(&request)?;
     let id: PackId = parse_id(&id)?;
     let (session, body) = received(&app, request, &endpoint::PUT_PACK).await?;
-    let pack = PackUpload {
-        id,
-        footer_len: footer,
-        bytes: body.bytes.clone(),
-    };
+    let pack = PackUpload { id, footer_len: footer, bytes: body.bytes.clone() };
     let number = session.put_pack(pack).await?;
     of(&session, json(&PackAnswer { number }))
 }
@@ -165,9 +161,7 @@ struct FootersQuery {
 pub(super) async fn footers(State(app): State<App>, request: Request) -> Reply {
     let session = caller(&app, request.headers())?;
     let query: FootersQuery = query(&request)?;
-    let page = session
-        .footers(query.device, query.after.map(PackNumber))
-        .await?;
+    let page = session.footers(query.device, query.after.map(PackNumber)).await?;
     of(&session, Ok(octets(pages::encode(&page).into())))
 }
 

@@ -60,12 +60,7 @@ pub struct ServerOptions {
 impl ServerOptions {
     /// With the usual limits.
     pub fn new(listen: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Self {
-        Self {
-            listen,
-            tls,
-            limits: Limits::default(),
-            clock: Arc::new(SystemClock),
-        }
+        Self { listen, tls, limits: Limits::default(), clock: Arc::new(SystemClock) }
     }
 }
 
@@ -93,12 +88,7 @@ impl Server {
         let wrap = |source| ServeError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(wrap)?;
         let address = listener.local_addr().map_err(wrap)?;
-        Ok(Self {
-            listener,
-            address,
-            core,
-            options,
-        })
+        Ok(Self { listener, address, core, options })
     }
 
     /// Where it listens.
@@ -108,9 +98,7 @@ impl Server {
 
     /// Serves until `stop` ends, then lets running requests finish.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let ServerOptions {
-            tls, limits, clock, ..
-        } = self.options;
+        let ServerOptions { tls, limits, clock, .. } = self.options;
         let app = App::new(self.core.clone(), limits, clock);
         let connections = Arc::new(Semaphore::new(limits.connections));
         let router = router(app);
@@ -181,10 +169,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
     builder
         .http2()
         .timer(TokioTimer::new())

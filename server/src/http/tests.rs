@@ -31,10 +31,7 @@ struct Running {
 
 async fn start(limits: Limits) -> Running {
     let clock = Arc::new(TestClock::default());
-    let options = Options {
-        clock: Arc::<TestClock>::clone(&clock),
-        open_accounts: false,
-    };
+    let options = Options { clock: Arc::<TestClock>::clone(&clock), open_accounts: false };
     let store = memory::store(MemBlobs::default(), MemJournals::default());
     let core = Core::with_store(store, [1; 32], options).unwrap();
     let options = ServerOptions {
@@ -47,17 +44,8 @@ async fn start(limits: Limits) -> Running {
     let (stop, stopped) = oneshot::channel();
     let done = tokio::spawn(server.run(async move { drop(stopped.await) }));
     let service: Arc<dyn Service> = Arc::new(core.clone());
-    let bench = Bench {
-        service,
-        clock,
-        core,
-    };
-    Running {
-        bench,
-        address,
-        stop,
-        done,
-    }
+    let bench = Bench { service, clock, core };
+    Running { bench, address, stop, done }
 }
 
 /// Sends a head and a body, and reads the answer to its end: head and body.
@@ -75,10 +63,7 @@ async fn send(running: &Running, head: &str, body: &[u8]) -> (String, Vec<u8>) {
 
 async fn refused(running: &Running, head: &str, body: &[u8]) -> (u16, String) {
     let (head, body) = send(running, head, body).await;
-    assert!(
-        head.contains("content-type: application/problem+json"),
-        "{head}"
-    );
+    assert!(head.contains("content-type: application/problem+json"), "{head}");
     let problem: Problem = serde_json::from_slice(&body).unwrap();
     let status = format!("HTTP/1.1 {}", problem.status);
     assert!(head.starts_with(&status), "{head}");
@@ -93,20 +78,11 @@ fn is(status: u16, code: &str) -> (u16, String) {
 async fn token(running: &Running, owner: &Owner, signed_host: &str) -> (String, Vec<u8>) {
     let principal = Principal::Owner;
     let body = format!(r#"{{"account":"{}","principal":"owner"}}"#, owner.vault);
-    let head = format!(
-        "POST /v1/auth/challenge HTTP/1.1\r\nContent-Length: {}",
-        body.len()
-    );
+    let head = format!("POST /v1/auth/challenge HTTP/1.1\r\nContent-Length: {}", body.len());
     let (_, answer) = send(running, &head, body.as_bytes()).await;
     let challenge: ChallengeAnswer = serde_json::from_slice(&answer).unwrap();
     let identity = running.bench.core.identity();
-    let message = login_message(
-        &identity,
-        signed_host,
-        owner.vault,
-        principal,
-        &challenge.into(),
-    );
+    let message = login_message(&identity, signed_host, owner.vault, principal, &challenge.into());
     let login = LoginBody {
         account: owner.vault,
         principal,
@@ -114,10 +90,7 @@ async fn token(running: &Running, owner: &Owner, signed_host: &str) -> (String, 
         signature: Base64N(owner.login.sign(&message).to_bytes()),
     };
     let body = serde_json::to_vec(&login).unwrap();
-    let head = format!(
-        "POST /v1/auth/session HTTP/1.1\r\nContent-Length: {}",
-        body.len()
-    );
+    let head = format!("POST /v1/auth/session HTTP/1.1\r\nContent-Length: {}", body.len());
     send(running, &head, &body).await
 }
 
@@ -129,12 +102,8 @@ async fn routes_and_bodies_are_guarded() {
     let wrong = refused(&running, "DELETE /v1/server HTTP/1.1", b"").await;
     assert_eq!(wrong, is(405, "wrong-method"));
     for endpoint in endpoint::ALL {
-        let open = [
-            endpoint::DESCRIBE,
-            endpoint::CREATE_ACCOUNT,
-            endpoint::CHALLENGE,
-            endpoint::SESSION,
-        ];
+        let open =
+            [endpoint::DESCRIBE, endpoint::CREATE_ACCOUNT, endpoint::CHALLENGE, endpoint::SESSION];
         if open.contains(endpoint) {
             continue;
         }
@@ -147,21 +116,14 @@ async fn routes_and_bodies_are_guarded() {
         let head = format!("{method} {path}?footer=4096 HTTP/1.1\r\nContent-Length: 0");
         let token = format!("{head}\r\nAuthorization: Bearer none");
         for head in [head, token] {
-            assert_eq!(
-                refused(&running, &head, b"").await,
-                is(401, "unauthorized"),
-                "{head}"
-            );
+            assert_eq!(refused(&running, &head, b"").await, is(401, "unauthorized"), "{head}");
         }
     }
     let post = "POST /v1/auth/challenge HTTP/1.1";
     let large = refused(&running, &format!("{post}\r\nContent-Length: 16385"), b"").await;
     assert_eq!(large, is(413, "too-large"));
     let chunked = format!("{post}\r\nTransfer-Encoding: chunked");
-    assert_eq!(
-        refused(&running, &chunked, b"0\r\n\r\n").await,
-        is(411, "length-required")
-    );
+    assert_eq!(refused(&running, &chunked, b"0\r\n\r\n").await, is(411, "length-required"));
     let unknown = br#"{"account":"00","principal":"owner"}"#;
     let head = format!("{post}\r\nContent-Length: {}", unknown.len());
     assert_eq!(refused(&running, &head, unknown).await, is(400, "invalid"));
@@ -169,10 +131,7 @@ async fn routes_and_bodies_are_guarded() {
 
 #[tokio::test]
 async fn bodies_that_stand_still_are_given_up() {
-    let limits = Limits {
-        idle: Duration::ZERO,
-        ..Limits::default()
-    };
+    let limits = Limits { idle: Duration::ZERO, ..Limits::default() };
     let running = start(limits).await;
     let head = "POST /v1/auth/challenge HTTP/1.1\r\nContent-Length: 100";
     let slow = refused(&running, head, b"").await;

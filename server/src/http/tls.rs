@@ -60,46 +60,29 @@ pub struct Certificate {
 impl Certificate {
     /// Reads a chain.
     pub fn read(path: &Path) -> Result<Self, TlsError> {
-        let read = |source| TlsError::Read {
-            path: path.to_owned(),
-            source,
-        };
+        let read = |source| TlsError::Read { path: path.to_owned(), source };
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(path)
             .map_err(read)?
             .collect::<Result<_, _>>()
             .map_err(read)?;
-        let first = chain
-            .first()
-            .ok_or(rustls_pki_types::pem::Error::NoItemsFound)
-            .map_err(read)?;
-        let spki = spki_of(first).map_err(|source| TlsError::Unusable {
-            path: path.to_owned(),
-            source,
-        })?;
-        Ok(Self {
-            chain,
-            path: path.to_owned(),
-            spki,
-        })
+        let first =
+            chain.first().ok_or(rustls_pki_types::pem::Error::NoItemsFound).map_err(read)?;
+        let spki = spki_of(first)
+            .map_err(|source| TlsError::Unusable { path: path.to_owned(), source })?;
+        Ok(Self { chain, path: path.to_owned(), spki })
     }
 
     /// How to serve with it: TLS 1.3 only.
     pub fn config(&self, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
-        let secret = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::Read {
-            path: key.to_owned(),
-            source,
-        })?;
+        let secret = PrivateKeyDer::from_pem_file(key)
+            .map_err(|source| TlsError::Read { path: key.to_owned(), source })?;
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .and_then(|builder| {
-                builder
-                    .with_no_client_auth()
-                    .with_single_cert(self.chain.clone(), secret)
+                builder.with_no_client_auth().with_single_cert(self.chain.clone(), secret)
             });
-        let mut config = config.map_err(|source| TlsError::Unusable {
-            path: self.path.clone(),
-            source,
-        })?;
+        let mut config =
+            config.map_err(|source| TlsError::Unusable { path: self.path.clone(), source })?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
@@ -133,10 +116,7 @@ fn make(folder: &Path, chain: &Path, key: &Path) -> Result<(), TlsError> {
     let write = |path: &Path, text: String| {
         durable::make_dirs(folder)
             .and_then(|()| durable::write(path, &[text.as_bytes()]))
-            .map_err(|source| TlsError::Write {
-                path: path.to_owned(),
-                source,
-            })
+            .map_err(|source| TlsError::Write { path: path.to_owned(), source })
     };
     write(key, secret.serialize_pem())?;
     write(chain, certificate.pem())
@@ -163,9 +143,6 @@ mod tests {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (certificate, _) = own(one.path()).unwrap();
         let (_, key) = own(two.path()).unwrap();
-        assert!(matches!(
-            certificate.config(&key),
-            Err(TlsError::Unusable { .. })
-        ));
+        assert!(matches!(certificate.config(&key), Err(TlsError::Unusable { .. })));
     }
 }

@@ -32,10 +32,7 @@ pub(super) struct Tokens {
 
 impl Tokens {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self {
-            held: Mutex::default(),
-            clock,
-        }
+        Self { held: Mutex::default(), clock }
     }
 
     /// A new token for a session.
@@ -45,12 +42,7 @@ impl Tokens {
         let account = session.account();
         let mut held = lock(&self.held);
         held.retain(|_, token| token.expires > now);
-        if held
-            .values()
-            .filter(|t| t.session.account() == account)
-            .count()
-            >= PER_ACCOUNT
-        {
+        if held.values().filter(|t| t.session.account() == account).count() >= PER_ACCOUNT {
             let oldest = held
                 .iter()
                 .filter(|(_, token)| token.session.account() == account)
@@ -60,10 +52,7 @@ impl Tokens {
         }
         let expires = Timestamp(now.0.saturating_add(TOKEN_SECONDS));
         held.insert(Hash::of(token.as_bytes()), Held { session, expires });
-        TokenAnswer {
-            token,
-            seconds: TOKEN_SECONDS,
-        }
+        TokenAnswer { token, seconds: TOKEN_SECONDS }
     }
 
     /// The session of a token. Looked up by its hash, so that timing tells nothing.
@@ -95,12 +84,7 @@ mod tests {
     use unseen_common::vault::{Principal, Service};
 
     async fn session(bench: &Bench, owner: &Owner) -> Session {
-        let request = answer(
-            &bench.core,
-            owner.vault,
-            Principal::Owner,
-            (&owner.login, ""),
-        );
+        let request = answer(&bench.core, owner.vault, Principal::Owner, (&owner.login, ""));
         let request = request.await.unwrap();
         bench.core.login_at(String::new(), request).await.unwrap()
     }
@@ -108,18 +92,11 @@ mod tests {
     #[tokio::test]
     async fn tokens_end() {
         let clock = Arc::new(TestClock::default());
-        let options = Options {
-            clock: Arc::<TestClock>::clone(&clock),
-            open_accounts: false,
-        };
+        let options = Options { clock: Arc::<TestClock>::clone(&clock), open_accounts: false };
         let store = memory::store(MemBlobs::default(), MemJournals::default());
         let core = Core::with_store(store, [1; 32], options).unwrap();
         let service: Arc<dyn Service> = Arc::new(core.clone());
-        let bench = Bench {
-            service,
-            clock: Arc::clone(&clock),
-            core,
-        };
+        let bench = Bench { service, clock: Arc::clone(&clock), core };
         let (one, two) = (bench.owner(1).await, bench.owner(2).await);
         let tokens = Tokens::new(Arc::<TestClock>::clone(&clock));
         let first = tokens.issue(session(&bench, &one).await);

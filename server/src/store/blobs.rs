@@ -38,19 +38,14 @@ pub struct FsBlobs {
 
 impl fmt::Debug for FsBlobs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FsBlobs")
-            .field("root", &self.root)
-            .finish_non_exhaustive()
+        f.debug_struct("FsBlobs").field("root", &self.root).finish_non_exhaustive()
     }
 }
 
 impl FsBlobs {
     /// Blobs below `root`.
     pub fn new(root: &Path) -> Self {
-        Self {
-            root: root.to_owned(),
-            known: Mutex::default(),
-        }
+        Self { root: root.to_owned(), known: Mutex::default() }
     }
 
     fn path(&self, key: &Key) -> PathBuf {

@@ -17,10 +17,7 @@ pub const TEMPORARY: &str = ".tmp-";
 /// after a loss of power; when it fails, an older file of that name is untouched.
 pub fn write(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let folder = parent(path)?;
-    let temporary = folder.join(format!(
-        "{TEMPORARY}{}",
-        HEXLOWER.encode(&super::random::<12>())
-    ));
+    let temporary = folder.join(format!("{TEMPORARY}{}", HEXLOWER.encode(&super::random::<12>())));
     let written = write_and_sync(&temporary, parts).and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {
         // What failed first is what counts; a leftover is never taken for a file.
@@ -60,11 +57,7 @@ pub fn sync_folder(dir: &Path) -> io::Result<()> {
 }
 
 fn write_and_sync(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     for part in parts {
         file.write_all(part)?;
     }

@@ -177,10 +177,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn header() -> Header {
-        Header {
-            owner: Owner::Account(VaultId::from_bytes([7; 16])),
-            salt: [9; 16],
-        }
+        Header { owner: Owner::Account(VaultId::from_bytes([7; 16])), salt: [9; 16] }
     }
 
     #[test]

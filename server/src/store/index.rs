@@ -47,28 +47,19 @@ impl Index {
             wipe(folder);
             open_guarded(folder)
         });
-        Self {
-            folder: Some(folder.to_owned()),
-            db: RwLock::new(db),
-        }
+        Self { folder: Some(folder.to_owned()), db: RwLock::new(db) }
     }
 
     /// No index.
     pub const fn none() -> Self {
-        Self {
-            folder: None,
-            db: RwLock::new(None),
-        }
+        Self { folder: None, db: RwLock::new(None) }
     }
 
     /// How far the journal of an account was read.
     pub fn progress(&self, account: VaultId) -> Option<Progress> {
         let value = self.with(|db| db.get(progress_key(account)))??;
         let (read, salt) = value.split_first_chunk::<8>()?;
-        Some(Progress {
-            read: from_big_endian(*read),
-            salt: salt.try_into().ok()?,
-        })
+        Some(Progress { read: from_big_endian(*read), salt: salt.try_into().ok()? })
     }
 
     /// Adds packs and, if told, notes how far the journal was read: all at once. What is added
@@ -124,11 +115,7 @@ impl Index {
     /// Goes on without an index; the next start makes a new one.
     fn drop_all(&self) {
         tracing::warn!("the index is unusable; it is rebuilt at the next start");
-        let db = self
-            .db
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let db = self.db.write().unwrap_or_else(PoisonError::into_inner).take();
         // Its threads may panic as they end.
         drop(catch_unwind(AssertUnwindSafe(move || drop(db))));
         if let Some(folder) = &self.folder {
@@ -138,10 +125,7 @@ impl Index {
 }
 
 fn open_guarded(folder: &Path) -> Option<sled::Db> {
-    let config = sled::Config::new()
-        .path(folder)
-        .cache_capacity(CACHE)
-        .flush_every_ms(Some(500));
+    let config = sled::Config::new().path(folder).cache_capacity(CACHE).flush_every_ms(Some(500));
     catch_unwind(AssertUnwindSafe(|| config.open()))
         .ok()?
         .inspect_err(|error| tracing::warn!(%error, "opening the index"))
@@ -185,10 +169,7 @@ mod tests {
     use unseen_common::time::Timestamp;
 
     const ACCOUNT: VaultId = VaultId::from_bytes([1; 16]);
-    const PROGRESS: Progress = Progress {
-        read: 0x0102_0304_0506_0708,
-        salt: [9; 16],
-    };
+    const PROGRESS: Progress = Progress { read: 0x0102_0304_0506_0708, salt: [9; 16] };
 
     fn row(number: u32) -> PackRow {
         PackRow {

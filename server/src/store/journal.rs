@@ -86,18 +86,13 @@ impl Journal {
         items: &[Vec<u8>],
     ) -> Result<(), JournalError> {
         let name = owner.file_name();
-        let header = Header {
-            owner,
-            salt: random(),
-        };
+        let header = Header { owner, salt: random() };
         let mut content = header.to_bytes().to_vec();
         if !items.is_empty() {
             let frame = header.key().frame(offset_of(HEADER), items);
             content.extend(frame.ok_or_else(|| JournalError::TooLong { name: name.clone() })?);
         }
-        journals
-            .create(&name, &content)
-            .map_err(|error| io_error(&name, &error))
+        journals.create(&name, &content).map_err(|error| io_error(&name, &error))
     }
 
     /// Opens a journal and shows every record of it, oldest first. A torn end is cut off.
@@ -113,10 +108,7 @@ impl Journal {
             Ok(None) => return Ok(None),
             Err(error) => return Err(io_error(&name, &error).into()),
         };
-        let damaged = |offset| JournalError::Damaged {
-            name: name.clone(),
-            offset,
-        };
+        let damaged = |offset| JournalError::Damaged { name: name.clone(), offset };
         let mut window = Window::new(&*file);
         let start = window.get(0, HEADER).map_err(|e| io_error(&name, &e))?;
         let header = start
@@ -126,9 +118,8 @@ impl Journal {
             .ok_or_else(|| damaged(0))?;
         let key = header.key();
         let mut end = offset_of(HEADER);
-        while let Some(payload) = window
-            .frame(&key, end)
-            .map_err(|error| io_error(&name, &error))?
+        while let Some(payload) =
+            window.frame(&key, end).map_err(|error| io_error(&name, &error))?
         {
             let items = frame::items(payload).ok_or_else(|| damaged(end))?;
             for (item, bytes) in (0..).zip(items) {
@@ -144,10 +135,7 @@ impl Journal {
             salt: header.salt,
             key,
             file,
-            queue: Mutex::new(Queue {
-                end,
-                ..Queue::default()
-            }),
+            queue: Mutex::new(Queue { end, ..Queue::default() }),
             wake: Condvar::new(),
         }))
     }
@@ -157,9 +145,7 @@ impl Journal {
     pub fn append(&self, items: Vec<Vec<u8>>) -> Result<Position, JournalError> {
         let bytes: usize = items.iter().map(|item| item.len() + 4).sum();
         if bytes > GROUP_BYTES {
-            return Err(JournalError::TooLong {
-                name: self.name.clone(),
-            });
+            return Err(JournalError::TooLong { name: self.name.clone() });
         }
         let mut queue = lock(&self.queue);
         let ticket = queue.next_ticket;
@@ -170,21 +156,14 @@ impl Journal {
                 return result;
             }
             if queue.writing {
-                queue = self
-                    .wake
-                    .wait(queue)
-                    .unwrap_or_else(PoisonError::into_inner);
+                queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
             queue.writing = true;
             let group = take_group(&mut queue.waiting);
             let (at, failed) = (queue.end, queue.failed);
             drop(queue);
-            let written = if failed {
-                Err(self.fatal())
-            } else {
-                self.write_group(at, &group)
-            };
+            let written = if failed { Err(self.fatal()) } else { self.write_group(at, &group) };
             queue = lock(&self.queue);
             queue.writing = false;
             queue.finish(&group, at, &written);
@@ -227,9 +206,7 @@ impl Journal {
     fn write_group(&self, at: u64, group: &[Waiting]) -> Result<u64, JournalError> {
         let items: Vec<Vec<u8>> = group.iter().flat_map(|(_, items)| items.clone()).collect();
         let frame = self.key.frame(at, &items);
-        let frame = frame.ok_or_else(|| JournalError::TooLong {
-            name: self.name.clone(),
-        })?;
+        let frame = frame.ok_or_else(|| JournalError::TooLong { name: self.name.clone() })?;
         if let Err(error) = self.file.write_at(at, &frame) {
             // A part of it may be there, and must not stand before what comes next.
             return match self.file.truncate(at) {
@@ -247,9 +224,7 @@ impl Journal {
     }
 
     fn fatal(&self) -> JournalError {
-        JournalError::Fatal {
-            name: self.name.clone(),
-        }
+        JournalError::Fatal { name: self.name.clone() }
     }
 }
 
@@ -286,10 +261,7 @@ fn take_group(waiting: &mut Vec<Waiting>) -> Vec<Waiting> {
 }
 
 fn io_error(name: &str, error: &io::Error) -> JournalError {
-    JournalError::Io {
-        name: name.to_owned(),
-        kind: error.kind(),
-    }
+    JournalError::Io { name: name.to_owned(), kind: error.kind() }
 }
 
 fn offset_of(length: usize) -> u64 {
@@ -344,27 +316,17 @@ struct Window<'f> {
 
 impl<'f> Window<'f> {
     fn new(file: &'f dyn JournalFile) -> Self {
-        Self {
-            file,
-            ahead: WINDOW,
-            start: 0,
-            bytes: Vec::new(),
-        }
+        Self { file, ahead: WINDOW, start: 0, bytes: Vec::new() }
     }
 
     /// For single reads.
     fn small(file: &'f dyn JournalFile) -> Self {
-        Self {
-            ahead: 4096,
-            ..Self::new(file)
-        }
+        Self { ahead: 4096, ..Self::new(file) }
     }
 
     /// The payload of the whole frame at `offset`, if there is one.
     fn frame(&mut self, key: &Key, offset: u64) -> io::Result<Option<&[u8]>> {
-        let prefix = self
-            .get(offset, PREFIX)?
-            .and_then(|bytes| bytes.first_chunk());
+        let prefix = self.get(offset, PREFIX)?.and_then(|bytes| bytes.first_chunk());
         let Some(prefix) = prefix.and_then(Prefix::parse) else {
             return Ok(None);
         };

@@ -43,18 +43,13 @@ impl FsJournals {
     /// Opens the folder, which is made if absent.
     pub fn open(folder: &Path) -> io::Result<Self> {
         durable::make_dirs(folder)?;
-        Ok(Self {
-            folder: folder.to_owned(),
-        })
+        Ok(Self { folder: folder.to_owned() })
     }
 }
 
 impl Journals for FsJournals {
     fn open(&self, name: &str) -> io::Result<Option<Arc<dyn JournalFile>>> {
-        let opened = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(self.folder.join(name));
+        let opened = OpenOptions::new().read(true).write(true).open(self.folder.join(name));
         match opened {
             Ok(file) => Ok(Some(Arc::new(FsJournal(file)))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

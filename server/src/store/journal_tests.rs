@@ -48,24 +48,16 @@ fn records_come_back_in_order() {
     Journal::create(&journals, OWNER, &[b"a".to_vec(), b"b".to_vec()]).unwrap();
     let (journal, found) = open(&journals).unwrap();
     assert_eq!(found, [b"a", b"b"]);
-    let at = journal
-        .append(vec![b"c".to_vec(), vec![], b"e".to_vec()])
-        .unwrap();
+    let at = journal.append(vec![b"c".to_vec(), vec![], b"e".to_vec()]).unwrap();
     assert_eq!(journal.read(at).unwrap(), b"c");
     let third = Position { item: 2, ..at };
     assert_eq!(journal.read(third).unwrap(), b"e");
     let beyond = Position { item: 3, ..at };
-    assert!(matches!(
-        journal.read(beyond),
-        Err(JournalError::Damaged { .. })
-    ));
+    assert!(matches!(journal.read(beyond), Err(JournalError::Damaged { .. })));
     let (again, found) = open(&journals).unwrap();
     assert_eq!(found, [&b"a"[..], b"b", b"c", b"", b"e"]);
     assert_eq!(again.extent(), journal.extent());
-    assert!(matches!(
-        journal.append(vec![vec![0; 5 << 20]]),
-        Err(JournalError::TooLong { .. })
-    ));
+    assert!(matches!(journal.append(vec![vec![0; 5 << 20]]), Err(JournalError::TooLong { .. })));
 }
 
 #[test]
@@ -74,10 +66,7 @@ fn the_owner_is_checked() {
     let other = Owner::Account(VaultId::from_bytes([2; 16]));
     journals.create(&other.file_name(), &bytes).unwrap();
     let opened = Journal::open(&journals, other, |_, _| Ok::<(), JournalError>(()));
-    assert!(matches!(
-        opened,
-        Err(JournalError::Damaged { offset: 0, .. })
-    ));
+    assert!(matches!(opened, Err(JournalError::Damaged { offset: 0, .. })));
 }
 
 #[test]
@@ -202,11 +191,8 @@ struct GatedJournals(MemJournals, Arc<Barrier>, Arc<AtomicUsize>);
 impl Journals for GatedJournals {
     fn open(&self, name: &str) -> io::Result<Option<Arc<dyn JournalFile>>> {
         Ok(self.0.open(name)?.map(|file| {
-            let gated: Arc<dyn JournalFile> = Arc::new(Gated {
-                file,
-                gate: Arc::clone(&self.1),
-                syncs: Arc::clone(&self.2),
-            });
+            let gated: Arc<dyn JournalFile> =
+                Arc::new(Gated { file, gate: Arc::clone(&self.1), syncs: Arc::clone(&self.2) });
             gated
         }))
     }

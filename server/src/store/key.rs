@@ -17,10 +17,7 @@ pub struct Key {
 impl Key {
     /// A pack.
     pub fn pack(account: VaultId, number: PackNumber, id: PackId) -> Self {
-        Self {
-            folder: pack_shard(account, number),
-            name: format!("{:08x}-{id}", number.0),
-        }
+        Self { folder: pack_shard(account, number), name: format!("{:08x}-{id}", number.0) }
     }
 
     /// A sealed manifest.
@@ -44,10 +41,7 @@ impl Key {
     }
 
     fn of(account: VaultId, kind: &str, name: String) -> Self {
-        Self {
-            folder: format!("accounts/{account}/{kind}"),
-            name,
-        }
+        Self { folder: format!("accounts/{account}/{kind}"), name }
     }
 
     /// The folder, with `/` between its parts.
@@ -101,11 +95,7 @@ mod tests {
         let key = Key::pack(account, PackNumber(0x1234), id);
         assert_eq!(
             key.to_string(),
-            format!(
-                "accounts/{}/packs/00001/00001234-{}",
-                "aa".repeat(16),
-                "0b".repeat(32)
-            )
+            format!("accounts/{}/packs/00001/00001234-{}", "aa".repeat(16), "0b".repeat(32))
         );
         assert_eq!(pack_number_of(key.name()), Some(PackNumber(0x1234)));
         assert_eq!(pack_number_of(".tmp-00"), None);

@@ -36,9 +36,7 @@ impl Blobs for MemBlobs {
     }
 
     fn length(&self, key: &Key) -> io::Result<Option<u64>> {
-        Ok(lock(&self.0)
-            .get(key)
-            .and_then(|bytes| u64::try_from(bytes.len()).ok()))
+        Ok(lock(&self.0).get(key).and_then(|bytes| u64::try_from(bytes.len()).ok()))
     }
 
     fn delete(&self, key: &Key) -> io::Result<()> {
@@ -107,10 +105,7 @@ impl Journals for MemJournals {
     }
 
     fn create(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        let content = Content {
-            written: content.to_vec(),
-            synced: content.to_vec(),
-        };
+        let content = Content { written: content.to_vec(), synced: content.to_vec() };
         lock(&self.0).insert(name.to_owned(), Arc::new(MemJournal(Mutex::new(content))));
         Ok(())
     }
@@ -157,9 +152,5 @@ impl JournalFile for MemJournal {
 
 /// A store in memory, without an index.
 pub fn store(blobs: MemBlobs, journals: MemJournals) -> Store {
-    Store {
-        blobs: Arc::new(blobs),
-        journals: Arc::new(journals),
-        index: Arc::new(Index::none()),
-    }
+    Store { blobs: Arc::new(blobs), journals: Arc::new(journals), index: Arc::new(Index::none()) }
 }

@@ -125,21 +125,10 @@ impl Canonical for ServerRow {
 
     fn encode(&self, e: &mut Enc<'_>) -> EncodeResult {
         match self {
-            Self::Invite {
-                secret,
-                quota,
-                expires,
-            } => e
-                .array(4)?
-                .u8(INVITE)?
-                .bytes(secret.as_bytes())?
-                .encode(quota)?
-                .u64(expires.0)?,
-            Self::Used {
-                secret,
-                account,
-                genesis,
-            } => e
+            Self::Invite { secret, quota, expires } => {
+                e.array(4)?.u8(INVITE)?.bytes(secret.as_bytes())?.encode(quota)?.u64(expires.0)?
+            }
+            Self::Used { secret, account, genesis } => e
                 .array(4)?
                 .u8(USED)?
                 .bytes(secret.as_bytes())?
@@ -154,11 +143,7 @@ impl Canonical for ServerRow {
         let kind = d.u8()?;
         let secret = Hash::from_bytes(bytes_n(d, "invite")?);
         Ok(match kind {
-            INVITE => Self::Invite {
-                secret,
-                quota: d.decode()?,
-                expires: Timestamp(d.u64()?),
-            },
+            INVITE => Self::Invite { secret, quota: d.decode()?, expires: Timestamp(d.u64()?) },
             USED => Self::Used {
                 secret,
                 account: VaultId::from_bytes(bytes_n(d, "account")?),
@@ -170,10 +155,7 @@ impl Canonical for ServerRow {
 }
 
 fn unknown<T>(number: u8) -> Result<T, DecodeError> {
-    Err(DecodeError::Unknown {
-        what: "journal record of kind",
-        number: number.into(),
-    })
+    Err(DecodeError::Unknown { what: "journal record of kind", number: number.into() })
 }
 
 #[cfg(test)]
@@ -197,9 +179,7 @@ mod tests {
     fn rows_round_trip() {
         let rows = [
             AccountRow::Opened { quota: None },
-            AccountRow::Opened {
-                quota: Some(u64::MAX),
-            },
+            AccountRow::Opened { quota: Some(u64::MAX) },
             AccountRow::Pack(pack()),
         ];
         for row in rows {
@@ -207,16 +187,8 @@ mod tests {
         }
         let secret = Hash::from_bytes([4; 32]);
         let rows = [
-            ServerRow::Invite {
-                secret,
-                quota: Some(7),
-                expires: Timestamp(9),
-            },
-            ServerRow::Used {
-                secret,
-                account: VaultId::from_bytes([6; 16]),
-                genesis: secret,
-            },
+            ServerRow::Invite { secret, quota: Some(7), expires: Timestamp(9) },
+            ServerRow::Used { secret, account: VaultId::from_bytes([6; 16]), genesis: secret },
         ];
         for row in rows {
             assert_eq!(ServerRow::from_bytes(&row.to_bytes()).unwrap(), row);
@@ -225,10 +197,7 @@ mod tests {
 
     #[test]
     fn odd_lengths_are_refused() {
-        let odd = AccountRow::Pack(PackRow {
-            length: 65537,
-            ..pack()
-        });
+        let odd = AccountRow::Pack(PackRow { length: 65537, ..pack() });
         assert!(AccountRow::from_bytes(&odd.to_bytes()).is_err());
     }
 

@@ -54,33 +54,18 @@ async fn accounts(bench: &Bench) {
 async fn packs(bench: &Bench) {
     let owner = bench.owner(2).await;
     let service = &*bench.service;
-    let device = owner
-        .log_in_device(service, &owner.machine)
-        .await
-        .expect("logs in");
+    let device = owner.log_in_device(service, &owner.machine).await.expect("logs in");
     let reader = owner.log_in(service).await.expect("logs in");
     let small = owner.machine.small_pack(1);
     let large = owner.machine.pack(2, 1 << 20, 16384);
-    assert_eq!(
-        device.put_pack(small.clone()).await.expect("stored"),
-        PackNumber(0)
-    );
-    assert_eq!(
-        device.put_pack(large.clone()).await.expect("stored"),
-        PackNumber(1)
-    );
-    assert_eq!(
-        device.put_pack(small.clone()).await.expect("known"),
-        PackNumber(0)
-    );
+    assert_eq!(device.put_pack(small.clone()).await.expect("stored"), PackNumber(0));
+    assert_eq!(device.put_pack(large.clone()).await.expect("stored"), PackNumber(1));
+    assert_eq!(device.put_pack(small.clone()).await.expect("known"), PackNumber(0));
 
     let whole = reader.get_pack(PackNumber(1), None).await.expect("read");
     assert_eq!(whole.bytes, large.bytes);
     assert_eq!((whole.total, whole.damaged), (1 << 20, false));
-    let part = reader
-        .get_pack(PackNumber(0), Some(100..4196))
-        .await
-        .expect("read");
+    let part = reader.get_pack(PackNumber(0), Some(100..4196)).await.expect("read");
     assert_eq!(part.bytes, small.bytes.slice(100..4196));
     assert_eq!(part.total, 65536);
     let live: PackSet = [PackNumber(0), PackNumber(1)].into_iter().collect();
@@ -92,10 +77,7 @@ async fn commits(bench: &Bench) {
     let owner = bench.owner(3).await;
     let service = &*bench.service;
     let machine = &owner.machine;
-    let device = owner
-        .log_in_device(service, machine)
-        .await
-        .expect("logs in");
+    let device = owner.log_in_device(service, machine).await.expect("logs in");
     let reader = owner.log_in(service).await.expect("logs in");
     let mut packs = Vec::new();
     for seed in 0..3 {
@@ -112,10 +94,7 @@ async fn commits(bench: &Bench) {
 
     let later = machine.snapshot(&Head::after(owner.vault, &record), b"another", &packs[..1]);
     device.commit(later).await.expect("committed");
-    let again = device
-        .commit(request)
-        .await
-        .expect("idempotent after later records");
+    let again = device.commit(request).await.expect("idempotent after later records");
     assert_eq!(again, record);
 
     let id = snapshot_id(b"sealed manifest");
@@ -133,24 +112,13 @@ async fn conflicts(bench: &Bench) {
     let owner = bench.owner(4).await;
     let service = &*bench.service;
     let machine = &owner.machine;
-    let device = owner
-        .log_in_device(service, machine)
-        .await
-        .expect("logs in");
+    let device = owner.log_in_device(service, machine).await.expect("logs in");
     let root = owner.log_in(service).await.expect("logs in");
     let head = Head::of(owner.vault, &*root).await;
-    let policy = |days| {
-        Body::Policy(Policy {
-            grace_days: days,
-            ..DEFAULT_POLICY
-        })
-    };
+    let policy = |days| Body::Policy(Policy { grace_days: days, ..DEFAULT_POLICY });
     let first = owner.sign(&head, policy(40));
     let record = root.append(first.clone()).await.expect("appended");
-    assert_eq!(
-        root.append(first).await.expect("the same entry again"),
-        record
-    );
+    assert_eq!(root.append(first).await.expect("the same entry again"), record);
 
     let lost = root.append(owner.sign(&head, policy(50))).await;
     assert!(matches!(&lost, Err(VaultError::Conflict(missed)) if *missed == [record.clone()]));
@@ -171,10 +139,7 @@ async fn conflicts(bench: &Bench) {
     assert!(matches!(&missing, Err(VaultError::MissingPacks(set)) if *set == wanted));
     let number = device.put_pack(pack).await.expect("stored");
     let wrong = machine.snapshot(&next, b"wrong", &[(number, machine.small_pack(2))]);
-    assert!(matches!(
-        device.commit(wrong).await,
-        Err(VaultError::StaleIndex)
-    ));
+    assert!(matches!(device.commit(wrong).await, Err(VaultError::StaleIndex)));
     assert_eq!(Head::of(owner.vault, &*root).await, next);
 }
 
@@ -183,20 +148,14 @@ async fn slots(bench: &Bench) {
     let service = &*bench.service;
     let by_code = owner.log_in_slots(service).await.expect("logs in");
     assert_eq!(by_code.slots().await.expect("slots"), owner.slots);
-    let device = owner
-        .log_in_device(service, &owner.machine)
-        .await
-        .expect("logs in");
+    let device = owner.log_in_device(service, &owner.machine).await.expect("logs in");
     assert_eq!(device.slots().await.expect("slots"), owner.slots);
 
     let root = owner.log_in(service).await.expect("logs in");
     let head = Head::of(owner.vault, &*root).await;
     let new = vec![bytes::Bytes::from(vec![9; 300])];
     let entry = owner.sign(&head, Body::Slots(owner.slots_body(&new)));
-    let record = root
-        .put_slots(new.clone(), entry.clone())
-        .await
-        .expect("replaced");
+    let record = root.put_slots(new.clone(), entry.clone()).await.expect("replaced");
     assert_eq!(root.slots().await.expect("slots"), new);
     assert_eq!(root.put_slots(new, entry).await.expect("again"), record);
 }
@@ -206,26 +165,15 @@ async fn footers(bench: &Bench) {
     let service = &*bench.service;
     let root = owner.log_in(service).await.expect("logs in");
     let other = Machine::new(601);
-    let heir = Machine {
-        replaces: Some(owner.machine.id),
-        ..Machine::new(602)
-    };
+    let heir = Machine { replaces: Some(owner.machine.id), ..Machine::new(602) };
     for machine in [&other, &heir] {
         let head = Head::of(owner.vault, &*root).await;
-        root.append(owner.sign(&head, machine.add()))
-            .await
-            .expect("added");
+        root.append(owner.sign(&head, machine.add())).await.expect("added");
     }
     let mut sessions = Vec::new();
     for machine in [&owner.machine, &other, &heir] {
-        let session = owner
-            .log_in_device(service, machine)
-            .await
-            .expect("logs in");
-        session
-            .put_pack(machine.small_pack(1))
-            .await
-            .expect("stored");
+        let session = owner.log_in_device(service, machine).await.expect("logs in");
+        session.put_pack(machine.small_pack(1)).await.expect("stored");
         sessions.push(session);
     }
     assert_eq!(numbers(&*root, None, None).await, [0, 1, 2]);
@@ -233,10 +181,7 @@ async fn footers(bench: &Bench) {
     assert_eq!(numbers(&*root, None, Some(0)).await, [1, 2]);
     assert_eq!(numbers(&*sessions[0], None, None).await, [0]);
     assert_eq!(numbers(&*sessions[2], None, None).await, [0, 2]);
-    assert_eq!(
-        numbers(&*sessions[2], Some(owner.machine.id), None).await,
-        [0]
-    );
+    assert_eq!(numbers(&*sessions[2], Some(owner.machine.id), None).await, [0]);
     let foreign = sessions[2].footers(Some(other.id), None).await;
     assert!(matches!(foreign, Err(VaultError::Forbidden(_))));
 
@@ -246,10 +191,7 @@ async fn footers(bench: &Bench) {
     let header = usize::try_from(PACK_HEADER).expect("it fits");
     assert_eq!(item.header, pack.bytes.slice(..header));
     assert_eq!(item.footer, pack.bytes.slice(65536 - 4096 - 16..));
-    assert_eq!(
-        item.content_hash,
-        Hash::of(&pack.bytes[..65536 - 4096 - 16])
-    );
+    assert_eq!(item.content_hash, Hash::of(&pack.bytes[..65536 - 4096 - 16]));
     assert_eq!((item.id, item.length), (pack.id, 65536));
 }
 

@@ -36,11 +36,7 @@ pub struct Plan {
 impl Plan {
     /// Fails at operation `at`, counted from 0; never with `u64::MAX`.
     pub fn new(at: u64, fault: Fault) -> Arc<Self> {
-        Arc::new(Self {
-            count: AtomicU64::new(0),
-            at,
-            fault,
-        })
+        Arc::new(Self { count: AtomicU64::new(0), at, fault })
     }
 
     /// Operations so far.
@@ -158,8 +154,7 @@ impl JournalFile for FaultyFile {
             Fault::Half => bytes.len() / 2,
             Fault::Done => bytes.len(),
         };
-        self.0
-            .write_at(offset, bytes.get(..length).unwrap_or(bytes))?;
+        self.0.write_at(offset, bytes.get(..length).unwrap_or(bytes))?;
         Err(error(fault))
     }
 

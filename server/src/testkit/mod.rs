@@ -192,11 +192,7 @@ impl Head {
     /// Behind this record.
     pub fn after(vault: VaultId, record: &Record) -> Self {
         let entry = record.signed.entry().expect("a record that was taken");
-        Self {
-            vault,
-            seq: entry.seq + 1,
-            hash: record.hash(),
-        }
+        Self { vault, seq: entry.seq + 1, hash: record.hash() }
     }
 
     /// As this session sees it.
@@ -214,14 +210,8 @@ impl Head {
 
     /// Signs the next entry.
     pub fn sign(&self, author: Author, body: Body, key: &SigningKey) -> SignedEntry {
-        let entry = Entry {
-            vault: self.vault,
-            seq: self.seq,
-            prev: self.hash,
-            author,
-            time: START,
-            body,
-        };
+        let entry =
+            Entry { vault: self.vault, seq: self.seq, prev: self.hash, author, time: START, body };
         SignedEntry::sign(&entry, key)
     }
 }
@@ -258,10 +248,7 @@ impl Owner {
 
     /// The slots entry of these slots.
     pub fn slots_body<T: AsRef<[u8]>>(&self, slots: &[T]) -> Slots {
-        Slots {
-            hash: slot_set_hash(slots),
-            login_keys: vec![public(&self.slots_key)],
-        }
+        Slots { hash: slot_set_hash(slots), login_keys: vec![public(&self.slots_key)] }
     }
 
     /// A new account on the server of this identity: genesis and first machine.
@@ -273,16 +260,9 @@ impl Owner {
             server_identity: identity,
             slots: self.slots_body(&self.slots),
         });
-        let start = Head {
-            vault: self.vault,
-            seq: 0,
-            hash: Hash::from_bytes([0; 32]),
-        };
+        let start = Head { vault: self.vault, seq: 0, hash: Hash::from_bytes([0; 32]) };
         let genesis = start.sign(Author::Root, genesis, &self.root);
-        let record = Record {
-            signed: genesis.clone(),
-            received: START,
-        };
+        let record = Record { signed: genesis.clone(), received: START };
         let head = Head::after(self.vault, &record);
         let device = head.sign(Author::Root, self.machine.add(), &self.root);
         NewAccount {
@@ -299,10 +279,7 @@ impl Owner {
 
     /// Revokes a machine as of now.
     pub fn revoke(&self, at: &Head, device: DeviceId) -> SignedEntry {
-        let body = Body::DeviceRevoke(DeviceRevoke {
-            device,
-            last_valid: at.seq - 1,
-        });
+        let body = Body::DeviceRevoke(DeviceRevoke { device, last_valid: at.seq - 1 });
         self.sign(at, body)
     }
 

@@ -53,9 +53,7 @@ pub(super) struct Tables {
 
 impl std::fmt::Debug for Tables {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tables")
-            .field("head", &self.state.head_seq)
-            .finish_non_exhaustive()
+        f.debug_struct("Tables").field("head", &self.state.head_seq).finish_non_exhaustive()
     }
 }
 
@@ -94,9 +92,7 @@ impl Account {
     /// Appends to the journal; durable when it returns.
     pub(super) fn journal_append(&self, rows: &[AccountRow]) -> Result<Position, VaultError> {
         let items = rows.iter().map(Canonical::to_bytes).collect();
-        self.journal
-            .append(items)
-            .map_err(|error| self.journal_error(&error))
+        self.journal.append(items).map_err(|error| self.journal_error(&error))
     }
 
     pub(super) fn journal_error(&self, error: &JournalError) -> VaultError {
@@ -116,10 +112,7 @@ impl Account {
             let page = all.get(..MAX_LOG_PAGE).unwrap_or(all);
             (page.to_vec(), all.len() > page.len())
         };
-        let mut page = LogPage {
-            records: Vec::new(),
-            more,
-        };
+        let mut page = LogPage { records: Vec::new(), more };
         let mut bytes = 0;
         for position in positions {
             if bytes > MAX_PAGE_BYTES {
@@ -141,15 +134,10 @@ impl Account {
     }
 
     fn record_at(&self, position: Position) -> Result<Record, VaultError> {
-        let bytes = self
-            .journal
-            .read(position)
-            .map_err(|error| self.journal_error(&error))?;
+        let bytes = self.journal.read(position).map_err(|error| self.journal_error(&error))?;
         match AccountRow::from_bytes(&bytes) {
             Ok(AccountRow::Log(record)) => Ok(record),
-            _ => Err(VaultError::Server(
-                "a log record in the journal cannot be read".to_owned(),
-            )),
+            _ => Err(VaultError::Server("a log record in the journal cannot be read".to_owned())),
         }
     }
 
@@ -160,10 +148,7 @@ impl Account {
             if let Some(answer) = ready(&mut tables) {
                 return answer;
             }
-            tables = self
-                .uploaded
-                .wait(tables)
-                .unwrap_or_else(PoisonError::into_inner);
+            tables = self.uploaded.wait(tables).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }

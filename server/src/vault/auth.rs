@@ -25,10 +25,7 @@ pub(super) struct Challenges {
 
 impl Challenges {
     pub(super) fn new() -> Self {
-        Self {
-            key: random(),
-            used: Mutex::default(),
-        }
+        Self { key: random(), used: Mutex::default() }
     }
 
     pub(super) fn make(&self, account: VaultId, principal: Principal, now: Timestamp) -> Challenge {

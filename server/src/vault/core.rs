@@ -65,10 +65,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            clock: Arc::new(SystemClock),
-            open_accounts: false,
-        }
+        Self { clock: Arc::new(SystemClock), open_accounts: false }
     }
 }
 
@@ -92,19 +89,14 @@ type Cell = Mutex<Option<Arc<Account>>>;
 
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Core")
-            .field("store", &self.shared.store)
-            .finish_non_exhaustive()
+        f.debug_struct("Core").field("store", &self.shared.store).finish_non_exhaustive()
     }
 }
 
 impl Core {
     /// Opens a data folder, which is made if absent. Only one process can have it open. Blocks.
     pub fn open(dir: &Path, options: Options) -> std::result::Result<Self, OpenError> {
-        let wrap = |source| OpenError::Io {
-            folder: dir.to_owned(),
-            source,
-        };
+        let wrap = |source| OpenError::Io { folder: dir.to_owned(), source };
         durable::make_dirs(dir).map_err(wrap)?;
         let lock = lock_folder(dir)?;
         let identity = identity(&dir.join("identity.key"))?;
@@ -114,10 +106,7 @@ impl Core {
 
     /// Opens a local vault folder: who can open it may make an account in it. Blocks.
     pub fn open_local(dir: &Path) -> std::result::Result<Self, OpenError> {
-        let options = Options {
-            open_accounts: true,
-            ..Options::default()
-        };
+        let options = Options { open_accounts: true, ..Options::default() };
         Self::open(dir, options)
     }
 
@@ -137,11 +126,7 @@ impl Core {
         lock: Option<File>,
     ) -> std::result::Result<Self, OpenError> {
         let invites = Invites::open(&*store.journals).map_err(OpenError::Journal)?;
-        let shared = Shared {
-            store,
-            clock: options.clock,
-            failed: watch::channel(false).0,
-        };
+        let shared = Shared { store, clock: options.clock, failed: watch::channel(false).0 };
         Ok(Self(Arc::new(Inner {
             shared,
             invites,
@@ -239,10 +224,7 @@ impl Inner {
             return self.load(&cell, id);
         }
         let there = self.shared.store.journals.open(&id.to_string());
-        if there
-            .map_err(|error| super::account::storage_error(&error))?
-            .is_none()
-        {
+        if there.map_err(|error| super::account::storage_error(&error))?.is_none() {
             return Ok(None);
         }
         let cell = Arc::clone(lock(&self.accounts).entry(id).or_default());
@@ -262,19 +244,12 @@ impl Inner {
     }
 
     fn login(self: &Arc<Self>, host: &str, request: &LoginRequest) -> Result<Session> {
-        let LoginRequest {
-            account,
-            principal,
-            nonce,
-            signature,
-        } = *request;
+        let LoginRequest { account, principal, nonce, signature } = *request;
         let now = self.shared.clock.now();
         let challenge = self.challenges.recall(account, principal, nonce, now)?;
         let message = login_message(&self.identity_key(), host, account, principal, &challenge);
         let found = self.account(account)?;
-        let known = found
-            .as_ref()
-            .and_then(|a| a.with_state(|state| login_key(state, principal)));
+        let known = found.as_ref().and_then(|a| a.with_state(|state| login_key(state, principal)));
         // The same work whether or not there is such a key.
         let key = known.unwrap_or_else(|| self.identity_key());
         let signed = VerifyingKey::from_bytes(&key)
@@ -314,10 +289,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 fn lock_folder(dir: &Path) -> std::result::Result<File, OpenError> {
-    let wrap = |source| OpenError::Io {
-        folder: dir.to_owned(),
-        source,
-    };
+    let wrap = |source| OpenError::Io { folder: dir.to_owned(), source };
     let file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -334,10 +306,7 @@ fn lock_folder(dir: &Path) -> std::result::Result<File, OpenError> {
 
 /// The identity key: 64 hexadecimal digits in a file of its owner alone; made at first.
 fn identity(path: &Path) -> std::result::Result<SigningKey, OpenError> {
-    let wrap = |source| OpenError::Io {
-        folder: path.to_owned(),
-        source,
-    };
+    let wrap = |source| OpenError::Io { folder: path.to_owned(), source };
     match std::fs::read(path) {
         Ok(text) => {
             let bytes = HEXLOWER.decode(text.trim_ascii()).ok();

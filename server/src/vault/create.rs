@@ -103,34 +103,18 @@ impl Invites {
             None if invite.expires < now => return Ok(None),
             None => {}
         }
-        self.append(ServerRow::Used {
-            secret,
-            account,
-            genesis,
-        })?;
+        self.append(ServerRow::Used { secret, account, genesis })?;
         Ok(Some(invite.grant()))
     }
 }
 
 fn remember(known: &mut HashMap<Hash, Invite>, row: ServerRow) {
     match row {
-        ServerRow::Invite {
-            secret,
-            quota,
-            expires,
-        } => {
-            let invite = Invite {
-                quota,
-                expires,
-                used: None,
-            };
+        ServerRow::Invite { secret, quota, expires } => {
+            let invite = Invite { quota, expires, used: None };
             known.insert(secret, invite);
         }
-        ServerRow::Used {
-            secret,
-            account,
-            genesis,
-        } => {
+        ServerRow::Used { secret, account, genesis } => {
             if let Some(invite) = known.get_mut(&secret) {
                 invite.used = Some((account, genesis));
             }
@@ -143,14 +127,8 @@ impl Inner {
     pub(super) fn invite(&self, quota: Option<u64>, seconds: u64) -> Result<[u8; INVITE_BYTES]> {
         let secret = random::<INVITE_BYTES>();
         let expires = Timestamp(self.shared.clock.now().0.saturating_add(seconds));
-        let row = ServerRow::Invite {
-            secret: Hash::of(&secret),
-            quota,
-            expires,
-        };
-        self.invites
-            .append(row)
-            .map_err(|error| self.server_journal_error(&error))?;
+        let row = ServerRow::Invite { secret: Hash::of(&secret), quota, expires };
+        self.invites.append(row).map_err(|error| self.server_journal_error(&error))?;
         Ok(secret)
     }
 
@@ -186,22 +164,13 @@ impl Inner {
             return Err(VaultError::Invalid("too many entries".to_owned()));
         }
         let received = self.first_stamp(new)?;
-        let records: Vec<Record> = new
-            .entries
-            .iter()
-            .map(|signed| Record {
-                signed: signed.clone(),
-                received,
-            })
-            .collect();
-        let first = records
-            .first()
-            .ok_or_else(|| VaultError::Invalid("no genesis entry".to_owned()))?;
+        let records: Vec<Record> =
+            new.entries.iter().map(|signed| Record { signed: signed.clone(), received }).collect();
+        let first =
+            records.first().ok_or_else(|| VaultError::Invalid("no genesis entry".to_owned()))?;
         let mut state = State::begin(first).map_err(|error| refusal(&error))?;
         if state.server_identity != self.identity_key() {
-            return Err(VaultError::Invalid(
-                "the genesis entry names another server".to_owned(),
-            ));
+            return Err(VaultError::Invalid("the genesis entry names another server".to_owned()));
         }
         if slot_set_hash(&new.slots) != state.slots.hash {
             return Err(VaultError::Invalid(
@@ -246,17 +215,10 @@ impl Inner {
         let store = &self.shared.store;
         store
             .blobs
-            .put(
-                &Key::slots(id, state.slots.hash),
-                &[&encode_slots(&new.slots)],
-            )
+            .put(&Key::slots(id, state.slots.hash), &[&encode_slots(&new.slots)])
             .map_err(|error| storage_error(&error))?;
         let mut rows = vec![AccountRow::Opened { quota }.to_bytes()];
-        rows.extend(
-            records
-                .iter()
-                .map(|r| AccountRow::Log(r.clone()).to_bytes()),
-        );
+        rows.extend(records.iter().map(|r| AccountRow::Log(r.clone()).to_bytes()));
         Journal::create(&*store.journals, Owner::Account(id), &rows)
             .map_err(|error| journal_error(&error))?;
         // Opening writes the copies of the records, and proves that all of it can be read.

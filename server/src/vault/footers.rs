@@ -23,13 +23,8 @@ impl Account {
         devices: Option<&[DeviceId]>,
         after: Option<PackNumber>,
     ) -> Result<FooterPage> {
-        let mut packs = lock(&self.tables)
-            .packs
-            .after(after, devices, MAX_ITEMS + 1);
-        let mut page = FooterPage {
-            items: Vec::new(),
-            more: packs.len() > MAX_ITEMS,
-        };
+        let mut packs = lock(&self.tables).packs.after(after, devices, MAX_ITEMS + 1);
+        let mut page = FooterPage { items: Vec::new(), more: packs.len() > MAX_ITEMS };
         packs.truncate(MAX_ITEMS);
         let mut bytes = 0;
         for (number, pack) in packs {
@@ -58,11 +53,9 @@ impl Account {
                 .map_err(|error| storage_error(&error))
         };
         let tail = pack.length - pack.footer_len - PACK_TRAILER;
-        let (Some(header), Some(footer), Some(content_hash)) = (
-            read(0..PACK_HEADER)?,
-            read(tail..pack.length)?,
-            self.content_hash(number, pack)?,
-        ) else {
+        let (Some(header), Some(footer), Some(content_hash)) =
+            (read(0..PACK_HEADER)?, read(tail..pack.length)?, self.content_hash(number, pack)?)
+        else {
             return Ok(None);
         };
         Ok(Some(FooterItem {

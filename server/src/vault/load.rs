@@ -229,10 +229,8 @@ impl Account {
     /// Writes the copies of log records that are missing among the blobs.
     fn restore_log_copies(&self) -> Result<(), LoadError> {
         let names = self.store.blobs.list(&key::log_folder(self.id))?;
-        let there: HashSet<u64> = names
-            .iter()
-            .filter_map(|name| u64::from_str_radix(name, 16).ok())
-            .collect();
+        let there: HashSet<u64> =
+            names.iter().filter_map(|name| u64::from_str_radix(name, 16).ok()).collect();
         let head = lock(&self.tables).state.head_seq;
         if let Some(copy) = there.iter().copied().max().filter(|copy| *copy > head) {
             return Err(LoadError::Behind { head, copy });

@@ -59,11 +59,7 @@ impl Account {
 
     /// Makes a snapshot: everything that it names is there, or nothing happens.
     pub(super) fn commit(&self, device: DeviceId, request: CommitRequest) -> Result<Record> {
-        let CommitRequest {
-            manifest,
-            packs,
-            entry: signed,
-        } = request;
+        let CommitRequest { manifest, packs, entry: signed } = request;
         let entry = parse(&signed, Author::Device(device))?;
         let Body::Snapshot(snapshot) = &entry.body else {
             return invalid("not a snapshot entry");
@@ -79,10 +75,7 @@ impl Account {
             return invalid("the packset is too long");
         }
         let writer = self.writer()?;
-        let made = lock(&self.tables)
-            .commits
-            .get(&(device, snapshot.manifest))
-            .copied();
+        let made = lock(&self.tables).commits.get(&(device, snapshot.manifest)).copied();
         if let Some(seq) = made {
             let record = self.record(seq)?;
             return record.ok_or_else(|| VaultError::Server("a record is gone".to_owned()));
@@ -113,11 +106,7 @@ impl Account {
                 hasher.add(number, &pack.id);
             }
         }
-        if hasher.finish() == snapshot.packset_hash {
-            Ok(())
-        } else {
-            Err(VaultError::StaleIndex)
-        }
+        if hasher.finish() == snapshot.packset_hash { Ok(()) } else { Err(VaultError::StaleIndex) }
     }
 
     fn writer(&self) -> Result<Writer<'_>> {
@@ -152,10 +141,7 @@ impl Account {
 
     /// The journal's fsync is the commit point; the copy among the blobs can be made later.
     fn extend(&self, _writer: &Writer<'_>, signed: SignedEntry) -> Result<Record> {
-        let record = Record {
-            signed,
-            received: self.stamp(),
-        };
+        let record = Record { signed, received: self.stamp() };
         let position = self.journal_append(&[AccountRow::Log(record.clone())])?;
         let seq = {
             let mut tables = lock(&self.tables);
@@ -176,10 +162,7 @@ impl Account {
     }
 
     fn put_blob(&self, key: &Key, bytes: &[u8]) -> Result<()> {
-        self.store
-            .blobs
-            .put(key, &[bytes])
-            .map_err(|error| storage_error(&error))
+        self.store.blobs.put(key, &[bytes]).map_err(|error| storage_error(&error))
     }
 }
 
@@ -232,13 +215,9 @@ pub(super) fn decode_slots(blob: &Bytes) -> Option<Vec<Bytes>> {
 }
 
 fn parse(signed: &SignedEntry, author: Author) -> Result<Entry> {
-    let entry = signed
-        .entry()
-        .map_err(|error| refusal(&FoldError::Decode(error)))?;
+    let entry = signed.entry().map_err(|error| refusal(&FoldError::Decode(error)))?;
     if entry.author != author {
-        return Err(VaultError::Forbidden(
-            "the entry is not by who is logged in".to_owned(),
-        ));
+        return Err(VaultError::Forbidden("the entry is not by who is logged in".to_owned()));
     }
     Ok(entry)
 }

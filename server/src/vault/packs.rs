@@ -42,10 +42,7 @@ impl Account {
             Err(known) => return Ok(known),
         };
         let key = Key::pack(self.id, claim.number, pack.id);
-        self.store
-            .blobs
-            .put(&key, &[&pack.bytes])
-            .map_err(|error| storage_error(&error))?;
+        self.store.blobs.put(&key, &[&pack.bytes]).map_err(|error| storage_error(&error))?;
         let row = PackRow {
             number: claim.number,
             id: pack.id,
@@ -80,11 +77,7 @@ impl Account {
             }
             tables.next_number += 1;
             tables.storing.insert(id);
-            let claim = Claim {
-                account: self,
-                id,
-                number,
-            };
+            let claim = Claim { account: self, id, number };
             Some(Ok(Ok(claim)))
         })
     }
@@ -131,11 +124,7 @@ impl Account {
             .get_range(&key, range)
             .map_err(|error| storage_error(&error))?
             .ok_or_else(gone)?;
-        Ok(PackBytes {
-            damaged: length_of(&bytes) != wanted,
-            bytes,
-            total: pack.length,
-        })
+        Ok(PackBytes { damaged: length_of(&bytes) != wanted, bytes, total: pack.length })
     }
 
     /// The content hash of a pack: from the index, else from its bytes.
@@ -146,14 +135,9 @@ impl Account {
         }
         let content = pack.length - pack.footer_len - PACK_TRAILER;
         let key = Key::pack(self.id, number, pack.id);
-        let bytes = self
-            .store
-            .blobs
-            .get_range(&key, 0..content)
-            .map_err(|error| storage_error(&error))?;
-        Ok(bytes
-            .filter(|bytes| length_of(bytes) == content)
-            .map(|bytes| Hash::of(&bytes)))
+        let bytes =
+            self.store.blobs.get_range(&key, 0..content).map_err(|error| storage_error(&error))?;
+        Ok(bytes.filter(|bytes| length_of(bytes) == content).map(|bytes| Hash::of(&bytes)))
     }
 }
 
@@ -174,9 +158,7 @@ fn check_pack(device: DeviceId, pack: &PackUpload) -> Result<Hash> {
         return invalid("not a pack of a kind that is known here".to_owned());
     }
     if pack.bytes.get(13..29) != Some(device.as_bytes()) {
-        return Err(VaultError::Forbidden(
-            "the pack names another device".to_owned(),
-        ));
+        return Err(VaultError::Forbidden("the pack names another device".to_owned()));
     }
     if pack.bytes.last_chunk() != Some(&trailer(pack.footer_len)) {
         return invalid("the trailer contradicts the footer's length".to_owned());

@@ -46,12 +46,7 @@ impl Session {
         principal: Principal,
         key: PublicKey,
     ) -> Self {
-        Self {
-            core,
-            account,
-            principal,
-            key,
-        }
+        Self { core, account, principal, key }
     }
 
     /// The account.
@@ -130,18 +125,17 @@ impl Session {
         match asked {
             None => Ok(Some(line)),
             Some(device) if line.contains(&device) => Ok(Some(vec![device])),
-            Some(_) => Err(VaultError::Forbidden(
-                "the table of contents of another device".to_owned(),
-            )),
+            Some(_) => {
+                Err(VaultError::Forbidden("the table of contents of another device".to_owned()))
+            }
         }
     }
 
     /// Refuses snapshots that this principal may not ask about.
     fn may_see(&self, snapshot: SnapshotId) -> Result<()> {
         let visible = self.visible(None)?;
-        let maker = self
-            .account
-            .with_state(|state| state.snapshots.get(&snapshot).map(|s| s.device));
+        let maker =
+            self.account.with_state(|state| state.snapshots.get(&snapshot).map(|s| s.device));
         match maker {
             Some(device) if visible.is_none_or(|line| line.contains(&device)) => Ok(()),
             _ => Err(VaultError::NotFound(format!("snapshot {snapshot}"))),
@@ -169,13 +163,11 @@ impl Vault for Session {
     }
 
     async fn put_slots(&self, slots: Vec<Bytes>, entry: SignedEntry) -> Result<Record> {
-        self.run(Need::Owner, move |s| s.account.put_slots(&slots, entry))
-            .await
+        self.run(Need::Owner, move |s| s.account.put_slots(&slots, entry)).await
     }
 
     async fn log(&self, after: Option<u64>) -> Result<LogPage> {
-        self.run(Need::DeviceOrOwner, move |s| s.account.records_after(after))
-            .await
+        self.run(Need::DeviceOrOwner, move |s| s.account.records_after(after)).await
     }
 
     async fn append(&self, entry: SignedEntry) -> Result<Record> {
@@ -190,20 +182,15 @@ impl Vault for Session {
     }
 
     async fn put_pack(&self, pack: PackUpload) -> Result<PackNumber> {
-        self.run(Need::Device, move |s| {
-            s.account.put_pack(s.device()?, &pack)
-        })
-        .await
+        self.run(Need::Device, move |s| s.account.put_pack(s.device()?, &pack)).await
     }
 
     async fn get_pack(&self, number: PackNumber, range: Option<Range<u64>>) -> Result<PackBytes> {
-        self.run(Need::Owner, move |s| s.account.get_pack(number, range))
-            .await
+        self.run(Need::Owner, move |s| s.account.get_pack(number, range)).await
     }
 
     async fn live_packs(&self) -> Result<PackSet> {
-        self.run(Need::DeviceOrOwner, |s| Ok(s.account.live_packs()))
-            .await
+        self.run(Need::DeviceOrOwner, |s| Ok(s.account.live_packs())).await
     }
 
     async fn footers(
@@ -219,10 +206,7 @@ impl Vault for Session {
     }
 
     async fn commit(&self, request: CommitRequest) -> Result<Record> {
-        self.run(Need::Device, move |s| {
-            s.account.commit(s.device()?, request)
-        })
-        .await
+        self.run(Need::Device, move |s| s.account.commit(s.device()?, request)).await
     }
 
     async fn manifest(&self, snapshot: SnapshotId) -> Result<Bytes> {

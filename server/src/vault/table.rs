@@ -239,17 +239,8 @@ mod tests {
         let mut table = PackTable::default();
         table.insert(&row(1)).unwrap();
         assert_eq!(table.insert(&row(1)), Err(TableError::Twice(PackNumber(1))));
-        let same_id = PackRow {
-            number: PackNumber(2),
-            ..row(1)
-        };
-        assert_eq!(
-            table.insert(&same_id),
-            Err(TableError::Twice(PackNumber(2)))
-        );
-        assert_eq!(
-            table.insert(&row(u32::MAX)),
-            Err(TableError::Gap(PackNumber(u32::MAX)))
-        );
+        let same_id = PackRow { number: PackNumber(2), ..row(1) };
+        assert_eq!(table.insert(&same_id), Err(TableError::Twice(PackNumber(2))));
+        assert_eq!(table.insert(&row(u32::MAX)), Err(TableError::Gap(PackNumber(u32::MAX))));
     }
 }

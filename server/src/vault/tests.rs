@@ -18,18 +18,11 @@ use crate::testkit::faults::{self, Fault, Plan};
 use crate::testkit::{Bench, Head, Owner, TestClock, conformance, snapshot_id};
 
 fn options(clock: &Arc<TestClock>) -> Options {
-    Options {
-        clock: Arc::<TestClock>::clone(clock),
-        open_accounts: false,
-    }
+    Options { clock: Arc::<TestClock>::clone(clock), open_accounts: false }
 }
 
 fn bench(core: Core, clock: Arc<TestClock>) -> Bench {
-    Bench {
-        service: Arc::new(core.clone()),
-        clock,
-        core,
-    }
+    Bench { service: Arc::new(core.clone()), clock, core }
 }
 
 fn in_memory(store: Store) -> Bench {
@@ -116,10 +109,7 @@ async fn step(life: &Life, owner: &Owner, acked: &mut Acked, number: u64) -> Res
         6 => {
             let root = life.root.as_ref().ok_or(VaultError::Unauthorized)?;
             let head = Head::of(owner.vault, &**root).await;
-            let policy = Policy {
-                grace_days: 77,
-                ..DEFAULT_POLICY
-            };
+            let policy = Policy { grace_days: 77, ..DEFAULT_POLICY };
             let record = root.append(owner.sign(&head, Body::Policy(policy))).await?;
             acked.policies.push(record);
         }
@@ -144,10 +134,7 @@ async fn create(core: &Core, owner: &Owner) -> Result<()> {
 }
 
 fn open_core(store: Store) -> std::result::Result<Core, OpenError> {
-    let options = Options {
-        clock: Arc::new(TestClock::default()),
-        open_accounts: true,
-    };
+    let options = Options { clock: Arc::new(TestClock::default()), open_accounts: true };
     Core::with_store(store, [3; 32], options)
 }
 
@@ -218,10 +205,7 @@ async fn nothing_acknowledged_is_lost_wherever_the_disk_fails() {
 }
 
 fn open_folder(dir: &Path) -> Core {
-    let options = Options {
-        clock: Arc::new(TestClock::default()),
-        open_accounts: true,
-    };
+    let options = Options { clock: Arc::new(TestClock::default()), open_accounts: true };
     Core::open(dir, options).unwrap()
 }
 
@@ -300,11 +284,7 @@ async fn damage_is_told_and_stays_with_its_account() {
     );
     other.log_in(&core).await.unwrap();
     drop(core);
-    assert_eq!(
-        std::fs::read(&journal).unwrap(),
-        bad,
-        "damage is left as it is"
-    );
+    assert_eq!(std::fs::read(&journal).unwrap(), bad, "damage is left as it is");
 
     // The last record was acknowledged: its copy proves that the end is not merely torn.
     std::fs::write(&journal, &good[..good.len() - 1]).unwrap();
@@ -362,20 +342,14 @@ async fn invites_outlive_a_restart_and_stay_used() {
     let owner = Owner::new(4);
     let account = owner.account(core.identity(), &invite);
     core.create_account(account.clone()).await.unwrap();
-    assert_eq!(
-        core.account(owner.vault).unwrap().unwrap().quota(),
-        Some(500)
-    );
+    assert_eq!(core.account(owner.vault).unwrap().unwrap().quota(), Some(500));
     drop(core);
     let core = Core::open(dir.path(), options(&clock)).unwrap();
     core.create_account(account).await.unwrap();
     let second = Owner::new(5).account(core.identity(), &invite);
     let refused = core.create_account(second).await;
     assert!(matches!(refused, Err(VaultError::NotFound(_))));
-    assert_eq!(
-        core.account(owner.vault).unwrap().unwrap().quota(),
-        Some(500)
-    );
+    assert_eq!(core.account(owner.vault).unwrap().unwrap().quota(), Some(500));
 }
 
 #[tokio::test]

@@ -35,14 +35,8 @@ pub fn write(root: &Path, path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Pa
 
 /// Sets the modification time of this very thing, not of what it leads to.
 pub fn set_mtime(path: &Path, seconds: i64, nanos: i64) {
-    let time = Timespec {
-        tv_sec: seconds,
-        tv_nsec: nanos,
-    };
-    let times = Timestamps {
-        last_access: time,
-        last_modification: time,
-    };
+    let time = Timespec { tv_sec: seconds, tv_nsec: nanos };
+    let times = Timestamps { last_access: time, last_modification: time };
     sys::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
@@ -55,19 +49,11 @@ pub fn chmod(path: &Path, mode: u32) {
 pub fn contents(root: &Path) {
     write(root, "empty", "");
     write(root, "one", "1");
-    write(
-        root,
-        "text",
-        "a line that comes again and again\n".repeat(3000),
-    );
+    write(root, "text", "a line that comes again and again\n".repeat(3000));
     write(root, "noise", noise(1, 3_500_000));
     write(root, "noise again", noise(1, 3_500_000));
     for n in 0..120 {
-        write(
-            root,
-            format!("many/{n:03}/small"),
-            format!("file {n}\n").repeat(n),
-        );
+        write(root, format!("many/{n:03}/small"), format!("file {n}\n").repeat(n));
     }
     fs::create_dir_all(root.join("empty folder/within/another")).unwrap();
 }
@@ -89,11 +75,7 @@ pub fn holes(root: &Path) -> Vec<PathBuf> {
         make("hole only", 24 << 20, &[]),
         make("hole in front", (16 << 20) + 70_000, &[(16 << 20, 70_000)]),
         make("hole at the end", 32 << 20, &[(0, 70_000)]),
-        make(
-            "holes between",
-            48 << 20,
-            &[(0, 8192), (20 << 20, 1), (40 << 20, 300_000)],
-        ),
+        make("holes between", 48 << 20, &[(0, 8192), (20 << 20, 1), (40 << 20, 300_000)]),
     ]
 }
 
@@ -118,11 +100,7 @@ pub fn names(root: &Path) {
         &longest,
     ] {
         write(root, Path::new(name(bad)), bad);
-        write(
-            root,
-            Path::new("folders").join(name(bad)).join(name(bad)),
-            "x",
-        );
+        write(root, Path::new("folders").join(name(bad)).join(name(bad)), "x");
     }
 }
 
@@ -141,14 +119,7 @@ pub fn links(root: &Path) {
     symlink("l".repeat(4000), root.join("long")).unwrap();
     fs::hard_link(root.join("dangling"), root.join("linked link")).unwrap();
     set_mtime(&root.join("to a file"), 1_234_567_890, 123_456_789);
-    sys::mknodat(
-        CWD,
-        root.join("fifo"),
-        FileType::Fifo,
-        Mode::from_raw_mode(0o640),
-        0,
-    )
-    .unwrap();
+    sys::mknodat(CWD, root.join("fifo"), FileType::Fifo, Mode::from_raw_mode(0o640), 0).unwrap();
     fs::hard_link(root.join("fifo"), root.join("fifo again")).unwrap();
 }
 
@@ -255,7 +226,5 @@ pub fn deep(root: &Path) {
     }
     let create = OFlags::WRONLY | OFlags::CREATE;
     let file = sys::openat(&folder, "bottom", create, Mode::from_raw_mode(0o644)).unwrap();
-    File::from(file)
-        .write_all(b"six thousand bytes of path")
-        .unwrap();
+    File::from(file).write_all(b"six thousand bytes of path").unwrap();
 }

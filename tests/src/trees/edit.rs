@@ -92,10 +92,9 @@ fn one(root: &Path, edit: &Edit) -> std::io::Result<()> {
             fs::write(folder(root, *at).join(name(called)), noise(*seed, *length))
         }
         Edit::Sneak(at, seed) => sneak(&file(root, *at)?, *seed),
-        Edit::Append(at, length) => fs::File::options()
-            .append(true)
-            .open(file(root, *at)?)?
-            .write_all(&noise(99, *length)),
+        Edit::Append(at, length) => {
+            fs::File::options().append(true).open(file(root, *at)?)?.write_all(&noise(99, *length))
+        }
         Edit::Truncate(at, length) => {
             let path = file(root, *at)?;
             let length = path.metadata()?.len().min(u64::try_from(*length).unwrap());

@@ -26,37 +26,22 @@ fn linked(package: &str, features: &[&str]) -> Vec<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap())
-        .args([
-            "tree",
-            "--offline",
-            "-p",
-            package,
-            "-e",
-            "normal",
-            "--prefix",
-            "none",
-        ])
+        .args(["tree", "--offline", "-p", package, "-e", "normal", "--prefix", "none"])
         .args(features)
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{error}");
-    let mut names: Vec<_> = text
-        .lines()
-        .filter_map(|line| line.split_whitespace().next())
-        .map(str::to_owned)
-        .collect();
+    let mut names: Vec<_> =
+        text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect();
     names.sort();
     names.dedup();
     names
 }
 
 fn openers(names: &[String]) -> Vec<&String> {
-    names
-        .iter()
-        .filter(|name| OPENERS.contains(&name.as_str()))
-        .collect()
+    names.iter().filter(|name| OPENERS.contains(&name.as_str())).collect()
 }
 
 #[test]

@@ -50,10 +50,7 @@ fn odd_arguments_never_panic() {
         &["-r", "file:///proc/self/mem", "run", "."],
     ] {
         let ran = machine.run(words);
-        assert!(
-            ran.code.is_some_and(|code| code != 0 && code != 101),
-            "{ran}"
-        );
+        assert!(ran.code.is_some_and(|code| code != 0 && code != 101), "{ran}");
         assert!(!ran.err.contains("panicked"), "{ran}");
     }
 }

@@ -10,11 +10,7 @@ fn source(world: &World) -> PathBuf {
     let source = world.folder("source");
     for n in 0..30 {
         build::write(&source, format!("{n:02}/noise"), build::noise(n, 700_000));
-        build::write(
-            &source,
-            format!("{n:02}/text"),
-            format!("{n} ").repeat(3000),
-        );
+        build::write(&source, format!("{n:02}/text"), format!("{n} ").repeat(3000));
     }
     source
 }
@@ -25,11 +21,7 @@ fn kill_until_one_gets_through(machine: &Machine, source: &Path, watched: &[Path
     let mut killed = 0;
     let mut count = 1;
     loop {
-        build::write(
-            source,
-            "changing",
-            build::noise(900 + killed as u64, 30_000),
-        );
+        build::write(source, "changing", build::noise(900 + killed as u64, 30_000));
         let mut child = machine.spawn(&["run", source.to_str().unwrap()]);
         let Some(_) = watch::kill_after(&mut child, watched, count) else {
             return killed;
@@ -59,11 +51,7 @@ fn killed_at_many_points_with_a_local_vault() {
     let source = source(&world);
     // Makes the folders that are watched.
     machine.back_up(&build::write(&world.path("first"), "file", "x"), &[]);
-    survives(
-        &machine,
-        &source,
-        &[vault, machine.state(), machine.cache()],
-    );
+    survives(&machine, &source, &[vault, machine.state(), machine.cache()]);
 }
 
 #[test]
@@ -74,11 +62,7 @@ fn killed_at_many_points_with_a_server() {
     machine.init_remote(&server.invite(&[]));
     let source = source(&world);
     machine.back_up(&build::write(&world.path("first"), "file", "x"), &[]);
-    let watched = [
-        server.data.join("accounts"),
-        machine.state(),
-        machine.cache(),
-    ];
+    let watched = [server.data.join("accounts"), machine.state(), machine.cache()];
     survives(&machine, &source, &watched);
 }
 
@@ -95,11 +79,7 @@ fn what_was_sent_before_the_kill_is_not_sent_again() {
         build::write(&source, format!("{n:02}/noise"), build::noise(n, 2_000_000));
     }
     let wanted = trees::capture(&source);
-    let shelf = trees::packs(&server.data)[0]
-        .0
-        .parent()
-        .unwrap()
-        .to_path_buf();
+    let shelf = trees::packs(&server.data)[0].0.parent().unwrap().to_path_buf();
     let mut child = machine.spawn(&["run", source.to_str().unwrap()]);
     let killed = watch::kill_after(&mut child, &[shelf], 10);
     assert!(killed.is_some(), "the run was over before it was killed");

@@ -20,11 +20,7 @@ fn enrolled(world: &World) -> (Server, Machine) {
 
 fn change(source: &Path, round: u64) {
     for n in 0..4 {
-        build::write(
-            source,
-            format!("{n}/noise"),
-            build::noise(round * 10 + n, 400_000),
-        );
+        build::write(source, format!("{n}/noise"), build::noise(round * 10 + n, 400_000));
     }
 }
 
@@ -126,10 +122,7 @@ fn a_damaged_journal_is_not_passed_over() {
     machine.back_up(&source, &[]);
     server.stop();
     let journals = journals(&server.data);
-    let account = journals
-        .iter()
-        .find(|path| !path.ends_with("server"))
-        .unwrap();
+    let account = journals.iter().find(|path| !path.ends_with("server")).unwrap();
     let mut bytes = fs::read(account).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

@@ -79,13 +79,7 @@ fn privileged_things_do_not_come_back_unasked() {
         let bad = |name: &&Vec<u8>| !name.starts_with(b"user.") && !name.starts_with(b"system.");
         assert_eq!(facts.xattrs.keys().find(bad), None, "{path}");
     }
-    for kept in [
-        "/harmless",
-        "/program 4755",
-        "/capable",
-        "/setgid folder/in",
-        "/trusted",
-    ] {
+    for kept in ["/harmless", "/program 4755", "/capable", "/setgid folder/in", "/trusted"] {
         assert!(restored.contains_key(kept.as_bytes()), "{kept} is missing");
     }
 }
@@ -117,11 +111,7 @@ fn holes_stay_holes() {
         let copy = trees::beneath(&target, &file);
         let allocated = |path: &Path| path.metadata().unwrap().blocks() * 512;
         let (before, after) = (allocated(&file), allocated(&copy));
-        assert!(
-            after <= before + 64 * 1024,
-            "{}: {before}, {after}",
-            file.display()
-        );
+        assert!(after <= before + 64 * 1024, "{}: {before}, {after}", file.display());
     }
 }
 
@@ -136,20 +126,9 @@ fn times_have_nanoseconds_links_and_folders_included() {
     machine.back_up(&source, &[]);
     let target = world.path("target");
     machine.restore("latest", &target, &[]);
-    let stat = |path: &Path| {
-        trees::tool(
-            "stat",
-            &["-c".as_ref(), "%F %.9Y".as_ref(), path.as_os_str()],
-        )
-    };
-    for path in [
-        "",
-        "before",
-        "before/file",
-        "nano/file",
-        "later",
-        "links/to a file",
-    ] {
+    let stat =
+        |path: &Path| trees::tool("stat", &["-c".as_ref(), "%F %.9Y".as_ref(), path.as_os_str()]);
+    for path in ["", "before", "before/file", "nano/file", "later", "links/to a file"] {
         let path = source.join(path);
         let copy = trees::beneath(&target, &path);
         assert_eq!(stat(&path), stat(&copy), "{}", path.display());
@@ -231,12 +210,6 @@ fn includes_and_excludes_choose_what_comes_back() {
         let names = names.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
         names.collect::<Vec<_>>()
     };
-    assert_eq!(
-        restored("one", &["--include", "*.txt"]),
-        ["a.txt", "e.txt", "c.txt"]
-    );
-    assert_eq!(
-        restored("two", &["--exclude", "skip", "-e", "*.dat"]),
-        ["a.txt", "c.txt"]
-    );
+    assert_eq!(restored("one", &["--include", "*.txt"]), ["a.txt", "e.txt", "c.txt"]);
+    assert_eq!(restored("two", &["--exclude", "skip", "-e", "*.dat"]), ["a.txt", "c.txt"]);
 }

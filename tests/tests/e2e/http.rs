@@ -42,8 +42,7 @@ fn the_recovery_code_is_taken_as_people_type_it() {
     machine.back_up(&build::write(&world.path("source"), "file", "x"), &[]);
     let typed = kit.code.to_ascii_lowercase().replace('-', " ");
     let new = world.machine("new").without_secrets();
-    new.with("BACKUP_RECOVERY_CODE", typed)
-        .ok(&["connect", &kit.address]);
+    new.with("BACKUP_RECOVERY_CODE", typed).ok(&["connect", &kit.address]);
 }
 
 #[test]
@@ -105,13 +104,7 @@ fn another_servers_key_is_refused() {
     let impostor = world.server_with("other", &["--public-address", &listen]);
     let other = impostor.address.to_string();
     let swapped = |address: &str| address.replace(&listen, &other);
-    let words = [
-        "run",
-        "--vault",
-        &swapped(&kit.address),
-        "--profile",
-        "default",
-    ];
+    let words = ["run", "--vault", &swapped(&kit.address), "--profile", "default"];
     let words = [&words[..], &[path.to_str().unwrap()]].concat();
     machine.exits(25, &words);
     let new = world.machine("new").with("BACKUP_RECOVERY_CODE", &kit.code);
@@ -125,14 +118,7 @@ fn a_replaced_device_is_revoked() {
     let machine = world.machine("home");
     let kit = machine.home.join("kit.txt");
     let invite = server.invite(&[]);
-    machine.ok(&[
-        "init",
-        &invite,
-        "--kit",
-        kit.to_str().unwrap(),
-        "--name",
-        "old",
-    ]);
+    machine.ok(&["init", &invite, "--kit", kit.to_str().unwrap(), "--name", "old"]);
     let kit = unseen_tests::Kit::read(&kit);
     // Here already: a new folder above the source would be something new to save.
     let new = world.machine("new").with("BACKUP_RECOVERY_CODE", &kit.code);
@@ -142,22 +128,11 @@ fn a_replaced_device_is_revoked() {
     machine.back_up(&source, &[]);
     let packs = trees::packs(&server.data);
 
-    new.ok(&[
-        "connect",
-        &kit.address,
-        "--replaces",
-        "old",
-        "--name",
-        "new",
-    ]);
+    new.ok(&["connect", &kit.address, "--replaces", "old", "--name", "new"]);
     let path = source.to_str().unwrap();
     machine.exits(22, &["run", path]);
     let summary = new.back_up(&source, &[]);
-    assert_eq!(
-        trees::packs(&server.data),
-        packs,
-        "the packs count as its own"
-    );
+    assert_eq!(trees::packs(&server.data), packs, "the packs count as its own");
     new.restores_to(&summary.snapshot(), &source, &wanted);
 }
 
@@ -206,9 +181,7 @@ fn two_machines_share_a_vault() {
     let world = world!();
     let server = world.server("server");
     let (first, kit) = enrolled(&world, &server);
-    let second = world
-        .machine("second")
-        .with("BACKUP_RECOVERY_CODE", &kit.code);
+    let second = world.machine("second").with("BACKUP_RECOVERY_CODE", &kit.code);
     second.ok(&["connect", &kit.address, "--name", "second"]);
     let source = world.folder("source");
     build::contents(&source);
@@ -218,10 +191,7 @@ fn two_machines_share_a_vault() {
     second.restores_to(&by_first, &source, &wanted);
     first.restores_to(&by_second, &source, &wanted);
     let listed = first.ok(&["snapshots", "--json"]).text();
-    assert!(
-        listed.contains(&by_first[..8]) && listed.contains(&by_second[..8]),
-        "{listed}"
-    );
+    assert!(listed.contains(&by_first[..8]) && listed.contains(&by_second[..8]), "{listed}");
 }
 
 /// A local vault's folder is a server's data folder: it can be served as it is.

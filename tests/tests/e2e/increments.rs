@@ -20,33 +20,18 @@ fn a_second_run_uploads_nothing_and_a_small_change_one_small_pack() {
     assert!(!packs.is_empty());
 
     let second = machine.back_up(&source, &[]);
-    assert_eq!(
-        trees::packs(&vault),
-        packs,
-        "an unchanged tree needs no pack"
-    );
+    assert_eq!(trees::packs(&vault), packs, "an unchanged tree needs no pack");
     assert_eq!(second.number("data_uploaded"), 0);
-    assert_eq!(
-        second.number("files_new") + second.number("files_changed"),
-        0
-    );
+    assert_eq!(second.number("files_new") + second.number("files_changed"), 0);
     let forced = machine.back_up(&source, &["--force"]);
-    assert_eq!(
-        trees::packs(&vault),
-        packs,
-        "the same contents need no pack"
-    );
+    assert_eq!(trees::packs(&vault), packs, "the same contents need no pack");
     assert_eq!(forced.number("data_added"), 0);
 
     build::write(&source, "many/003/small", "changed");
     let third = machine.back_up(&source, &[]);
     let more = trees::packs(&vault);
     assert_eq!(more.len(), packs.len() + 1, "one pack for a small change");
-    let added: u64 = more
-        .iter()
-        .filter(|p| !packs.contains(p))
-        .map(|p| p.1)
-        .sum();
+    let added: u64 = more.iter().filter(|p| !packs.contains(p)).map(|p| p.1).sum();
     assert!(added <= 64 * 1024, "{added} bytes for a small change");
     assert_eq!(third.number("files_changed"), 1);
 }
@@ -110,10 +95,7 @@ fn an_interrupted_run_keeps_a_checkpoint() {
     let path = source.to_str().unwrap();
     let mut child = machine.spawn(&["run", "-vv", path]);
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let tenth = lines
-        .by_ref()
-        .filter(|line| line.as_ref().unwrap().starts_with("new "))
-        .nth(9);
+    let tenth = lines.by_ref().filter(|line| line.as_ref().unwrap().starts_with("new ")).nth(9);
     assert!(tenth.is_some(), "no tenth file");
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let said: Vec<String> = lines.map(Result::unwrap).collect();
@@ -124,18 +106,11 @@ fn an_interrupted_run_keeps_a_checkpoint() {
     let target = world.path("checkpoint");
     machine.restore("latest", &target, &[]);
     let restored = trees::files(&trees::beneath(&target, &source));
-    assert!(
-        (1..40).contains(&restored.len()),
-        "{} files",
-        restored.len()
-    );
+    assert!((1..40).contains(&restored.len()), "{} files", restored.len());
 
     let next = machine.back_up(&source, &[]);
     let sent = next.number("data_added");
-    assert!(
-        sent < 40 * 1_500_000,
-        "nothing of the checkpoint was used: {sent}"
-    );
+    assert!(sent < 40 * 1_500_000, "nothing of the checkpoint was used: {sent}");
     machine.restores_to("latest", &source, &wanted);
 }
 

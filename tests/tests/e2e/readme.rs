@@ -14,11 +14,7 @@ fn block(heading: &str) -> Vec<&'static str> {
         .split_once(&format!("\n## {heading}\n"))
         .unwrap_or_else(|| panic!("README.md has no heading {heading:?}"));
     let block = after.split("```").nth(1).expect("a code block");
-    block
-        .lines()
-        .skip(1)
-        .filter(|line| !line.is_empty())
-        .collect()
+    block.lines().skip(1).filter(|line| !line.is_empty()).collect()
 }
 
 /// The first command, with the program that was built for the tests in the place of `cargo run`.
@@ -35,21 +31,12 @@ fn the_first_command_backs_up_and_says_how_to_restore() {
     let program = programs!().backup;
     let line = line.replace(cargo, program.to_str().unwrap());
     let mut shell = Command::new("sh");
-    shell
-        .args(["-ec", &line])
-        .env_clear()
-        .env("HOME", &machine.home);
-    let output = shell
-        .env("PATH", std::env::var_os("PATH").unwrap())
-        .output()
-        .unwrap();
+    shell.args(["-ec", &line]).env_clear().env("HOME", &machine.home);
+    let output = shell.env("PATH", std::env::var_os("PATH").unwrap()).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{line}\n{error}");
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        said.lines()
-            .any(|line| line.starts_with("snapshot ") && line.ends_with(" saved"))
-    );
+    assert!(said.lines().any(|line| line.starts_with("snapshot ") && line.ends_with(" saved")));
 
     let passphrase = line.split('\'').nth(1).expect("the passphrase in quotes");
     let owner = machine.clone().with("BACKUP_PASSPHRASE", passphrase);
@@ -64,10 +51,7 @@ fn the_first_command_backs_up_and_says_how_to_restore() {
 #[test]
 fn the_second_command_runs_the_tests() {
     assert_eq!(block("Test it"), ["cargo test --workspace"]);
-    let ci = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap()
-        .join(".ci/run");
+    let ci = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(".ci/run");
     let ci = std::fs::read_to_string(ci).unwrap();
     assert!(ci.contains("cargo test --workspace"), "CI runs the same");
 }

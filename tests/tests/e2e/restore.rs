@@ -40,11 +40,7 @@ fn the_ways_to_overwrite() {
         ("always", OLD, OLD),
     ] {
         machine.restore("latest", &target, &["--overwrite", how]);
-        assert_eq!(
-            (&*read("newer here"), &*read("older here")),
-            (newer, older),
-            "{how}"
-        );
+        assert_eq!((&*read("newer here"), &*read("older here")), (newer, older), "{how}");
         assert_eq!(read("not in the snapshot"), "mine", "{how}");
     }
 }
@@ -58,10 +54,7 @@ fn a_dry_run_changes_nothing_and_delete_deletes() {
     trees::assert_same(&before, &trees::capture(&target));
     machine.restore("latest", &target, &["--delete"]);
     assert!(!copy.join("not in the snapshot").exists());
-    assert_eq!(
-        fs::read_to_string(copy.join("newer here")).unwrap(),
-        "of the snapshot"
-    );
+    assert_eq!(fs::read_to_string(copy.join("newer here")).unwrap(), "of the snapshot");
 }
 
 /// A symbolic link in the target is never followed out of it.

@@ -11,12 +11,8 @@ fn random_trees_come_back_from_either_snapshot() {
     let world = world!();
     let machine = world.machine("home");
     machine.init_local(&world.path("vault"));
-    let config = Config {
-        cases: 16,
-        failure_persistence: None,
-        max_shrink_iters: 30,
-        ..Config::default()
-    };
+    let config =
+        Config { cases: 16, failure_persistence: None, max_shrink_iters: 30, ..Config::default() };
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(config, rng);
     let cases = (edit::script(40), edit::script(25));

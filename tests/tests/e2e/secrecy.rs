@@ -43,13 +43,7 @@ fn plant(world: &World) -> std::path::PathBuf {
     noisy.splice(1000..1000, CONTENTS.bytes());
     build::write(&folder, format!("{FILE} noise"), noisy);
     symlink(LINK, folder.join("link")).unwrap();
-    setxattr(
-        &path,
-        format!("user.{ATTRIBUTE}"),
-        VALUE.as_bytes(),
-        XattrFlags::empty(),
-    )
-    .unwrap();
+    setxattr(&path, format!("user.{ATTRIBUTE}"), VALUE.as_bytes(), XattrFlags::empty()).unwrap();
     source
 }
 
@@ -66,13 +60,7 @@ fn the_search_finds_what_is_planted() {
         let text = format!("{}{CONTENTS} and more", "x".repeat(shift));
         let coded = data_encoding::BASE64.encode(text.as_bytes());
         let found = markers.in_bytes(coded.as_bytes());
-        assert_eq!(
-            found,
-            [
-                format!("{CONTENTS}, base64"),
-                format!("{CONTENTS}, base64url")
-            ]
-        );
+        assert_eq!(found, [format!("{CONTENTS}, base64"), format!("{CONTENTS}, base64url")]);
     }
 }
 
@@ -88,13 +76,7 @@ fn watched(world: &World) -> Watched {
     let certificate = proxy.certificate.to_str().unwrap().to_owned();
     let server = world.server_with(
         "server",
-        &[
-            "--behind-proxy",
-            "--public-address",
-            &public,
-            "--tls-cert",
-            &certificate,
-        ],
+        &["--behind-proxy", "--public-address", &public, "--tls-cert", &certificate],
     );
     proxy.forward_to(server.address);
     Watched { proxy, server }
@@ -106,14 +88,7 @@ fn everything_once(world: &World, server: &Server) -> String {
     let machine = world.machine("home").with("BACKUP_PASSPHRASE", PASSPHRASE);
     let kit = machine.home.join("kit.txt");
     let invite = server.invite(&[]);
-    machine.ok(&[
-        "init",
-        &invite,
-        "--kit",
-        kit.to_str().unwrap(),
-        "--name",
-        DEVICE,
-    ]);
+    machine.ok(&["init", &invite, "--kit", kit.to_str().unwrap(), "--name", DEVICE]);
     let kit = Kit::read(&kit);
     let options = ["--host", HOST, "--tag", TAG, "-e", EXCLUDED];
     machine.back_up(&source, &options);
@@ -149,16 +124,9 @@ fn no_planted_word_reaches_the_server() {
     words.push(("the bare recovery code", bare.as_bytes()));
     let markers = Markers::new(words);
     let sent = proxy.sent();
-    assert!(
-        sent.len() > 300_000,
-        "only {} bytes were recorded",
-        sent.len()
-    );
+    assert!(sent.len() > 300_000, "only {} bytes were recorded", sent.len());
     let has = |needle: &[u8]| sent.windows(needle.len()).any(|part| part == needle);
-    assert!(
-        has(b"PUT /") && has(b"Bearer "),
-        "the record is not in the clear"
-    );
+    assert!(has(b"PUT /") && has(b"Bearer "), "the record is not in the clear");
     assert_eq!(markers.in_bytes(&sent), [""; 0], "sent");
     assert_eq!(markers.in_bytes(&proxy.received()), [""; 0], "received");
     assert_eq!(markers.in_folder(&server.data), [""; 0], "stored");
@@ -174,13 +142,7 @@ fn no_secret_stays_on_the_machine() {
     let machine = world.machine("home").with("BACKUP_PASSPHRASE", PASSPHRASE);
     let kit_file = machine.home.join("kit.txt");
     let vault = world.path("vault");
-    let words = [
-        "init",
-        "--local",
-        vault.to_str().unwrap(),
-        "--kit",
-        kit_file.to_str().unwrap(),
-    ];
+    let words = ["init", "--local", vault.to_str().unwrap(), "--kit", kit_file.to_str().unwrap()];
     machine.ok(&words);
     let kit = Kit::read(&kit_file);
     fs::remove_file(&kit_file).unwrap();
@@ -196,9 +158,5 @@ fn no_secret_stays_on_the_machine() {
     ]);
     assert_eq!(secrets.in_folder(&machine.home), [""; 0]);
     let markers = Markers::new(planted());
-    assert_eq!(
-        markers.in_folder(&vault),
-        [""; 0],
-        "the local vault is sealed, too"
-    );
+    assert_eq!(markers.in_folder(&vault), [""; 0], "the local vault is sealed, too");
 }

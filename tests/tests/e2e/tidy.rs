@@ -54,23 +54,13 @@ fn no_file_is_too_long() {
         let lines = text.lines().count();
         (lines > LONGEST_FILE).then(|| format!("{} has {lines} lines", path.display()))
     });
-    none(
-        &long.collect::<Vec<_>>(),
-        "files have one job and at most 500 lines",
-    );
+    none(&long.collect::<Vec<_>>(), "files have one job and at most 500 lines");
 }
 
 #[test]
 fn only_the_output_files_print() {
     let printers = ["client/src/cli/output.rs", "server/src/cli/output.rs"];
-    let ways = [
-        "println!(",
-        "eprintln!(",
-        "print!(",
-        "eprint!(",
-        "io::stdout()",
-        "io::stderr()",
-    ];
+    let ways = ["println!(", "eprintln!(", "print!(", "eprint!(", "io::stdout()", "io::stderr()"];
     let mut broken = Vec::new();
     for (path, text) in sources() {
         let in_program = ["client/src", "server/src", "common/src"]
@@ -118,13 +108,7 @@ fn arrows_go_one_way() {
         let Ok(within) = path.strip_prefix("client/src") else {
             continue;
         };
-        let name = within
-            .components()
-            .next()
-            .unwrap()
-            .as_os_str()
-            .to_str()
-            .unwrap();
+        let name = within.components().next().unwrap().as_os_str().to_str().unwrap();
         let room = name.trim_end_matches(".rs");
         if ["lib", "main"].contains(&room) || is_test(within) {
             continue;

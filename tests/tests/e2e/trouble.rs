@@ -33,10 +33,7 @@ fn unreadable_files_are_told_and_the_rest_is_safe() {
         let named = |line: &str| line.contains(&format!("{file}: ")) && line.contains("denied");
         assert!(ran.err.lines().any(named), "{file} is not told: {ran}");
     }
-    let errors = json
-        .err
-        .lines()
-        .filter(|line| line.contains(r#""message_type":"error""#));
+    let errors = json.err.lines().filter(|line| line.contains(r#""message_type":"error""#));
     assert_eq!(errors.count(), if is_root() { 1 } else { 3 }, "{json}");
     let target = world.path("target");
     machine.restore("latest", &target, &[]);

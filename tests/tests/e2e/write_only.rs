@@ -8,10 +8,7 @@ use unseen_tests::{Machine, World, world};
 /// A machine that has only the device's key and the configuration of another.
 fn keys_alone(world: &World, from: &Machine, name: &str) -> Machine {
     let machine = world.machine(name);
-    for file in [
-        ".local/share/unseen/default/device.key",
-        ".config/unseen/config.toml",
-    ] {
+    for file in [".local/share/unseen/default/device.key", ".config/unseen/config.toml"] {
         let to = machine.home.join(file);
         fs::create_dir_all(to.parent().unwrap()).unwrap();
         fs::copy(from.home.join(file), to).unwrap();
@@ -38,15 +35,11 @@ fn the_device_key_alone_backs_up_and_opens_nothing() {
     let target = world.path("target");
     let words = ["restore", &snapshot, "--target", target.to_str().unwrap()];
     device.exits(12, &words);
-    let guess = device
-        .clone()
-        .with("BACKUP_PASSPHRASE", "not the passphrase of this vault");
+    let guess = device.clone().with("BACKUP_PASSPHRASE", "not the passphrase of this vault");
     guess.exits(12, &words);
     // A well-formed code, but of no vault: one group moved to the end.
     let (first, rest) = kit.code.split_once('-').unwrap();
-    let other = device
-        .clone()
-        .with("BACKUP_RECOVERY_CODE", format!("{rest}-{first}"));
+    let other = device.clone().with("BACKUP_RECOVERY_CODE", format!("{rest}-{first}"));
     other.exits(12, &words);
     assert!(!target.exists() || trees::files(&target).is_empty());
 
@@ -80,14 +73,7 @@ fn a_backup_only_device_cannot_use_the_passphrase() {
     let kit = owner.init_local(&vault);
     let device = world.machine("device").without_secrets();
     let joining = device.clone().with("BACKUP_RECOVERY_CODE", &kit.code);
-    let words = [
-        "connect",
-        "--local",
-        vault.to_str().unwrap(),
-        "--backup-only",
-        "--name",
-        "d",
-    ];
+    let words = ["connect", "--local", vault.to_str().unwrap(), "--backup-only", "--name", "d"];
     joining.ok(&words);
     let source = world.folder("source");
     build::write(&source, "name", "contents");
@@ -96,9 +82,6 @@ fn a_backup_only_device_cannot_use_the_passphrase() {
     let target = world.path("target");
     let passphrase = unseen_tests::machine::PASSPHRASE;
     let knowing = device.with("BACKUP_PASSPHRASE", passphrase);
-    knowing.exits(
-        12,
-        &["restore", &snapshot, "--target", target.to_str().unwrap()],
-    );
+    knowing.exits(12, &["restore", &snapshot, "--target", target.to_str().unwrap()]);
     owner.restores_to(&snapshot, &source, &wanted);
 }

@@ -51,13 +51,7 @@ fn no_option_takes_a_secret() {
 fn global_options_stand_anywhere() {
     for line in ["--json -vv --yes version", "version --json -vv --yes"] {
         let cli = parse(line);
-        assert_eq!(
-            cli.global.voice(),
-            Voice {
-                json: true,
-                level: 2
-            }
-        );
+        assert_eq!(cli.global.voice(), Voice { json: true, level: 2 });
         assert!(cli.global.yes);
     }
     assert_eq!(parse("-q version").global.voice().level, -1);
@@ -77,9 +71,7 @@ fn run_takes_every_documented_option() {
          --files-from list --tag a,b --tag c -n -f --skip-if-unchanged --limit-upload 500 \
          --limit-download 2M --host h --compression max",
     );
-    let Command::Run(run) = cli.command else {
-        panic!("not run")
-    };
+    let Command::Run(run) = cli.command else { panic!("not run") };
     assert_eq!(run.paths, ["/a", "/b"]);
     assert_eq!(run.excludes.exclude, ["*.x", "*.y"]);
     assert_eq!(run.excludes.iexclude, ["*.Z"]);

@@ -47,11 +47,7 @@ impl FromStr for BytesPerSecond {
         let text = text.strip_suffix("/s").unwrap_or(text);
         let plain = text.bytes().all(|b| b.is_ascii_digit());
         let rate = parse_size(text).ok().ok_or_else(bad)?;
-        let rate = if plain {
-            rate.checked_mul(1024)
-        } else {
-            Some(rate)
-        };
+        let rate = if plain { rate.checked_mul(1024) } else { Some(rate) };
         rate.filter(|&rate| rate > 0).map(Self).ok_or_else(bad)
     }
 }
@@ -93,9 +89,7 @@ impl FromStr for Compression {
             "max" => Ok(Self::Level(19)),
             number => match number.parse() {
                 Ok(level @ 1..=19) => Ok(Self::Level(level)),
-                _ => Err(BadValue::new(
-                    "off, fastest, auto, better, max, or a level from 1 to 19",
-                )),
+                _ => Err(BadValue::new("off, fastest, auto, better, max, or a level from 1 to 19")),
             },
         }
     }
@@ -151,10 +145,7 @@ const LATEST: &str = "latest";
 
 impl Default for SnapshotPath {
     fn default() -> Self {
-        Self {
-            snapshot: LATEST.to_owned(),
-            path: None,
-        }
+        Self { snapshot: LATEST.to_owned(), path: None }
     }
 }
 
@@ -162,9 +153,7 @@ impl ValueParserFactory for SnapshotPath {
     type Parser = clap::builder::ValueParser;
 
     fn value_parser() -> Self::Parser {
-        OsStringValueParser::new()
-            .try_map(|text| Self::parse(&text))
-            .into()
+        OsStringValueParser::new().try_map(|text| Self::parse(&text)).into()
     }
 }
 

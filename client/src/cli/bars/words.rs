@@ -67,28 +67,16 @@ impl Sample {
             format!("{} files", count(self.counts.files.total())),
             format!("{}/s", bytes(self.rates.reading())),
         ]);
-        words.extend(
-            self.remaining()
-                .map(|left| format!("{} left", duration(left))),
-        );
+        words.extend(self.remaining().map(|left| format!("{} left", duration(left))));
         if self.counts.problems > 0 {
             words.push(format!("{} errors", count(self.counts.problems)));
         }
-        Part {
-            done: read,
-            total,
-            words,
-        }
+        Part { done: read, total, words }
     }
 
     /// The bar of the network side.
     pub fn sending(&self) -> Part {
-        let Counts {
-            planned,
-            transferred,
-            stored,
-            ..
-        } = self.counts;
+        let Counts { planned, transferred, stored, .. } = self.counts;
         let total = planned.max(transferred);
         let mut words = vec![
             format!("{} of {}", bytes(transferred), self.at_least(bytes(total))),
@@ -98,11 +86,7 @@ impl Sample {
             let packed = bytes(stored.packed);
             words.push(format!("{} new, {packed} stored", bytes(stored.raw)));
         }
-        Part {
-            done: transferred,
-            total,
-            words,
-        }
+        Part { done: transferred, total, words }
     }
 
     /// One line for a log.
@@ -160,10 +144,7 @@ impl Sample {
             read => u128::from(c.planned) * u128::from(unread) / u128::from(read),
         };
         let to_come = u64::try_from(to_come).unwrap_or(u64::MAX);
-        let unsent = c
-            .planned
-            .saturating_sub(c.transferred)
-            .saturating_add(to_come);
+        let unsent = c.planned.saturating_sub(c.transferred).saturating_add(to_come);
         let seconds = |left: u64, rate: u64| match (left, rate) {
             (0, _) => Some(0),
             (_, 0) => None,
@@ -182,11 +163,7 @@ impl Sample {
 
     /// Until everything has been found, a total is only what is known so far.
     fn at_least(&self, total: String) -> String {
-        if self.counts.scan_done {
-            total
-        } else {
-            format!("{total}+")
-        }
+        if self.counts.scan_done { total } else { format!("{total}+") }
     }
 }
 
@@ -235,11 +212,8 @@ impl Rate {
         let new = u128::from(total.saturating_sub(self.bytes)) * 1000 / millis;
         let old = u128::from(self.per_second);
         let weight = millis.min(SMOOTHING);
-        let mixed = if self.begun {
-            (old * (SMOOTHING - weight) + new * weight) / SMOOTHING
-        } else {
-            new
-        };
+        let mixed =
+            if self.begun { (old * (SMOOTHING - weight) + new * weight) / SMOOTHING } else { new };
         *self = Self {
             at: now,
             bytes: total,
@@ -308,21 +282,11 @@ mod tests {
 
     fn counts(scan_done: bool) -> Counts {
         Counts {
-            found: Amount {
-                files: 2000,
-                dirs: 10,
-                bytes: 400 * MIB,
-            },
+            found: Amount { files: 2000, dirs: 10, bytes: 400 * MIB },
             scan_done,
             read: 100 * MIB,
-            files: Changes {
-                new: 1204,
-                ..Changes::default()
-            },
-            stored: Stored {
-                raw: 50 * MIB,
-                packed: 20 * MIB,
-            },
+            files: Changes { new: 1204, ..Changes::default() },
+            stored: Stored { raw: 50 * MIB, packed: 20 * MIB },
             planned: 20 * MIB,
             transferred: 10 * MIB,
             ..Counts::default()
@@ -333,13 +297,7 @@ mod tests {
         let elapsed = Duration::from_secs(10);
         let mut rates = Rates::default();
         rates.update(&counts, elapsed);
-        Sample {
-            task: Task::Backup,
-            counts,
-            elapsed,
-            rates,
-            current: b"/home/x/\xff".to_vec(),
-        }
+        Sample { task: Task::Backup, counts, elapsed, rates, current: b"/home/x/\xff".to_vec() }
     }
 
     #[test]
@@ -367,18 +325,12 @@ mod tests {
 
     #[test]
     fn sending_goes_on_when_reading_is_over() {
-        let all_read = Counts {
-            read: 400 * MIB,
-            ..counts(true)
-        };
+        let all_read = Counts { read: 400 * MIB, ..counts(true) };
         let late = sample(all_read);
         assert_eq!(late.remaining(), Some(Duration::from_secs(10)));
         assert!(late.reading().words[0].starts_with("100 %"));
         assert_eq!(late.sending().done, 10 * MIB);
-        let stuck = Counts {
-            transferred: 0,
-            ..all_read
-        };
+        let stuck = Counts { transferred: 0, ..all_read };
         assert_eq!(sample(stuck).remaining(), None);
     }
 
@@ -408,10 +360,7 @@ mod tests {
 
     #[test]
     fn a_file_that_grew_does_not_pass_100_percent() {
-        let grown = sample(Counts {
-            read: 500 * MIB,
-            ..counts(true)
-        });
+        let grown = sample(Counts { read: 500 * MIB, ..counts(true) });
         assert_eq!(grown.reading().total, 500 * MIB);
         assert!(grown.reading().words[0].starts_with("100 %"));
     }
@@ -419,10 +368,7 @@ mod tests {
     #[test]
     fn rates_follow_slowly() {
         let mut rates = Rates::default();
-        let at = |read| Counts {
-            read,
-            ..Counts::default()
-        };
+        let at = |read| Counts { read, ..Counts::default() };
         rates.update(&at(0), Duration::from_secs(1));
         rates.update(&at(1000), Duration::from_secs(2));
         assert_eq!(rates.reading(), 1000);

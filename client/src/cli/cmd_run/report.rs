@@ -58,10 +58,7 @@ pub(super) fn finished(ui: &Ui, dry_run: bool, outcome: &Outcome, counts: &Count
     }
     match (outcome.snapshot, outcome.status) {
         (Some(id), Status::Checkpoint) => {
-            ui.summary(&format!(
-                "checkpoint {} saved: the next run goes on from here",
-                id.short()
-            ));
+            ui.summary(&format!("checkpoint {} saved: the next run goes on from here", id.short()));
         }
         (Some(id), _) => ui.summary(&format!("snapshot {} saved", id.short())),
         (None, _) if dry_run => ui.summary("dry run: nothing was saved"),

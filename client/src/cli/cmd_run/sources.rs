@@ -56,11 +56,7 @@ pub(super) fn open(args: &RunArgs, paths: Vec<PathBuf>) -> Result<Source, CliErr
     } else {
         return Ok(Source::Paths(paths));
     };
-    let name = args
-        .stdin
-        .stdin_filename
-        .clone()
-        .unwrap_or_else(|| "stdin".into());
+    let name = args.stdin.stdin_filename.clone().unwrap_or_else(|| "stdin".into());
     let name = Name::new(name.as_bytes()).map_err(|error| {
         CliError::usage("--stdin-filename takes a name without slashes").because(error)
     })?;
@@ -69,27 +65,18 @@ pub(super) fn open(args: &RunArgs, paths: Vec<PathBuf>) -> Result<Source, CliErr
         mode: 0o600,
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
-        mtime: FileTime {
-            seconds: now,
-            nanos: 0,
-        },
+        mtime: FileTime { seconds: now, nanos: 0 },
         ..Meta::default()
     };
-    Ok(Source::Stream(Some(StreamSource {
-        name,
-        source: reader,
-        meta,
-    })))
+    Ok(Source::Stream(Some(StreamSource { name, source: reader, meta })))
 }
 
 /// What is left out.
 pub(super) fn rules(args: &RunArgs, own: Vec<PathBuf>) -> Result<Rules, CliError> {
     let excludes = &args.excludes;
     let mut patterns = Vec::new();
-    for (texts, case) in [
-        (&excludes.exclude, Case::Sensitive),
-        (&excludes.iexclude, Case::Ignored),
-    ] {
+    for (texts, case) in [(&excludes.exclude, Case::Sensitive), (&excludes.iexclude, Case::Ignored)]
+    {
         for text in texts {
             let pattern = Pattern::parse(text.as_bytes(), case);
             patterns.push(pattern.map_err(|error| CliError::from_error(Exit::Usage, error))?);
@@ -133,9 +120,7 @@ fn lines(file: &Path) -> Result<Vec<OsString>, CliError> {
         CliError::new(Exit::Usage, format!("cannot read {}", file.display())).because(error)
     })?;
     let lines = bytes.split(|&b| b == b'\n').filter(|line| !line.is_empty());
-    Ok(lines
-        .map(|line| OsString::from_vec(line.to_vec()))
-        .collect())
+    Ok(lines.map(|line| OsString::from_vec(line.to_vec())).collect())
 }
 
 /// The output of a command, which fails at its end if the command failed: half a dump is no backup.
@@ -147,9 +132,8 @@ struct Piped {
 
 impl Piped {
     fn start(command: &[OsString]) -> Result<Self, CliError> {
-        let (program, args) = command
-            .split_first()
-            .ok_or_else(|| CliError::usage("which command?"))?;
+        let (program, args) =
+            command.split_first().ok_or_else(|| CliError::usage("which command?"))?;
         let mut start = Command::new(program);
         start.args(args).stdin(Stdio::null()).stdout(Stdio::piped());
         for secret in SECRET_VARIABLES {
@@ -159,11 +143,7 @@ impl Piped {
         let child = start.spawn().map_err(|error| {
             CliError::new(Exit::Failed, format!("cannot run {name}")).because(error)
         })?;
-        Ok(Self {
-            child,
-            name,
-            done: false,
-        })
+        Ok(Self { child, name, done: false })
     }
 }
 

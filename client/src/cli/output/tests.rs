@@ -2,14 +2,8 @@ use super::*;
 use crate::cli::env::FixedEnv;
 use crate::progress::During;
 
-const JSON: Voice = Voice {
-    json: true,
-    level: 0,
-};
-const QUIET: Voice = Voice {
-    json: false,
-    level: -1,
-};
+const JSON: Voice = Voice { json: true, level: 0 };
+const QUIET: Voice = Voice { json: false, level: -1 };
 
 /// An output that always fails in the same way.
 struct Broken(io::ErrorKind);
@@ -82,11 +76,8 @@ fn json_is_one_object_a_line() {
     ui.error(&CliError::usage("no"));
     ui.finish().unwrap();
     assert_eq!(seen.out(), "{\"name\":\"a\\u202eb\"}\n");
-    let lines: Vec<Value> = seen
-        .err()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let lines: Vec<Value> =
+        seen.err().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(
         lines,
         [
@@ -155,17 +146,8 @@ fn colour_only_on_a_terminal_that_wants_it() {
         (false, true, "warning: x\n"),
     ] {
         let err = Shared::default();
-        let around = Surroundings {
-            stdout_terminal: false,
-            stderr_terminal: terminal,
-            color,
-        };
-        let ui = Ui::with(
-            Voice::default(),
-            around,
-            Box::new(io::sink()),
-            Box::new(err.clone()),
-        );
+        let around = Surroundings { stdout_terminal: false, stderr_terminal: terminal, color };
+        let ui = Ui::with(Voice::default(), around, Box::new(io::sink()), Box::new(err.clone()));
         ui.warn("x");
         assert_eq!(err.text(), wanted);
     }

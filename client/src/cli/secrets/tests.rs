@@ -6,12 +6,10 @@ use crate::cli::env::{Answers, FixedEnv};
 fn unlock(variables: &[(&str, &str)]) -> Result<(bool, String), SecretError> {
     let env = FixedEnv::new(variables);
     let nobody = Answers::nobody();
-    Secrets::new(&env, &nobody)
-        .to_unlock()
-        .map(|secret| match secret {
-            Secret::RecoveryCode(text) => (true, text.to_string()),
-            Secret::Passphrase(text) => (false, text.to_string()),
-        })
+    Secrets::new(&env, &nobody).to_unlock().map(|secret| match secret {
+        Secret::RecoveryCode(text) => (true, text.to_string()),
+        Secret::Passphrase(text) => (false, text.to_string()),
+    })
 }
 
 fn passphrase(variables: &[(&str, &str)]) -> String {
@@ -56,15 +54,9 @@ fn from_a_file_descriptor() {
     std::fs::write(&path, "by number\n").unwrap();
     let file = File::open(&path).unwrap();
     let number = file.as_raw_fd().to_string();
-    assert_eq!(
-        passphrase(&[("BACKUP_PASSPHRASE_FD", &number)]),
-        "by number"
-    );
+    assert_eq!(passphrase(&[("BACKUP_PASSPHRASE_FD", &number)]), "by number");
     let error = unlock(&[("BACKUP_PASSPHRASE_FD", "x")]).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "BACKUP_PASSPHRASE_FD: not the number of a file descriptor"
-    );
+    assert_eq!(error.to_string(), "BACKUP_PASSPHRASE_FD: not the number of a file descriptor");
 }
 
 #[test]
@@ -72,10 +64,7 @@ fn from_a_systemd_credential() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().to_str().unwrap();
     let variables = [("CREDENTIALS_DIRECTORY", folder)];
-    assert!(matches!(
-        unlock(&variables),
-        Err(SecretError::Missing { .. })
-    ));
+    assert!(matches!(unlock(&variables), Err(SecretError::Missing { .. })));
     std::fs::write(dir.path().join("backup-passphrase"), "cred\n").unwrap();
     assert_eq!(passphrase(&variables), "cred");
     std::fs::write(dir.path().join("backup-recovery-code"), "CODE").unwrap();
@@ -100,15 +89,9 @@ fn nothing_empty_too_long_or_not_text() {
     assert!(matches!(got(b""), Err(SecretError::Empty { .. })));
     assert!(matches!(got(b"\n"), Err(SecretError::Empty { .. })));
     assert!(matches!(got(b"\xff"), Err(SecretError::NotText { .. })));
-    assert!(matches!(
-        got(&[b'x'; 4097]),
-        Err(SecretError::TooLong { .. })
-    ));
+    assert!(matches!(got(&[b'x'; 4097]), Err(SecretError::TooLong { .. })));
     assert!(got(&[b'x'; 4096]).is_ok());
-    assert!(matches!(
-        unlock(&[("BACKUP_PASSPHRASE", "")]),
-        Err(SecretError::Empty { .. })
-    ));
+    assert!(matches!(unlock(&[("BACKUP_PASSPHRASE", "")]), Err(SecretError::Empty { .. })));
     std::fs::remove_file(&path).unwrap();
     assert!(matches!(unlock(&variables), Err(SecretError::Read { .. })));
 }
@@ -117,12 +100,7 @@ fn nothing_empty_too_long_or_not_text() {
 fn nobody_to_ask_is_exit_12_and_says_what_to_do() {
     let error = CliError::from(unlock(&[]).unwrap_err());
     assert_eq!(error.code(), Exit::WrongSecret);
-    assert!(
-        error
-            .hint_text()
-            .unwrap()
-            .contains("BACKUP_PASSPHRASE_FILE")
-    );
+    assert!(error.hint_text().unwrap().contains("BACKUP_PASSPHRASE_FILE"));
 }
 
 #[test]
@@ -145,10 +123,7 @@ fn a_new_passphrase_is_typed_twice() {
     assert_eq!(*secrets.type_new_passphrase().unwrap(), "three");
     let answers = Answers::new(&["1", "2", "3", "4", "5", "6"]);
     let secrets = Secrets::new(&env, &answers);
-    assert!(matches!(
-        secrets.type_new_passphrase(),
-        Err(SecretError::Mismatch)
-    ));
+    assert!(matches!(secrets.type_new_passphrase(), Err(SecretError::Mismatch)));
 }
 
 #[test]

@@ -35,13 +35,7 @@ pub(super) fn page(kit: &Kit) -> Zeroizing<String> {
     }
     add(&["</ol>", "<h2>To compare</h2>", "<table>"]);
     for (name, value) in kit.facts() {
-        add(&[
-            "<tr><th>",
-            name,
-            "</th><td>",
-            &escaped(&value),
-            "</td></tr>",
-        ]);
+        add(&["<tr><th>", name, "</th><td>", &escaped(&value), "</td></tr>"]);
     }
     add(&["</table>", "</body>", "</html>"]);
     page

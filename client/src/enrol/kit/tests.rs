@@ -80,9 +80,7 @@ fn the_page_loads_and_runs_nothing() {
     assert!(!page.contains("b=<"));
     assert!(page.contains(CODE));
     assert_eq!(page.matches("<svg ").count(), 2);
-    for forbidden in [
-        "<script", "<link", "<img", "src=\"", "url(", "@import", "href=",
-    ] {
+    for forbidden in ["<script", "<link", "<img", "src=\"", "url(", "@import", "href="] {
         assert!(!page.contains(forbidden), "{forbidden}");
     }
     let elsewhere = page.matches("http").count();
@@ -92,11 +90,7 @@ fn the_page_loads_and_runs_nothing() {
 
 #[test]
 fn a_local_vault_has_no_server_key() {
-    let local = Kit {
-        address: "file:///mnt/b".to_owned(),
-        server_identity: None,
-        ..kit()
-    };
+    let local = Kit { address: "file:///mnt/b".to_owned(), server_identity: None, ..kit() };
     assert!(!local.to_text().contains("Server key"));
     assert!(local.to_text().contains("backup connect 'file:///mnt/b'"));
 }

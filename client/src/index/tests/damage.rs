@@ -9,9 +9,7 @@ fn sample() -> TempDir {
     let dir = TempDir::new().unwrap();
     let index = open(&dir, 10_000);
     for number in 0..RECORDS {
-        index
-            .add_pack(PackNumber(number + 1000), &[id(number)])
-            .unwrap();
+        index.add_pack(PackNumber(number + 1000), &[id(number)]).unwrap();
     }
     index.flush().unwrap();
     index.forget_packs(&packs([1007])).unwrap();
@@ -112,10 +110,7 @@ fn a_run_of_another_length_is_refused_and_one_cut_later_is_an_error() {
     }
     fs::remove_file(&path).unwrap();
     let error = Index::open(dir.path(), VAULT).unwrap_err().to_string();
-    assert!(
-        error.ends_with("run-0000000000000000: it is missing"),
-        "{error}"
-    );
+    assert!(error.ends_with("run-0000000000000000: it is missing"), "{error}");
     Index::wipe(dir.path()).unwrap();
     assert!(opened(&dir).unwrap().is_empty());
 }
@@ -139,10 +134,7 @@ fn blocks_and_runs_in_each_others_place_are_found() {
     fs::copy(other.path().join("run-0000000000000000"), &path).unwrap();
     assert!(opened(&dir).is_none());
     let error = Index::open(dir.path(), VaultId::from_bytes([6; 16])).unwrap_err();
-    assert!(
-        error.to_string().ends_with("it belongs to another vault"),
-        "{error}"
-    );
+    assert!(error.to_string().ends_with("it belongs to another vault"), "{error}");
 }
 
 #[test]

@@ -60,22 +60,14 @@ impl Model {
         assert_eq!(index.covered(), packs(self.covered.iter().copied()));
         let some = packs([1, 4, 7, 20]);
         for number in 0..60 {
-            let expected: Vec<u32> = self
-                .packs
-                .get(&number)
-                .into_iter()
-                .flatten()
-                .copied()
-                .collect();
+            let expected: Vec<u32> =
+                self.packs.get(&number).into_iter().flatten().copied().collect();
             assert_eq!(all(index, &chunk(number)), expected, "chunk {number}");
             let found = index.lookup(&chunk(number), None).unwrap();
             assert_eq!(found.is_some(), !expected.is_empty());
             assert!(found.is_none_or(|pack| expected.contains(&pack.0)));
             let found = index.lookup(&chunk(number), Some(&some)).unwrap();
-            assert_eq!(
-                found.is_some(),
-                expected.iter().any(|pack| some.contains(*pack))
-            );
+            assert_eq!(found.is_some(), expected.iter().any(|pack| some.contains(*pack)));
             assert!(found.is_none_or(|p| some.contains(p.0) && expected.contains(&p.0)));
         }
     }

@@ -22,11 +22,7 @@ impl Scene {
     fn new() -> Self {
         let (world, machine) = World::new();
         let source = world.folder("source");
-        Self {
-            world,
-            machine,
-            source,
-        }
+        Self { world, machine, source }
     }
 
     fn write(&self, name: &str, bytes: &[u8]) {
@@ -41,10 +37,7 @@ impl Scene {
 
     fn check(&self, read_data: Option<Subset>) -> CheckOutcome {
         let (repo, index) = self.world.reader();
-        let options = CheckOptions {
-            read_data,
-            workers: 2,
-        };
+        let options = CheckOptions { read_data, workers: 2 };
         let (recorder, go_on) = (Recorder::default(), AtomicBool::new(false));
         let listens = (&recorder as &dyn Monitor, &go_on);
         let runtime = self.world.runtime.handle();
@@ -111,11 +104,7 @@ fn reading_finds_bad_chunks_and_names_the_files() {
     };
     assert_eq!(number.0, 0);
     assert!(what.contains("a seal does not hold"), "{what}");
-    let suffers = |snapshot| Affected {
-        snapshot,
-        paths: vec![scene.path("old")],
-        count: 1,
-    };
+    let suffers = |snapshot| Affected { snapshot, paths: vec![scene.path("old")], count: 1 };
     assert_eq!(found.affected, [suffers(first), suffers(second)]);
     let other = scene.check(Some(Subset::Part { part: 2, of: 2 }));
     assert!(other.is_sound() && other.packs_read > 0);
@@ -197,13 +186,7 @@ fn a_changed_manifest_is_found() {
 
 fn file(name: &str, chunk: ChunkId, length: u32) -> Entry {
     let content = Content::Inline(vec![Extent::Data { chunk, length }]);
-    entry(
-        name,
-        Kind::File {
-            size: length.into(),
-            content,
-        },
-    )
+    entry(name, Kind::File { size: length.into(), content })
 }
 
 #[test]
@@ -246,17 +229,8 @@ fn hostile_trees_are_told_and_end() {
     let junk = forge.chunk(ChunkKind::Tree, b"junk");
     let extents = Object::Extents(vec![Extent::Data { chunk, length: 1 }]);
     let list = forge.chunk(ChunkKind::Tree, &extents.to_bytes());
-    let content = Content::List {
-        depth: 1,
-        objects: vec![list],
-    };
-    let long = entry(
-        "long",
-        Kind::File {
-            size: u64::MAX,
-            content,
-        },
-    );
+    let content = Content::List { depth: 1, objects: vec![list] };
+    let long = entry("long", Kind::File { size: u64::MAX, content });
     let root = forge.dir(&[entry("junk", Kind::Directory { tree: junk }), long]);
     forge.commit(&scene.world, &mut scene.machine, root);
     let found = scene.check(None);

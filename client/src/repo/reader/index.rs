@@ -42,13 +42,8 @@ impl ReaderRepo {
     pub async fn open_index(&self, dir: &Path) -> Result<ReaderIndex, RepoError> {
         let live = self.vault.live_packs().await?.0;
         let (index, packs) = self.load_index(dir, &live)?;
-        let mut opened = ReaderIndex {
-            index,
-            packs,
-            live,
-            damaged: Vec::new(),
-            gone: RoaringBitmap::new(),
-        };
+        let mut opened =
+            ReaderIndex { index, packs, live, damaged: Vec::new(), gone: RoaringBitmap::new() };
         if self.fill(&mut opened).await? {
             opened.index.flush()?;
             let path = dir.join(PACKS);
@@ -62,10 +57,8 @@ impl ReaderRepo {
 
     /// What an earlier run left, without packs that are gone or that only one of both knows.
     fn load_index(&self, dir: &Path, live: &RoaringBitmap) -> Result<(Index, PackMap), RepoError> {
-        fs::create_dir_all(dir).map_err(|source| RepoError::Io {
-            path: dir.to_path_buf(),
-            source,
-        })?;
+        fs::create_dir_all(dir)
+            .map_err(|source| RepoError::Io { path: dir.to_path_buf(), source })?;
         let folder = dir.join(INDEX);
         let mut packs = PackMap::read(&dir.join(PACKS), self.account()).unwrap_or_default();
         let open = || -> Result<Index, IndexError> {
@@ -127,25 +120,17 @@ impl ReaderRepo {
                 into.index.add_pack(item.number, &ids)?;
                 found.push(info);
             }
-            Err(error) => into.damaged.push(DamagedFooter {
-                number: item.number,
-                error,
-            }),
+            Err(error) => into.damaged.push(DamagedFooter { number: item.number, error }),
         }
         Ok(())
     }
 
     fn read_footer(&self, item: &FooterItem) -> Result<(PackInfo, Vec<ChunkId>), RepoError> {
-        let damaged = |source| RepoError::Footer {
-            number: item.number.0,
-            source,
-        };
+        let damaged = |source| RepoError::Footer { number: item.number.0, source };
         let info = HeaderInfo::peek(EnvelopeKind::Pack, &item.header)
             .map_err(|error| damaged(PackError::from(error)))?;
         let known = self.known(info.device).ok_or_else(|| {
-            damaged(PackError::Inconsistent(
-                "it was written by an unknown device",
-            ))
+            damaged(PackError::Inconsistent("it was written by an unknown device"))
         })?;
         let opened = open_item(item, self.account(), std::slice::from_ref(known))?;
         let sealed = item.footer.len().saturating_sub(16);

@@ -37,9 +37,7 @@ pub struct PackInfo {
 impl PackInfo {
     /// Where the footer begins.
     pub fn footer_start(&self) -> u64 {
-        self.length
-            .saturating_sub(PACK_TRAILER)
-            .saturating_sub(self.footer)
+        self.length.saturating_sub(PACK_TRAILER).saturating_sub(self.footer)
     }
 }
 
@@ -62,10 +60,7 @@ pub(super) struct PackMap {
 
 impl PackMap {
     pub(super) fn get(&self, number: PackNumber) -> Option<PackInfo> {
-        let at = self
-            .rows
-            .binary_search_by_key(&number.0, |row| row.number)
-            .ok()?;
+        let at = self.rows.binary_search_by_key(&number.0, |row| row.number).ok()?;
         let row = self.rows.get(at)?;
         Some(PackInfo {
             number,
@@ -93,13 +88,7 @@ impl PackMap {
             else {
                 continue;
             };
-            self.rows.push(Row {
-                number: pack.number.0,
-                device,
-                length,
-                footer,
-                id: pack.id,
-            });
+            self.rows.push(Row { number: pack.number.0, device, length, footer, id: pack.id });
         }
         // Of two of one number the one that came last stays.
         self.rows.reverse();
@@ -128,12 +117,7 @@ impl PackMap {
         let (_, rows) = rest.split_first_chunk::<4>()?;
         let (rows, odd) = rows.as_chunks::<ROW>();
         odd.is_empty().then(|| Self {
-            devices: devices
-                .as_chunks()
-                .0
-                .iter()
-                .map(|id| DeviceId::from_bytes(*id))
-                .collect(),
+            devices: devices.as_chunks().0.iter().map(|id| DeviceId::from_bytes(*id)).collect(),
             rows: rows.iter().filter_map(Row::read).collect(),
         })
     }
@@ -176,10 +160,7 @@ impl Row {
 }
 
 fn log2(length: u64) -> Option<u8> {
-    length
-        .is_power_of_two()
-        .then(|| u8::try_from(length.trailing_zeros()).ok())
-        .flatten()
+    length.is_power_of_two().then(|| u8::try_from(length.trailing_zeros()).ok()).flatten()
 }
 
 #[cfg(test)]

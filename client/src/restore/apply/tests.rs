@@ -18,16 +18,12 @@ fn an_acl_comes_back_and_the_mode_with_it() {
         return;
     }
     let mut meta = someone(0o670);
-    meta.xattrs = vec![
-        xattr("system.posix_acl_access", wide_acl()),
-        xattr("user.x", "1"),
-    ];
+    meta.xattrs = vec![xattr("system.posix_acl_access", wide_acl()), xattr("user.x", "1")];
     assert_eq!(file(&root, &meta, &safe()), []);
     assert_eq!(got(&folder), meta);
 
     let dir = root.dir().make_dir(&name("d"), &safe()).expect("made");
-    meta.xattrs
-        .insert(1, xattr("system.posix_acl_default", wide_acl()));
+    meta.xattrs.insert(1, xattr("system.posix_acl_default", wide_acl()));
     assert_eq!(apply_dir_meta(&dir, &meta, &safe()).expect("applied"), []);
     assert_eq!(captured(&folder_of(&folder), &name("d")), meta);
 }
@@ -41,13 +37,7 @@ fn the_recorded_mode_wins_over_a_hostile_acl() {
     let mut meta = plain(0o640);
     // Says rwx for everyone where the mode says nothing of the kind.
     let none = u32::MAX;
-    let open = acl(&[
-        (1, 7, none),
-        (2, 7, 1000),
-        (4, 7, none),
-        (16, 7, none),
-        (32, 7, none),
-    ]);
+    let open = acl(&[(1, 7, none), (2, 7, 1000), (4, 7, none), (16, 7, none), (32, 7, none)]);
     meta.xattrs = vec![xattr("system.posix_acl_access", open)];
     assert_eq!(file(&root, &meta, &safe()), []);
     assert_eq!(got(&folder).mode, 0o640);
@@ -57,11 +47,7 @@ fn the_recorded_mode_wins_over_a_hostile_acl() {
 fn an_acl_that_cannot_be_set_opens_nothing() {
     let (folder, root) = target();
     let refused = |notes: Vec<Note>| {
-        let Some(Note::Refused {
-            aspect: Aspect::Xattr(attribute),
-            ..
-        }) = notes.first()
-        else {
+        let Some(Note::Refused { aspect: Aspect::Xattr(attribute), .. }) = notes.first() else {
             panic!("{notes:?}")
         };
         assert_eq!(attribute, ACL_ACCESS);
@@ -94,13 +80,7 @@ fn rights_of_the_group_are_read_strictly() {
 
 fn set_default_acl(path: &Path) -> bool {
     let none = u32::MAX;
-    let open = acl(&[
-        (1, 7, none),
-        (2, 7, 1000),
-        (4, 7, none),
-        (16, 7, none),
-        (32, 7, none),
-    ]);
+    let open = acl(&[(1, 7, none), (2, 7, 1000), (4, 7, none), (16, 7, none), (32, 7, none)]);
     let flags = rustix::fs::XattrFlags::empty();
     rustix::fs::setxattr(path, ACL_DEFAULT, &open, flags).is_ok()
 }
@@ -116,13 +96,9 @@ fn a_default_acl_of_the_target_does_not_rub_off() {
     let meta = someone(0o660);
     assert_eq!(file(&root, &meta, &safe()), []);
     assert_eq!(got(&folder), meta);
-    root.dir()
-        .place(&name("p"), Special::Fifo, &meta, &safe())
-        .expect("placed");
+    root.dir().place(&name("p"), Special::Fifo, &meta, &safe()).expect("placed");
     assert_eq!(captured(&path, &name("p")), meta);
-    root.dir()
-        .place(&name("l"), Special::Symlink(b"x"), &meta, &safe())
-        .expect("placed");
+    root.dir().place(&name("l"), Special::Symlink(b"x"), &meta, &safe()).expect("placed");
     let dir = root.dir().make_dir(&name("d"), &safe()).expect("made");
     let inner = dir.create_temp(&name("f")).expect("made");
     inner.commit(&meta, &safe()).expect("placed");
@@ -154,27 +130,13 @@ fn attributes_that_a_directory_should_not_have_go() {
 fn one_bad_attribute_costs_only_itself() {
     let (folder, root) = target();
     let mut meta = plain(0o640);
-    meta.xattrs = vec![
-        xattr("bogus", "1"),
-        xattr("user.", "1"),
-        xattr("user.a\0b", "1"),
-    ];
+    meta.xattrs = vec![xattr("bogus", "1"), xattr("user.", "1"), xattr("user.a\0b", "1")];
     let good = has_xattrs(&folder_of(&folder)).then(|| xattr("user.good", "1"));
     meta.xattrs.extend(good.clone());
     let notes = file(&root, &meta, &safe());
     assert_eq!(notes.len(), 3, "{notes:?}");
-    assert!(
-        notes[0]
-            .to_string()
-            .starts_with("attribute bogus not restored: ")
-    );
-    assert_eq!(
-        got(&folder),
-        Meta {
-            xattrs: good.into_iter().collect(),
-            ..meta
-        }
-    );
+    assert!(notes[0].to_string().starts_with("attribute bogus not restored: "));
+    assert_eq!(got(&folder), Meta { xattrs: good.into_iter().collect(), ..meta });
 }
 
 #[test]
@@ -182,14 +144,8 @@ fn times_that_mean_something_else_are_refused() {
     let (folder, root) = target();
     // The kernel's words for "now" and "leave it".
     for nanos in [0x3fff_ffff, 0x3fff_fffe, 1_000_000_000] {
-        let meta = Meta {
-            mtime: FileTime { seconds: 5, nanos },
-            ..plain(0o600)
-        };
-        let refused = Note::Refused {
-            aspect: Aspect::Times,
-            error: Errno::INVAL,
-        };
+        let meta = Meta { mtime: FileTime { seconds: 5, nanos }, ..plain(0o600) };
+        let refused = Note::Refused { aspect: Aspect::Times, error: Errno::INVAL };
         assert_eq!(file(&root, &meta, &safe()), [refused]);
         assert_ne!(got(&folder).mtime.seconds, 5);
     }
@@ -209,20 +165,9 @@ fn large_attributes_come_back_or_are_noted() {
                 assert_eq!(got(&folder), meta);
                 kept += 1;
             }
-            [
-                Note::Refused {
-                    aspect: Aspect::Xattr(attribute),
-                    ..
-                },
-            ] => {
+            [Note::Refused { aspect: Aspect::Xattr(attribute), .. }] => {
                 assert_eq!(attribute, b"user.big");
-                assert_eq!(
-                    got(&folder),
-                    Meta {
-                        xattrs: Vec::new(),
-                        ..meta
-                    }
-                );
+                assert_eq!(got(&folder), Meta { xattrs: Vec::new(), ..meta });
             }
             notes => panic!("{notes:?}"),
         }
@@ -234,10 +179,7 @@ fn large_attributes_come_back_or_are_noted() {
 fn notes_are_fit_for_a_terminal() {
     let note = Note::Skipped(Aspect::Xattr(b"security.\x1b[2J".to_vec()));
     assert_eq!(note.to_string(), "attribute security.\\x1b[2J left out");
-    assert_eq!(
-        Note::Differs(Aspect::Mode).to_string(),
-        "permissions changed by the file system"
-    );
+    assert_eq!(Note::Differs(Aspect::Mode).to_string(), "permissions changed by the file system");
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -26,12 +26,7 @@ impl Scene {
     pub(super) fn new() -> Self {
         let (world, machine) = World::new();
         let (source, target) = (world.folder("source"), world.dir.path().join("target"));
-        Self {
-            world,
-            machine,
-            source,
-            target,
-        }
+        Self { world, machine, source, target }
     }
 
     pub(super) fn backup(&mut self) -> SnapshotId {
@@ -40,11 +35,7 @@ impl Scene {
 
     /// Options that put the content of `source` into the target.
     pub(super) fn options(&self) -> RestoreOptions {
-        RestoreOptions {
-            target: self.target.clone(),
-            workers: 2,
-            ..RestoreOptions::default()
-        }
+        RestoreOptions { target: self.target.clone(), workers: 2, ..RestoreOptions::default() }
     }
 
     pub(super) fn choose(&self, repo: &ReaderRepo, text: &str) -> Chosen {
@@ -127,10 +118,7 @@ fn nasty(root: &Path) {
     let sparse = fs::File::create(root.join("sparse")).unwrap();
     sparse.write_all_at(&noise(2, 100_000), 5 << 20).unwrap();
     sparse.set_len(64 << 20).unwrap();
-    fs::File::create(root.join("hole"))
-        .unwrap()
-        .set_len(1 << 20)
-        .unwrap();
+    fs::File::create(root.join("hole")).unwrap().set_len(1 << 20).unwrap();
     fs::write(root.join("zeros"), vec![0; 300_000]).unwrap();
     symlink("/nowhere/at all", root.join("dangling")).unwrap();
     symlink("../..", root.join("deep/up")).unwrap();
@@ -160,10 +148,7 @@ fn one_of_everything_comes_back() {
     nasty(&scene.source);
     scene.backup();
     let (recorder, go_on) = (Recorder::default(), AtomicBool::new(false));
-    let options = RestoreOptions {
-        verify: true,
-        ..scene.options()
-    };
+    let options = RestoreOptions { verify: true, ..scene.options() };
     let done = scene.try_restore(&scene.latest(), &options, (&recorder, &go_on));
     let done = done.unwrap();
     assert_eq!(done.problems, []);
@@ -243,22 +228,10 @@ fn what_is_there_is_treated_as_asked() {
     scene.backup();
     let text = |name: &str| fs::read_to_string(scene.target.join(name)).unwrap();
     for (existing, expected) in [
-        (
-            Existing::Always,
-            ["snapshot", "snapshot", "snapshot", "snapshot"],
-        ),
-        (
-            Existing::IfChanged,
-            ["snapshot", "snapshot", "snapshot", "tampered"],
-        ),
-        (
-            Existing::IfNewer,
-            ["snapshot", "snapshot", "here now", "tampered"],
-        ),
-        (
-            Existing::Never,
-            ["snapshot", "here now", "here now", "tampered"],
-        ),
+        (Existing::Always, ["snapshot", "snapshot", "snapshot", "snapshot"]),
+        (Existing::IfChanged, ["snapshot", "snapshot", "snapshot", "tampered"]),
+        (Existing::IfNewer, ["snapshot", "snapshot", "here now", "tampered"]),
+        (Existing::Never, ["snapshot", "here now", "here now", "tampered"]),
     ] {
         fs::remove_dir_all(&scene.target).ok();
         fs::create_dir(&scene.target).unwrap();
@@ -272,10 +245,7 @@ fn what_is_there_is_treated_as_asked() {
             fs::write(scene.target.join(name), content).unwrap();
             set_time(&scene.target.join(name), time);
         }
-        let options = RestoreOptions {
-            existing,
-            ..scene.options()
-        };
+        let options = RestoreOptions { existing, ..scene.options() };
         let inode = |name: &str| fs::metadata(scene.target.join(name)).unwrap().ino();
         let before = inode("same");
         let done = scene.restore(&scene.latest(), &options);
@@ -329,10 +299,7 @@ fn delete_removes_what_the_snapshot_lacks_and_nothing_outside() {
     let planned = scene.restore("latest", &options);
     assert_eq!((planned.deleted, planned.files), (3, 2));
     assert_eq!(picture(&scene.target), before);
-    let options = RestoreOptions {
-        dry_run: false,
-        ..options
-    };
+    let options = RestoreOptions { dry_run: false, ..options };
     let done = scene.restore("latest", &options);
     assert_eq!(done.deleted, 3);
     assert_eq!(done.problems, []);
@@ -349,10 +316,7 @@ fn a_dry_run_makes_nothing() {
     let mut scene = Scene::new();
     nasty(&scene.source);
     scene.backup();
-    let options = RestoreOptions {
-        dry_run: true,
-        ..scene.options()
-    };
+    let options = RestoreOptions { dry_run: true, ..scene.options() };
     let done = scene.restore(&scene.latest(), &options);
     assert_eq!((done.files, done.others, done.problem_count), (312, 3, 0));
     assert!(!scene.target.exists());
@@ -364,11 +328,8 @@ fn an_interrupt_ends_it_and_leaves_no_half_files() {
     nasty(&scene.source);
     scene.backup();
     let stopping = AtomicBool::new(true);
-    let done = scene.try_restore(
-        &scene.latest(),
-        &scene.options(),
-        (&Recorder::default(), &stopping),
-    );
+    let done =
+        scene.try_restore(&scene.latest(), &scene.options(), (&Recorder::default(), &stopping));
     assert!(done.unwrap().interrupted);
     let left = picture(&scene.target);
     let files = left.keys().filter(|path| scene.target.join(path).is_file());

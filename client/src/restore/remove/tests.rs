@@ -17,21 +17,11 @@ fn a_tree_goes_and_what_it_links_to_stays() {
     }
     fs::write(folder.path().join("target/other"), b"x").expect("written");
     root.dir().remove_tree(&name("top")).expect("removed");
-    let left: Vec<_> = root
-        .dir()
-        .names()
-        .expect("names")
-        .iter()
-        .map(|(name, _)| name)
-        .collect();
+    let left: Vec<_> = root.dir().names().expect("names").iter().map(|(name, _)| name).collect();
     assert_eq!(left, [name("other")]);
     assert!(outside.join("kept/file").exists());
-    root.dir()
-        .remove_tree(&name("other"))
-        .expect("a file is fine too");
-    root.dir()
-        .remove_tree(&name("none"))
-        .expect("nothing to do");
+    root.dir().remove_tree(&name("other")).expect("a file is fine too");
+    root.dir().remove_tree(&name("none")).expect("nothing to do");
     assert_eq!(leftovers(&root), []);
 }
 

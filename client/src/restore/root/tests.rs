@@ -15,10 +15,7 @@ fn the_target_is_made_for_this_user_alone() {
     let folder = tempfile::tempdir().expect("a directory");
     let path = folder.path().join("a/b");
     root_at(&path);
-    assert_eq!(
-        fs::metadata(&path).expect("there").permissions().mode() & 0o7777,
-        0o700
-    );
+    assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o7777, 0o700);
     fs::write(folder.path().join("f"), b"").expect("written");
     let refused = Root::open(&folder.path().join("f/below\n"), Arc::new(RandomNames));
     let text = refused.expect_err("a file").to_string();
@@ -27,25 +24,15 @@ fn the_target_is_made_for_this_user_alone() {
 
 #[test]
 fn temporary_names_are_recognised() {
-    for text in [
-        ".unseen-0123456789abcdef.tmp",
-        ".unseen-ffffffffffffffff.tmp",
-    ] {
+    for text in [".unseen-0123456789abcdef.tmp", ".unseen-ffffffffffffffff.tmp"] {
         assert!(is_temp_name(&name(text)));
     }
-    for text in [
-        ".unseen-.tmp",
-        ".unseen-0123456789ABCDEF.tmp",
-        "x.unseen-0123456789abcdef.tmp",
-    ] {
+    for text in [".unseen-.tmp", ".unseen-0123456789ABCDEF.tmp", "x.unseen-0123456789abcdef.tmp"] {
         assert!(!is_temp_name(&name(text)));
     }
     let (_folder, root) = target();
     assert!(is_temp_name(&root.dir().temp_name().expect("a name")));
-    let (one, two) = (
-        RandomNames.next().expect("bytes"),
-        RandomNames.next().expect("bytes"),
-    );
+    let (one, two) = (RandomNames.next().expect("bytes"), RandomNames.next().expect("bytes"));
     assert_ne!(one, two);
 }
 
@@ -54,10 +41,7 @@ fn directories_are_closed_until_they_are_complete() {
     let (folder, root) = target();
     let path = folder.path().join("target/d");
     let dir = root.dir().make_dir(&name("d"), &safe()).expect("made");
-    assert_eq!(
-        fs::metadata(&path).expect("there").permissions().mode() & 0o7777,
-        0o700
-    );
+    assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o7777, 0o700);
     let below = dir.make_dir(&name("below"), &safe()).expect("made");
     let file = below.create_temp(&name("f")).expect("made");
     file.commit(&plain(0o600), &safe()).expect("placed");
@@ -78,25 +62,13 @@ fn a_link_is_no_directory() {
     let path = [name("evil"), name("d")];
     let in_the_way = |result: Result<TargetDir, TargetError>| {
         let error = result.expect_err("a link");
-        assert!(
-            matches!(
-                error,
-                TargetError::InTheWay {
-                    found: FileType::Symlink,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, TargetError::InTheWay { found: FileType::Symlink, .. }), "{error}");
     };
     in_the_way(root.open_path(&path));
     in_the_way(root.dir().open_dir(&name("evil")));
     in_the_way(root.make_path(&path, &never()));
     let made = root.make_path(&path, &safe()).expect("replaced");
-    made.create_temp(&name("f"))
-        .expect("made")
-        .commit(&plain(0o600), &safe())
-        .expect("placed");
+    made.create_temp(&name("f")).expect("made").commit(&plain(0o600), &safe()).expect("placed");
     assert!(folder.path().join("target/evil/d/f").is_file());
     assert!(!outside.join("d/f").exists());
 }
@@ -105,25 +77,11 @@ fn a_link_is_no_directory() {
 fn files_in_a_directorys_place_go_only_if_the_policy_says_so() {
     let (folder, root) = target();
     fs::write(folder.path().join("target/x"), b"kept").expect("written");
-    let refused = root
-        .dir()
-        .make_dir(&name("x"), &never())
-        .expect_err("a file");
-    assert!(matches!(
-        refused,
-        TargetError::InTheWay {
-            found: FileType::File,
-            ..
-        }
-    ));
-    assert_eq!(
-        fs::read(folder.path().join("target/x")).expect("read"),
-        b"kept"
-    );
+    let refused = root.dir().make_dir(&name("x"), &never()).expect_err("a file");
+    assert!(matches!(refused, TargetError::InTheWay { found: FileType::File, .. }));
+    assert_eq!(fs::read(folder.path().join("target/x")).expect("read"), b"kept");
     root.dir().make_dir(&name("x"), &safe()).expect("replaced");
-    root.dir()
-        .make_dir(&name("x"), &never())
-        .expect("a directory stays");
+    root.dir().make_dir(&name("x"), &never()).expect("a directory stays");
     root.dir().remove(&name("x")).expect_err("not a file");
 }
 
@@ -156,9 +114,7 @@ fn paths_longer_than_the_kernel_takes() {
     let file = deepest.create_temp(&name("f")).expect("made");
     file.write_all_at(b"down here", 0).expect("written");
     file.commit(&meta, &never()).expect("placed");
-    deepest
-        .place(&name("l"), Special::Symlink(b"t"), &meta, &never())
-        .expect("placed");
+    deepest.place(&name("l"), Special::Symlink(b"t"), &meta, &never()).expect("placed");
     apply_dir_meta(&deepest, &meta, &never()).expect("applied");
 
     let mut dir = root.dir().reader().expect("opens");
@@ -194,9 +150,7 @@ fn swap(target: &Path, outside: &Path, stop: &AtomicBool, swaps: &AtomicUsize) {
             swaps.fetch_add(1, Ordering::Relaxed);
             exchange();
         }
-        fs::remove_file(&spare)
-            .or_else(|_| fs::remove_dir_all(&spare))
-            .ok();
+        fs::remove_file(&spare).or_else(|_| fs::remove_dir_all(&spare)).ok();
     }
 }
 
@@ -209,15 +163,7 @@ fn write_in(root: &Root, policy: &Policy) -> Result<(), TargetError> {
     let id = file.id()?;
     file.commit(&plain(0o666), policy)?;
     b.place(&name("l"), Special::Symlink(b"f"), &plain(0o777), policy)?;
-    a.hard_link(
-        &name("h"),
-        &LinkSource {
-            dir: &b,
-            name: &name("f"),
-            id,
-        },
-        policy,
-    )?;
+    a.hard_link(&name("h"), &LinkSource { dir: &b, name: &name("f"), id }, policy)?;
     apply_dir_meta(&b, &plain(0o755), policy)?;
     apply_dir_meta(&a, &plain(0o755), policy)?;
     let again = root.open_path(&[name("a"), name("b")])?;
@@ -266,9 +212,6 @@ fn swapping_directories_for_links_leads_nothing_outside() {
     });
     assert_eq!(everything_in(&outside), before);
     for file in ["f", "h", "b/f", "b/l"] {
-        assert_eq!(
-            fs::read(outside.join(file)).expect("still there"),
-            b"precious"
-        );
+        assert_eq!(fs::read(outside.join(file)).expect("still there"), b"precious");
     }
 }

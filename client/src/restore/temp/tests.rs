@@ -35,10 +35,7 @@ fn a_file_comes_back_with_all_its_metadata() {
     assert_eq!(file.commit(&meta, &safe()).expect("placed"), []);
     assert_eq!(captured(&path, &name("f")), meta);
     assert_eq!(fs::read(path.join("f")).expect("read"), b"begin\0\0end");
-    assert_eq!(
-        FileId::from(&root.dir().stat(&name("f")).expect("stat")),
-        id
-    );
+    assert_eq!(FileId::from(&root.dir().stat(&name("f")).expect("stat")), id);
     assert_eq!(leftovers(&root), []);
 }
 
@@ -78,11 +75,7 @@ fn holes_come_back_as_holes() {
     assert_eq!((restored.size, restored.blocks), (size, stat.blocks));
     assert!(written < 1 << 20, "{written}");
     let file = fs::File::open(folder.path().join("target/sparse")).expect("opens");
-    let spans = |file| {
-        extents(file, size)
-            .collect::<Result<Vec<_>, _>>()
-            .expect("spans")
-    };
+    let spans = |file| extents(file, size).collect::<Result<Vec<_>, _>>().expect("spans");
     assert_eq!(spans(&file), spans(&source));
 }
 
@@ -96,13 +89,7 @@ fn a_link_in_the_way_is_replaced_and_not_followed() {
     let before = captured(folder.path(), &name("outside"));
 
     let refused = write(&root, &name("f"), b"new", &never()).expect_err("in the way");
-    assert!(matches!(
-        refused,
-        TargetError::InTheWay {
-            found: FileType::Symlink,
-            ..
-        }
-    ));
+    assert!(matches!(refused, TargetError::InTheWay { found: FileType::Symlink, .. }));
     assert!(fs::symlink_metadata(&link).expect("there").is_symlink());
 
     write(&root, &name("f"), b"new", &safe()).expect("placed");
@@ -130,16 +117,7 @@ fn an_existing_file_is_replaced_only_if_the_policy_says_so() {
     let path = folder.path().join("target/f");
     write(&root, &name("f"), b"first", &never()).expect("free");
     let refused = write(&root, &name("f"), b"second", &never()).expect_err("taken");
-    assert!(
-        matches!(
-            refused,
-            TargetError::InTheWay {
-                found: FileType::File,
-                ..
-            }
-        ),
-        "{refused}"
-    );
+    assert!(matches!(refused, TargetError::InTheWay { found: FileType::File, .. }), "{refused}");
     assert_eq!(fs::read(&path).expect("read"), b"first");
     write(&root, &name("f"), b"second", &safe()).expect("replaced");
     assert_eq!(fs::read(&path).expect("read"), b"second");
@@ -152,17 +130,8 @@ fn a_directory_is_never_replaced() {
     fs::create_dir(folder.path().join("target/d")).expect("made");
     for policy in [safe(), never()] {
         let refused = write(&root, &name("d"), b"file", &policy).expect_err("a directory");
-        assert!(matches!(
-            refused,
-            TargetError::InTheWay {
-                found: FileType::Directory,
-                ..
-            }
-        ));
-        assert_eq!(
-            refused.to_string(),
-            "\"d\" exists as a directory and is in the way"
-        );
+        assert!(matches!(refused, TargetError::InTheWay { found: FileType::Directory, .. }));
+        assert_eq!(refused.to_string(), "\"d\" exists as a directory and is in the way");
     }
     assert_eq!(leftovers(&root), []);
 }
@@ -170,14 +139,8 @@ fn a_directory_is_never_replaced() {
 #[test]
 fn names_are_bytes() {
     let (folder, root) = target();
-    let odd: [&[u8]; 6] = [
-        &[b'x'; 255],
-        b"\xff\xfe\x80",
-        b"new\nline",
-        b"\x1b]0;title\x07",
-        b" ",
-        b"\\..\\x",
-    ];
+    let odd: [&[u8]; 6] =
+        [&[b'x'; 255], b"\xff\xfe\x80", b"new\nline", b"\x1b]0;title\x07", b" ", b"\\..\\x"];
     for bytes in odd {
         write(&root, &name(bytes), bytes, &never()).expect("placed");
     }
@@ -223,9 +186,7 @@ fn a_stolen_temporary_file_is_noticed() {
     let file = root.dir().create_temp(&name("f")).expect("made");
     fs::remove_file(folder.path().join("target/.unseen-0100000000000000.tmp")).expect("removed");
     file.write_all_at(b"still open", 0).expect("written");
-    let lost = file
-        .commit(&plain(0o600), &safe())
-        .expect_err("no name left");
+    let lost = file.commit(&plain(0o600), &safe()).expect_err("no name left");
     assert!(matches!(lost, TargetError::Raced { .. }));
 }
 
@@ -277,10 +238,7 @@ fn matching_is_by_size_and_time_of_regular_files() {
     write(&root, &name("f"), b"12345", &safe()).expect("placed");
     symlink("f", folder.path().join("target/l")).expect("link");
     let mtime = plain(0).mtime;
-    let other = FileTime {
-        nanos: mtime.nanos + 1,
-        ..mtime
-    };
+    let other = FileTime { nanos: mtime.nanos + 1, ..mtime };
     let matches = |text, size, mtime| root.dir().matches(&name(text), size, mtime);
     assert!(matches("f", 5, mtime));
     assert!(!matches("f", 6, mtime));

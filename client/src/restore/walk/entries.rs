@@ -47,11 +47,7 @@ impl Walker<'_, '_> {
         content: &Content,
         size: u64,
     ) -> Result<(), ReadError> {
-        self.run.monitor.scanned(Amount {
-            files: 1,
-            dirs: 0,
-            bytes: size,
-        });
+        self.run.monitor.scanned(Amount { files: 1, dirs: 0, bytes: size });
         let found = self.found(here, &name);
         if let Some(stat) = &found
             && keeps(self.options.existing, stat, &meta)
@@ -62,18 +58,11 @@ impl Walker<'_, '_> {
         let same = found.is_some_and(|stat| {
             stat.file_type == FileType::File && stat.size == size && stat.mtime == meta.mtime
         });
-        let change = if found.is_some() {
-            Change::Changed
-        } else {
-            Change::New
-        };
+        let change = if found.is_some() { Change::Changed } else { Change::New };
         if !self.ready(here) {
             return Ok(());
         }
-        let kind = Kind::File {
-            size,
-            content: content.clone(),
-        };
+        let kind = Kind::File { size, content: content.clone() };
         let (role, group) = self.role(here, &name, &meta, &kind);
         if role == Role::Further {
             return self.further(here, (name, meta), (true, size), change);
@@ -146,13 +135,7 @@ impl Walker<'_, '_> {
 
     /// Adds all parts of a file to the plan.
     fn plan(&mut self, plan: &Arc<FilePlan>, content: &Content) -> Result<(), ReadError> {
-        let Self {
-            run,
-            chunks,
-            within,
-            planner,
-            ..
-        } = self;
+        let Self { run, chunks, within, planner, .. } = self;
         planner.begin(Arc::clone(plan));
         let mut offset: u64 = 0;
         let planned = for_each_extent(content, plan.size, chunks, |extent, _| {
@@ -160,10 +143,7 @@ impl Walker<'_, '_> {
                 Extent::Hole { length } => *length,
                 Extent::Data { chunk, length } => {
                     let pack = run.packs.index.lookup(chunk, within)?;
-                    let pack = pack.ok_or(ReadError::Lost {
-                        id: *chunk,
-                        tried: Vec::new(),
-                    })?;
+                    let pack = pack.ok_or(ReadError::Lost { id: *chunk, tried: Vec::new() })?;
                     planner.want((*chunk, *length), offset, pack)?;
                     u64::from(*length)
                 }
@@ -185,10 +165,7 @@ impl Walker<'_, '_> {
         (name, meta): (Name, Meta),
         kind: &Kind,
     ) -> Result<(), ReadError> {
-        self.run.monitor.scanned(Amount {
-            files: 1,
-            ..Amount::default()
-        });
+        self.run.monitor.scanned(Amount { files: 1, ..Amount::default() });
         let special = match kind {
             Kind::Symlink { target } => Special::Symlink(target),
             Kind::Fifo => Special::Fifo,
@@ -211,11 +188,7 @@ impl Walker<'_, '_> {
         if !self.ready(here) {
             return Ok(());
         }
-        let change = if found.is_some() {
-            Change::Changed
-        } else {
-            Change::New
-        };
+        let change = if found.is_some() { Change::Changed } else { Change::New };
         let (role, group) = self.role(here, &name, &meta, kind);
         if role == Role::Further {
             return self.further(here, (name, meta), (false, 0), change);
@@ -234,9 +207,8 @@ impl Walker<'_, '_> {
         let path = here.node.path_of(name);
         if !self.options.dry_run {
             let (dirs, policy) = (self.run.dirs, self.run.dirs.policy());
-            let placed = dirs
-                .look(&here.node)
-                .and_then(|dir| dir.place(name, special, meta, policy));
+            let placed =
+                dirs.look(&here.node).and_then(|dir| dir.place(name, special, meta, policy));
             let placed = match placed {
                 Ok(placed) => placed,
                 Err(error) => return self.run.trouble(path, error),
@@ -315,10 +287,7 @@ fn digest(kind: &Kind) -> u64 {
         kind: kind.clone(),
     };
     let hash = blake3::hash(&entry.to_bytes());
-    let (first, _) = hash
-        .as_bytes()
-        .split_first_chunk()
-        .expect("a hash has 32 bytes");
+    let (first, _) = hash.as_bytes().split_first_chunk().expect("a hash has 32 bytes");
     u64::from_le_bytes(*first)
 }
 

@@ -79,10 +79,8 @@ fn expand(text: &[u8], variable: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<Vec
 }
 
 fn leading_name(text: &[u8]) -> (&str, &[u8]) {
-    let end = text
-        .iter()
-        .position(|b| !(b.is_ascii_alphanumeric() || *b == b'_'))
-        .unwrap_or(text.len());
+    let end =
+        text.iter().position(|b| !(b.is_ascii_alphanumeric() || *b == b'_')).unwrap_or(text.len());
     let (name, rest) = text.split_at(end);
     (std::str::from_utf8(name).unwrap_or_default(), rest)
 }
@@ -104,27 +102,13 @@ mod tests {
     #[test]
     fn comments_blanks_and_variables() {
         let got = texts("# note\n\n  *.tmp \r\n$HOME/a\n!${HOME}b\n$$x\n$\n${HOME\nlast");
-        assert_eq!(
-            got,
-            [
-                "*.tmp",
-                "/home/x/a",
-                "!/home/xb",
-                "$x",
-                "$",
-                "${HOME",
-                "last"
-            ]
-        );
+        assert_eq!(got, ["*.tmp", "/home/x/a", "!/home/xb", "$x", "$", "${HOME", "last"]);
     }
 
     #[test]
     fn errors_name_the_line() {
         let parse = |text: &str| parse_pattern_file(text.as_bytes(), Case::Sensitive, &home);
-        assert_eq!(
-            parse("a\n$NOPE/*").unwrap_err().to_string(),
-            "line 2: $NOPE is not set"
-        );
+        assert_eq!(parse("a\n$NOPE/*").unwrap_err().to_string(), "line 2: $NOPE is not set");
         assert_eq!(parse("a\n\n[x").unwrap_err().to_string(), "line 3");
     }
 }

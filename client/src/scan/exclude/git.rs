@@ -28,11 +28,7 @@ struct Level {
 
 impl WorkTree {
     pub(super) fn outside(directory: &Path) -> Self {
-        Self {
-            directory: directory.to_path_buf(),
-            inside: false,
-            rules: None,
-        }
+        Self { directory: directory.to_path_buf(), inside: false, rules: None }
     }
 
     pub(super) fn enter(&self, name: &[u8]) -> Self {
@@ -66,10 +62,7 @@ impl WorkTree {
         if let Ok(own) = builder.build()
             && !own.is_empty()
         {
-            self.rules = Some(Arc::new(Level {
-                own,
-                above: self.rules.take(),
-            }));
+            self.rules = Some(Arc::new(Level { own, above: self.rules.take() }));
         }
     }
 

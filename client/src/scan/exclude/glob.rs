@@ -47,10 +47,7 @@ pub(super) enum Token {
     Exactly(Unit),
     AnyUnit,
     Star,
-    Class {
-        negated: bool,
-        ranges: Box<[(Unit, Unit)]>,
-    },
+    Class { negated: bool, ranges: Box<[(Unit, Unit)]> },
 }
 
 /// A character, or a byte that is part of none.

@@ -69,10 +69,7 @@ impl Pattern {
                 b"" | b"." => continue,
                 b"**" => Segment::AnyDepth,
                 part => Segment::One(Glob::parse(part, case).map_err(|source| {
-                    PatternError::Component {
-                        pattern: text.to_vec(),
-                        source,
-                    }
+                    PatternError::Component { pattern: text.to_vec(), source }
                 })?),
             };
             let repeats = segment == Segment::AnyDepth && segments.last() == Some(&segment);
@@ -175,11 +172,7 @@ impl Patterns {
                 (false, _) => floating.push(index),
             }
         }
-        Self {
-            all,
-            names,
-            floating,
-        }
+        Self { all, names, floating }
     }
 
     /// Whether there are none.
@@ -325,24 +318,12 @@ mod tests {
     #[test]
     fn places() {
         for (text, yes, no) in [
-            (
-                "cache",
-                &["/cache", "/a/cache"][..],
-                &["/cached", "/cache/x"][..],
-            ),
+            ("cache", &["/cache", "/a/cache"][..], &["/cached", "/cache/x"][..]),
             ("/a/cache", &["/a/cache"], &["/b/a/cache", "/cache"]),
-            (
-                "a/cache",
-                &["/a/cache", "/x/a/cache"],
-                &["/a/x/cache", "/cache"],
-            ),
+            ("a/cache", &["/a/cache", "/x/a/cache"], &["/a/x/cache", "/cache"]),
             ("a/*", &["/a/x", "/y/a/x"], &["/a", "/a/x/y"]),
             ("a/**", &["/a/x", "/a/x/y"], &["/a", "/b/x"]),
-            (
-                "a/**/z",
-                &["/a/z", "/a/b/z", "/q/a/b/c/z"],
-                &["/z", "/a/zz"],
-            ),
+            ("a/**/z", &["/a/z", "/a/b/z", "/q/a/b/c/z"], &["/z", "/a/zz"]),
             ("**/z", &["/z", "/a/z"], &["/a/zz"]),
             ("/**/z", &["/z", "/a/b/z"], &["/a/zz"]),
             ("/*/z", &["/a/z"], &["/z", "/a/b/z"]),
@@ -370,11 +351,8 @@ mod tests {
 
     #[test]
     fn the_last_match_decides() {
-        let patterns = Patterns::new(vec![
-            pattern("*.log"),
-            pattern("!/a/keep.log"),
-            pattern("b.log"),
-        ]);
+        let patterns =
+            Patterns::new(vec![pattern("*.log"), pattern("!/a/keep.log"), pattern("b.log")]);
         assert!(matches(&patterns, "/a/x.log", false));
         assert!(!matches(&patterns, "/a/keep.log", false));
         assert!(matches(&patterns, "/b/keep.log", false));

@@ -42,27 +42,16 @@ impl Listing for Untouchable {
 }
 
 fn file(name: &str, size: u64) -> Candidate<'_> {
-    Candidate {
-        name: name.as_bytes(),
-        is_dir: false,
-        size,
-    }
+    Candidate { name: name.as_bytes(), is_dir: false, size }
 }
 
 fn dir(name: &str) -> Candidate<'_> {
-    Candidate {
-        name: name.as_bytes(),
-        is_dir: true,
-        size: 0,
-    }
+    Candidate { name: name.as_bytes(), is_dir: true, size: 0 }
 }
 
 fn patterns(texts: &[&str]) -> Rules {
     let parse = |text: &&str| Pattern::parse(text.as_bytes(), Case::Sensitive).unwrap();
-    Rules::new(Options {
-        patterns: texts.iter().map(parse).collect(),
-        ..Options::default()
-    })
+    Rules::new(Options { patterns: texts.iter().map(parse).collect(), ..Options::default() })
 }
 
 #[test]
@@ -79,10 +68,7 @@ fn patterns_alone_never_look() {
     let rules = patterns(&["*.tmp"]);
     let mut ctx = rules.at(Path::new("/")).unwrap();
     rules.look(&mut ctx, &Untouchable);
-    assert_eq!(
-        rules.decide(&ctx, file("a.tmp", 0)),
-        Decision::Exclude(Reason::Pattern(0))
-    );
+    assert_eq!(rules.decide(&ctx, file("a.tmp", 0)), Decision::Exclude(Reason::Pattern(0)));
 }
 
 #[test]
@@ -91,24 +77,15 @@ fn a_root_is_excluded_by_its_own_name_but_not_by_one_above() {
     let ctx = rules.at(Path::new("/home")).unwrap();
     assert_eq!(rules.decide(&ctx, dir("x")), Decision::Include);
     let ctx = rules.at(Path::new("/")).unwrap();
-    assert_eq!(
-        rules.decide(&ctx, dir("home")),
-        Decision::Exclude(Reason::Pattern(0))
-    );
-    assert_eq!(
-        rules.at(Path::new("/srv/old/deep")).unwrap_err(),
-        Reason::Pattern(1)
-    );
+    assert_eq!(rules.decide(&ctx, dir("home")), Decision::Exclude(Reason::Pattern(0)));
+    assert_eq!(rules.at(Path::new("/srv/old/deep")).unwrap_err(), Reason::Pattern(1));
 }
 
 #[test]
 fn a_pattern_of_two_components_may_begin_above_the_root() {
     let rules = patterns(&["x/cache"]);
     let ctx = rules.at(Path::new("/home/x")).unwrap();
-    assert_eq!(
-        rules.decide(&ctx, dir("cache")),
-        Decision::Exclude(Reason::Pattern(0))
-    );
+    assert_eq!(rules.decide(&ctx, dir("cache")), Decision::Exclude(Reason::Pattern(0)));
 }
 
 #[test]
@@ -119,10 +96,7 @@ fn own_folders_are_out_whatever_patterns_say() {
         ..Options::default()
     });
     let ctx = rules.at(Path::new("/home/x/.local/share")).unwrap();
-    assert_eq!(
-        rules.decide(&ctx, dir("unseen")),
-        Decision::Exclude(Reason::Own)
-    );
+    assert_eq!(rules.decide(&ctx, dir("unseen")), Decision::Exclude(Reason::Own));
     assert_eq!(rules.decide(&ctx, dir("unseen2")), Decision::Include);
     let inside = rules.at(Path::new("/home/x/.local/share/unseen/default"));
     assert_eq!(inside.unwrap_err(), Reason::Own);
@@ -130,39 +104,23 @@ fn own_folders_are_out_whatever_patterns_say() {
 
 #[test]
 fn only_files_are_too_large() {
-    let rules = Rules::new(Options {
-        larger_than: Some(10),
-        ..Options::default()
-    });
+    let rules = Rules::new(Options { larger_than: Some(10), ..Options::default() });
     let ctx = rules.at(Path::new("/")).unwrap();
     assert_eq!(rules.decide(&ctx, file("a", 10)), Decision::Include);
-    assert_eq!(
-        rules.decide(&ctx, file("a", 11)),
-        Decision::Exclude(Reason::TooLarge)
-    );
+    assert_eq!(rules.decide(&ctx, file("a", 11)), Decision::Exclude(Reason::TooLarge));
     assert_eq!(rules.decide(&ctx, dir("a")), Decision::Include);
 }
 
 #[test]
 fn caches_need_the_signature_and_keep_the_tag() {
-    let rules = Rules::new(Options {
-        caches: true,
-        ..Options::default()
-    });
+    let rules = Rules::new(Options { caches: true, ..Options::default() });
     let tag = "Signature: 8a477f597d28d172789f06886806bc55\n# made by x";
     for (content, is_cache) in [(tag, true), ("Signature: 8a", false), ("", false)] {
         let mut ctx = rules.at(Path::new("/c")).unwrap();
         rules.look(&mut ctx, &Fake::with(&[("CACHEDIR.TAG", content)]));
-        let wanted = if is_cache {
-            Decision::Exclude(Reason::Cache)
-        } else {
-            Decision::Include
-        };
+        let wanted = if is_cache { Decision::Exclude(Reason::Cache) } else { Decision::Include };
         assert_eq!(rules.decide(&ctx, file("x", 1)), wanted, "{content}");
-        assert_eq!(
-            rules.decide(&ctx, file("CACHEDIR.TAG", 1)),
-            Decision::Include
-        );
+        assert_eq!(rules.decide(&ctx, file("CACHEDIR.TAG", 1)), Decision::Include);
     }
 }
 
@@ -193,10 +151,7 @@ fn markers_with_and_without_header() {
 
 #[test]
 fn git_ignore_files() {
-    let rules = Rules::new(Options {
-        git_ignore: true,
-        ..Options::default()
-    });
+    let rules = Rules::new(Options { git_ignore: true, ..Options::default() });
     let ignored = Decision::Exclude(Reason::GitIgnore);
     // Outside of a work tree the file means nothing.
     let mut home = rules.at(Path::new("/home")).unwrap();

@@ -52,10 +52,7 @@ fn every_kind_is_told_apart_in_listing_and_stat() {
     }
     assert_eq!(got.len(), wanted.len());
     assert_eq!(dir.names().expect("again").len(), wanted.len());
-    assert_eq!(
-        dir.read_link(&name(b"symlink")).expect("link"),
-        b"nowhere/at all"
-    );
+    assert_eq!(dir.read_link(&name(b"symlink")).expect("link"), b"nowhere/at all");
 }
 
 #[test]
@@ -65,25 +62,13 @@ fn stat_reports_mode_owner_and_nanoseconds() {
     std::fs::write(&path, vec![1; 10_000]).expect("file");
     std::fs::hard_link(&path, folder.path().join("g")).expect("link");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o1640)).expect("mode");
-    let before_1970 = Timespec {
-        tv_sec: -12_345,
-        tv_nsec: 987_654_321,
-    };
-    let times = Timestamps {
-        last_access: before_1970,
-        last_modification: before_1970,
-    };
+    let before_1970 = Timespec { tv_sec: -12_345, tv_nsec: 987_654_321 };
+    let times = Timestamps { last_access: before_1970, last_modification: before_1970 };
     rustix::fs::utimensat(CWD, &path, &times, AtFlags::empty()).expect("times");
     let stat = dir.stat(&name(b"f")).expect("stat");
     assert_eq!((stat.mode, stat.size, stat.nlink), (0o1640, 10_000, 2));
     assert_eq!(stat.uid, rustix::process::geteuid().as_raw());
-    assert_eq!(
-        stat.mtime,
-        FileTime {
-            seconds: -12_345,
-            nanos: 987_654_321
-        }
-    );
+    assert_eq!(stat.mtime, FileTime { seconds: -12_345, nanos: 987_654_321 });
     assert!(!stat.may_have_holes());
     let open = fstat(dir.open_file(&name(b"f")).expect("opens")).expect("stat");
     assert_eq!(open, stat);
@@ -110,12 +95,8 @@ fn names_are_bytes() {
         std::fs::write(folder.path().join(OsStr::from_bytes(bytes)), bytes).expect("file");
     }
     wanted.sort();
-    let got: Vec<Vec<u8>> = dir
-        .names()
-        .expect("names")
-        .iter()
-        .map(|(name, _)| name.as_bytes().to_vec())
-        .collect();
+    let got: Vec<Vec<u8>> =
+        dir.names().expect("names").iter().map(|(name, _)| name.as_bytes().to_vec()).collect();
     assert_eq!(got, wanted);
     for bytes in &wanted {
         let mut content = Vec::new();
@@ -131,14 +112,8 @@ fn links_are_not_followed_and_pipes_not_waited_for() {
     symlink("/etc", folder.path().join("dir-link")).expect("link");
     symlink("/etc/passwd", folder.path().join("file-link")).expect("link");
     rustix::fs::mkfifoat(CWD, folder.path().join("fifo"), Mode::RUSR | Mode::WUSR).expect("fifo");
-    assert_eq!(
-        trouble(dir.open_dir(&name(b"dir-link"))),
-        ReadTrouble::Replaced
-    );
-    assert_eq!(
-        trouble(dir.open_file(&name(b"file-link"))),
-        ReadTrouble::Replaced
-    );
+    assert_eq!(trouble(dir.open_dir(&name(b"dir-link"))), ReadTrouble::Replaced);
+    assert_eq!(trouble(dir.open_file(&name(b"file-link"))), ReadTrouble::Replaced);
     assert_eq!(trouble(dir.open_dir(&name(b"fifo"))), ReadTrouble::Replaced);
     let fifo = dir.open_file(&name(b"fifo")).expect("opens at once");
     assert_eq!(fstat(fifo).expect("stat").file_type, FileType::Fifo);
@@ -168,10 +143,7 @@ fn attributes_of_open_and_closed_things_agree() {
     let (folder, dir) = temp();
     let path = folder.path().join("f");
     std::fs::write(&path, b"").expect("file");
-    assert_eq!(
-        xattrs::xattrs_of_fd(dir.open_file(&name(b"f")).expect("opens")).expect("none"),
-        []
-    );
+    assert_eq!(xattrs::xattrs_of_fd(dir.open_file(&name(b"f")).expect("opens")).expect("none"), []);
     let set =
         |name: &str, value: &[u8]| rustix::fs::lsetxattr(&path, name, value, XattrFlags::empty());
     if set("user.b", b"\0\xff").is_err() {
@@ -180,15 +152,8 @@ fn attributes_of_open_and_closed_things_agree() {
     set("user.a", &[3; 900]).expect("set");
     set("user.empty", b"").expect("set");
     let open = xattrs::xattrs_of_fd(dir.open_file(&name(b"f")).expect("opens")).expect("read");
-    let wanted = [
-        ("user.a", vec![3; 900]),
-        ("user.b", b"\0\xff".to_vec()),
-        ("user.empty", vec![]),
-    ]
-    .map(|(name, value)| Xattr {
-        name: name.as_bytes().to_vec(),
-        value,
-    });
+    let wanted = [("user.a", vec![3; 900]), ("user.b", b"\0\xff".to_vec()), ("user.empty", vec![])]
+        .map(|(name, value)| Xattr { name: name.as_bytes().to_vec(), value });
     assert_eq!(open, wanted);
     assert_eq!(dir.xattrs_of(&name(b"f")).expect("read"), wanted);
     rustix::fs::lsetxattr(folder.path(), "user.d", b"1", XattrFlags::empty()).expect("set");
@@ -205,13 +170,7 @@ fn a_link_shows_its_own_attributes() {
         return; // Only root may, and not on every file system.
     }
     let got = dir.xattrs_of(&name(b"l")).expect("read");
-    assert_eq!(
-        got,
-        [Xattr {
-            name: b"trusted.t".to_vec(),
-            value: b"link".to_vec()
-        }]
-    );
+    assert_eq!(got, [Xattr { name: b"trusted.t".to_vec(), value: b"link".to_vec() }]);
     assert_eq!(dir.xattrs_of(&name(b"f")).expect("read"), []);
 }
 
@@ -257,10 +216,7 @@ fn a_user_reads_what_root_may_not_care_about() {
                 // Not the owner: the access time cannot be left alone, which must not matter.
                 dir.open_file(&name(b"public")).expect("opens all the same");
             }
-            assert_eq!(
-                trouble(dir.open_file(&name(b"secret"))),
-                ReadTrouble::Denied
-            );
+            assert_eq!(trouble(dir.open_file(&name(b"secret"))), ReadTrouble::Denied);
             assert_eq!(dir.stat(&name(b"secret")).expect("stat").mode, 0);
             assert_eq!(dir.xattrs_of(&name(b"secret")).expect("read"), []);
         });
@@ -272,24 +228,13 @@ fn reading_leaves_the_access_time_alone() {
     let (folder, dir) = temp();
     let path = folder.path().join("f");
     std::fs::write(&path, b"x").expect("file");
-    let long_ago = Timespec {
-        tv_sec: 1,
-        tv_nsec: 0,
-    };
-    let times = Timestamps {
-        last_access: long_ago,
-        last_modification: long_ago,
-    };
+    let long_ago = Timespec { tv_sec: 1, tv_nsec: 0 };
+    let times = Timestamps { last_access: long_ago, last_modification: long_ago };
     rustix::fs::utimensat(CWD, &path, &times, AtFlags::empty()).expect("times");
     let mut file = dir.open_file(&name(b"f")).expect("opens");
     io::Read::read_to_end(&mut file, &mut Vec::new()).expect("reads");
-    let accessed = std::fs::metadata(&path)
-        .and_then(|meta| meta.accessed())
-        .expect("told");
-    assert_eq!(
-        accessed,
-        std::time::UNIX_EPOCH + std::time::Duration::from_secs(1)
-    );
+    let accessed = std::fs::metadata(&path).and_then(|meta| meta.accessed()).expect("told");
+    assert_eq!(accessed, std::time::UNIX_EPOCH + std::time::Duration::from_secs(1));
 }
 
 #[test]
@@ -297,9 +242,7 @@ fn a_directory_of_many_names() {
     let (folder, dir) = temp();
     let count = 5000;
     for number in 0..count {
-        let path = folder
-            .path()
-            .join(format!("name {:x} {number}", number * 7919 % 4096));
+        let path = folder.path().join(format!("name {:x} {number}", number * 7919 % 4096));
         std::fs::write(path, b"").expect("file");
     }
     let names = dir.names().expect("names");

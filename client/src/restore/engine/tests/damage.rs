@@ -12,9 +12,7 @@ fn segment(scene: &Scene, kind: ChunkKind) -> (u32, usize) {
     let (repo, index) = scene.world.reader();
     let packs = Packs::new(&repo, &index, silent(), scene.world.runtime.handle());
     for number in index.live() {
-        let pack = packs
-            .open(PackNumber(number), &mut Pieces::default())
-            .unwrap();
+        let pack = packs.open(PackNumber(number), &mut Pieces::default()).unwrap();
         for (place, row) in (0..).zip(&pack.table.segments) {
             if row.kind == kind {
                 let range = pack.range(place).unwrap();
@@ -26,13 +24,8 @@ fn segment(scene: &Scene, kind: ChunkKind) -> (u32, usize) {
 }
 
 fn names(done: &RestoreOutcome) -> Vec<String> {
-    let paths = done
-        .problems
-        .iter()
-        .map(|p| p.path.rsplit(|b| *b == b'/').next().unwrap());
-    let mut names: Vec<_> = paths
-        .map(|p| String::from_utf8(p.to_vec()).unwrap())
-        .collect();
+    let paths = done.problems.iter().map(|p| p.path.rsplit(|b| *b == b'/').next().unwrap());
+    let mut names: Vec<_> = paths.map(|p| String::from_utf8(p.to_vec()).unwrap()).collect();
     names.sort();
     names
 }
@@ -52,9 +45,7 @@ fn a_flipped_bit_costs_the_files_of_that_segment() {
     assert_eq!((done.files, done.problem_count), (2, 1));
     let lost = names(&done);
     assert!(
-        done.problems[0]
-            .what
-            .contains("pack 0: a seal does not hold"),
+        done.problems[0].what.contains("pack 0: a seal does not hold"),
         "{}",
         done.problems[0].what
     );
@@ -107,11 +98,7 @@ fn a_pack_that_goes_missing_costs_what_only_it_had() {
     let done = restore((&repo, &index), &chosen, &scene.options(), listens, runtime).unwrap();
     assert_eq!(names(&done), ["old"]);
     assert_eq!(done.files, 1);
-    assert!(
-        done.problems[0].what.contains("it is missing"),
-        "{}",
-        done.problems[0].what
-    );
+    assert!(done.problems[0].what.contains("it is missing"), "{}", done.problems[0].what);
     let wrong = fs::read(scene.target.join("new")).unwrap() == noise(2, 400_000);
     assert!(wrong);
 }

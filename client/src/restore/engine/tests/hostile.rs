@@ -44,11 +44,7 @@ fn names_that_lead_elsewhere_are_refused() {
     let done = restored(&mut scene, forge, root);
     assert_eq!((done.files, done.dirs, done.problem_count), (0, 4, 4));
     for problem in &done.problems {
-        assert!(
-            problem.what.contains("breaks the rules"),
-            "{}",
-            problem.what
-        );
+        assert!(problem.what.contains("breaks the rules"), "{}", problem.what);
     }
     assert_eq!(picture(&scene.target).len(), 4);
 }
@@ -158,11 +154,8 @@ fn chunks_and_trees_that_lie_are_not_believed() {
     ]);
     let done = restored(&mut scene, forge, root);
     assert_eq!(done.files, 1);
-    let mut lost: Vec<_> = done
-        .problems
-        .iter()
-        .map(|p| String::from_utf8(p.path.clone()).unwrap())
-        .collect();
+    let mut lost: Vec<_> =
+        done.problems.iter().map(|p| String::from_utf8(p.path.clone()).unwrap()).collect();
     lost.sort();
     assert_eq!(lost, ["/dir", "/lie", "/longer", "/missing", "/shorter"]);
     let names: Vec<_> = picture(&scene.target).into_keys().collect();
