@@ -118,6 +118,8 @@ impl From<EnrolError> for CliError {
             error @ EnrolError::NotEnrolled(_) => Self::from_error(Exit::NoVault, error).hint(
                 "`backup init` makes a vault, `backup connect ADDRESS` joins one that exists",
             ),
+            error @ EnrolError::OtherSlots => Self::from_error(Exit::History, error)
+                .hint("nothing was kept. The server hands out old or foreign slots"),
             error @ EnrolError::WrongSecret => Self::from_error(Exit::WrongSecret, error)
                 .hint("compare the code and the address with the recovery kit"),
             error @ (EnrolError::NoSuchDevice(_) | EnrolError::AmbiguousDevice { .. }) => {

@@ -14,9 +14,8 @@ use super::secrets::Secret;
 use super::vault::{self, Opened};
 use crate::browse::resolve::{Chosen, Filter, ResolveError, Wanted, parse, parse_path, resolve};
 use crate::crypto::recovery::RecoveryCode;
-use crate::crypto::schedule::Unlocked;
 use crate::crypto::secret::Passphrase;
-use crate::enrol::connect::{Opener, open_anywhere};
+use crate::enrol::connect::{Opener, check_slots, open_anywhere};
 use crate::remote::retry::Retrying;
 use crate::repo::reader::{Place, ReaderIndex, ReaderRepo};
 use crate::repo::unlock::{UnlockSecret, unlock};
@@ -82,11 +81,12 @@ fn by_code(
     };
     drop(opened);
     let target = vault::target(address, runtime)?;
-    let unlocked: Unlocked = runtime.block_on(open_anywhere(&target, &opener))?;
+    let (unlocked, slots) = runtime.block_on(open_anywhere(&target, &opener))?;
     let folders = vault::folders(&setup.places);
     let place =
         Place { account: target.account, identity: target.identity, folders: &folders, kit: None };
     let repo = runtime.block_on(ReaderRepo::open(&target.service, place, unlocked))?;
+    check_slots(&repo.log.state, slots)?;
     let folder = vault::folder_of(address);
     let opened = Opened { service: target.service, accounts: Vec::new(), folder };
     Ok(Reading { repo: lasting(repo, &opened), setup, opened })

@@ -87,13 +87,14 @@ pub async fn connect(
     if path.exists() {
         return Err(EnrolError::AlreadyEnrolled(path));
     }
-    let unlocked = open_anywhere(target, opener).await?;
+    let (unlocked, slots) = open_anywhere(target, opener).await?;
     let owner = unlocked.owner_keys();
     let service = &target.service;
     let session =
         login(service, &target.identity, target.account, Principal::Owner, &owner.login).await?;
     let mut log = Log::sync(&folders.log(), &folders.pin(), &*session).await?;
     check_genesis(&log.state, &unlocked, target)?;
+    check_slots(&log.state, slots)?;
     let mut rng = Hedged::fresh();
     let secrets = DeviceSecrets::generate(&mut rng);
     let place = (target.address.as_str(), target.identity, target.tls_pin);
@@ -141,8 +142,12 @@ async fn revoke(
     write(log, session, signer, Body::DeviceRevoke(revoke)).await
 }
 
-/// Opens the vault with nothing but an address and a secret.
-pub async fn open_anywhere(target: &Target, opener: &Opener) -> Result<Unlocked, EnrolError> {
+/// Opens the vault with nothing but an address and a secret. Tells the hash of the slots, which
+/// the log must confirm: see [`check_slots`].
+pub async fn open_anywhere(
+    target: &Target,
+    opener: &Opener,
+) -> Result<(Unlocked, Hash), EnrolError> {
     let login_key = match opener {
         Opener::Code(code) => code.slots_login(target.account),
         Opener::Passphrase(passphrase) => slots_login_from_passphrase(passphrase, target.account)?,
@@ -166,12 +171,18 @@ pub async fn open_anywhere(target: &Target, opener: &Opener) -> Result<Unlocked,
     let mut last = SlotError::Damaged;
     for slot in set.slots().iter().filter(|s| s.kind() == secret.kind()) {
         match slot.open(&secret) {
-            Ok(unlocked) if unlocked.vault == target.account => return Ok(unlocked),
+            Ok(unlocked) if unlocked.vault == target.account => return Ok((unlocked, set.hash())),
             Ok(_) => {}
             Err(error) => last = error,
         }
     }
     Err(last.into())
+}
+
+/// Whether the slots that the server handed out are those of the log: no swapped slot, and no old
+/// one back from the dead (attacks.md K3, K4).
+pub fn check_slots(state: &State, handed_out: Hash) -> Result<(), EnrolError> {
+    if state.slots.hash == handed_out { Ok(()) } else { Err(EnrolError::OtherSlots) }
 }
 
 fn check_genesis(state: &State, unlocked: &Unlocked, target: &Target) -> Result<(), EnrolError> {

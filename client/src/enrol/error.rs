@@ -25,6 +25,9 @@ pub enum EnrolError {
     /// Nothing at that address opens with this secret.
     #[error("the recovery code or passphrase does not open a vault at this address")]
     WrongSecret,
+    /// The server handed out other unlock slots than the log names.
+    #[error("the server's unlock slots are not those that the vault's log names")]
+    OtherSlots,
     /// No device of that name.
     #[error("there is no device {0}")]
     NoSuchDevice(String),
