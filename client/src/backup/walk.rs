@@ -159,11 +159,10 @@ impl<'a> Walker<'a> {
             }
             if self.batch.len() >= BATCH {
                 self.send_batch()?;
-                if self.context.flow.has_failed() || self.context.interrupt.load(Ordering::Relaxed)
-                {
-                    self.interrupted = true;
-                    return Ok(false);
-                }
+            }
+            if self.context.interrupt.load(Ordering::Relaxed) || self.context.flow.has_failed() {
+                self.interrupted = true;
+                return Ok(false);
             }
         }
     }
@@ -338,7 +337,7 @@ impl<'a> Walker<'a> {
     }
 
     fn leave(&mut self, mut frame: Frame<'a>) -> Result<(), BackupError> {
-        self.flush_tasks()?;
+        self.send_large_tasks()?;
         if let Some(record) = &mut frame.record {
             for _ in 0..record.rest() {
                 self.batch.push(Event::Gone);
@@ -378,7 +377,8 @@ impl<'a> Walker<'a> {
         self.tasks.push(Task { ticket, name, stat });
         self.task_bytes += stat.size;
         if self.tasks.len() >= JOB_FILES || self.task_bytes >= JOB_BYTES {
-            self.flush_tasks()?;
+            // With its events, so that what is seen of the run keeps up with it.
+            self.send_batch()?;
         }
         Ok(())
     }
@@ -420,6 +420,11 @@ impl<'a> Walker<'a> {
             Err(error) => self.problem(&self.path, error.to_string()),
         }
         meta
+    }
+
+    /// Ends the job of a directory; one that will take a while goes with its events.
+    fn send_large_tasks(&mut self) -> Result<(), BackupError> {
+        if self.task_bytes >= JOB_BYTES / 2 { self.send_batch() } else { self.flush_tasks() }
     }
 
     fn flush_tasks(&mut self) -> Result<(), BackupError> {

@@ -10,7 +10,6 @@ use tokio::runtime::Handle;
 use unseen_common::log::entry::Status;
 
 use super::dirs::Dirs;
-use super::error::TargetError;
 use super::finish::finish;
 use super::options::{Existing, RestoreError, RestoreOptions, RestoreOutcome};
 use super::plan::Planner;
@@ -135,9 +134,11 @@ fn open_target(options: &RestoreOptions) -> Result<Option<Root>, RestoreError> {
     if options.dry_run && !Path::new(&options.target).exists() {
         return Ok(None);
     }
-    Root::open(&options.target, Arc::new(RandomNames))
-        .map(Some)
-        .map_err(|error: TargetError| RestoreError::Target(error))
+    let root = Root::open(&options.target, Arc::new(RandomNames)).map_err(RestoreError::Target)?;
+    if !options.dry_run {
+        root.dir().remove_leftovers();
+    }
+    Ok(Some(root))
 }
 
 fn policy(options: &RestoreOptions) -> Policy {

@@ -138,7 +138,11 @@ impl TargetDir {
                     Err(error) => return Err(failed(error)),
                 },
                 Err(Errno::EXIST) => match self.open_existing(name) {
-                    Ok(fd) => return Ok(self.sibling(fd)),
+                    Ok(fd) => {
+                        let dir = self.sibling(fd);
+                        dir.remove_leftovers();
+                        return Ok(dir);
+                    }
                     Err(Errno::NOENT) => {}
                     Err(Errno::LOOP | Errno::NOTDIR) => match policy.overwrite {
                         Overwrite::Never => return Err(self.in_the_way(name)),
@@ -150,6 +154,15 @@ impl TargetDir {
             }
         }
         Err(TargetError::Raced { name: name.clone() })
+    }
+
+    /// Removes temporary files that a restore left behind when it was killed. To be called before
+    /// this restore makes any in here. What cannot be removed stays: it is in nobody's way.
+    pub fn remove_leftovers(&self) {
+        let Ok(names) = self.names() else { return };
+        for (name, _) in names.iter().filter(|(name, _)| is_temp_name(name)) {
+            rustix::fs::unlinkat(self.fd(), name.as_os_str(), AtFlags::empty()).ok();
+        }
     }
 
     /// What the entry `name` is; a symbolic link is described itself.
