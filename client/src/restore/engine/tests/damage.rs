@@ -129,7 +129,7 @@ fn a_full_disk_ends_it() {
     let dirs = Dirs::new(None, policy(&scene.options()));
     let (recorder, go_on) = (Recorder::default(), AtomicBool::new(false));
     let run = Run::new(&packs, &dirs, (&recorder, &go_on), false);
-    let error = |source| TargetError::of("write", None, source);
+    let error = |source| crate::restore::error::TargetError::of("write", None, source);
     run.trouble(b"/one".to_vec(), error(rustix::io::Errno::ACCESS));
     assert!(!run.stopped());
     run.trouble(b"/two".to_vec(), error(rustix::io::Errno::NOSPC));
