@@ -18,7 +18,7 @@ use super::policy::{Overwrite, Ownership, Policy};
 use super::root::{RandomNames, Root};
 use super::run::Run;
 use super::select::{Pick, SelectCtx};
-use super::transfer::{Budget, FETCHERS, dispatch, fetch, work};
+use super::transfer::{Budget, dispatch, fetch, work};
 use super::verify::verify;
 use super::walk::{Start, Walker};
 use crate::browse::chunks::Chunks;
@@ -169,8 +169,10 @@ fn write(
         0 => std::thread::available_parallelism().map_or(2, usize::from),
         workers => workers,
     };
+    // A network has to be kept busy while answers are on their way; a disk has not.
+    let fetchers = if run.packs.repo.is_local() { 2 } else { 4 };
     let (windows_in, windows) = bounded(0);
-    let (jobs_in, jobs) = bounded(FETCHERS);
+    let (jobs_in, jobs) = bounded(fetchers);
     let (tasks_in, tasks) = bounded(4 * workers);
     let (finishes_in, finishes) = bounded(0);
     let budget = Budget::default();
@@ -183,7 +185,7 @@ fn write(
                 Err(error) => run.fail(error),
             }
         });
-        for _ in 0..FETCHERS {
+        for _ in 0..fetchers {
             let (jobs, tasks, budget) = (jobs.clone(), tasks_in.clone(), budget.clone());
             scope.spawn(move || fetch(run, &jobs, &tasks, &budget));
         }

@@ -16,7 +16,7 @@ use crate::browse::error::ReadError;
 use crate::crypto::content_id::ChunkId;
 
 /// Files, directories and links of one window.
-const THINGS: usize = 32 * 1024;
+const THINGS: usize = 24 * 1024;
 /// Wanted chunks of one window.
 const WANTS: usize = 64 * 1024;
 /// Files of a window whose parts are in several packs, so that they may be open for long.
