@@ -13,7 +13,7 @@ use super::dirs::Dirs;
 use super::error::TargetError;
 use super::finish::finish;
 use super::options::{Existing, RestoreError, RestoreOptions, RestoreOutcome};
-use super::plan::Planner;
+use super::plan::{Limits, Planner};
 use super::policy::{Overwrite, Ownership, Policy};
 use super::root::{RandomNames, Root};
 use super::run::Run;
@@ -45,6 +45,23 @@ pub fn restore(
     (monitor, interrupt): (&dyn Monitor, &AtomicBool),
     runtime: &Handle,
 ) -> Result<RestoreOutcome, RestoreError> {
+    let limited = (options, Limits::DEFAULT);
+    restore_within(
+        (repo, index),
+        chosen,
+        limited,
+        (monitor, interrupt),
+        runtime,
+    )
+}
+
+fn restore_within(
+    (repo, index): (&ReaderRepo, &ReaderIndex),
+    chosen: &Chosen,
+    (options, limits): (&RestoreOptions, Limits),
+    (monitor, interrupt): (&dyn Monitor, &AtomicBool),
+    runtime: &Handle,
+) -> Result<RestoreOutcome, RestoreError> {
     if options.delete && chosen.snapshot.status != Status::Complete {
         return Err(RestoreError::DeleteNeedsWhole);
     }
@@ -59,7 +76,7 @@ pub fn restore(
     let place = (path, ctx);
     write(
         &run,
-        options,
+        (options, limits),
         (start.clone(), place.clone()),
         (&within, &chosen.manifest.paths),
     );
@@ -161,7 +178,7 @@ fn policy(options: &RestoreOptions) -> Policy {
 /// Runs the threads of a restore until all is written, or somebody stops it.
 fn write(
     run: &Run<'_>,
-    options: &RestoreOptions,
+    (options, limits): (&RestoreOptions, Limits),
     (start, place): (Start, (Vec<u8>, SelectCtx)),
     (within, saved): (&Arc<RoaringBitmap>, &[Vec<u8>]),
 ) {
@@ -179,7 +196,7 @@ fn write(
     std::thread::scope(|scope| {
         let packs = (Arc::clone(within), saved);
         scope.spawn(move || {
-            let planner = Planner::new(windows_in);
+            let planner = Planner::new(windows_in, limits);
             match Walker::new(run, options, packs, planner).walk(start, place) {
                 Ok(()) | Err(ReadError::Stopped) => {}
                 Err(error) => run.fail(error),
