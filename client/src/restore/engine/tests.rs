@@ -400,5 +400,51 @@ fn an_interrupt_ends_it_and_leaves_no_half_files() {
     assert_eq!(files.count(), 0, "{left:?}");
 }
 
+/// Stops the restore at the first file that is done.
+#[derive(Debug, Default)]
+struct Stopper(AtomicBool);
+
+impl Monitor for Stopper {
+    fn done(&self, item: crate::progress::Item<'_>) {
+        if !item.is_dir {
+            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}
+
+#[test]
+fn an_interrupt_in_the_middle_keeps_whole_files_and_no_others() {
+    let mut scene = Scene::new();
+    nasty(&scene.source, 100);
+    scene.backup();
+    let (repo, index) = scene.world.reader();
+    let chosen = scene.choose(&repo, &scene.latest());
+    let stopper = Stopper::default();
+    let limits = Limits {
+        things: 4,
+        wants: 4,
+        spread: 1,
+    };
+    let options = scene.options();
+    let listens = (&stopper as &dyn Monitor, &stopper.0);
+    let runtime = scene.world.runtime.handle();
+    let limited = (&options, limits);
+    let done = restore_within((&repo, &index), &chosen, limited, listens, runtime);
+    assert!(done.unwrap().interrupted);
+    let mut files = 0;
+    for path in picture(&scene.target).keys() {
+        let (from, to) = (scene.source.join(path), scene.target.join(path));
+        if to.is_file() {
+            files += 1;
+            assert!(fs::read(from).unwrap() == fs::read(to).unwrap(), "{path:?}");
+        }
+    }
+    assert!((1..100).contains(&files), "{files}");
+    drop(index);
+    let done = scene.restore(&scene.latest(), &options);
+    assert!(done.unmodified > 0);
+    assert_eq!(picture(&scene.target), picture(&scene.source));
+}
+
 mod damage;
 mod hostile;
