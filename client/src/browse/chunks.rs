@@ -17,9 +17,13 @@ use crate::tree::reader::ObjectSource;
 /// Bytes of opened segments that are kept.
 const SEGMENTS: usize = 8 * 1024 * 1024;
 /// Bytes of fetched blocks that are kept.
-const BLOCKS: usize = 16 * 1024 * 1024;
-/// The segment of one pack at which all of the pack is fetched.
+const BLOCKS: usize = 8 * 1024 * 1024;
+/// As many of one pack. In bytes.
+const HALF: u64 = 4 * 1024 * 1024;
+/// The segment of one pack from which on more is fetched than is needed at the moment.
 const MANY: u32 = 3;
+/// How much that is, in bytes.
+const AHEAD: u64 = 2 * 1024 * 1024;
 
 /// Loads chunks one by one and keeps what lay around them. One a thread.
 #[derive(Debug)]
@@ -120,12 +124,15 @@ impl<'a> Chunks<'a> {
         let number = pack.info.number;
         let asked = self.asked.entry(number).or_default();
         *asked = asked.saturating_add(1);
-        // Only once: should it be pushed out again, there are too many packs for that.
-        let wanted = if *asked == MANY {
-            0..pack.info.length
-        } else {
-            pack.range(segment).ok_or(PackTrouble::NotThere)?
-        };
+        let mut wanted = pack.range(segment).ok_or(PackTrouble::NotThere)?;
+        let alone = std::slice::from_ref(&wanted);
+        let here = pieces.lacking(alone, pack.info.length).is_empty();
+        if *asked >= MANY && !here {
+            // A backup writes trees in about the order in which they are read.
+            wanted.end = wanted.end.max(wanted.start.saturating_add(AHEAD));
+            wanted.end = wanted.end.min(pack.info.footer_start());
+            pieces.trim(wanted.start, HALF);
+        }
         self.packs.fetch(&pack.info, &[wanted], pieces)?;
         let mut raw = Vec::new();
         self.opener.open(pack, segment, pieces, |chunk| {

@@ -21,8 +21,10 @@ use crate::repo::{ReaderIndex, ReaderRepo};
 
 /// Bytes of tables of contents that are kept.
 const TABLES: usize = 12 * 1024 * 1024;
-/// Bytes of one request, at most: what is fetched in pieces of one size fragments no memory.
-const REQUEST: u64 = 4 * 1024 * 1024;
+/// Bytes of one request, at most. Over a network fewer and larger ones are faster; in one process
+/// smaller ones leave less memory in pieces.
+const REMOTE_REQUEST: u64 = 4 * 1024 * 1024;
+const LOCAL_REQUEST: u64 = 1024 * 1024;
 
 /// The packs of a vault, for reading. Shared by the threads of a command.
 #[derive(Debug)]
@@ -160,10 +162,11 @@ impl<'a> Packs<'a> {
         runs: Vec<Range<u64>>,
         pieces: &mut Pieces,
     ) -> Result<(), PackFault> {
+        let request = if self.repo.is_local() { LOCAL_REQUEST } else { REMOTE_REQUEST };
         for run in runs {
             let mut start = run.start;
             while start < run.end {
-                let end = run.end.min(start.saturating_add(REQUEST));
+                let end = run.end.min(start.saturating_add(request));
                 let asked = self.repo.vault.get_pack(info.number, Some(start..end));
                 let found = self.wait(asked)?;
                 let length = u64::try_from(found.bytes.len()).unwrap_or(u64::MAX);

@@ -112,6 +112,19 @@ impl Pieces {
         at >= range.end
     }
 
+    /// Drops what is farthest from a place until no more than `limit` bytes are left.
+    pub fn trim(&mut self, around: u64, limit: u64) {
+        while self.len() > limit {
+            let first = self.0.first().map_or(0, |(start, _)| around.abs_diff(*start));
+            let last = self.0.last().map_or(0, |(start, _)| around.abs_diff(*start));
+            if first >= last {
+                self.0.remove(0);
+            } else {
+                self.0.pop();
+            }
+        }
+    }
+
     /// How many bytes they are.
     pub fn len(&self) -> u64 {
         self.0.iter().map(|(_, bytes)| length_of(bytes)).sum()
@@ -182,6 +195,9 @@ mod tests {
         let middle = [100..3 * 1024 * K];
         assert_eq!(fetch(&mut pieces, &bytes, &middle), [256 * K..3 * 1024 * K]);
         assert_eq!(pieces.len(), 4 * 1024 * K);
+        pieces.trim(3 * 1024 * K, 2 * 1024 * K);
+        assert_eq!(pieces.len(), 1024 * K);
+        assert!(pieces.copy(&(3 * 1024 * K..4 * 1024 * K), &mut Vec::new()));
     }
 
     proptest! {

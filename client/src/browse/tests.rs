@@ -208,6 +208,11 @@ fn the_index_survives_and_is_made_anew_when_it_is_damaged() {
     }
     let index = world.index(&repo);
     assert_eq!(known(&index), before);
+    drop(index);
+    repo.wipe_index(&folder).unwrap();
+    repo.wipe_index(&folder).unwrap();
+    assert!(!folder.join("packs").exists());
+    assert_eq!(known(&world.index(&repo)), before);
 }
 
 #[test]

@@ -48,6 +48,7 @@ pub struct ReaderRepo {
     pub log: Log,
     /// Where things are kept.
     pub folders: Folders,
+    local: bool,
     keys: ReaderKeys,
     ids: ContentKeys,
     devices: BTreeMap<DeviceId, Introduced>,
@@ -89,6 +90,7 @@ impl ReaderRepo {
             vault,
             log,
             folders: place.folders.clone(),
+            local: service.host().is_empty(),
             keys,
             ids,
             devices: BTreeMap::new(),
@@ -129,6 +131,11 @@ impl ReaderRepo {
     /// The vault.
     pub fn account(&self) -> VaultId {
         self.keys.vault()
+    }
+
+    /// Whether the vault is in a folder of this machine.
+    pub fn is_local(&self) -> bool {
+        self.local
     }
 
     /// What opens packs and manifests.

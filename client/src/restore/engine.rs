@@ -12,12 +12,12 @@ use unseen_common::log::entry::Status;
 use super::dirs::Dirs;
 use super::finish::finish;
 use super::options::{Existing, RestoreError, RestoreOptions, RestoreOutcome};
-use super::plan::Planner;
+use super::plan::{Limits, Planner};
 use super::policy::{Overwrite, Ownership, Policy};
 use super::root::{RandomNames, Root};
 use super::run::Run;
 use super::select::{Pick, SelectCtx};
-use super::transfer::{Budget, FETCHERS, dispatch, fetch, work};
+use super::transfer::{Budget, dispatch, fetch, work};
 use super::verify::verify;
 use super::walk::{Start, Walker};
 use crate::browse::chunks::Chunks;
@@ -44,6 +44,17 @@ pub fn restore(
     (monitor, interrupt): (&dyn Monitor, &AtomicBool),
     runtime: &Handle,
 ) -> Result<RestoreOutcome, RestoreError> {
+    let limited = (options, Limits::DEFAULT);
+    restore_within((repo, index), chosen, limited, (monitor, interrupt), runtime)
+}
+
+fn restore_within(
+    (repo, index): (&ReaderRepo, &ReaderIndex),
+    chosen: &Chosen,
+    (options, limits): (&RestoreOptions, Limits),
+    (monitor, interrupt): (&dyn Monitor, &AtomicBool),
+    runtime: &Handle,
+) -> Result<RestoreOutcome, RestoreError> {
     if options.delete && chosen.snapshot.status != Status::Complete {
         return Err(RestoreError::DeleteNeedsWhole);
     }
@@ -56,7 +67,12 @@ pub fn restore(
     let listens = (monitor, interrupt);
     let run = Run::new(&packs, &dirs, listens, options.verify);
     let place = (path, ctx);
-    write(&run, options, (start.clone(), place.clone()), (&within, &chosen.manifest.paths));
+    write(
+        &run,
+        (options, limits),
+        (start.clone(), place.clone()),
+        (&within, &chosen.manifest.paths),
+    );
     if options.verify && !options.dry_run && !run.stopped() {
         match verify(&run, options, start, place, &within) {
             Ok(()) | Err(ReadError::Stopped) => {}
@@ -157,7 +173,7 @@ fn policy(options: &RestoreOptions) -> Policy {
 /// Runs the threads of a restore until all is written, or somebody stops it.
 fn write(
     run: &Run<'_>,
-    options: &RestoreOptions,
+    (options, limits): (&RestoreOptions, Limits),
     (start, place): (Start, (Vec<u8>, SelectCtx)),
     (within, saved): (&Arc<RoaringBitmap>, &[Vec<u8>]),
 ) {
@@ -165,21 +181,23 @@ fn write(
         0 => std::thread::available_parallelism().map_or(2, usize::from),
         workers => workers,
     };
+    // A network has to be kept busy while answers are on their way; a disk has not.
+    let fetchers = if run.packs.repo.is_local() { 2 } else { 4 };
     let (windows_in, windows) = bounded(0);
-    let (jobs_in, jobs) = bounded(FETCHERS);
+    let (jobs_in, jobs) = bounded(fetchers);
     let (tasks_in, tasks) = bounded(4 * workers);
     let (finishes_in, finishes) = bounded(0);
     let budget = Budget::default();
     std::thread::scope(|scope| {
         let packs = (Arc::clone(within), saved);
         scope.spawn(move || {
-            let planner = Planner::new(windows_in);
+            let planner = Planner::new(windows_in, limits);
             match Walker::new(run, options, packs, planner).walk(start, place) {
                 Ok(()) | Err(ReadError::Stopped) => {}
                 Err(error) => run.fail(error),
             }
         });
-        for _ in 0..FETCHERS {
+        for _ in 0..fetchers {
             let (jobs, tasks, budget) = (jobs.clone(), tasks_in.clone(), budget.clone());
             scope.spawn(move || fetch(run, &jobs, &tasks, &budget));
         }

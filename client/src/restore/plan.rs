@@ -15,12 +15,20 @@ use super::links::LinkPlan;
 use crate::browse::error::ReadError;
 use crate::crypto::content_id::ChunkId;
 
-/// Files, directories and links of one window.
-const THINGS: usize = 32 * 1024;
-/// Wanted chunks of one window.
-const WANTS: usize = 64 * 1024;
-/// Files of a window whose parts are in several packs, so that they may be open for long.
-const SPREAD: usize = 512;
+/// How much a window holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Files, directories and links.
+    pub(super) things: usize,
+    /// Wanted chunks.
+    pub(super) wants: usize,
+    /// Files whose parts are in several packs, so that they may be open for long.
+    pub(super) spread: usize,
+}
+
+impl Limits {
+    pub(super) const DEFAULT: Self = Self { things: 24 * 1024, wants: 64 * 1024, spread: 512 };
+}
 
 /// A chunk that is to be written into a file.
 #[derive(Debug, Clone, Copy)]
@@ -66,9 +74,10 @@ pub(super) struct Window {
 }
 
 impl Window {
-    fn is_full(&self) -> bool {
-        let things = self.files.len() + self.after.links.len() + self.after.leaves.len();
-        things >= THINGS || self.wants >= WANTS || self.spread >= SPREAD
+    fn is_full(&self, limits: Limits) -> bool {
+        let files = self.files.len() + self.bare.len();
+        let things = files + self.after.links.len() + self.after.leaves.len();
+        things >= limits.things || self.wants >= limits.wants || self.spread >= limits.spread
     }
 }
 
@@ -76,6 +85,7 @@ impl Window {
 #[derive(Debug)]
 pub(super) struct Planner {
     out: Sender<Window>,
+    limits: Limits,
     window: Window,
     places: HashMap<PackNumber, usize>,
     current: Option<Current>,
@@ -95,8 +105,8 @@ struct Current {
 }
 
 impl Planner {
-    pub(super) fn new(out: Sender<Window>) -> Self {
-        Self { out, window: Window::default(), places: HashMap::new(), current: None }
+    pub(super) fn new(out: Sender<Window>, limits: Limits) -> Self {
+        Self { out, limits, window: Window::default(), places: HashMap::new(), current: None }
     }
 
     /// Begins a file.
@@ -118,7 +128,7 @@ impl Planner {
         offset: u64,
         pack: PackNumber,
     ) -> Result<(), ReadError> {
-        if self.window.is_full() {
+        if self.window.is_full(self.limits) {
             self.send()?;
         }
         let Some(current) = &mut self.current else {
@@ -191,6 +201,6 @@ impl Planner {
     }
 
     fn sent_if_full(&mut self) -> Result<(), ReadError> {
-        if self.window.is_full() || self.window.bare.len() >= THINGS { self.send() } else { Ok(()) }
+        if self.window.is_full(self.limits) { self.send() } else { Ok(()) }
     }
 }

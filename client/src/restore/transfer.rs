@@ -20,10 +20,8 @@ use crate::browse::pieces::Pieces;
 use crate::crypto::content_id::ChunkKind;
 use crate::tree::reader::TreeError;
 
-/// Packs that are fetched at the same time.
-pub(super) const FETCHERS: usize = 3;
 /// Bytes of packs in memory.
-const BUDGET: u64 = 33 * 1024 * 1024;
+const BUDGET: u64 = 24 * 1024 * 1024;
 /// Files without content in one task.
 const BARE: usize = 64;
 

@@ -55,6 +55,18 @@ impl ReaderRepo {
         Ok(opened)
     }
 
+    /// Deletes the index in `dir`, which must not be open: for when a lookup in it finds damage.
+    pub fn wipe_index(&self, dir: &Path) -> Result<(), RepoError> {
+        let path = dir.join(PACKS);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(RepoError::Io { path, source });
+            }
+            _ => {}
+        }
+        Ok(Index::wipe(&dir.join(INDEX))?)
+    }
+
     /// What an earlier run left, without packs that are gone or that only one of both knows.
     fn load_index(&self, dir: &Path, live: &RoaringBitmap) -> Result<(Index, PackMap), RepoError> {
         fs::create_dir_all(dir)

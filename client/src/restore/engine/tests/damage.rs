@@ -58,6 +58,19 @@ fn a_flipped_bit_costs_the_files_of_that_segment() {
 }
 
 #[test]
+fn all_names_of_a_lost_file_are_told() {
+    let mut scene = Scene::new();
+    fs::write(scene.source.join("a"), noise(1, 400_000)).unwrap();
+    fs::hard_link(scene.source.join("a"), scene.source.join("b")).unwrap();
+    scene.backup();
+    let (number, offset) = segment(&scene, ChunkKind::Data);
+    scene.world.damage(number, offset);
+    let done = scene.restore(&scene.latest(), &scene.options());
+    assert_eq!(names(&done), ["a", "b"]);
+    assert!(picture(&scene.target).is_empty());
+}
+
+#[test]
 fn another_copy_is_found() {
     let mut scene = Scene::new();
     fs::write(scene.source.join("a"), noise(1, 3 << 20)).unwrap();
