@@ -19,4 +19,6 @@ pub(crate) mod groups;
 mod permit;
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
