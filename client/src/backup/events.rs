@@ -21,7 +21,7 @@ pub enum Event {
     Enter(Box<Entered>),
     /// As it was.
     Same(Old),
-    /// Something recorded is no longer there.
+    /// Something recorded, or several things, are no longer there.
     Gone,
     /// Something that is no file and no directory.
     Ready(Box<(Entry, Seen, Option<Old>)>),

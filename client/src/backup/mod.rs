@@ -9,6 +9,7 @@ pub mod events;
 pub mod listener;
 pub mod merge;
 pub mod nearly_full;
+pub mod outbox;
 pub mod packer;
 pub mod plan;
 pub mod prelude;
@@ -17,8 +18,10 @@ pub mod recorder;
 pub mod replay;
 pub mod seen;
 pub mod spool;
+pub mod stop;
 pub mod threads;
 pub mod upload;
+pub mod via;
 pub mod walk;
 pub mod worker;
 

@@ -4,12 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
-use unseen_common::id::{PackId, PackNumber, SnapshotId};
+use unseen_common::id::{Hash, PackId, PackNumber, SnapshotId};
 
 use super::blocks::{BlockFile, Place};
 use super::records::{DirKey, Header, header_bytes, parse_header};
 
 use crate::crypto::content_id::ChunkId;
+use crate::tree::entry::FileTime;
 
 /// Bytes of sled's cache.
 const CACHE: u64 = 24 * 1024 * 1024;
@@ -108,6 +109,31 @@ impl StateDb {
     pub fn set_last(&self, set: &str, root: &ChunkId, id: &SnapshotId) -> Result<(), StateError> {
         let value = [&root.0[..], id.as_bytes()].concat();
         self.meta.insert([b"last ", set.as_bytes()].concat(), value)?;
+        Ok(())
+    }
+
+    /// What was remembered of a folder above a source: a hash of it without its time, and a time.
+    pub fn folder_above(&self, path: &[u8]) -> Result<Option<(Hash, FileTime)>, StateError> {
+        let found = self.meta.get([b"above ", path].concat())?;
+        Ok(found.and_then(|v| {
+            let (rest, time) = v.split_first_chunk::<32>()?;
+            let (seconds, nanos) = time.split_first_chunk::<8>()?;
+            let nanos = u32::from_le_bytes(nanos.try_into().ok()?);
+            let time = FileTime { seconds: i64::from_le_bytes(*seconds), nanos };
+            Some((Hash::from_bytes(*rest), time))
+        }))
+    }
+
+    /// Remembers that.
+    pub fn set_folder_above(
+        &self,
+        path: &[u8],
+        rest: &Hash,
+        time: FileTime,
+    ) -> Result<(), StateError> {
+        let (seconds, nanos) = (time.seconds.to_le_bytes(), time.nanos.to_le_bytes());
+        let value = [&rest.as_bytes()[..], &seconds, &nanos].concat();
+        self.meta.insert([b"above ", path].concat(), value)?;
         Ok(())
     }
 
