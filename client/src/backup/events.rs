@@ -50,7 +50,7 @@ pub struct Entered {
     /// Names its record; none for a directory that is only on the way to what was named.
     pub key: Option<DirKey>,
     /// Its record.
-    pub header: Option<Header>,
+    pub header: Option<Arc<Header>>,
     /// How its parent recorded it.
     pub old: Option<Old>,
 }

@@ -139,8 +139,9 @@ impl<'a> Threads<'a> {
         drop(results_in);
         let level = self.options.compression;
         let packer = Packer::new(context, ChunkKind::Tree, level, self.secrets.rng());
-        let mut assembler =
-            Assembler::new(self.dedup, self.state, (results, self.monitor, self.flow), packer);
+        let records = !self.options.dry_run;
+        let listens = (results, self.monitor, self.flow);
+        let mut assembler = Assembler::new(self.dedup, self.state, listens, packer, records);
         let root = self.assemble(&mut assembler, &line, checkpoint).inspect_err(|_| {
             self.flow.fail(BackupError::Stopped);
         });

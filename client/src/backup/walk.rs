@@ -302,7 +302,7 @@ impl<'a> Walker<'a> {
             Some(key) => RecordReader::open(self.context.state, key)?,
             None => None,
         };
-        let header = record.as_ref().map(|r| r.header.clone());
+        let header = record.as_ref().map(|r| Arc::clone(&r.header));
         let stat = dir.stat_self();
         let mut meta = self.meta_of_dir(&dir, stat.as_ref().ok());
         if let (None, Some(name)) = (&key, &name) {

@@ -192,7 +192,7 @@ impl StateDb {
             let place = Place::from_bytes(place);
             let header = self.blocks.read(place).and_then(|bytes| parse_header(&bytes));
             let Some(header) = header else { continue };
-            let parts: u64 = header.parts.iter().map(|p| u64::from(p.length)).sum();
+            let parts: u64 = header.parts.iter().map(|p| u64::from(p.place.length)).sum();
             live += u64::from(place.length) + parts;
             records.push((*key, place));
         }
@@ -225,10 +225,10 @@ impl StateDb {
             return Ok(None);
         };
         for part in &mut header.parts {
-            let Some(bytes) = self.blocks.read(*part) else {
+            let Some(bytes) = self.blocks.read(part.place) else {
                 return Ok(None);
             };
-            *part = fresh.append(&bytes).map_err(|source| self.io(source))?;
+            part.place = fresh.append(&bytes).map_err(|source| self.io(source))?;
         }
         let place = fresh.append(&header_bytes(&header)).map_err(|source| self.io(source))?;
         Ok(Some(place))
