@@ -19,6 +19,7 @@ pub mod replay;
 pub mod seen;
 pub mod spool;
 pub mod stop;
+pub mod tail;
 pub mod threads;
 pub mod upload;
 pub mod via;
