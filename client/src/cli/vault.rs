@@ -13,12 +13,13 @@ use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
 use super::places::Places;
 use crate::crypto::device_file::DeviceKey;
-use crate::enrol::connect::{self as enrol, load_device_key};
+use crate::enrol::connect as enrol;
+use crate::enrol::earlier::load_device_key;
 use crate::enrol::init::Place;
-use crate::remote::address::{Address, ParseError, Target};
+use crate::remote::address::{Address, ParseError, ServerAddress, Target};
 use crate::remote::http::HttpService;
 use crate::remote::limit::{Bucket, Limited};
-use crate::remote::retry::Retrying;
+use crate::remote::retry::RetryingService;
 use crate::repo::{Folders, Repository};
 
 /// The clock of this machine.
@@ -105,11 +106,12 @@ pub fn open_repository(
     let opened = open(&parse(&address)?)?;
     let service = Arc::clone(&opened.service);
     let repo = Repository::open(service, key, folders(&setup.places), Arc::new(SystemClock));
-    let mut repo = runtime.block_on(repo)?;
-    if opened.folder.is_none() {
-        repo.vault = Arc::new(Retrying::new(repo.vault));
-    }
-    Ok((repo, opened))
+    Ok((runtime.block_on(repo)?, opened))
+}
+
+/// A server, which is asked again when it does not answer.
+fn service_of(server: &ServerAddress) -> Result<Arc<dyn Service>, CliError> {
+    Ok(Arc::new(RetryingService::new(Arc::new(HttpService::new(server)?))))
 }
 
 /// Where an invitation leads.
@@ -123,7 +125,7 @@ pub fn invited(link: &str) -> Result<Place, CliError> {
             .hint("`backup connect` joins it with the recovery code"));
     };
     Ok(Place {
-        service: Arc::new(HttpService::new(&server)?),
+        service: service_of(&server)?,
         identity: Some(server.pin.identity),
         tls_pin: Some(*server.pin.spki.as_bytes()),
         invite: invite.clone(),
@@ -140,7 +142,7 @@ pub fn target(address: &Address, runtime: &Runtime) -> Result<enrol::Target, Cli
                     .hint("`backup init LINK` accepts it; the kit has the address of a vault"));
             };
             return Ok(enrol::Target {
-                service: Arc::new(HttpService::new(server)?),
+                service: service_of(server)?,
                 account,
                 identity: server.pin.identity,
                 tls_pin: Some(*server.pin.spki.as_bytes()),
@@ -171,16 +173,19 @@ pub fn target(address: &Address, runtime: &Runtime) -> Result<enrol::Target, Cli
 pub fn open(address: &Address) -> Result<Opened, CliError> {
     match address {
         Address::Folder(folder) => open_existing(folder),
-        Address::Server(server) => Ok(Opened {
-            service: Arc::new(HttpService::new(server)?),
-            accounts: Vec::new(),
-            folder: None,
-        }),
+        Address::Server(server) => {
+            Ok(Opened { service: service_of(server)?, accounts: Vec::new(), folder: None })
+        }
     }
 }
 
+/// Whether this is the folder of a local vault, or of a server.
+pub fn is_vault(folder: &Path) -> bool {
+    folder.join("journal").is_dir()
+}
+
 fn open_existing(folder: &Path) -> Result<Opened, CliError> {
-    if !folder.join("journal").is_dir() {
+    if !is_vault(folder) {
         let message = format!("there is no vault in {}", folder.display());
         return Err(CliError::new(Exit::NoVault, message)
             .hint("is its disk mounted? Or name another place with --vault"));
