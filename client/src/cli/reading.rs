@@ -1,5 +1,7 @@
 //! What the commands share that read a vault: the secret, the index, the snapshot that is meant.
 
+use std::sync::Arc;
+
 use tokio::runtime::Runtime;
 use unseen_common::id::DeviceId;
 use unseen_common::log::entry::Status;
@@ -11,10 +13,13 @@ use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
 use super::secrets::Secret;
 use super::vault::{self, Opened};
+use crate::browse::chunks::Chunks;
+use crate::browse::packs::Packs;
 use crate::browse::resolve::{Chosen, Filter, ResolveError, Wanted, parse, parse_path, resolve};
 use crate::crypto::recovery::RecoveryCode;
 use crate::crypto::secret::Passphrase;
 use crate::enrol::connect::{Opener, check_slots, open_anywhere};
+use crate::progress::Silent;
 use crate::repo::Repository;
 use crate::repo::reader::{Place, ReaderIndex, ReaderRepo};
 use crate::repo::unlock::{UnlockSecret, unlock};
@@ -106,6 +111,21 @@ impl Reading {
             ctx.ui.warn(&format!("{}: what is in it cannot be read", damaged.error));
         }
         Ok(index)
+    }
+
+    /// Finds a snapshot and reads in it.
+    pub fn look<T>(
+        &self,
+        ctx: &Context<'_>,
+        named: (&SnapshotPath, &SnapshotFilter),
+        runtime: &Runtime,
+        act: impl FnOnce(&Chosen, &mut Chunks<'_>) -> Result<T, CliError>,
+    ) -> Result<T, CliError> {
+        let chosen = self.choose(ctx, named, runtime)?;
+        let index = self.index(ctx, runtime)?;
+        let packs = Packs::new(&self.repo, &index, &Silent, runtime.handle());
+        let within = runtime.block_on(self.repo.vault.packs_of(chosen.snapshot.id))?;
+        act(&chosen, &mut Chunks::new(&packs, Arc::new(within.0)))
     }
 
     /// The snapshot that is meant.
