@@ -376,11 +376,14 @@ fn sign(seq: u64, prev: Hash, body: Body, key: &SigningKey) -> SignedEntry {
 #[derive(Debug)]
 pub(crate) struct Forge {
     builder: PackBuilder,
+    /// What the manifest will say.
+    pub(crate) totals: Totals,
 }
 
 impl Forge {
     pub(crate) fn new() -> Self {
-        Self { builder: PackBuilder::new(&BufferPool::default()) }
+        let builder = PackBuilder::new(&BufferPool::default());
+        Self { builder, totals: Totals::default() }
     }
 
     /// Adds a chunk in a segment of its own.
@@ -433,7 +436,7 @@ impl Forge {
             end: START,
             program: "test".into(),
             root,
-            totals: Totals::default(),
+            totals: self.totals,
             errors: Vec::new(),
             error_count: 0,
             disclosure_hash: Hash::from_bytes([0; 32]),
