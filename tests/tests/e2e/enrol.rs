@@ -4,14 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use unseen_tests::trees::{self, build};
-use unseen_tests::{Kit, Machine, Server, World, world};
-
-fn enrolled(world: &World) -> (Server, Machine, Kit) {
-    let server = world.server("server");
-    let machine = world.machine("home");
-    let kit = machine.init_remote(&server.invite(&[]));
-    (server, machine, kit)
-}
+use unseen_tests::{Machine, Server, world};
 
 /// The head that a machine remembers, as `--log-head` takes it.
 fn head(machine: &Machine) -> String {
@@ -20,8 +13,7 @@ fn head(machine: &Machine) -> String {
     // Numbers below 24 are one byte, and the hash has a head of two.
     let number = before[before.len() - 3];
     assert!(number < 24);
-    let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{number}:{digits}")
+    hash.iter().fold(format!("{number}:"), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// Puts an older copy of a server's folder in its place.
@@ -35,7 +27,7 @@ fn roll_back(server: &mut Server, copy: &Path) {
 #[test]
 fn a_copied_machine_is_stopped() {
     let world = world!();
-    let (_server, machine, kit) = enrolled(&world);
+    let (_server, machine, kit) = world.remote();
     let source = world.folder("source");
     build::contents(&source);
     machine.back_up(&source, &[]);
@@ -69,7 +61,7 @@ fn a_copied_machine_is_stopped() {
 #[test]
 fn a_lost_answer_is_no_alarm() {
     let world = world!();
-    let (_server, machine, _) = enrolled(&world);
+    let (_server, machine, _) = world.remote();
     let source = world.path("source");
     machine.back_up(&build::write(&source, "file", "1"), &[]);
     let pins = machine.data().join("pins");
@@ -84,7 +76,7 @@ fn a_lost_answer_is_no_alarm() {
 #[test]
 fn the_kits_record_finds_a_server_that_rolled_back() {
     let world = world!();
-    let (mut server, machine, kit) = enrolled(&world);
+    let (mut server, machine, kit) = world.remote();
     let source = world.path("source");
     machine.back_up(&build::write(&source, "file", "1"), &[]);
     let old_head = head(&machine);
@@ -134,7 +126,7 @@ fn a_kit_file_is_all_that_connect_needs() {
 #[test]
 fn joining_again_goes_on_where_it_stopped() {
     let world = world!();
-    let (mut server, machine, kit) = enrolled(&world);
+    let (mut server, machine, kit) = world.remote();
     let source = build::write(&world.path("source"), "file", "x");
     machine.back_up(&source, &[]);
     server.stop();
