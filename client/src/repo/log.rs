@@ -45,7 +45,7 @@ impl Keeping {
             return Ok(());
         }
         // A forged one is the server's doing, and no sign of a copied key.
-        state.check(&record.signed)?;
+        state.check(&record.signed, record.received)?;
         match &entry.body {
             Body::Snapshot(snapshot) if Sent::read(sent)?.contains(&snapshot.manifest) => Ok(()),
             _ => Err(RepoError::Cloned { device: *device, seq: entry.seq }),
