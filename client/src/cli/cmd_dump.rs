@@ -51,11 +51,14 @@ fn print(
     let bytes = std::os::unix::ffi::OsStrExt::as_bytes(args.path.as_os_str());
     path.extend(parse_path(bytes).map_err(|error| CliError::from_error(Exit::Usage, error))?);
     let shown = escape_for_terminal(bytes).into_owned();
+    let folder = || CliError::usage(format!("{shown} is a folder")).hint("`backup ls` lists it");
     let Found::Entry(entry) = find_path(chunks, chosen.manifest.root, &path)? else {
-        return Err(CliError::usage(format!("{shown} is a folder")).hint("`backup ls` lists it"));
+        return Err(folder());
     };
-    let Kind::File { size, content } = &entry.kind else {
-        return Err(CliError::usage(format!("{shown} is not a regular file")));
+    let (size, content) = match &entry.kind {
+        Kind::File { size, content } => (*size, content),
+        Kind::Directory { .. } => return Err(folder()),
+        _ => return Err(CliError::usage(format!("{shown} is not a regular file"))),
     };
-    Ok(dump(chunks, (content, *size), &mut ctx.ui.stdout())?)
+    Ok(dump(chunks, (content, size), &mut ctx.ui.stdout())?)
 }

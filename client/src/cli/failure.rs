@@ -44,7 +44,10 @@ fn vault_advice(error: &VaultError) -> (Exit, Option<&'static str>) {
         ),
         VaultError::Forbidden(_) | VaultError::Unauthorized => (
             Exit::Refused,
-            Some("was this device revoked, or the account suspended? Ask whoever runs the server"),
+            Some(
+                "was this device revoked? `backup connect` enrols it again. Was the account \
+                 suspended? Ask whoever runs the server",
+            ),
         ),
         VaultError::Quota(_) => {
             (Exit::Full, Some("ask for more quota, or remove old snapshots; what was sent is kept"))

@@ -210,9 +210,11 @@ impl KitFile {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
-        // Made with mode 0600.
-        let file = tempfile::NamedTempFile::new_in(folder)
-            .map_err(|source| KitError::Write { path: path.to_path_buf(), source })?;
+        // Made with mode 0600. The name of the temporary file is nobody's business.
+        let file = tempfile::NamedTempFile::new_in(folder).map_err(|error| KitError::Write {
+            path: path.to_path_buf(),
+            source: error.kind().into(),
+        })?;
         Ok(Self { path: path.to_path_buf(), folder: folder.to_path_buf(), format, file })
     }
 
