@@ -366,7 +366,7 @@ pub(crate) struct Forge {
 
 impl Forge {
     pub(crate) fn new() -> Self {
-        Self { builder: PackBuilder::new(&BufferPool::default()) }
+        Self { builder: PackBuilder::new(&BufferPool::new(1)) }
     }
 
     /// Adds a chunk in a segment of its own.

@@ -16,7 +16,7 @@ use crate::pack::table::{ChunkRow, SegmentRow};
 use crate::progress::{Monitor, Stored};
 
 /// A segment is closed when it holds so many bytes.
-const SEGMENT: usize = 1024 * 1024;
+const SEGMENT: usize = 2 * 1024 * 1024;
 /// Or when it holds so many chunks: tiny files must not outgrow the table of contents.
 const SEGMENT_CHUNKS: usize = 4 * 1024;
 /// A chunk of so many bytes is a segment of its own: it gains nothing from neighbours.
@@ -97,7 +97,11 @@ impl<'a> Packer<'a> {
             kind,
             compressor: Compressor::new(level),
             rng,
-            open: OpenSegment { raw: Vec::with_capacity(2 * SEGMENT), chunks: Vec::new(), handle },
+            open: OpenSegment {
+                raw: Vec::with_capacity(SEGMENT + SEGMENT / 4),
+                chunks: Vec::new(),
+                handle,
+            },
             scratch: Vec::new(),
             pack: None,
             added: Added::default(),
@@ -180,7 +184,7 @@ impl<'a> Packer<'a> {
     }
 
     fn settle(&mut self, packs: Vec<OpenPack>) -> Result<(), BackupError> {
-        for pack in settle(packs, &self.context.pool) {
+        for pack in settle(packs) {
             self.count_and_seal(pack)?;
         }
         Ok(())
