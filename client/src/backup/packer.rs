@@ -16,7 +16,7 @@ use crate::pack::table::{ChunkRow, SegmentRow};
 use crate::progress::{Monitor, Stored};
 
 /// A segment is closed when it holds so many bytes.
-const SEGMENT: usize = 2 * 1024 * 1024;
+const SEGMENT: usize = 1024 * 1024;
 /// Or when it holds so many chunks: tiny files must not outgrow the table of contents.
 const SEGMENT_CHUNKS: usize = 4 * 1024;
 /// A chunk of so many bytes is a segment of its own: it gains nothing from neighbours.
