@@ -36,7 +36,7 @@ impl Server {
             .args(["serve".as_ref(), "--data".as_ref(), data.as_os_str()])
             .args(["--listen", listen])
             .args(arguments)
-            .env("UNSEEN_LOG", "trace")
+            .env("UNSEEN_LOG_LEVEL", "trace")
             .stdout(Stdio::piped())
             .stderr(stderr)
             .spawn()

@@ -10,6 +10,7 @@ mod load;
 mod log;
 mod packs;
 pub mod session;
+pub mod survey;
 mod table;
 #[cfg(test)]
 mod tests;
