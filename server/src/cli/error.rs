@@ -7,8 +7,8 @@ use unseen_common::vault::VaultError;
 use unseen_common::wire::address::AddressError;
 
 use super::config::ConfigError;
-use crate::http::ServeError;
 use crate::http::tls::TlsError;
+use crate::http::{Listen, ServeError};
 use crate::vault::OpenError;
 
 /// Why a command failed.
@@ -52,6 +52,23 @@ pub(super) enum CliError {
     /// `config check` found something.
     #[error("the server could not start with this: {0} problems")]
     Problems(usize),
+    /// There is nothing to ask.
+    #[error(
+        "metrics-listen is off, so there is no health to ask for; set it, here and for `serve`"
+    )]
+    NoMetrics,
+    /// Nobody answers.
+    #[error("no server answers at {place}")]
+    Silent {
+        /// Where.
+        place: Listen,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The server says that it is not ready.
+    #[error("not ready: {0}")]
+    NotReady(String),
     /// Clients pinned another key.
     #[error(
         "{path} has another key than the one that clients pinned (pinned {pinned}, found {found}); \
@@ -95,7 +112,12 @@ impl CliError {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Open(OpenError::Busy(_)) => 11,
-            Self::Open(OpenError::Journal(_) | OpenError::Identity(_)) => 20,
+            Self::Open(
+                OpenError::Journal(_)
+                | OpenError::Identity(_)
+                | OpenError::IdentityLost(_)
+                | OpenError::Format(_),
+            ) => 20,
             Self::Vault(VaultError::DiskFull) => 23,
             Self::Config(ConfigError::NoData) => 2,
             _ => 1,

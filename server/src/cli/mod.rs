@@ -3,6 +3,7 @@
 mod admin;
 mod config;
 mod error;
+mod health;
 mod invite;
 mod output;
 mod pinned;
@@ -44,6 +45,7 @@ enum Command {
     Serve(serve::Serve),
     Invite(invite::Invite),
     Config(config::check::Config),
+    Health(health::Health),
 }
 
 /// Runs the command line; the exit code is as docs/OPERATING.md lists.
@@ -75,6 +77,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(command) => serve::run(&command, &file, &parsed.everywhere),
         Command::Invite(command) => invite::run(&command),
         Command::Config(command) => config::check::run(&command, &file, &parsed.everywhere),
+        Command::Health(command) => health::run(&command, &file, &parsed.everywhere),
     };
     done.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
 }

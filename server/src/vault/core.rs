@@ -26,6 +26,7 @@ use unseen_common::vault::{
 use super::account::Account;
 use super::auth::Challenges;
 use super::create::{INVITE_BYTES, Invites};
+use super::format;
 use super::load::{self, LoadError, Shared};
 use super::session::Session;
 use crate::clock::SystemClock;
@@ -50,6 +51,28 @@ pub enum OpenError {
     /// The server's identity key cannot be read.
     #[error("{0} does not hold an identity key")]
     Identity(PathBuf),
+    /// The folder is of a newer program.
+    #[error(
+        "{folder} has format {found} of a newer program, and this one knows up to {known}: install \
+         the newer program again; nothing was changed"
+    )]
+    Newer {
+        /// The folder.
+        folder: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest format that this program knows.
+        known: u32,
+    },
+    /// The mark of the format cannot be read.
+    #[error("{0} does not say which format the folder has")]
+    Format(PathBuf),
+    /// The identity key is gone, but accounts are there.
+    #[error(
+        "{0} is missing, but the folder was in use, and clients know the server by this key: put \
+         it back from the backup of the server"
+    )]
+    IdentityLost(PathBuf),
     /// The server's journal cannot be read.
     #[error("the server's journal cannot be used")]
     Journal(#[source] LoadError),
@@ -101,8 +124,13 @@ impl Core {
         let wrap = |source| OpenError::Io { folder: dir.to_owned(), source };
         durable::make_dirs(dir).map_err(wrap)?;
         let lock = lock_folder(dir)?;
-        let identity = identity(&dir.join("identity.key"))?;
+        format::check(dir)?;
         let store = Store::folder(dir).map_err(wrap)?;
+        let key = dir.join("identity.key");
+        if !key.exists() && !store.journals.list().map_err(wrap)?.is_empty() {
+            return Err(OpenError::IdentityLost(key));
+        }
+        let identity = identity(&key)?;
         Self::assemble(store, identity, options, Some(lock))
     }
 

@@ -6,6 +6,7 @@ pub mod auth;
 pub mod core;
 mod create;
 mod footers;
+mod format;
 mod load;
 mod log;
 mod packs;

@@ -29,34 +29,25 @@ impl Serving {
     pub(in crate::cli) fn read(settings: &Settings) -> Result<Self, ConfigError> {
         let path = |key: &Key| settings.get(key).map(PathBuf::from);
         let switch = |key: &Key| Ok(settings.read(key, keys::switch)?.unwrap_or_default());
-        let mode = settings.read(&keys::SOCKET_MODE, keys::mode)?;
-        let owner = settings.read(&keys::SOCKET_OWNER, owner::parse)?;
-        let listen = |key: &Key| -> Result<Option<Listen>, ConfigError> {
-            if settings.get(key) == Some(keys::OFF) {
-                return Ok(None);
-            }
-            let parse = |text: &str| Listen::from_str(text).map_err(|error| error.to_string());
-            let mut place = settings.read(key, parse)?;
-            if let Some(Listen::Unix(file)) = &mut place {
-                file.mode = mode.unwrap_or(file.mode);
-                file.owner = owner.unwrap_or(file.owner);
-            }
-            Ok(place)
-        };
         let seconds = settings.read(&keys::SHUTDOWN_DEADLINE, units::seconds)?;
         let serving = Self {
             data: path(&keys::DATA).ok_or(ConfigError::NoData)?,
-            listen: listen(&keys::LISTEN)?.ok_or(ConfigError::NoData)?,
+            listen: place(settings, &keys::LISTEN)?.ok_or(ConfigError::NoData)?,
             public_address: settings.get(&keys::PUBLIC_ADDRESS).map(str::to_owned),
             tls_cert: path(&keys::TLS_CERT),
             tls_key: path(&keys::TLS_KEY),
             allow_new_key: switch(&keys::TLS_ALLOW_NEW_KEY)?,
             behind_proxy: switch(&keys::BEHIND_PROXY)?,
-            metrics: listen(&keys::METRICS_LISTEN)?,
+            metrics: Self::metrics(settings)?,
             deadline: Duration::from_secs(seconds.unwrap_or_default()),
             log_addresses: switch(&keys::LOG_ADDRESSES)?,
         };
         serving.consistent().map_or(Ok(serving), |why| Err(ConfigError::Together(why)))
+    }
+
+    /// Where metrics and health are, if anywhere.
+    pub(in crate::cli) fn metrics(settings: &Settings) -> Result<Option<Listen>, ConfigError> {
+        place(settings, &keys::METRICS_LISTEN)
     }
 
     fn consistent(&self) -> Option<&'static str> {
@@ -86,6 +77,20 @@ impl Serving {
         ];
         clashes.into_iter().find(|(clash, _)| *clash).map(|(_, why)| why)
     }
+}
+
+/// A place to listen at, `None` if it is off.
+fn place(settings: &Settings, key: &Key) -> Result<Option<Listen>, ConfigError> {
+    if settings.get(key) == Some(keys::OFF) {
+        return Ok(None);
+    }
+    let parse = |text: &str| Listen::from_str(text).map_err(|error| error.to_string());
+    let mut place = settings.read(key, parse)?;
+    if let Some(Listen::Unix(file)) = &mut place {
+        file.mode = settings.read(&keys::SOCKET_MODE, keys::mode)?.unwrap_or(file.mode);
+        file.owner = settings.read(&keys::SOCKET_OWNER, owner::parse)?.unwrap_or(file.owner);
+    }
+    Ok(place)
 }
 
 #[cfg(test)]
