@@ -79,9 +79,14 @@ impl Server {
 
     /// Starts it again on the same folder and port.
     pub fn restart(&mut self) {
+        self.restart_with(&[]);
+    }
+
+    /// The same with more arguments.
+    pub fn restart_with(&mut self, arguments: &[&str]) {
         let listen = self.address.to_string();
         let data = self.data.clone();
-        let started = Self::start_at(&self.program, &data, &listen, &[]);
+        let started = Self::start_at(&self.program, &data, &listen, arguments);
         drop(std::mem::replace(self, started));
     }
 }

@@ -8,7 +8,9 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 use unseen_common::id::Hash;
 use unseen_common::log::entry::PublicKey;
-use unseen_common::wire::address::{Pin, ServerAddress, Target, authority, split_authority};
+use unseen_common::wire::address::{
+    Pin, SCHEME, ServerAddress, Target, authority, split_authority,
+};
 
 use super::error::CliError;
 use crate::http::Listen;
@@ -42,6 +44,13 @@ impl Place {
         let text = serde_json::to_vec(self)
             .map_err(|error| CliError::Io { path: path.clone(), source: error.into() })?;
         durable::write(&path, &[&text]).map_err(|source| CliError::Io { path, source })
+    }
+
+    /// The address of an account, whose id clients have in their kit: what they need when the TLS
+    /// key or the public address was changed.
+    pub(super) fn for_clients(&self, identity: PublicKey) -> Option<String> {
+        let pin = Pin { spki: self.spki?, identity };
+        Some(format!("{SCHEME}{}/ACCOUNT?pin={pin}", self.address))
     }
 
     /// The line that makes an account.
@@ -94,7 +103,6 @@ fn path(data: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use unseen_common::wire::address::SCHEME;
 
     #[test]
     fn addresses() {
@@ -118,7 +126,11 @@ mod tests {
         let address: ServerAddress = quoted.strip_suffix('\'').unwrap().parse().unwrap();
         assert!(quoted.starts_with(SCHEME));
         assert_eq!(address.target, Target::Invite(vec![3; 18]));
+        let shown = place.for_clients([2; 32]).unwrap();
+        let whole: ServerAddress = shown.replace("ACCOUNT", &"0a".repeat(16)).parse().unwrap();
+        assert_eq!(whole.pin, address.pin);
         let unpinned = Place { spki: None, ..place };
+        assert_eq!(unpinned.for_clients([2; 32]), None);
         assert!(matches!(unpinned.invitation([2; 32], &[3; 18]), Err(CliError::NoPin)));
     }
 }

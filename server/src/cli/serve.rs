@@ -65,6 +65,9 @@ async fn serve(serving: &Serving, core: Core, tls: Tls) -> Result<(), CliError> 
     let address = public_address(told, server.place())?;
     let (place, placed) = watch::channel(Place { address, spki: tls.spki() });
     place.borrow().write(&serving.data)?;
+    if let Some(address) = place.borrow().for_clients(core.identity()) {
+        output::note(&format!("address  {address}"));
+    }
     let manager = Arc::new(Manager::from_environment());
     let watched = Watched::new(core.clone(), &serving.data);
     let mut beside = vec![

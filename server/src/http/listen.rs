@@ -150,9 +150,12 @@ fn bind_file(file: &SocketFile) -> io::Result<(UnixListener, Removed)> {
     hidden.push(format!(".{}", std::process::id()));
     let hidden = PathBuf::from(hidden);
     let listener = UnixListener::bind(&hidden)?;
-    let (user, group) = file.owner;
     let moved = std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(file.mode))
-        .and_then(|()| chown(&hidden, user, group))
+        .and_then(|()| match file.owner {
+            // A service manager may forbid even a call that changes nothing.
+            (None, None) => Ok(()),
+            (user, group) => chown(&hidden, user, group),
+        })
         .and_then(|()| std::fs::rename(&hidden, &file.path));
     if let Err(error) = moved {
         drop(Removed(hidden));

@@ -7,6 +7,7 @@ mod crash_server;
 mod fidelity;
 mod http;
 mod increments;
+mod moving;
 mod readme;
 mod restore;
 mod round_trip;
