@@ -101,7 +101,9 @@ pub fn open_repository(
     runtime: &Runtime,
 ) -> Result<(Repository, Opened), CliError> {
     let key = device_key(setup)?;
-    let address = context.global.vault.clone().unwrap_or_else(|| key.server.clone());
+    // What the profile says wins over what was true when this machine was enrolled.
+    let told = context.global.vault.clone().or_else(|| setup.profile.server.clone());
+    let address = told.unwrap_or_else(|| key.server.clone());
     let opened = open(&parse(&address)?)?;
     let service = Arc::clone(&opened.service);
     let repo = Repository::open(service, key, folders(&setup.places), Arc::new(SystemClock));
