@@ -50,7 +50,7 @@ pub(super) enum CliError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// `config check` found something.
-    #[error("the server could not start with this: {0} problems")]
+    #[error("the server could not start with this (problems found: {0})")]
     Problems(usize),
     /// There is nothing to ask.
     #[error(

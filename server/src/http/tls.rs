@@ -27,7 +27,7 @@ pub enum TlsError {
         source: io::Error,
     },
     /// A file is no PEM file with what is needed.
-    #[error("{path} cannot be read")]
+    #[error("no certificate or key can be read from {path}")]
     Read {
         /// The file.
         path: PathBuf,

@@ -121,7 +121,7 @@ fn write_survey(text: &mut Text, survey: &Survey, now: Timestamp) {
     let what = "Snapshots that are not forgotten.";
     text.single("unseen_snapshots", "gauge", what, sum(|account| account.snapshots));
     let silent = accounts.iter().flat_map(|account| account.silent(now)).count();
-    let what = "Devices whose newest backup is too old.";
+    let what = "Devices whose newest backup is older than their owner allows.";
     text.single("unseen_devices_silent", "gauge", what, silent);
     if let Some(newest) = accounts.iter().filter_map(AccountSurvey::newest).max() {
         let name = "unseen_newest_snapshot_timestamp_seconds";

@@ -271,6 +271,7 @@ mod tests {
             quota: Some(10_000_000),
             records: 7,
             snapshots: 2,
+            silent_days: 7,
             devices: vec![device(1, Some(Timestamp(9_999_000))), device(2, Some(Timestamp(1)))],
         };
         let survey = Survey { accounts: vec![account], closed: 1 };

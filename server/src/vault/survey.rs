@@ -1,5 +1,6 @@
 //! How all accounts stand, for the operator: sizes and ages, of accounts and devices by number.
 
+use std::collections::BTreeMap;
 use std::sync::TryLockError;
 
 use unseen_common::id::{DeviceId, VaultId};
@@ -24,6 +25,8 @@ pub struct AccountSurvey {
     pub records: u64,
     /// Snapshots that are not forgotten.
     pub snapshots: u64,
+    /// Days after which its owner calls a device silent; never with 0.
+    pub silent_days: u32,
     /// Its devices that are not revoked.
     pub devices: Vec<DeviceSurvey>,
 }
@@ -46,14 +49,13 @@ pub struct Survey {
     pub closed: u64,
 }
 
-/// A device counts as silent when its newest snapshot is older than this many seconds.
-const SILENT: u64 = 7 * 24 * 60 * 60;
-
 impl AccountSurvey {
-    /// Its devices that have been silent for too long. One that never made a backup was not
-    /// silenced.
+    /// Its devices that have been silent for too long by the owner's policy. One that never made
+    /// a backup was not silenced.
     pub fn silent(&self, now: Timestamp) -> impl Iterator<Item = &DeviceSurvey> {
-        let late = move |newest: Timestamp| now.since(newest) > SILENT;
+        let late = move |newest: Timestamp| {
+            self.silent_days > 0 && newest.plus_days(self.silent_days) < now
+        };
         self.devices.iter().filter(move |device| device.newest.is_some_and(late))
     }
 
@@ -93,10 +95,11 @@ impl Account {
         let tables = lock(&self.tables);
         let (packs, bytes) = tables.packs.totals();
         let state = &tables.state;
-        let newest = |id| {
-            let own = state.snapshots.values().filter(|snapshot| snapshot.device == id);
-            own.map(|snapshot| snapshot.received).max()
-        };
+        let mut newest: BTreeMap<DeviceId, Timestamp> = BTreeMap::new();
+        for snapshot in state.snapshots.values() {
+            let known = newest.entry(snapshot.device).or_default();
+            *known = snapshot.received.max(*known);
+        }
         let devices = state.devices.iter().filter(|(_, device)| device.revoked.is_none());
         AccountSurvey {
             id: self.id,
@@ -105,7 +108,67 @@ impl Account {
             quota: tables.quota,
             records: state.head_seq.saturating_add(1),
             snapshots: u64::try_from(state.snapshots.len()).unwrap_or(u64::MAX),
-            devices: devices.map(|(&id, _)| DeviceSurvey { id, newest: newest(id) }).collect(),
+            silent_days: state.policy_at(self.clock.now()).silent_days,
+            devices: devices
+                .map(|(&id, _)| DeviceSurvey { id, newest: newest.get(&id).copied() })
+                .collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use unseen_common::vault::{Service, Vault};
+
+    use super::*;
+    use crate::testkit::{Bench, TestClock};
+    use crate::vault::Options;
+
+    #[test]
+    fn the_policy_says_when_a_device_is_silent() {
+        let device = |byte, newest| DeviceSurvey { id: DeviceId::from_bytes([byte; 16]), newest };
+        let day = 86_400;
+        let mut account = AccountSurvey {
+            id: VaultId::from_bytes([0; 16]),
+            packs: 0,
+            bytes: 0,
+            quota: None,
+            records: 1,
+            snapshots: 0,
+            silent_days: 3,
+            devices: vec![
+                device(1, Some(Timestamp(7 * day))),
+                device(2, Some(Timestamp(7 * day - 1))),
+                device(3, None),
+            ],
+        };
+        let now = Timestamp(10 * day);
+        let silent: Vec<DeviceId> = account.silent(now).map(|device| device.id).collect();
+        assert_eq!(silent, [DeviceId::from_bytes([2; 16])]);
+        assert_eq!(account.newest(), Some(Timestamp(7 * day)));
+        account.silent_days = 0;
+        assert_eq!(account.silent(now).count(), 0);
+    }
+
+    #[tokio::test]
+    async fn accounts_are_counted_when_they_are_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(TestClock::default());
+        let options = || Options { clock: Arc::<TestClock>::clone(&clock), ..Options::default() };
+        let core = Core::open(dir.path(), options()).unwrap();
+        assert_eq!(core.survey().unwrap(), Survey::default());
+        let service: Arc<dyn Service> = Arc::new(core.clone());
+        let bench = Bench { service, clock: Arc::clone(&clock), core: core.clone() };
+        let owner = bench.owner(1).await;
+        let device = owner.log_in_device(&core, &owner.machine).await.unwrap();
+        device.put_pack(owner.machine.small_pack(1)).await.unwrap();
+        let survey = core.survey().unwrap();
+        assert_eq!(survey.closed, 0);
+        let account = survey.accounts.first().unwrap();
+        assert_eq!((account.id, account.packs, account.bytes), (owner.vault, 1, 65536));
+        let device = DeviceSurvey { id: owner.machine.id, newest: None };
+        assert_eq!((account.snapshots, &account.devices[..]), (0, &[device][..]));
     }
 }
