@@ -120,7 +120,7 @@ impl Account {
 mod tests {
     use std::sync::Arc;
 
-    use unseen_common::vault::{Service, Vault};
+    use unseen_common::vault::Service;
 
     use super::*;
     use crate::testkit::{Bench, TestClock};
