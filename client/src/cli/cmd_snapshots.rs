@@ -86,7 +86,7 @@ struct Shown {
 
 /// Without any secret: what this machine remembers of its own, what the log says of the others.
 fn own(ctx: &Context<'_>, setup: &Setup, runtime: &Runtime) -> Result<Vec<Shown>, CliError> {
-    let (repo, _) = vault::open_repository(ctx, setup, runtime)?;
+    let (repo, _) = vault::open_repository(ctx, setup, (runtime, Arc::default()))?;
     let rows = list_locked(&repo.log.state);
     let own = OwnSnapshots::open(&repo.folders.own_snapshots());
     let shown = rows.into_iter().map(|row| Shown { manifest: own.get(&row.id), row });

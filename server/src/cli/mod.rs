@@ -28,7 +28,7 @@ use error::CliError;
 
 /// Self-hosted storage for Unseen backups: it sees only ciphertext.
 #[derive(Debug, Parser)]
-#[command(name = "backup-server", version, about, max_term_width = 100)]
+#[command(name = "backup-server", bin_name = "backup-server", version, about, max_term_width = 100)]
 struct Arguments {
     /// Settings, one TOML file; /etc/unseen/server.toml if it is there
     // Looked for before the rest is understood, hence only shown here.
