@@ -1,5 +1,7 @@
 //! `backup snapshots`: what there is.
 
+use std::sync::Arc;
+
 use tokio::runtime::Runtime;
 use unseen_common::log::entry::Status;
 
