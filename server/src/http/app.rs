@@ -42,6 +42,7 @@ pub(super) struct App {
     pub(super) core: Core,
     pub(super) tokens: Arc<Tokens>,
     pub(super) limits: Limits,
+    pub(super) log_addresses: bool,
     pub(super) in_flight: Arc<Semaphore>,
 }
 
@@ -51,6 +52,7 @@ impl App {
             core,
             tokens: Arc::new(Tokens::new(clock)),
             limits,
+            log_addresses: false,
             in_flight: Arc::new(Semaphore::new(limits.in_flight_kib)),
         }
     }

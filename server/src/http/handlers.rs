@@ -23,13 +23,17 @@ use unseen_common::wire::{DAMAGED_HEADER, OCTET_STREAM, PACK_LENGTH_HEADER, foot
 use super::app::App;
 use super::body::{Received, discard, receive};
 use super::failure::Failure;
-use super::request_log::Whose;
+use super::request_log::{self, Whose};
 use crate::vault::Session;
 
 type Reply = Result<Response, Failure>;
 
 pub(super) async fn describe(State(app): State<App>) -> Reply {
-    json(&app.core.describe().await?)
+    let mut info = app.core.describe().await?;
+    if app.log_addresses {
+        info.privacy = request_log::disclose_addresses(info.privacy);
+    }
+    json(&info)
 }
 
 pub(super) async fn create_account(State(app): State<App>, request: Request) -> Reply {

@@ -32,7 +32,7 @@ pub(super) fn router(app: App) -> Router {
         .method_not_allowed_fallback(wrong_method)
         // Every handler takes the raw body and enforces the cap of its own endpoint.
         .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn(request_log::record))
+        .layer(middleware::from_fn_with_state(app.clone(), request_log::record))
         .with_state(app)
 }
 

@@ -1,25 +1,24 @@
 //! The accept loop.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use unseen_common::time::Clock;
 
 use super::app::{App, Limits};
+use super::listen::{Listen, Listener, Stream};
+use super::origin::Named;
 use super::routes::router;
 use crate::clock::SystemClock;
 use crate::vault::Core;
@@ -28,10 +27,10 @@ use crate::vault::Core;
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}")]
+    #[error("cannot listen on {place}")]
     Listen {
-        /// The address.
-        address: SocketAddr,
+        /// Where.
+        place: Listen,
         /// Why.
         #[source]
         source: io::Error,
@@ -48,9 +47,13 @@ pub enum ServeError {
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
     /// Where to listen; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// TLS, or plain HTTP on loopback with `None`.
+    pub listen: Listen,
+    /// TLS, or plain HTTP with `None`, on loopback or a Unix socket, for a proxy.
     pub tls: Option<Arc<ServerConfig>>,
+    /// How long requests may go on after the server was told to end.
+    pub finish: Duration,
+    /// Log the addresses of clients, and disclose that.
+    pub log_addresses: bool,
     /// How much clients may take.
     pub limits: Limits,
     /// When tokens expire.
@@ -59,47 +62,60 @@ pub struct ServerOptions {
 
 impl ServerOptions {
     /// With the usual limits.
-    pub fn new(listen: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Self {
-        Self { listen, tls, limits: Limits::default(), clock: Arc::new(SystemClock) }
+    pub fn new(listen: impl Into<Listen>, tls: Option<Arc<ServerConfig>>) -> Self {
+        Self {
+            listen: listen.into(),
+            tls,
+            finish: Duration::from_secs(60),
+            log_addresses: false,
+            limits: Limits::default(),
+            clock: Arc::new(SystemClock),
+        }
     }
 }
 
 /// A server that listens.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
-    address: SocketAddr,
+    listener: Listener,
+    place: Listen,
     core: Core,
     options: ServerOptions,
 }
 
 /// TLS handshakes and request heads must be done in this time.
 const HEAD: Duration = Duration::from_secs(10);
-/// How long requests may go on after the server was told to end.
-const FINISH: Duration = Duration::from_secs(60);
 
 impl Server {
     /// Begins to listen.
     pub async fn bind(core: Core, options: ServerOptions) -> Result<Self, ServeError> {
-        let address = options.listen;
-        if options.tls.is_none() && !address.ip().is_loopback() {
-            return Err(ServeError::NotLoopback(address));
+        let place = &options.listen;
+        if let (None, false, Listen::Tcp(address)) = (&options.tls, place.is_local(), place) {
+            return Err(ServeError::NotLoopback(*address));
         }
-        let wrap = |source| ServeError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(wrap)?;
-        let address = listener.local_addr().map_err(wrap)?;
-        Ok(Self { listener, address, core, options })
+        let wrap = |source| ServeError::Listen { place: place.clone(), source };
+        let (listener, place) = Listener::bind(place).await.map_err(wrap)?;
+        Ok(Self { listener, place, core, options })
     }
 
-    /// Where it listens.
+    /// Where it listens, with the real port.
+    pub const fn place(&self) -> &Listen {
+        &self.place
+    }
+
+    /// The address that it listens on; none of any use if that is a Unix socket.
     pub const fn address(&self) -> SocketAddr {
-        self.address
+        match self.place {
+            Listen::Tcp(address) => address,
+            Listen::Unix(_) => SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+        }
     }
 
     /// Serves until `stop` ends, then lets running requests finish.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let ServerOptions { tls, limits, clock, .. } = self.options;
-        let app = App::new(self.core.clone(), limits, clock);
+        let ServerOptions { tls, limits, clock, finish, log_addresses, .. } = self.options;
+        let app = App { log_addresses, ..App::new(self.core.clone(), limits, clock) };
+        let proxied = tls.is_none();
         let connections = Arc::new(Semaphore::new(limits.connections));
         let router = router(app);
         let acceptor = tls.map(TlsAcceptor::from);
@@ -118,25 +134,27 @@ impl Server {
                 () = &mut failed => return Err(ServeError::Journal),
             };
             let stream = match accepted {
-                Ok((stream, _)) => stream,
+                Ok(stream) => stream,
                 Err(error) => {
                     tracing::warn!(kind = ?error.kind(), "accepting a connection");
                     sleep(Duration::from_millis(100)).await;
                     continue;
                 }
             };
-            let (acceptor, router) = (acceptor.clone(), router.clone());
+            let (acceptor, service) = (acceptor.clone(), Named::new(&stream, proxied, &router));
             let watcher = graceful.watcher();
+            let metrics = Arc::clone(self.core.metrics());
             tokio::spawn(async move {
-                connection(stream, acceptor, router, watcher).await;
+                let _counted = metrics.connections.hold();
+                connection(stream, acceptor, service, watcher).await;
                 drop(permit);
             });
         }
         drop(self.listener);
         tokio::select! {
-            done = timeout(FINISH, graceful.shutdown()) => {
+            done = timeout(finish, graceful.shutdown()) => {
                 if done.is_err() {
-                    tracing::warn!("some requests did not finish in time");
+                    tracing::warn!(seconds = finish.as_secs(), "requests did not finish in time");
                 }
                 Ok(())
             }
@@ -146,25 +164,29 @@ impl Server {
 }
 
 async fn connection(
-    stream: TcpStream,
+    stream: Stream,
     acceptor: Option<TlsAcceptor>,
-    router: Router,
+    service: Named,
     watcher: Watcher,
 ) {
+    let stream = match stream {
+        Stream::Tcp(stream, _) => stream,
+        Stream::Unix(stream) => return http(stream, service, watcher).await,
+    };
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(kind = ?error.kind(), "TCP_NODELAY");
     }
     match acceptor {
-        None => http(stream, router, watcher).await,
+        None => http(stream, service, watcher).await,
         Some(acceptor) => match timeout(HEAD, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => http(stream, router, watcher).await,
+            Ok(Ok(stream)) => http(stream, service, watcher).await,
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake"),
             Err(_elapsed) => tracing::debug!("TLS handshake took too long"),
         },
     }
 }
 
-async fn http<S>(stream: S, router: Router, watcher: Watcher)
+async fn http<S>(stream: S, service: Named, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -179,8 +201,7 @@ where
         .max_concurrent_streams(32)
         .max_header_list_size(16 * 1024)
         .keep_alive_interval(Duration::from_secs(20));
-    let connection =
-        builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection.into_owned()).await {
         tracing::debug!(%error, "connection");
     }
