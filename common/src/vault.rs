@@ -73,6 +73,7 @@ pub type Result<T> = std::result::Result<T, VaultError>;
 
 /// Who logs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Principal {
     /// A device: appends.
@@ -85,6 +86,7 @@ pub enum Principal {
 
 /// What a server says of itself to anyone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ServerInfo {
     /// Program version.
     pub version: String,

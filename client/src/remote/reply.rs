@@ -4,8 +4,8 @@ use std::error::Error;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::CONTENT_TYPE;
-use reqwest::{Response, StatusCode};
+use reqwest::Response;
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use unseen_common::vault::{Result, VaultError};
@@ -25,6 +25,8 @@ pub(super) async fn check(response: Response) -> Result<Response> {
     if status.is_redirection() || status.is_informational() {
         return Err(VaultError::BadAnswer(format!("status {}", status.as_u16())));
     }
+    let wait =
+        response.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
     let is_problem = response
         .headers()
         .get(CONTENT_TYPE)
@@ -35,12 +37,9 @@ pub(super) async fn check(response: Response) -> Result<Response> {
             return Err(problem.into_error());
         }
     }
-    Err(of_status(status))
-}
-
-fn of_status(status: StatusCode) -> VaultError {
+    // Not from our server: a proxy's page, at most.
     let reason = status.canonical_reason().unwrap_or("unknown status");
-    Problem::by_status(status.as_u16(), reason.to_owned())
+    Err(Problem::by_status(status.as_u16(), reason.to_owned(), wait))
 }
 
 /// A JSON answer of at most `cap` bytes.

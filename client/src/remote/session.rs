@@ -16,6 +16,8 @@ use unseen_common::vault::{
     Service, Vault, VaultError, login_message,
 };
 
+use super::retry::{Policy, SystemPause, retry};
+
 /// Signs login messages with a login key.
 pub type Signer = Arc<dyn Fn(&[u8]) -> [u8; 64] + Send + Sync>;
 
@@ -60,7 +62,14 @@ impl Login {
 
 /// Logs in; the session logs in again by itself when the server has forgotten it.
 pub async fn log_in(service: Arc<dyn Service>, login: Login) -> Result<Arc<dyn Vault>> {
-    let current = login.answer(&*service).await?;
+    // A server that is merely busy is waited for; one that cannot be reached is told at once.
+    let current = retry(&Policy::default(), &SystemPause, || async {
+        match login.answer(&*service).await {
+            Err(busy @ VaultError::Busy(_)) => Err(busy),
+            done => Ok(done),
+        }
+    })
+    .await??;
     Ok(Arc::new(Lasting { service, login, current: RwLock::new(current) }))
 }
 

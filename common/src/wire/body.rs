@@ -12,6 +12,7 @@ use crate::vault::{Challenge, CommitRequest, LogPage, LoginRequest, NewAccount, 
 
 /// A signed log entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EntryBody {
     /// Its canonical bytes.
@@ -22,6 +23,7 @@ pub struct EntryBody {
 
 /// A log record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RecordBody {
     /// The entry's canonical bytes.
@@ -34,6 +36,7 @@ pub struct RecordBody {
 
 /// [`super::endpoint::CREATE_ACCOUNT`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AccountBody {
     /// The invite's secret.
@@ -46,6 +49,7 @@ pub struct AccountBody {
 
 /// [`super::endpoint::CHALLENGE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ChallengeBody {
     /// The account.
@@ -56,6 +60,7 @@ pub struct ChallengeBody {
 
 /// Its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ChallengeAnswer {
     /// Random, used once.
@@ -66,6 +71,7 @@ pub struct ChallengeAnswer {
 
 /// [`super::endpoint::SESSION`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LoginBody {
     /// The account.
@@ -80,6 +86,7 @@ pub struct LoginBody {
 
 /// Its answer.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TokenAnswer {
     /// Goes into `Authorization: Bearer`.
@@ -96,6 +103,7 @@ impl std::fmt::Debug for TokenAnswer {
 
 /// Answer of [`super::endpoint::SLOTS`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SlotsBody {
     /// The slots, in the order in which they are hashed.
@@ -104,6 +112,7 @@ pub struct SlotsBody {
 
 /// [`super::endpoint::PUT_SLOTS`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PutSlotsBody {
     /// The new slots.
@@ -114,6 +123,7 @@ pub struct PutSlotsBody {
 
 /// Answer of [`super::endpoint::LOG`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LogBody {
     /// The records, oldest first.
@@ -124,6 +134,7 @@ pub struct LogBody {
 
 /// [`super::endpoint::COMMIT`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CommitBody {
     /// The sealed manifest.
@@ -136,6 +147,7 @@ pub struct CommitBody {
 
 /// Answer of [`super::endpoint::PUT_PACK`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PackAnswer {
     /// The pack's number.

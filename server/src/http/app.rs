@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 use unseen_common::time::Clock;
 
@@ -43,15 +44,18 @@ pub(super) struct App {
     pub(super) tokens: Arc<Tokens>,
     pub(super) limits: Limits,
     pub(super) in_flight: Arc<Semaphore>,
+    /// The API document.
+    pub(super) api: Bytes,
 }
 
 impl App {
-    pub(super) fn new(core: Core, limits: Limits, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(core: Core, limits: Limits, clock: Arc<dyn Clock>, api: Bytes) -> Self {
         Self {
             core,
             tokens: Arc::new(Tokens::new(clock)),
             limits,
             in_flight: Arc::new(Semaphore::new(limits.in_flight_kib)),
+            api,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The protocol over HTTP and TLS.
 
+mod api;
 mod app;
 mod body;
+mod call;
 mod failure;
 mod handlers;
 mod request_log;

@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use unseen_common::time::Clock;
 
 use super::app::{App, Limits};
-use super::routes::router;
+use super::{api, routes};
 use crate::clock::SystemClock;
 use crate::vault::Core;
 
@@ -99,9 +99,10 @@ impl Server {
     /// Serves until `stop` ends, then lets running requests finish.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let ServerOptions { tls, limits, clock, .. } = self.options;
-        let app = App::new(self.core.clone(), limits, clock);
+        let routes = routes::table();
+        let app = App::new(self.core.clone(), limits, clock, api::document(&routes));
         let connections = Arc::new(Semaphore::new(limits.connections));
-        let router = router(app);
+        let router = routes::router(app, routes);
         let acceptor = tls.map(TlsAcceptor::from);
         let graceful = GracefulShutdown::new();
         let mut stop = pin!(stop);

@@ -11,16 +11,21 @@ use tokio::sync::oneshot;
 use unseen_common::vault::{Principal, Service, login_message};
 use unseen_common::wire::base64::Base64N;
 use unseen_common::wire::body::{ChallengeAnswer, LoginBody, TokenAnswer};
-use unseen_common::wire::endpoint;
 use unseen_common::wire::problem::Problem;
 
-use super::{Limits, ServeError, Server, ServerOptions};
+use super::api::Route;
+use super::{Limits, ServeError, Server, ServerOptions, routes};
 use crate::store::memory::{self, MemBlobs, MemJournals};
 use crate::testkit::{Bench, Owner, TestClock};
 use crate::vault::{Core, Options};
 
+mod api;
+
 const LOOPBACK: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+const TYPE_JSON: &str = "Content-Type: application/json";
+const POST_CHALLENGE: &str = "POST /v1/auth/challenge HTTP/1.1\r\nContent-Type: application/json";
 
 struct Running {
     bench: Bench,
@@ -78,7 +83,7 @@ fn is(status: u16, code: &str) -> (u16, String) {
 async fn token(running: &Running, owner: &Owner, signed_host: &str) -> (String, Vec<u8>) {
     let principal = Principal::Owner;
     let body = format!(r#"{{"account":"{}","principal":"owner"}}"#, owner.vault);
-    let head = format!("POST /v1/auth/challenge HTTP/1.1\r\nContent-Length: {}", body.len());
+    let head = format!("{POST_CHALLENGE}\r\nContent-Length: {}", body.len());
     let (_, answer) = send(running, &head, body.as_bytes()).await;
     let challenge: ChallengeAnswer = serde_json::from_slice(&answer).unwrap();
     let identity = running.bench.core.identity();
@@ -90,7 +95,8 @@ async fn token(running: &Running, owner: &Owner, signed_host: &str) -> (String, 
         signature: Base64N(owner.login.sign(&message).to_bytes()),
     };
     let body = serde_json::to_vec(&login).unwrap();
-    let head = format!("POST /v1/auth/session HTTP/1.1\r\nContent-Length: {}", body.len());
+    let head =
+        format!("POST /v1/auth/session HTTP/1.1\r\n{TYPE_JSON}\r\nContent-Length: {}", body.len());
     send(running, &head, &body).await
 }
 
@@ -101,17 +107,10 @@ async fn routes_and_bodies_are_guarded() {
     assert_eq!(nowhere, is(404, "no-such-route"));
     let wrong = refused(&running, "DELETE /v1/server HTTP/1.1", b"").await;
     assert_eq!(wrong, is(405, "wrong-method"));
-    for endpoint in endpoint::ALL {
-        let open =
-            [endpoint::DESCRIBE, endpoint::CREATE_ACCOUNT, endpoint::CHALLENGE, endpoint::SESSION];
-        if open.contains(endpoint) {
-            continue;
-        }
-        let method = match endpoint.method {
-            endpoint::Method::Get => "GET",
-            endpoint::Method::Post => "POST",
-            endpoint::Method::Put => "PUT",
-        };
+    let (head, _) = send(&running, "DELETE /v1/slots HTTP/1.1", b"").await;
+    assert!(head.contains("allow: GET,HEAD,PUT"), "{head}");
+    for Route { endpoint, .. } in routes::table().into_iter().filter(|route| route.guarded) {
+        let method = endpoint.method.as_str();
         let path = endpoint.path_to(&"ab".repeat(32));
         let head = format!("{method} {path}?footer=4096 HTTP/1.1\r\nContent-Length: 0");
         let token = format!("{head}\r\nAuthorization: Bearer none");
@@ -119,11 +118,14 @@ async fn routes_and_bodies_are_guarded() {
             assert_eq!(refused(&running, &head, b"").await, is(401, "unauthorized"), "{head}");
         }
     }
-    let post = "POST /v1/auth/challenge HTTP/1.1";
+    let post = POST_CHALLENGE;
     let large = refused(&running, &format!("{post}\r\nContent-Length: 16385"), b"").await;
     assert_eq!(large, is(413, "too-large"));
     let chunked = format!("{post}\r\nTransfer-Encoding: chunked");
     assert_eq!(refused(&running, &chunked, b"0\r\n\r\n").await, is(411, "length-required"));
+    let odd = "POST /v1/auth/challenge HTTP/1.1\r\nContent-Type: text/plain";
+    let odd = refused(&running, &format!("{odd}\r\nContent-Length: 2"), b"{}").await;
+    assert_eq!(odd, is(415, "wrong-type"));
     let unknown = br#"{"account":"00","principal":"owner"}"#;
     let head = format!("{post}\r\nContent-Length: {}", unknown.len());
     assert_eq!(refused(&running, &head, unknown).await, is(400, "invalid"));
@@ -133,8 +135,8 @@ async fn routes_and_bodies_are_guarded() {
 async fn bodies_that_stand_still_are_given_up() {
     let limits = Limits { idle: Duration::ZERO, ..Limits::default() };
     let running = start(limits).await;
-    let head = "POST /v1/auth/challenge HTTP/1.1\r\nContent-Length: 100";
-    let slow = refused(&running, head, b"").await;
+    let head = format!("{POST_CHALLENGE}\r\nContent-Length: 100");
+    let slow = refused(&running, &head, b"").await;
     assert_eq!(slow, is(408, "too-slow"));
 }
 
@@ -162,10 +164,7 @@ async fn the_host_is_signed_and_tokens_open_routes() {
 async fn running_requests_finish_when_told_to_end() {
     let running = start(Limits::default()).await;
     let body = format!(r#"{{"account":"{}","principal":"owner"}}"#, "00".repeat(16));
-    let head = format!(
-        "POST /v1/auth/challenge HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
+    let head = format!("{POST_CHALLENGE}\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
     let mut stream = TcpStream::connect(running.address).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();
     let (first, rest) = body.as_bytes().split_at(10);

@@ -1,0 +1,151 @@
+//! What comes before every handler, the same for all routes: who asks, how often, with which body.
+
+use std::str::FromStr;
+
+use axum::RequestExt;
+use axum::body::Body;
+use axum::extract::{Query, RawPathParams, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use unseen_common::wire::endpoint::{Endpoint, Takes};
+use unseen_common::wire::problem;
+use unseen_common::wire::{JSON, OCTET_STREAM};
+
+use super::app::App;
+use super::body::{Received, discard, receive};
+use super::failure::Failure;
+use super::request_log::Whose;
+use crate::vault::Session;
+
+/// An answer, or why there is none.
+pub(super) type Reply = Result<Response, Failure>;
+
+/// A request that was let in. `W` says who asks: a [`Session`], or nobody in particular.
+#[derive(Debug)]
+pub(super) struct Call<W> {
+    pub(super) app: App,
+    pub(super) who: W,
+    parts: Parts,
+    id: String,
+    body: Option<Received>,
+}
+
+/// Lets anybody in.
+pub(super) async fn open<F, Fut>(
+    app: App,
+    endpoint: &'static Endpoint,
+    request: Request,
+    handler: F,
+) -> Response
+where
+    F: FnOnce(Call<()>) -> Fut + Send,
+    Fut: Future<Output = Reply> + Send,
+{
+    match Call::take(app, endpoint, request, ()).await {
+        Ok(call) => handler(call).await.into_response(),
+        Err(failure) => failure.into_response(),
+    }
+}
+
+/// Lets in who has a token. Nothing is kept in memory for who has none.
+pub(super) async fn guarded<F, Fut>(
+    app: App,
+    endpoint: &'static Endpoint,
+    request: Request,
+    handler: F,
+) -> Response
+where
+    F: FnOnce(Call<Session>) -> Fut + Send,
+    Fut: Future<Output = Reply> + Send,
+{
+    let session = match caller(&app, request.headers()) {
+        Ok(session) => session,
+        Err(failure) => return refuse(&app, endpoint, request.into_body(), failure).await,
+    };
+    let whose = Whose(session.account());
+    let mut response = match Call::take(app, endpoint, request, session).await {
+        Ok(call) => handler(call).await.into_response(),
+        Err(failure) => failure.into_response(),
+    };
+    response.extensions_mut().insert(whose);
+    response
+}
+
+/// Reads what is still being sent, so that the answer can be read.
+async fn refuse(app: &App, endpoint: &Endpoint, body: Body, failure: Failure) -> Response {
+    discard(app, body, endpoint.body_cap).await;
+    failure.into_response()
+}
+
+/// Who is asking.
+fn caller(app: &App, headers: &HeaderMap) -> Result<Session, Failure> {
+    let token = text_header(headers, &header::AUTHORIZATION)
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .ok_or_else(|| Failure::of(&problem::UNAUTHORIZED))?;
+    Ok(app.tokens.session(token)?)
+}
+
+impl<W> Call<W> {
+    async fn take(
+        app: App,
+        endpoint: &'static Endpoint,
+        mut request: Request,
+        who: W,
+    ) -> Result<Self, Failure> {
+        let id = match request.extract_parts::<RawPathParams>().await {
+            Ok(params) => params.iter().next().map(|(_, id)| id.to_owned()).unwrap_or_default(),
+            Err(_not_text) => return Err(Failure::invalid("the path is no text")),
+        };
+        let (parts, body) = request.into_parts();
+        let body = match endpoint.takes {
+            Takes::Nothing => None,
+            Takes::Json => Some(receive(&app, &parts.headers, body, (endpoint, JSON)).await?),
+            Takes::Octets => {
+                Some(receive(&app, &parts.headers, body, (endpoint, OCTET_STREAM)).await?)
+            }
+        };
+        Ok(Self { app, who, parts, id, body })
+    }
+
+    /// The identifier in the path.
+    pub(super) fn id<T: FromStr<Err: std::fmt::Display>>(&self) -> Result<T, Failure> {
+        self.id.parse().map_err(|error: T::Err| Failure::invalid(error.to_string()))
+    }
+
+    /// The query; names that the route does not know are refused.
+    pub(super) fn query<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        match Query::try_from_uri(&self.parts.uri) {
+            Ok(Query(query)) => Ok(query),
+            Err(error) => Err(Failure::invalid(error.body_text())),
+        }
+    }
+
+    /// The body. Its share of what may be in flight is given back with the call.
+    pub(super) fn bytes(&self) -> Bytes {
+        self.body.as_ref().map(|body| body.bytes.clone()).unwrap_or_default()
+    }
+
+    /// The body, read as JSON.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        let bytes = self.body.as_ref().map_or(&[][..], |body| &body.bytes);
+        serde_json::from_slice(bytes).map_err(|error| Failure::invalid(error.to_string()))
+    }
+
+    /// A header that is text.
+    pub(super) fn header(&self, name: &header::HeaderName) -> Option<&str> {
+        text_header(&self.parts.headers, name)
+    }
+
+    /// The host and port that the client connects to, as HTTP states it.
+    pub(super) fn authority(&self) -> String {
+        let stated = self.parts.uri.authority().map(ToString::to_string);
+        stated.or_else(|| self.header(&header::HOST).map(str::to_owned)).unwrap_or_default()
+    }
+}
+
+fn text_header<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}
