@@ -4,6 +4,7 @@ mod api;
 mod app;
 mod body;
 mod call;
+mod client_addr;
 mod failure;
 mod handlers;
 mod request_log;
@@ -15,4 +16,5 @@ pub mod tls;
 mod tokens;
 
 pub use app::Limits;
+pub use client_addr::{AddrBucket, ClientAddr};
 pub use serve::{ServeError, Server, ServerOptions};
