@@ -18,7 +18,7 @@ use super::app::{App, Limits};
 use super::failure::Failure;
 
 /// How long a request waits for its turn.
-const TURN: Duration = Duration::from_secs(30);
+pub(super) const TURN: Duration = Duration::from_secs(30);
 
 /// A body in memory, and its share of what may be in flight.
 #[derive(Debug)]
@@ -125,8 +125,8 @@ impl Pace {
 }
 
 fn too_slow(limits: &Limits, elapsed: Duration, received: u64) -> bool {
-    let needed = limits.minimum_rate.saturating_mul(elapsed.as_secs());
-    elapsed > limits.grace && received < needed
+    let needed = u128::from(limits.minimum_rate).saturating_mul(elapsed.as_millis()) / 1000;
+    elapsed > limits.grace && u128::from(received) < needed
 }
 
 #[cfg(test)]

@@ -1,24 +1,35 @@
 //! What comes before every handler, the same for all routes: who asks, how often, with which body.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use axum::RequestExt;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Query, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout};
+use unseen_common::vault::VaultError;
 use unseen_common::wire::endpoint::{Endpoint, Takes};
 use unseen_common::wire::problem;
 use unseen_common::wire::{JSON, OCTET_STREAM};
 
+use super::answer::Share;
 use super::app::App;
-use super::body::{Received, discard, receive};
+use super::body::{Received, TURN, discard, receive};
+use super::connections::Ticket;
 use super::failure::Failure;
+use super::rate::Budget;
 use super::request_log::Whose;
 use crate::vault::Session;
+
+/// Answers up to this length, in bytes, are not counted.
+const SHORT: usize = 64 * 1024;
+/// Longest answer that is counted in full before it is made, in bytes: a pack.
+const LONGEST: usize = 16 * 1024 * 1024;
 
 /// An answer, or why there is none.
 pub(super) type Reply = Result<Response, Failure>;
@@ -33,10 +44,10 @@ pub(super) struct Call<W> {
     body: Option<Received>,
 }
 
-/// Lets anybody in.
+/// Lets anybody in, within a budget.
 pub(super) async fn open<F, Fut>(
     app: App,
-    endpoint: &'static Endpoint,
+    (endpoint, budget): (&'static Endpoint, Budget),
     request: Request,
     handler: F,
 ) -> Response
@@ -44,8 +55,15 @@ where
     F: FnOnce(Call<()>) -> Fut + Send,
     Fut: Future<Output = Reply> + Send,
 {
+    if let Err(failure) = app.count(&request, budget) {
+        return refuse(&app, endpoint, request.into_body(), failure).await;
+    }
+    let ticket = request.extensions().get::<Ticket>().cloned();
     match Call::take(app, endpoint, request, ()).await {
-        Ok(call) => handler(call).await.into_response(),
+        Ok(call) => {
+            admit(ticket.as_ref());
+            handler(call).await.into_response()
+        }
         Err(failure) => failure.into_response(),
     }
 }
@@ -61,17 +79,54 @@ where
     F: FnOnce(Call<Session>) -> Fut + Send,
     Fut: Future<Output = Reply> + Send,
 {
-    let session = match caller(&app, request.headers()) {
+    let session = match caller(&app, &request) {
         Ok(session) => session,
         Err(failure) => return refuse(&app, endpoint, request.into_body(), failure).await,
     };
+    admit(request.extensions().get());
     let whose = Whose(session.account());
-    let mut response = match Call::take(app, endpoint, request, session).await {
-        Ok(call) => handler(call).await.into_response(),
+    let mut response = match shared(app, endpoint, request, (session, handler)).await {
+        Ok(response) => response,
         Err(failure) => failure.into_response(),
     };
     response.extensions_mut().insert(whose);
     response
+}
+
+/// Deals with a request, with a share of the memory for answers if its answer may be long.
+async fn shared<F, Fut>(
+    app: App,
+    endpoint: &'static Endpoint,
+    request: Request,
+    (session, handler): (Session, F),
+) -> Reply
+where
+    F: FnOnce(Call<Session>) -> Fut + Send,
+    Fut: Future<Output = Reply> + Send,
+{
+    let answers = Arc::clone(&app.answers);
+    let call = Call::take(app, endpoint, request, session).await?;
+    if endpoint.takes != Takes::Nothing || endpoint.answer_cap <= SHORT {
+        return handler(call).await;
+    }
+    // The longest there may be until it is known how long it is.
+    let most = endpoint.answer_cap.min(LONGEST).div_ceil(1024);
+    let most = u32::try_from(most.min(call.app.limits.answers_kib)).unwrap_or(u32::MAX);
+    let Ok(Ok(mut permit)) = timeout(TURN, answers.acquire_many_owned(most)).await else {
+        return Err(VaultError::Busy(5).into());
+    };
+    let mut response = handler(call).await?;
+    let length = response.body().size_hint().exact().unwrap_or_default().div_ceil(1024);
+    let rest = usize::try_from(length).map_or(0, |kib| permit.num_permits().saturating_sub(kib));
+    drop(permit.split(rest));
+    response.extensions_mut().insert(Share::new(permit));
+    Ok(response)
+}
+
+fn admit(ticket: Option<&Ticket>) {
+    if let Some(ticket) = ticket {
+        ticket.admit();
+    }
 }
 
 /// Reads what is still being sent, so that the answer can be read.
@@ -81,11 +136,15 @@ async fn refuse(app: &App, endpoint: &Endpoint, body: Body, failure: Failure) ->
 }
 
 /// Who is asking.
-fn caller(app: &App, headers: &HeaderMap) -> Result<Session, Failure> {
-    let token = text_header(headers, &header::AUTHORIZATION)
+fn caller(app: &App, request: &Request) -> Result<Session, Failure> {
+    app.count(request, Budget::Plain)?;
+    let token = text_header(request.headers(), &header::AUTHORIZATION)
         .and_then(|value| value.strip_prefix("Bearer "))
         .ok_or_else(|| Failure::of(&problem::UNAUTHORIZED))?;
-    Ok(app.tokens.session(token)?)
+    let session = app.tokens.session(token)?;
+    let counted = app.meters.account.take(&session.account(), Instant::now());
+    counted.map_err(Failure::too_many)?;
+    Ok(session)
 }
 
 impl<W> Call<W> {

@@ -32,6 +32,11 @@ impl Failure {
         Self::detailed(&problem::INVALID, detail)
     }
 
+    /// So many seconds too early.
+    pub(super) fn too_many(wait: u64) -> Self {
+        Self(Box::new(Problem { wait: Some(wait), ..Problem::new(&problem::TOO_MANY) }))
+    }
+
     pub(super) fn too_large(cap: usize) -> Self {
         Self::detailed(&problem::TOO_LARGE, format!("at most {cap} bytes are accepted here"))
     }

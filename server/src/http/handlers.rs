@@ -97,7 +97,7 @@ pub(super) async fn put_pack(call: Call<Session>) -> Reply {
 }
 
 pub(super) async fn get_pack(call: Call<Session>) -> Reply {
-    let number = PackNumber(call.id()?);
+    let number: PackNumber = call.id()?;
     let range = call
         .header(&header::RANGE)
         .map(|text| byte_range(text).ok_or_else(|| Failure::invalid("not a range of bytes")))
@@ -157,6 +157,10 @@ pub(super) async fn packs_of(call: Call<Session>) -> Reply {
 /// `bytes=FIRST-LAST`, the only form that clients send.
 fn byte_range(text: &str) -> Option<Range<u64>> {
     let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(first) || !digits(last) {
+        return None;
+    }
     let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
     Some(first..last.checked_add(1)?)
 }

@@ -1,12 +1,16 @@
 //! The protocol over HTTP and TLS.
 
+mod answer;
 mod api;
 mod app;
 mod body;
 mod call;
 mod client_addr;
+mod connections;
 mod failure;
+mod forwarded;
 mod handlers;
+mod rate;
 mod request_log;
 mod routes;
 pub mod serve;
@@ -17,4 +21,5 @@ mod tokens;
 
 pub use app::Limits;
 pub use client_addr::{AddrBucket, ClientAddr};
+pub use rate::{Rate, Rates};
 pub use serve::{ServeError, Server, ServerOptions};

@@ -19,6 +19,7 @@ use super::api::Route;
 use super::app::App;
 use super::call::{self, Call, Reply};
 use super::failure::Failure;
+use super::rate::Budget;
 use super::{handlers, request_log};
 use crate::vault::Session;
 
@@ -39,7 +40,7 @@ fn about_accounts() -> Vec<Route> {
         open(&endpoint::OPENAPI, handlers::openapi)
             .says("This document. Anyone.")
             .gives_any("OpenAPI 3.1"),
-        open(&endpoint::CREATE_ACCOUNT, handlers::create_account)
+        costly(&endpoint::CREATE_ACCOUNT, Budget::Account, handlers::create_account)
             .says("Makes an account. By invite.")
             .takes::<AccountBody>()
             .gives_nothing(201, "It is there")
@@ -49,11 +50,11 @@ fn about_accounts() -> Vec<Route> {
                 &problem::QUOTA,
                 &problem::DISK_FULL,
             ]),
-        open(&endpoint::CHALLENGE, handlers::challenge)
+        costly(&endpoint::CHALLENGE, Budget::Login, handlers::challenge)
             .says("What to sign to log in. Anyone; unknown accounts get one too.")
             .takes::<ChallengeBody>()
             .gives::<ChallengeAnswer>("The challenge"),
-        open(&endpoint::SESSION, handlers::session)
+        costly(&endpoint::SESSION, Budget::Login, handlers::session)
             .says("A signed challenge for a token. Anyone.")
             .takes::<LoginBody>()
             .gives::<TokenAnswer>("The token")
@@ -155,8 +156,17 @@ where
     F: Fn(Call<()>) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Reply> + Send + 'static,
 {
+    costly(endpoint, Budget::Plain, handler)
+}
+
+/// The same with a budget of its own.
+fn costly<F, Fut>(endpoint: &'static Endpoint, budget: Budget, handler: F) -> Route
+where
+    F: Fn(Call<()>) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Reply> + Send + 'static,
+{
     let answers = on(filter(endpoint.method), move |State(app): State<App>, request: Request| {
-        call::open(app, endpoint, request, handler)
+        call::open(app, (endpoint, budget), request, handler)
     });
     Route::new(endpoint, false, answers)
 }

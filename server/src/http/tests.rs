@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ed25519_dalek::Signer;
+use ed25519_dalek::{Signer, SigningKey};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+use unseen_common::id::VaultId;
 use unseen_common::vault::{Principal, Service, login_message};
 use unseen_common::wire::base64::Base64N;
-use unseen_common::wire::body::{ChallengeAnswer, LoginBody, TokenAnswer};
+use unseen_common::wire::body::{ChallengeAnswer, ChallengeBody, LoginBody, TokenAnswer};
 use unseen_common::wire::problem::Problem;
 
 use super::api::Route;
@@ -20,11 +21,13 @@ use crate::testkit::{Bench, Owner, TestClock};
 use crate::vault::{Core, Options};
 
 mod api;
+mod matrix;
+mod repeats;
+mod slow;
 
 const LOOPBACK: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
-const TYPE_JSON: &str = "Content-Type: application/json";
 const POST_CHALLENGE: &str = "POST /v1/auth/challenge HTTP/1.1\r\nContent-Type: application/json";
 
 struct Running {
@@ -80,24 +83,74 @@ fn is(status: u16, code: &str) -> (u16, String) {
     (status, code.to_owned())
 }
 
-async fn token(running: &Running, owner: &Owner, signed_host: &str) -> (String, Vec<u8>) {
-    let principal = Principal::Owner;
-    let body = format!(r#"{{"account":"{}","principal":"owner"}}"#, owner.vault);
-    let head = format!("{POST_CHALLENGE}\r\nContent-Length: {}", body.len());
-    let (_, answer) = send(running, &head, body.as_bytes()).await;
-    let challenge: ChallengeAnswer = serde_json::from_slice(&answer).unwrap();
+/// An answer, taken apart.
+struct Answer {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.filter(|(found, _)| *found == name).map(|(_, value)| value).next()
+    }
+
+    fn is_problem(&self) -> bool {
+        self.header("content-type") == Some("application/problem+json")
+            && serde_json::from_slice::<Problem>(&self.body).is_ok_and(|p| p.status == self.status)
+    }
+
+    /// All of the head that does not change by itself.
+    fn shape(&self) -> String {
+        self.head.lines().filter(|line| !line.starts_with("date:")).collect()
+    }
+}
+
+/// Sends one request on a connection of its own.
+async fn exchange(
+    running: &Running,
+    (method, target): (&str, &str),
+    token: Option<&str>,
+    (kind, body): (&str, &[u8]),
+) -> Answer {
+    let mut head = format!(
+        "{method} {target} HTTP/1.1\r\nContent-Type: {kind}\r\nContent-Length: {}",
+        body.len()
+    );
+    if let Some(token) = token {
+        head.push_str("\r\nAuthorization: Bearer ");
+        head.push_str(token);
+    }
+    let (head, body) = send(running, &head, body).await;
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head, body }
+}
+
+/// The body of a login: a challenge, answered with this key for this host.
+async fn session_body(
+    running: &Running,
+    account: VaultId,
+    (principal, key): (Principal, &SigningKey),
+    host: &str,
+) -> Vec<u8> {
+    let body = serde_json::to_vec(&ChallengeBody { account, principal }).unwrap();
+    let asked = ("POST", "/v1/auth/challenge");
+    let answer = exchange(running, asked, None, ("application/json", &body)).await;
+    let challenge: ChallengeAnswer = serde_json::from_slice(&answer.body).unwrap();
     let identity = running.bench.core.identity();
-    let message = login_message(&identity, signed_host, owner.vault, principal, &challenge.into());
-    let login = LoginBody {
-        account: owner.vault,
-        principal,
-        nonce: challenge.nonce,
-        signature: Base64N(owner.login.sign(&message).to_bytes()),
-    };
-    let body = serde_json::to_vec(&login).unwrap();
-    let head =
-        format!("POST /v1/auth/session HTTP/1.1\r\n{TYPE_JSON}\r\nContent-Length: {}", body.len());
-    send(running, &head, &body).await
+    let message = login_message(&identity, host, account, principal, &challenge.into());
+    let nonce = challenge.nonce;
+    let signature = Base64N(key.sign(&message).to_bytes());
+    serde_json::to_vec(&LoginBody { account, principal, nonce, signature }).unwrap()
+}
+
+async fn token(running: &Running, owner: &Owner, signed_host: &str) -> (String, Vec<u8>) {
+    let who = (Principal::Owner, &owner.login);
+    let body = session_body(running, owner.vault, who, signed_host).await;
+    let asked = ("POST", "/v1/auth/session");
+    let answer = exchange(running, asked, None, ("application/json", &body)).await;
+    (answer.head, answer.body)
 }
 
 #[tokio::test]

@@ -210,8 +210,16 @@ impl Head {
 
     /// Signs the next entry.
     pub fn sign(&self, author: Author, body: Body, key: &SigningKey) -> SignedEntry {
-        let entry =
-            Entry { vault: self.vault, seq: self.seq, prev: self.hash, author, time: START, body };
+        self.sign_at(START, author, (body, key))
+    }
+
+    fn sign_at(
+        &self,
+        time: Timestamp,
+        author: Author,
+        (body, key): (Body, &SigningKey),
+    ) -> SignedEntry {
+        let entry = Entry { vault: self.vault, seq: self.seq, prev: self.hash, author, time, body };
         SignedEntry::sign(&entry, key)
     }
 }
@@ -253,6 +261,11 @@ impl Owner {
 
     /// A new account on the server of this identity: genesis and first machine.
     pub fn account(&self, identity: PublicKey, invite: &[u8]) -> NewAccount {
+        self.account_at(START, identity, invite)
+    }
+
+    /// The same, made at another time: a real server takes no genesis from afar.
+    pub fn account_at(&self, time: Timestamp, identity: PublicKey, invite: &[u8]) -> NewAccount {
         let genesis = Body::Genesis(Genesis {
             root_key: public(&self.root),
             vault_key_hash: Hash::of(b"vault key"),
@@ -261,8 +274,8 @@ impl Owner {
             slots: self.slots_body(&self.slots),
         });
         let start = Head { vault: self.vault, seq: 0, hash: Hash::from_bytes([0; 32]) };
-        let genesis = start.sign(Author::Root, genesis, &self.root);
-        let record = Record { signed: genesis.clone(), received: START };
+        let genesis = start.sign_at(time, Author::Root, (genesis, &self.root));
+        let record = Record { signed: genesis.clone(), received: time };
         let head = Head::after(self.vault, &record);
         let device = head.sign(Author::Root, self.machine.add(), &self.root);
         NewAccount {
