@@ -10,13 +10,12 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, ExitCode};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use ed25519_dalek::{Signer, SigningKey};
 use serde_json::Value;
 use unseen_common::id::{Hash, PackNumber};
 use unseen_common::log::chain::Record;
-use unseen_common::time::Timestamp;
+use unseen_common::time::Clock;
 use unseen_common::vault::{Principal, login_message};
 use unseen_common::wire::address::{ServerAddress, Target};
 use unseen_common::wire::base64::Base64N;
@@ -24,6 +23,7 @@ use unseen_common::wire::body::{
     AccountBody, ChallengeAnswer, ChallengeBody, CommitBody, LogBody, LoginBody, TokenAnswer,
 };
 use unseen_common::wire::endpoint::{self, Endpoint};
+use unseen_server::clock::SystemClock;
 use unseen_server::testkit::{Head, Owner};
 use unseen_tests::proxy::Proxy;
 use unseen_tests::{Programs, World};
@@ -76,8 +76,8 @@ impl Account {
         let Target::Invite(secret) = &invite.target else { panic!("no invitation") };
         let identity = invite.pin.identity;
         let owner = Owner::new(1);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
-        let body = AccountBody::from(owner.account_at(Timestamp(now), identity, secret));
+        let now = SystemClock.now();
+        let body = AccountBody::from(owner.account_at(now, identity, secret));
         let (status, answer) = ask(server, &endpoint::CREATE_ACCOUNT, ("", None), &json(&body));
         assert_eq!(status, 201, "{}", String::from_utf8_lossy(&answer));
 
