@@ -184,6 +184,35 @@ async fn routes_and_bodies_are_guarded() {
     assert_eq!(refused(&running, &head, unknown).await, is(400, "invalid"));
 }
 
+/// What is refused before there is a request: nothing to answer with but a status.
+#[tokio::test]
+async fn heads_have_a_form_and_a_size() {
+    let running = start(Limits::default()).await;
+    let many = "X-Y: z\r\n".repeat(100);
+    let long = "z".repeat(200_000);
+    for (head, wanted) in [
+        (format!("GET /v1/server HTTP/1.1\r\nHost: x\r\n{many}\r\n"), 431),
+        (format!("GET /v1/server HTTP/1.1\r\nHost: x\r\nX-Y: {long}\r\n\r\n"), 431),
+        (format!("GET /v1/packs/{} HTTP/1.1\r\nHost: x\r\n\r\n", "1".repeat(70_000)), 414),
+        ("GET /v1/packs/\0 HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 400),
+        ("GET /v1/log HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n".to_owned(), 400),
+        ("GET /v1/log HTTP/1.1\r\nHost : x\r\n\r\n".to_owned(), 400),
+        ("nonsense\r\n\r\n".to_owned(), 400),
+    ] {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut begun = [0; 12];
+        stream.read_exact(&mut begun).await.unwrap();
+        let shown = head.chars().take(60).collect::<String>();
+        assert_eq!(begun, format!("HTTP/1.1 {wanted}").as_bytes(), "{shown}");
+    }
+    // A body hidden behind two lengths is a request of its own to no one.
+    let both = format!("{POST_CHALLENGE}\r\nTransfer-Encoding: chunked\r\nContent-Length: 4");
+    let (head, _) = send(&running, &both, b"0\r\n\r\nGET /v1/server HTTP/1.1\r\n\r\n").await;
+    assert_eq!(head.matches("HTTP/1.1").count(), 1, "{head}");
+    assert!(head.starts_with("HTTP/1.1 4"), "{head}");
+}
+
 #[tokio::test]
 async fn bodies_that_stand_still_are_given_up() {
     let limits = Limits { idle: Duration::ZERO, ..Limits::default() };
