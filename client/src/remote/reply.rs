@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::Response;
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use unseen_common::vault::{Result, VaultError};
@@ -40,6 +40,12 @@ pub(super) async fn check(response: Response) -> Result<Response> {
     // Not from our server: a proxy's page, at most.
     let reason = status.canonical_reason().unwrap_or("unknown status");
     Err(Problem::by_status(status.as_u16(), reason.to_owned(), wait))
+}
+
+/// Seconds to wait. The other form of it, a date, is nothing that a machine with a wrong clock
+/// could use.
+fn retry_after(headers: &HeaderMap) -> Option<u64> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
 }
 
 /// A JSON answer of at most `cap` bytes.
@@ -86,4 +92,22 @@ pub(super) fn transport(error: &reqwest::Error) -> VaultError {
 
 pub(super) fn unreachable(what: &str) -> VaultError {
     VaultError::Unreachable(what.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reqwest::header::HeaderValue;
+
+    #[test]
+    fn seconds_to_wait_are_read() {
+        let of = |text| {
+            retry_after(&HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(text))]))
+        };
+        assert_eq!((of("7"), of(" 120 ")), (Some(7), Some(120)));
+        for odd in ["", "-1", "1.5", "Sun, 22 Nov 2026 04:00:00 GMT"] {
+            assert_eq!(of(odd), None, "{odd}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
 }

@@ -259,7 +259,9 @@ fn refusal(status: u16, codes: &[&str]) -> Response {
 
 /// The document of these routes, as it is served.
 pub(super) fn document(routes: &[Route]) -> Bytes {
-    let mut text = describe(routes).to_pretty_json().unwrap_or_default();
+    let text = describe(routes).to_pretty_json().unwrap_or_default();
+    // The descriptions are those of the code; links into it say nothing here.
+    let mut text = text.replace("[`", "`").replace("`]", "`").replace("super::endpoint::", "");
     text.push('\n');
     text.into()
 }

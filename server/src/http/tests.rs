@@ -38,6 +38,10 @@ struct Running {
 }
 
 async fn start(limits: Limits) -> Running {
+    start_with(limits, None).await
+}
+
+async fn start_with(limits: Limits, tls: Option<Arc<rustls::ServerConfig>>) -> Running {
     let clock = Arc::new(TestClock::default());
     let options = Options { clock: Arc::<TestClock>::clone(&clock), open_accounts: false };
     let store = memory::store(MemBlobs::default(), MemJournals::default());
@@ -45,7 +49,7 @@ async fn start(limits: Limits) -> Running {
     let options = ServerOptions {
         limits,
         clock: Arc::<TestClock>::clone(&clock),
-        ..ServerOptions::new(LOOPBACK, None)
+        ..ServerOptions::new(LOOPBACK, tls)
     };
     let server = Server::bind(core.clone(), options).await.unwrap();
     let address = server.address();

@@ -9,7 +9,10 @@ use unseen_common::wire::body::{PackAnswer, TokenAnswer};
 use unseen_common::wire::{JSON, OCTET_STREAM};
 
 use super::super::rate::{Rate, Rates};
-use super::{Limits, POST_CHALLENGE, Running, exchange, is, refused, send, session_body, start};
+use super::super::tls;
+use super::{
+    Limits, POST_CHALLENGE, Running, exchange, is, refused, send, session_body, start, start_with,
+};
 use crate::testkit::{Machine, Owner};
 
 /// Sockets of this process: both ends of every connection are here.
@@ -121,6 +124,23 @@ async fn connections_that_rest_are_closed() {
         // Ends by itself: the server closes it.
         stream.read_to_end(&mut answer).await.ok();
         assert_eq!(answer.starts_with(b"HTTP/1.1 200"), sent == whole);
+    }
+}
+
+#[tokio::test]
+async fn handshakes_that_stand_still_are_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (certificate, key) = tls::own(dir.path()).unwrap();
+    let tls = Some(certificate.config(&key).unwrap());
+    let limits = Limits { head: Duration::from_millis(50), ..Limits::default() };
+    let running = start_with(limits, tls).await;
+    // Nothing, and the first bytes of a ClientHello.
+    for sent in [&[][..], &[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]] {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(sent).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.ok();
+        assert!(answer.is_empty());
     }
 }
 
