@@ -25,8 +25,7 @@ pub(super) async fn check(response: Response) -> Result<Response> {
     if status.is_redirection() || status.is_informational() {
         return Err(VaultError::BadAnswer(format!("status {}", status.as_u16())));
     }
-    let wait =
-        response.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
+    let wait = retry_after(response.headers());
     let is_problem = response
         .headers()
         .get(CONTENT_TYPE)

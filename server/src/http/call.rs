@@ -1,7 +1,7 @@
 //! What comes before every handler, the same for all routes: who asks, how often, with which body.
 
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::RequestExt;
 use axum::body::{Body, HttpBody};
@@ -24,6 +24,7 @@ use super::connections::Ticket;
 use super::failure::Failure;
 use super::rate::Budget;
 use super::request_log::Whose;
+use crate::store::lock;
 use crate::vault::Session;
 
 /// Answers up to this length, in bytes, are not counted.
@@ -39,9 +40,22 @@ pub(super) type Reply = Result<Response, Failure>;
 pub(super) struct Call<W> {
     pub(super) app: App,
     pub(super) who: W,
+    endpoint: &'static Endpoint,
     parts: Parts,
     id: String,
+    waiting: Waiting,
+    /// Its share of what may be in flight is given back with the call.
     body: Option<Received>,
+}
+
+/// A body that was not read yet. What a handler leaves of it is thrown away after it.
+#[derive(Debug, Clone)]
+struct Waiting(Arc<Mutex<Option<Body>>>);
+
+impl Waiting {
+    fn take(&self) -> Option<Body> {
+        lock(&self.0).take()
+    }
 }
 
 /// Lets anybody in, within a budget.
@@ -58,14 +72,7 @@ where
     if let Err(failure) = app.count(&request, budget) {
         return refuse(&app, endpoint, request.into_body(), failure).await;
     }
-    let ticket = request.extensions().get::<Ticket>().cloned();
-    match Call::take(app, endpoint, request, ()).await {
-        Ok(call) => {
-            admit(ticket.as_ref());
-            handler(call).await.into_response()
-        }
-        Err(failure) => failure.into_response(),
-    }
+    answer(app, endpoint, request, ((), handler)).await.unwrap_or_else(IntoResponse::into_response)
 }
 
 /// Lets in who has a token. Nothing is kept in memory for who has none.
@@ -104,23 +111,49 @@ where
     F: FnOnce(Call<Session>) -> Fut + Send,
     Fut: Future<Output = Reply> + Send,
 {
-    let answers = Arc::clone(&app.answers);
-    let call = Call::take(app, endpoint, request, session).await?;
     if endpoint.takes != Takes::Nothing || endpoint.answer_cap <= SHORT {
-        return handler(call).await;
+        return answer(app, endpoint, request, (session, handler)).await;
     }
+    let answers = Arc::clone(&app.answers);
     // The longest there may be until it is known how long it is.
     let most = endpoint.answer_cap.min(LONGEST).div_ceil(1024);
-    let most = u32::try_from(most.min(call.app.limits.answers_kib)).unwrap_or(u32::MAX);
+    let most = u32::try_from(most.min(app.limits.answers_kib)).unwrap_or(u32::MAX);
     let Ok(Ok(mut permit)) = timeout(TURN, answers.acquire_many_owned(most)).await else {
         return Err(VaultError::Busy(5).into());
     };
-    let mut response = handler(call).await?;
+    let mut response = answer(app, endpoint, request, (session, handler)).await?;
     let length = response.body().size_hint().exact().unwrap_or_default().div_ceil(1024);
     let rest = usize::try_from(length).map_or(0, |kib| permit.num_permits().saturating_sub(kib));
     drop(permit.split(rest));
     response.extensions_mut().insert(Share::new(permit));
     Ok(response)
+}
+
+/// Calls the handler, and reads what it left of the body.
+async fn answer<W, F, Fut>(
+    app: App,
+    endpoint: &'static Endpoint,
+    mut request: Request,
+    (who, handler): (W, F),
+) -> Reply
+where
+    F: FnOnce(Call<W>) -> Fut + Send,
+    Fut: Future<Output = Reply> + Send,
+{
+    let id = match request.extract_parts::<RawPathParams>().await {
+        Ok(params) => params.iter().next().map(|(_, id)| id.to_owned()).unwrap_or_default(),
+        Err(_not_text) => return Err(Failure::invalid("the path is no text")),
+    };
+    let (parts, body) = request.into_parts();
+    let body = (endpoint.takes != Takes::Nothing).then_some(body);
+    let waiting = Waiting(Arc::new(Mutex::new(body)));
+    let left = waiting.clone();
+    let draining = app.clone();
+    let reply = handler(Call { app, who, endpoint, parts, id, waiting, body: None }).await;
+    if let Some(body) = left.take() {
+        discard(&draining, body, endpoint.body_cap).await;
+    }
+    reply
 }
 
 fn admit(ticket: Option<&Ticket>) {
@@ -148,27 +181,6 @@ fn caller(app: &App, request: &Request) -> Result<Session, Failure> {
 }
 
 impl<W> Call<W> {
-    async fn take(
-        app: App,
-        endpoint: &'static Endpoint,
-        mut request: Request,
-        who: W,
-    ) -> Result<Self, Failure> {
-        let id = match request.extract_parts::<RawPathParams>().await {
-            Ok(params) => params.iter().next().map(|(_, id)| id.to_owned()).unwrap_or_default(),
-            Err(_not_text) => return Err(Failure::invalid("the path is no text")),
-        };
-        let (parts, body) = request.into_parts();
-        let body = match endpoint.takes {
-            Takes::Nothing => None,
-            Takes::Json => Some(receive(&app, &parts.headers, body, (endpoint, JSON)).await?),
-            Takes::Octets => {
-                Some(receive(&app, &parts.headers, body, (endpoint, OCTET_STREAM)).await?)
-            }
-        };
-        Ok(Self { app, who, parts, id, body })
-    }
-
     /// The identifier in the path.
     pub(super) fn id<T: FromStr<Err: std::fmt::Display>>(&self) -> Result<T, Failure> {
         self.id.parse().map_err(|error: T::Err| Failure::invalid(error.to_string()))
@@ -182,15 +194,24 @@ impl<W> Call<W> {
         }
     }
 
-    /// The body. Its share of what may be in flight is given back with the call.
-    pub(super) fn bytes(&self) -> Bytes {
-        self.body.as_ref().map(|body| body.bytes.clone()).unwrap_or_default()
+    /// The body; empty if it was read before.
+    pub(super) async fn bytes(&mut self) -> Result<Bytes, Failure> {
+        let kind = if self.endpoint.takes == Takes::Octets { OCTET_STREAM } else { JSON };
+        let Some(body) = self.waiting.take() else {
+            return Ok(Bytes::new());
+        };
+        let headers = &self.parts.headers;
+        let received = receive(&self.app, headers, body, (self.endpoint, kind)).await?;
+        admit(self.parts.extensions.get());
+        let bytes = received.bytes.clone();
+        self.body = Some(received);
+        Ok(bytes)
     }
 
     /// The body, read as JSON.
-    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        let bytes = self.body.as_ref().map_or(&[][..], |body| &body.bytes);
-        serde_json::from_slice(bytes).map_err(|error| Failure::invalid(error.to_string()))
+    pub(super) async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Failure> {
+        let bytes = self.bytes().await?;
+        serde_json::from_slice(&bytes).map_err(|error| Failure::invalid(error.to_string()))
     }
 
     /// A header that is text.

@@ -32,22 +32,22 @@ pub(super) async fn openapi(call: Call<()>) -> Reply {
     Ok(typed(JSON, call.app.api.clone()))
 }
 
-pub(super) async fn create_account(call: Call<()>) -> Reply {
-    let body: AccountBody = call.json()?;
+pub(super) async fn create_account(mut call: Call<()>) -> Reply {
+    let body: AccountBody = call.json().await?;
     call.app.core.create_account(body.into()).await?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::CREATED;
     Ok(response)
 }
 
-pub(super) async fn challenge(call: Call<()>) -> Reply {
-    let body: ChallengeBody = call.json()?;
+pub(super) async fn challenge(mut call: Call<()>) -> Reply {
+    let body: ChallengeBody = call.json().await?;
     let challenge = call.app.core.challenge(body.account, body.principal).await?;
     json(&ChallengeAnswer::from(challenge))
 }
 
-pub(super) async fn session(call: Call<()>) -> Reply {
-    let body: LoginBody = call.json()?;
+pub(super) async fn session(mut call: Call<()>) -> Reply {
+    let body: LoginBody = call.json().await?;
     let host = host_of(&call.authority());
     let session = call.app.core.login_at(host, body.into()).await?;
     let whose = Whose(session.account());
@@ -61,8 +61,8 @@ pub(super) async fn slots(call: Call<Session>) -> Reply {
     json(&SlotsBody { slots })
 }
 
-pub(super) async fn put_slots(call: Call<Session>) -> Reply {
-    let body: PutSlotsBody = call.json()?;
+pub(super) async fn put_slots(mut call: Call<Session>) -> Reply {
+    let body: PutSlotsBody = call.json().await?;
     let slots = body.slots.into_iter().map(|slot| slot.0).collect();
     json(&RecordBody::from(call.who.put_slots(slots, body.entry.into()).await?))
 }
@@ -78,8 +78,8 @@ pub(super) async fn log(call: Call<Session>) -> Reply {
     json(&LogBody::from(call.who.log(after).await?))
 }
 
-pub(super) async fn append(call: Call<Session>) -> Reply {
-    let entry: EntryBody = call.json()?;
+pub(super) async fn append(mut call: Call<Session>) -> Reply {
+    let entry: EntryBody = call.json().await?;
     json(&RecordBody::from(call.who.append(entry.into()).await?))
 }
 
@@ -89,10 +89,10 @@ struct PackQuery {
     footer: u32,
 }
 
-pub(super) async fn put_pack(call: Call<Session>) -> Reply {
+pub(super) async fn put_pack(mut call: Call<Session>) -> Reply {
     let PackQuery { footer } = call.query()?;
     let id: PackId = call.id()?;
-    let pack = PackUpload { id, footer_len: footer, bytes: call.bytes() };
+    let pack = PackUpload { id, footer_len: footer, bytes: call.bytes().await? };
     json(&PackAnswer { number: call.who.put_pack(pack).await? })
 }
 
@@ -137,8 +137,8 @@ pub(super) async fn footers(call: Call<Session>) -> Reply {
     Ok(octets(pages::encode(&page).into()))
 }
 
-pub(super) async fn commit(call: Call<Session>) -> Reply {
-    let body: CommitBody = call.json()?;
+pub(super) async fn commit(mut call: Call<Session>) -> Reply {
+    let body: CommitBody = call.json().await?;
     let request = CommitRequest::try_from(body).map_err(|e| Failure::invalid(e.to_string()))?;
     json(&RecordBody::from(call.who.commit(request).await?))
 }
