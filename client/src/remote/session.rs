@@ -63,7 +63,7 @@ impl Login {
 /// Logs in; the session logs in again by itself when the server has forgotten it.
 pub async fn log_in(service: Arc<dyn Service>, login: Login) -> Result<Arc<dyn Vault>> {
     // A server that is merely busy is waited for; one that cannot be reached is told at once.
-    let current = retry(&Policy::default(), &SystemPause, || async {
+    let current = retry(&Policy::default(), &SystemPause::default(), || async {
         match login.answer(&*service).await {
             Err(busy @ VaultError::Busy(_)) => Err(busy),
             done => Ok(done),
