@@ -44,6 +44,15 @@ impl fmt::Debug for Login {
 }
 
 impl Login {
+    /// Logs in, again if the server does not answer. A challenge is good for one answer, so both
+    /// are asked for again.
+    async fn patiently(&self, service: &dyn Service) -> Result<Arc<dyn Vault>> {
+        if service.host().is_empty() {
+            return self.answer(service).await;
+        }
+        retry(&Policy::HELLO, &SystemPause::default(), || self.answer(service)).await
+    }
+
     /// Answers a challenge of the service.
     pub async fn answer(&self, service: &dyn Service) -> Result<Arc<dyn Vault>> {
         let challenge = service.challenge(self.account, self.principal).await?;
@@ -62,14 +71,7 @@ impl Login {
 
 /// Logs in; the session logs in again by itself when the server has forgotten it.
 pub async fn log_in(service: Arc<dyn Service>, login: Login) -> Result<Arc<dyn Vault>> {
-    // A server that is merely busy is waited for; one that cannot be reached is told at once.
-    let current = retry(&Policy::default(), &SystemPause::default(), || async {
-        match login.answer(&*service).await {
-            Err(busy @ VaultError::Busy(_)) => Err(busy),
-            done => Ok(done),
-        }
-    })
-    .await??;
+    let current = login.patiently(&*service).await?;
     Ok(Arc::new(Lasting { service, login, current: RwLock::new(current) }))
 }
 
@@ -85,7 +87,7 @@ impl Lasting {
     async fn renew(&self, ended: &Arc<dyn Vault>) -> Result<Arc<dyn Vault>> {
         let mut current = self.current.write().await;
         if Arc::ptr_eq(&current, ended) {
-            *current = self.login.answer(&*self.service).await?;
+            *current = self.login.patiently(&*self.service).await?;
         }
         Ok(Arc::clone(&current))
     }
