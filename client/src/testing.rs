@@ -383,7 +383,7 @@ pub(crate) struct Forge {
 
 impl Forge {
     pub(crate) fn new() -> Self {
-        let builder = PackBuilder::new(&BufferPool::default());
+        let builder = PackBuilder::new(&BufferPool::new(1));
         Self { builder, totals: Totals::default() }
     }
 

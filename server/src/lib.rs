@@ -9,6 +9,7 @@ pub mod cli;
 pub mod clock;
 #[cfg(feature = "http")]
 pub mod http;
+pub mod ops;
 pub mod store;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;

@@ -12,7 +12,7 @@ use unseen_common::wire::address::{ServerAddress, Target};
 fn program(data: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_backup-server"));
     command.args(arguments).arg("--data").arg(data);
-    command.env_remove("UNSEEN_DATA").env_remove("UNSEEN_LOG");
+    command.env_remove("UNSEEN_DATA").env_remove("UNSEEN_CONFIG");
     command
 }
 

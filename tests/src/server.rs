@@ -36,7 +36,7 @@ impl Server {
             .args(["serve".as_ref(), "--data".as_ref(), data.as_os_str()])
             .args(["--listen", listen])
             .args(arguments)
-            .env("UNSEEN_LOG", "trace")
+            .env("UNSEEN_LOG_LEVEL", "trace")
             .stdout(Stdio::piped())
             .stderr(stderr)
             .spawn()
@@ -79,9 +79,14 @@ impl Server {
 
     /// Starts it again on the same folder and port.
     pub fn restart(&mut self) {
+        self.restart_with(&[]);
+    }
+
+    /// The same with more arguments.
+    pub fn restart_with(&mut self, arguments: &[&str]) {
         let listen = self.address.to_string();
         let data = self.data.clone();
-        let started = Self::start_at(&self.program, &data, &listen, &[]);
+        let started = Self::start_at(&self.program, &data, &listen, arguments);
         drop(std::mem::replace(self, started));
     }
 }

@@ -91,7 +91,7 @@ pub struct RunOptions {
     pub workers: usize,
     /// Threads that upload.
     pub uploads: usize,
-    /// How long the vault may still take once the user wants to stop.
+    /// How long the vault may take for each request once the user wants to stop.
     pub patience: Duration,
 }
 

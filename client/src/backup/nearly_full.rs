@@ -12,7 +12,7 @@ use crate::pack::builder::PackBuilder;
 use crate::pack::table::SegmentRow;
 
 /// How many wait.
-const WAITING: usize = 2;
+pub const WAITING: usize = 2;
 /// A pack with less room than this, in bytes, is full.
 pub const FULL: u64 = 96 * 1024;
 

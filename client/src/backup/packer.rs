@@ -97,7 +97,11 @@ impl<'a> Packer<'a> {
             kind,
             compressor: Compressor::new(level),
             rng,
-            open: OpenSegment { raw: Vec::with_capacity(2 * SEGMENT), chunks: Vec::new(), handle },
+            open: OpenSegment {
+                raw: Vec::with_capacity(SEGMENT + SEGMENT / 4),
+                chunks: Vec::new(),
+                handle,
+            },
             scratch: Vec::new(),
             pack: None,
             added: Added::default(),
@@ -180,7 +184,7 @@ impl<'a> Packer<'a> {
     }
 
     fn settle(&mut self, packs: Vec<OpenPack>) -> Result<(), BackupError> {
-        for pack in settle(packs, &self.context.pool) {
+        for pack in settle(packs) {
             self.count_and_seal(pack)?;
         }
         Ok(())

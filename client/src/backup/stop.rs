@@ -18,7 +18,7 @@ const LOOK_UP: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Stop<'a> {
     flag: &'a AtomicBool,
-    /// How long, from the moment that the wish was noticed, the vault may still take.
+    /// How long the vault may take for each request from then on.
     patience: Duration,
     monitor: &'a dyn Monitor,
     since: OnceLock<Instant>,
@@ -60,13 +60,14 @@ impl<'a> Stop<'a> {
         patience: Duration,
         request: impl Future<Output = Result<T, E>>,
     ) -> Result<T, BackupError> {
+        let begun = Instant::now();
         runtime.block_on(async {
             let mut request = std::pin::pin!(request);
             loop {
                 if let Ok(done) = tokio::time::timeout(LOOK_UP, request.as_mut()).await {
                     return done.map_err(|error| self.sort(error.into()));
                 }
-                if self.since().is_some_and(|since| since.elapsed() >= patience) {
+                if self.since().is_some_and(|since| since.max(begun).elapsed() >= patience) {
                     return Err(BackupError::Interrupted);
                 }
             }

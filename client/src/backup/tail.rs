@@ -4,7 +4,6 @@
 use unseen_common::limits::MAX_PACK;
 
 use super::nearly_full::OpenPack;
-use crate::pack::builder::{BufferPool, PackBuilder};
 
 /// A pack with more bytes of padding than this is split, if that helps.
 const WASTE: u64 = 512 * 1024;
@@ -12,7 +11,7 @@ const WASTE: u64 = 512 * 1024;
 const GAIN: u64 = 256 * 1024;
 
 /// The same segments in as few bytes as a few packs allow.
-pub fn settle(mut packs: Vec<OpenPack>, pool: &BufferPool) -> Vec<OpenPack> {
+pub fn settle(mut packs: Vec<OpenPack>) -> Vec<OpenPack> {
     let mut settled = Vec::new();
     packs.retain(|pack| !pack.builder.is_empty());
     packs.sort_by_key(|pack| std::cmp::Reverse(pack.builder.needed()));
@@ -25,17 +24,17 @@ pub fn settle(mut packs: Vec<OpenPack>, pool: &BufferPool) -> Vec<OpenPack> {
             }
             packs.pop();
         }
-        split(fullest, pool, &mut settled);
+        split(fullest, &mut settled);
     }
     settled
 }
 
 /// Cuts off full packs of half the length, and half of that, unless that saves nothing.
-fn split(mut pack: OpenPack, pool: &BufferPool, out: &mut Vec<OpenPack>) {
+fn split(mut pack: OpenPack, out: &mut Vec<OpenPack>) {
     let whole = pack.builder.length();
     let mut heads = Vec::new();
     while pack.builder.waste() > WASTE {
-        let mut head = OpenPack { builder: PackBuilder::new(pool), handles: Vec::new() };
+        let mut head = OpenPack { builder: pack.builder.another(), handles: Vec::new() };
         let half = pack.builder.length() / 2;
         pour(&mut pack, &mut head, half);
         if head.builder.is_empty() {
@@ -72,6 +71,7 @@ mod tests {
     use crate::backup::dedup::SegmentHandle;
     use crate::compress::Encoding;
     use crate::crypto::content_id::{ChunkId, ChunkKind};
+    use crate::pack::builder::{BufferPool, PackBuilder};
     use crate::pack::table::{ChunkRow, SegmentRow};
 
     const KIB: usize = 1024;
@@ -126,18 +126,18 @@ mod tests {
 
     #[test]
     fn nine_mib_become_eight_and_one() {
-        let pool = BufferPool::default();
+        let pool = BufferPool::new(8);
         let mut sizes = vec![vec![500 * KIB; 16]];
         sizes[0].extend([200 * KIB; 5]);
-        let settled = settle(packs(&sizes, &pool), &pool);
+        let settled = settle(packs(&sizes, &pool));
         let mib = 1024 * 1024;
         assert_eq!(lengths(&settled, 21), [8 * mib, mib]);
     }
 
     #[test]
     fn a_small_pack_stays_one() {
-        let pool = BufferPool::default();
-        let settled = settle(packs(&[vec![600 * KIB], vec![], vec![KIB]], &pool), &pool);
+        let pool = BufferPool::new(8);
+        let settled = settle(packs(&[vec![600 * KIB], vec![], vec![KIB]], &pool));
         assert_eq!(lengths(&settled, 2), [1024 * 1024]);
     }
 
@@ -146,10 +146,10 @@ mod tests {
         #[test]
         fn nothing_is_lost_and_little_is_wasted(sizes in prop::collection::vec(
             prop::collection::vec(5 * KIB..1200 * KIB, 0..13), 1..5)) {
-            let pool = BufferPool::default();
+            let pool = BufferPool::new(8);
             let count = sizes.iter().map(Vec::len).sum::<usize>();
             let used: usize = sizes.iter().flatten().sum();
-            let settled = settle(packs(&sizes, &pool), &pool);
+            let settled = settle(packs(&sizes, &pool));
             let lengths = lengths(&settled, u32::try_from(count).unwrap());
             let stored: u64 = lengths.iter().sum();
             // A segment of 1.2 MiB may not fit where its room would be, once a pack.

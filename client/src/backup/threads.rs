@@ -15,7 +15,7 @@ use super::assemble::Assembler;
 use super::dedup::Dedup;
 use super::engine::{RunOptions, Source};
 use super::events::{Entered, Event};
-use super::nearly_full::NearlyFull;
+use super::nearly_full::{NearlyFull, WAITING};
 use super::packer::{Added, Leftover, Outgoing, Packer, PackerContext};
 use super::plan::plan;
 use super::reading::Reader;
@@ -33,6 +33,11 @@ use crate::state::db::StateDb;
 use crate::tree::entry::Meta;
 use crate::tree::manifest::Totals;
 
+/// Packs in memory, 16 MiB each, unless so many workers need more.
+const BUFFERS: usize = 8;
+/// Packs needed besides one a worker: that of the trees, those that are nearly full, and one on
+/// its way.
+const OPEN: usize = 1 + WAITING + 1;
 /// Batches of events on their way.
 const EVENTS: usize = 64;
 /// How often a wait looks whether the run has failed.
@@ -114,7 +119,7 @@ impl<'a> Threads<'a> {
                 ids: self.ids,
                 sealer: self.sealer,
                 nearly_full: self.nearly_full,
-                pool: BufferPool::default(),
+                pool: BufferPool::new(self.buffers()),
                 out,
                 flow: self.flow,
                 monitor: self.monitor,
@@ -122,6 +127,13 @@ impl<'a> Threads<'a> {
             let passed = self.pass(scope, source, context, checkpoint);
             passed.inspect_err(|_| self.flow.fail(BackupError::Stopped))
         })
+    }
+
+    /// Memory for so many packs: with fewer than the first number all might be open and none on
+    /// its way.
+    fn buffers(self) -> usize {
+        let least = OPEN + self.options.workers.max(1);
+        least.max(BUFFERS.min(least + self.options.uploads.saturating_sub(1)))
     }
 
     fn pass<'scope>(

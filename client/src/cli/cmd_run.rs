@@ -22,8 +22,8 @@ use crate::backup::{self, RunOptions, Source};
 use crate::scan::exclude::{Options, Rules};
 use crate::scan::names::OwnerNames;
 
-/// How long after Ctrl-C the vault may still take for what a checkpoint needs.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long after Ctrl-C the vault may take for each request that a checkpoint needs.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What `run` takes.
 #[derive(Debug, Clone, Default, clap::Args)]

@@ -38,8 +38,10 @@ fn vault_advice(error: &VaultError) -> (Exit, Option<&'static str>) {
         VaultError::WrongServer(_) => (
             Exit::ServerKey,
             Some(
-                "nothing was sent. If the server was set up anew, run `backup connect` with its new \
-                 address; if not, somebody may stand between you and it",
+                "nothing was sent. Ask whoever runs the server. If its TLS key was changed on \
+                 purpose, put the new address into config.toml (`server = …` of this profile); an \
+                 identity key is never changed. If nothing was changed, somebody may stand between \
+                 you and the server",
             ),
         ),
         VaultError::Forbidden(_) | VaultError::Unauthorized => (

@@ -53,7 +53,7 @@ pub fn open(ctx: &Context<'_>, runtime: &Runtime) -> Result<Reading, CliError> {
         unlock(&slots, &secret, expected, device.key.share.as_ref())?
     } else {
         // A machine that only backs up may not see the slots: the code fetches them by itself.
-        let address = ctx.global.vault.clone().unwrap_or_else(|| device.key.server.clone());
+        let address = setup.vault.clone().unwrap_or_else(|| device.key.server.clone());
         let id = device.key.secrets.device;
         drop((device, opened));
         return by_code(ctx, (setup, Some(id)), &vault::parse(&address)?, runtime);

@@ -103,7 +103,9 @@ pub fn open_repository(
     (runtime, stop): (&Runtime, Arc<AtomicBool>),
 ) -> Result<(Repository, Opened), CliError> {
     let key = device_key(setup)?;
-    let address = context.global.vault.clone().unwrap_or_else(|| key.server.clone());
+    // What the profile says wins over what was true when this machine was enrolled.
+    let told = context.global.vault.clone().or_else(|| setup.profile.server.clone());
+    let address = told.unwrap_or_else(|| key.server.clone());
     let opened = open(&parse(&address)?, stop)?;
     let service = Arc::clone(&opened.service);
     let repo = Repository::open(service, key, folders(&setup.places), Arc::new(SystemClock));

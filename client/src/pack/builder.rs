@@ -3,7 +3,7 @@
 //! Nothing is sealed, and no key exists, before the pack is complete: until then packs can be
 //! joined by copying, and a pack that is given up costs nothing.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
@@ -22,47 +22,105 @@ use crate::crypto::sign::{Domain, sign};
 /// Version of the pack format, in the trailer.
 pub const VERSION: u16 = 1;
 
-/// Memory of packs, handed out again once the upload is done. What is in use is bounded by the
-/// number of open packs and of uploads under way.
-#[derive(Debug, Clone, Default)]
-pub struct BufferPool(Arc<Mutex<Vec<Vec<u8>>>>);
+/// Memory of packs, handed out again once the upload is done. Whoever wants one more than there
+/// may be waits for an upload.
+#[derive(Debug, Clone)]
+pub struct BufferPool(Arc<Buffers>);
+
+#[derive(Debug)]
+struct Buffers {
+    most: usize,
+    free: Mutex<Free>,
+    returned: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Free {
+    buffers: Vec<Vec<u8>>,
+    in_use: usize,
+}
 
 impl BufferPool {
+    /// At most so many buffers; enough for all packs that may be open at a time, and one more, or
+    /// everybody waits for ever.
+    pub fn new(most: usize) -> Self {
+        Self(Arc::new(Buffers { most, free: Mutex::default(), returned: Condvar::new() }))
+    }
+
     fn take(&self) -> Vec<u8> {
-        let reused = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut buffer = reused.unwrap_or_else(|| Vec::with_capacity(BUFFER));
+        let mut free = self.free();
+        while free.in_use >= self.0.most {
+            free = self.0.returned.wait(free).unwrap_or_else(PoisonError::into_inner);
+        }
+        Self::hand_out(&mut free)
+    }
+
+    /// Without waiting, for a moment in which nothing is filled any more.
+    fn take_beyond(&self) -> Vec<u8> {
+        Self::hand_out(&mut self.free())
+    }
+
+    fn hand_out(free: &mut Free) -> Vec<u8> {
+        free.in_use += 1;
+        let mut buffer = free.buffers.pop().unwrap_or_else(|| Vec::with_capacity(BUFFER));
         buffer.clear();
         buffer.resize(HEADER_LEN, 0);
         buffer
     }
 
     fn give_back(&self, buffer: Vec<u8>) {
-        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.len() < KEEP {
-            free.push(buffer);
+        let mut free = self.free();
+        free.in_use -= 1;
+        if free.buffers.len() + free.in_use < self.0.most {
+            free.buffers.push(buffer);
         }
+        drop(free);
+        self.0.returned.notify_one();
+    }
+
+    fn free(&self) -> MutexGuard<'_, Free> {
+        self.0.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A buffer of a pool, to which it returns by itself.
+#[derive(Debug)]
+struct Pooled {
+    buffer: Vec<u8>,
+    pool: BufferPool,
+}
+
+impl AsRef<[u8]> for Pooled {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        self.pool.give_back(std::mem::take(&mut self.buffer));
     }
 }
 
 /// Bytes of one buffer: the largest pack.
 const BUFFER: usize = 16 * 1024 * 1024;
-/// A table that has not so many bytes left before it outgrows its footer is full: one segment has
-/// at most 4096 chunks.
+/// A footer is not made larger than this: what is known of so many chunks on their way takes
+/// memory in several places.
+const FULL_TABLE: u64 = MAX_FOOTER / 2;
+/// A table that has not so many bytes left before it outgrows that is full: one segment has at
+/// most 4096 chunks.
 const ROOM_FOR_ROWS: u64 = 256 * 1024;
 /// A footer of so many bytes is of chunks that are tiny.
 const HEAVY: u64 = MAX_FOOTER / 2;
 /// The count of segments in a table may grow by so many bytes.
 const COUNT: u64 = 3;
-/// Free buffers that are kept.
-const KEEP: usize = 2;
 
 /// A pack that is being filled.
 #[derive(Debug)]
 pub struct PackBuilder {
-    buffer: Vec<u8>,
+    pooled: Pooled,
     table: Table,
     table_len: usize,
-    pool: BufferPool,
 }
 
 /// Who seals a pack, and for whom.
@@ -111,9 +169,22 @@ impl SealedPack {
 }
 
 impl PackBuilder {
-    /// An empty pack.
+    /// An empty pack. Waits for its memory.
     pub fn new(pool: &BufferPool) -> Self {
-        Self { buffer: pool.take(), table: Table::default(), table_len: 1, pool: pool.clone() }
+        Self::with(pool.take(), pool)
+    }
+
+    /// An empty pack like this one, for a moment in which nothing is filled any more: it does not
+    /// wait for its memory.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        let pool = &self.pooled.pool;
+        Self::with(pool.take_beyond(), pool)
+    }
+
+    fn with(buffer: Vec<u8>, pool: &BufferPool) -> Self {
+        let pooled = Pooled { buffer, pool: pool.clone() };
+        Self { pooled, table: Table::default(), table_len: 1 }
     }
 
     /// Whether nothing is in it.
@@ -128,7 +199,7 @@ impl PackBuilder {
 
     /// The bytes of the segments, tags included, in order. Nothing is sealed yet.
     pub fn bodies(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = self.buffer.get(HEADER_LEN..).unwrap_or_default();
+        let mut rest = self.pooled.buffer.get(HEADER_LEN..).unwrap_or_default();
         self.table.segments.iter().map_while(move |row| {
             let (body, after) = rest.split_at_checked(row.sealed as usize)?;
             rest = after;
@@ -154,7 +225,7 @@ impl PackBuilder {
     /// Bytes still free for sealed segments and their rows.
     pub fn room(&self) -> u64 {
         let table = self.table_len as u64;
-        if footer_len(table + ROOM_FOR_ROWS) > MAX_FOOTER {
+        if footer_len(table + ROOM_FOR_ROWS) > FULL_TABLE {
             return 0;
         }
         let most = if self.is_table_heavy() { self.length() } else { MAX_PACK };
@@ -191,8 +262,8 @@ impl PackBuilder {
         if !self.fits(encoded.len(), &row) {
             return false;
         }
-        self.buffer.extend_from_slice(encoded);
-        self.buffer.extend_from_slice(&[0; TAG_LEN]);
+        self.pooled.buffer.extend_from_slice(encoded);
+        self.pooled.buffer.extend_from_slice(&[0; TAG_LEN]);
         self.table_len += row_len(&row);
         self.table.segments.push(row);
         true
@@ -217,18 +288,20 @@ impl PackBuilder {
         for (row, moves) in std::mem::take(&mut self.table.segments).into_iter().zip(&moves) {
             let end = from + row.sealed as usize;
             if *moves {
-                into.buffer.extend_from_slice(self.buffer.get(from..end).unwrap_or_default());
+                into.pooled
+                    .buffer
+                    .extend_from_slice(self.pooled.buffer.get(from..end).unwrap_or_default());
                 self.table_len -= row_len(&row);
                 into.table_len += row_len(&row);
                 into.table.segments.push(row);
             } else {
-                self.buffer.copy_within(from..end, to);
+                self.pooled.buffer.copy_within(from..end, to);
                 to += row.sealed as usize;
                 kept.push(row);
             }
             from = end;
         }
-        self.buffer.truncate(to);
+        self.pooled.buffer.truncate(to);
         self.table.segments = kept;
         moves
     }
@@ -237,10 +310,10 @@ impl PackBuilder {
     pub fn seal(mut self, sealer: &Sealer<'_>, rng: &mut Hedged) -> Result<SealedPack, SealError> {
         let table = self.table.to_bytes();
         let total = pack_len(self.body_len(), table.len() as u64)
-            .ok_or(SealError::Length { len: self.buffer.len() })?;
+            .ok_or(SealError::Length { len: self.pooled.buffer.len() })?;
         let footer = footer_len(table.len() as u64);
         let (header, key) = sealer.to.new_header(EnvelopeKind::Pack, rng)?;
-        let (head, mut body) = self.buffer.split_at_mut(HEADER_LEN);
+        let (head, mut body) = self.pooled.buffer.split_at_mut(HEADER_LEN);
         head.copy_from_slice(&header[..]);
         let mut index = 0;
         for segment in &self.table.segments {
@@ -249,47 +322,31 @@ impl PackBuilder {
             index += 1;
             body = rest;
         }
-        let start = self.buffer.len();
+        let start = self.pooled.buffer.len();
         let end = usize::try_from(total - PACK_TRAILER - footer).expect("a pack fits memory");
-        self.buffer.resize(end, 0);
-        key.seal_segment(index, self.buffer.get_mut(start..).unwrap_or_default())?;
+        self.pooled.buffer.resize(end, 0);
+        key.seal_segment(index, self.pooled.buffer.get_mut(start..).unwrap_or_default())?;
 
-        let content_hash = Hash::of(&self.buffer);
+        let content_hash = Hash::of(&self.pooled.buffer);
         let said = signed_part(sealer.to.vault, sealer.to.epoch, key.uid(), content_hash, &table);
         let signature = sign(sealer.signer, Domain::Pack, &said);
-        let plain = footer_plain(&table, content_hash, &signature);
-        self.buffer.extend_from_slice(&plain);
+        // Large where files are tiny.
+        drop(said);
+        footer_plain(&table, content_hash, &signature, &mut self.pooled.buffer);
+        drop(table);
         let footer_end = end + usize::try_from(footer).expect("a footer fits memory");
-        self.buffer.resize(footer_end, 0);
-        let sealed_footer = self.buffer.get_mut(end..).unwrap_or_default();
+        self.pooled.buffer.resize(footer_end, 0);
+        let sealed_footer = self.pooled.buffer.get_mut(end..).unwrap_or_default();
         key.footer_key(sealer.index_key).seal(sealed_footer)?;
         let footer_len = u32::try_from(footer).expect("footers are at most 4 MiB");
-        self.buffer.extend_from_slice(&trailer(footer_len));
-        let tail = self.buffer.get(end..).unwrap_or_default();
+        self.pooled.buffer.extend_from_slice(&trailer(footer_len));
+        let tail = self.pooled.buffer.get(end..).unwrap_or_default();
         let id = pack_id(content_hash, tail, total, footer);
-        let owner = Pooled { buffer: self.buffer, pool: self.pool };
-        Ok(SealedPack { id, table: self.table, footer_len, bytes: Bytes::from_owner(owner) })
+        Ok(SealedPack { id, table: self.table, footer_len, bytes: Bytes::from_owner(self.pooled) })
     }
 
     fn body_len(&self) -> u64 {
-        (self.buffer.len() - HEADER_LEN) as u64
-    }
-}
-
-struct Pooled {
-    buffer: Vec<u8>,
-    pool: BufferPool,
-}
-
-impl AsRef<[u8]> for Pooled {
-    fn as_ref(&self) -> &[u8] {
-        &self.buffer
-    }
-}
-
-impl Drop for Pooled {
-    fn drop(&mut self) {
-        self.pool.give_back(std::mem::take(&mut self.buffer));
+        (self.pooled.buffer.len() - HEADER_LEN) as u64
     }
 }
 
@@ -320,12 +377,10 @@ pub(super) fn trailer(footer_len: u32) -> [u8; 16] {
     out
 }
 
-fn footer_plain(table: &[u8], content_hash: Hash, signature: &[u8; 64]) -> Vec<u8> {
+fn footer_plain(table: &[u8], content_hash: Hash, signature: &[u8; 64], out: &mut Vec<u8>) {
     let length = u32::try_from(table.len()).expect("a table fits a pack");
-    let mut out = Vec::with_capacity(table.len() + 100);
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(table);
     out.extend_from_slice(content_hash.as_bytes());
     out.extend_from_slice(signature);
-    out
 }

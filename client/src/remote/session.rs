@@ -65,7 +65,14 @@ impl Login {
             nonce: challenge.nonce,
             signature: (self.signer)(&message),
         };
-        service.login(request).await
+        match service.login(request).await {
+            // One with another identity key refuses what is signed for the pinned one.
+            Err(refused @ VaultError::Forbidden(_)) => match service.describe().await {
+                Err(wrong @ VaultError::WrongServer(_)) => Err(wrong),
+                _ => Err(refused),
+            },
+            done => done,
+        }
     }
 }
 

@@ -66,7 +66,7 @@ fn pack() -> Value {
         public: vault_key.public(),
         psk: &write_set.writer_psk,
     };
-    let mut builder = PackBuilder::new(&BufferPool::default());
+    let mut builder = PackBuilder::new(&BufferPool::new(1));
     for (row, encoded) in rows() {
         assert!(builder.append(&encoded, row));
     }

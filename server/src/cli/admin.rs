@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::error::CliError;
@@ -77,6 +78,11 @@ fn exchange(mut stream: StdStream, ask: &Ask) -> io::Result<Answer> {
     Ok(serde_json::from_str(&answer)?)
 }
 
+/// Whether a server runs on this folder.
+pub(super) fn is_running(data: &Path) -> bool {
+    StdStream::connect(path(data)).is_ok()
+}
+
 /// Listens for commands. The folder is ours alone while the core is open.
 pub(super) fn listen(data: &Path) -> Result<UnixListener, CliError> {
     let path = path(data);
@@ -102,10 +108,12 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 }
 
 /// Answers commands, one at a time, for as long as it is polled.
-pub(super) async fn serve(listener: UnixListener, core: Core, place: Place) {
+pub(super) async fn serve(listener: UnixListener, core: Core, place: watch::Receiver<Place>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
+                // It changes when a certificate with a new key is taken.
+                let place = place.borrow().clone();
                 if timeout(PATIENCE, answer(stream, &core, &place)).await.is_err() {
                     tracing::debug!("an admin command took too long");
                 }

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use unseen_common::vault::VaultError;
 use unseen_common::wire::address::AddressError;
 
-use crate::http::ServeError;
+use super::config::ConfigError;
 use crate::http::tls::TlsError;
+use crate::http::{Listen, ServeError};
 use crate::vault::OpenError;
 
 /// Why a command failed.
@@ -45,6 +46,53 @@ pub(super) enum CliError {
     /// The running server answered with an error.
     #[error("the running server answered: {0}")]
     Running(String),
+    /// The settings are wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// `config check` found something.
+    #[error("the server could not start with this (problems found: {0})")]
+    Problems(usize),
+    /// There is nothing to ask.
+    #[error(
+        "metrics-listen is off, so there is no health to ask for; set it, here and for `serve`"
+    )]
+    NoMetrics,
+    /// Nobody answers.
+    #[error("no server answers at {place}")]
+    Silent {
+        /// Where.
+        place: Listen,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The server says that it is not ready.
+    #[error("not ready: {0}")]
+    NotReady(String),
+    /// Clients pinned another key.
+    #[error(
+        "{path} has another key than the one that clients pinned (pinned {pinned}, found {found}); \
+         put the old certificate and key back, or give --tls-allow-new-key: every client that is \
+         enrolled then stops until it is told the new address"
+    )]
+    NewKey {
+        /// The certificate.
+        path: PathBuf,
+        /// Fingerprint that clients have.
+        pinned: String,
+        /// Fingerprint of this certificate's key.
+        found: String,
+    },
+    /// The key that clients pinned is gone.
+    #[error(
+        "{folder} is gone, and clients pinned the key in it; put it back from the backup of the \
+         server, or give --tls-allow-new-key to make a new one: every client that is enrolled \
+         then stops until it is told the new address"
+    )]
+    KeyLost {
+        /// Where it was.
+        folder: PathBuf,
+    },
     /// A file or socket.
     #[error("{path}")]
     Io {
@@ -64,8 +112,14 @@ impl CliError {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Open(OpenError::Busy(_)) => 11,
-            Self::Open(OpenError::Journal(_) | OpenError::Identity(_)) => 20,
+            Self::Open(
+                OpenError::Journal(_)
+                | OpenError::Identity(_)
+                | OpenError::IdentityLost(_)
+                | OpenError::Format(_),
+            ) => 20,
             Self::Vault(VaultError::DiskFull) => 23,
+            Self::Config(ConfigError::NoData) => 2,
             _ => 1,
         }
     }

@@ -16,12 +16,17 @@ pub(super) fn note(text: &str) {
 
 /// An error with its causes.
 pub(super) fn error(error: &dyn Error) {
-    let mut text = format!("backup-server: {error}");
+    note(&format!("backup-server: {}", with_causes(error)));
+}
+
+/// The text of an error, and of all that caused it.
+pub(super) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
         text.push_str(": ");
         text.push_str(&cause.to_string());
         next = cause.source();
     }
-    note(&text);
+    text
 }

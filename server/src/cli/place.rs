@@ -2,16 +2,18 @@
 //! it in the data folder, so that invites can be made while the server does not run.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 use unseen_common::id::Hash;
 use unseen_common::log::entry::PublicKey;
-use unseen_common::wire::address::{Pin, ServerAddress, Target, authority, split_authority};
+use unseen_common::wire::address::{
+    Pin, SCHEME, ServerAddress, Target, authority, split_authority,
+};
 
 use super::error::CliError;
+use crate::http::Listen;
 use crate::store::durable;
 
 /// What an invite says besides its secret.
@@ -44,6 +46,13 @@ impl Place {
         durable::write(&path, &[&text]).map_err(|source| CliError::Io { path, source })
     }
 
+    /// The address of an account, whose id clients have in their kit: what they need when the TLS
+    /// key or the public address was changed.
+    pub(super) fn for_clients(&self, identity: PublicKey) -> Option<String> {
+        let pin = Pin { spki: self.spki?, identity };
+        Some(format!("{SCHEME}{}/ACCOUNT?pin={pin}", self.address))
+    }
+
     /// The line that makes an account.
     pub(super) fn invitation(
         &self,
@@ -65,18 +74,21 @@ impl Place {
 
 /// Where clients reach a server that listens on `listen`: as told, else there, else by the name
 /// of this machine.
-pub(super) fn public_address(told: Option<&str>, listen: SocketAddr) -> Result<String, CliError> {
+pub(super) fn public_address(told: Option<&str>, listen: &Listen) -> Result<String, CliError> {
     if let Some(text) = told {
         let (host, port) = split_authority(text)
             .map_err(|source| CliError::Address { text: text.to_owned(), source })?;
         return Ok(authority(&host, port));
     }
-    if listen.ip().is_unspecified() {
-        let name = rustix::system::uname();
-        let name = name.nodename().to_string_lossy().into_owned();
-        return Ok(authority(&name, listen.port()));
+    match listen {
+        Listen::Unix(_) => Err(CliError::NoAddress),
+        Listen::Tcp(address) if address.ip().is_unspecified() => {
+            let name = rustix::system::uname();
+            let name = name.nodename().to_string_lossy().into_owned();
+            Ok(authority(&name, address.port()))
+        }
+        Listen::Tcp(address) => Ok(authority(&address.ip().to_string(), address.port())),
     }
-    Ok(authority(&listen.ip().to_string(), listen.port()))
 }
 
 /// A fingerprint as people compare it.
@@ -91,17 +103,18 @@ fn path(data: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use unseen_common::wire::address::SCHEME;
 
     #[test]
     fn addresses() {
-        let listen = |text: &str| text.parse::<SocketAddr>().unwrap();
-        let of = |told, text| public_address(told, listen(text)).unwrap();
+        let listen = |text: &str| text.parse::<Listen>().unwrap();
+        let of = |told, text| public_address(told, &listen(text)).unwrap();
         assert_eq!(of(None, "127.0.0.1:80"), "127.0.0.1:80");
         assert_eq!(of(None, "[::1]:80"), "[::1]:80");
         assert_eq!(of(Some("NAS.home:1"), "0.0.0.0:80"), "nas.home:1");
         assert!(of(None, "0.0.0.0:80").ends_with(":80"));
-        assert!(public_address(Some("nas"), listen("0.0.0.0:80")).is_err());
+        assert!(public_address(Some("nas"), &listen("0.0.0.0:80")).is_err());
+        assert_eq!(of(Some("nas:1"), "unix:/x"), "nas:1");
+        assert!(public_address(None, &listen("unix:/x")).is_err());
     }
 
     #[test]
@@ -113,7 +126,11 @@ mod tests {
         let address: ServerAddress = quoted.strip_suffix('\'').unwrap().parse().unwrap();
         assert!(quoted.starts_with(SCHEME));
         assert_eq!(address.target, Target::Invite(vec![3; 18]));
+        let shown = place.for_clients([2; 32]).unwrap();
+        let whole: ServerAddress = shown.replace("ACCOUNT", &"0a".repeat(16)).parse().unwrap();
+        assert_eq!(whole.pin, address.pin);
         let unpinned = Place { spki: None, ..place };
+        assert_eq!(unpinned.for_clients([2; 32]), None);
         assert!(matches!(unpinned.invitation([2; 32], &[3; 18]), Err(CliError::NoPin)));
     }
 }

@@ -1,107 +1,104 @@
 //! `backup-server serve`.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use rustls::ServerConfig;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
+use super::config::file::File;
+use super::config::flags::Flags;
+use super::config::{Serving, Settings};
 use super::error::CliError;
+use super::pinned::Tls;
 use super::place::{Place, fingerprint, public_address};
-use super::{admin, output};
-use crate::http::tls::{self, Certificate};
+use super::{admin, output, reload};
 use crate::http::{Server, ServerOptions};
+use crate::ops::listener::{self, Watched};
+use crate::ops::notify::Manager;
 use crate::vault::{Core, Options};
 
 /// Serve vaults; on the first run this makes the server's keys
 ///
 /// Example: backup-server serve --data /srv/unseen --listen 0.0.0.0:8443
+///
+/// A flag wins over its environment variable, that over the configuration file.
 #[derive(Debug, Args)]
 pub(super) struct Serve {
-    /// Where everything is kept; made if absent
-    #[arg(long, value_name = "DIR", env = "UNSEEN_DATA")]
-    data: PathBuf,
-    /// Where to listen; port 0 takes a free one
-    #[arg(long, value_name = "ADDR:PORT", env = "UNSEEN_LISTEN", default_value = "0.0.0.0:8443")]
-    listen: SocketAddr,
-    /// Where clients reach the server, for invites
-    #[arg(long, value_name = "HOST:PORT", env = "UNSEEN_PUBLIC_ADDRESS")]
-    public_address: Option<String>,
-    /// A certificate chain of your own, PEM; behind a proxy: the proxy's
-    #[arg(long, value_name = "FILE")]
-    tls_cert: Option<PathBuf>,
-    /// Its key, PEM
-    #[arg(long, value_name = "FILE", requires = "tls_cert", conflicts_with = "behind_proxy")]
-    tls_key: Option<PathBuf>,
-    /// Plain HTTP on a loopback address, for a proxy on this machine that does TLS
-    #[arg(long)]
-    behind_proxy: bool,
+    #[command(flatten)]
+    flags: Flags<false>,
 }
 
-pub(super) fn run(command: &Serve) -> Result<(), CliError> {
-    let core = Core::open(&command.data, Options::default())?;
-    let (spki, tls) = certificate(command)?;
+pub(super) fn run(command: &Serve, file: &File, everywhere: &Flags<true>) -> Result<(), CliError> {
+    let serving = Serving::read(&Settings::new(file, everywhere, &command.flags))?;
+    let core = Core::open(&serving.data, Options::default())?;
+    let tls = Tls::open(&serving)?;
     output::note(&format!("identity {}", fingerprint(&core.identity())));
-    if let Some(spki) = spki {
+    if let Some(spki) = tls.spki() {
         output::note(&format!("tls key  {}", fingerprint(spki.as_bytes())));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(CliError::Runtime)?;
-    let served = runtime.block_on(serve(command, core, tls, spki));
+    let served = runtime.block_on(serve(&serving, core, tls));
     // What a client no longer waits for may be left undone.
     runtime.shutdown_timeout(Duration::from_secs(5));
-    admin::close(&command.data);
+    admin::close(&serving.data);
     served
 }
 
-type Tls = (Option<unseen_common::id::Hash>, Option<Arc<ServerConfig>>);
-
-fn certificate(command: &Serve) -> Result<Tls, CliError> {
-    if command.behind_proxy {
-        let shown = command.tls_cert.as_deref().map(Certificate::read).transpose()?;
-        return Ok((shown.map(|certificate| certificate.spki), None));
-    }
-    let (certificate, key) = match (&command.tls_cert, &command.tls_key) {
-        (Some(path), Some(key)) => (Certificate::read(path)?, key.clone()),
-        (Some(path), None) => (Certificate::read(path)?, path.clone()),
-        (None, _) => tls::own(&command.data)?,
+async fn serve(serving: &Serving, core: Core, tls: Tls) -> Result<(), CliError> {
+    let config = match &tls {
+        Tls::Ours(live) => Some(live.config()?),
+        Tls::Proxy(_) => None,
     };
-    let config = certificate.config(&key)?;
-    Ok((Some(certificate.spki), Some(config)))
-}
-
-async fn serve(
-    command: &Serve,
-    core: Core,
-    tls: Option<Arc<ServerConfig>>,
-    spki: Option<unseen_common::id::Hash>,
-) -> Result<(), CliError> {
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    let options = ServerOptions::new(command.listen, tls);
+    let scheme = if config.is_some() { "https" } else { "http" };
+    let options = ServerOptions {
+        finish: serving.deadline,
+        log_addresses: serving.log_addresses,
+        ..ServerOptions::new(serving.listen.clone(), config)
+    };
     let server = Server::bind(core.clone(), options).await?;
-    let place = Place {
-        address: public_address(command.public_address.as_deref(), server.address())?,
-        spki,
-    };
-    place.write(&command.data)?;
-    let admin = tokio::spawn(admin::serve(admin::listen(&command.data)?, core.clone(), place));
-    let stop = told_to_end()?;
-    let opened = tokio::task::spawn_blocking(move || open_accounts(&core));
-    output::line(&format!("listening on {scheme}://{}", server.address()));
+    let told = serving.public_address.as_deref();
+    let address = public_address(told, server.place())?;
+    let (place, placed) = watch::channel(Place { address, spki: tls.spki() });
+    place.borrow().write(&serving.data)?;
+    if let Some(address) = place.borrow().for_clients(core.identity()) {
+        output::note(&format!("address  {address}"));
+    }
+    let manager = Arc::new(Manager::from_environment());
+    let watched = Watched::new(core.clone(), &serving.data);
+    let mut beside = vec![
+        tokio::spawn(admin::serve(admin::listen(&serving.data)?, core.clone(), placed)),
+        reload::start(tls, place, &serving.data, Arc::clone(&manager))?,
+        tokio::spawn(pulse(Arc::clone(&manager))),
+        open_accounts(core),
+    ];
+    if let Some(place) = &serving.metrics {
+        beside.push(tokio::spawn(listener::listen(place, watched.clone()).await?));
+    }
+    let stop = told_to_end(Arc::clone(&manager), watched)?;
+    output::line(&format!("listening on {}", shown(scheme, &server)));
+    manager.ready();
     let served = server.run(stop).await;
-    admin.abort();
-    opened.abort();
+    for task in beside {
+        task.abort();
+    }
     Ok(served?)
 }
 
+fn shown(scheme: &str, server: &Server) -> String {
+    match server.place() {
+        crate::http::Listen::Tcp(address) => format!("{scheme}://{address}"),
+        unix @ crate::http::Listen::Unix(_) => unix.to_string(),
+    }
+}
+
 /// Opens every account, so that damage is seen at the start and not at the next restore.
-fn open_accounts(core: &Core) {
-    match core.accounts() {
+fn open_accounts(core: Core) -> tokio::task::JoinHandle<()> {
+    tokio::task::spawn_blocking(move || match core.accounts() {
         Ok(accounts) => {
             for id in accounts {
                 // What is wrong was logged where it was found.
@@ -109,10 +106,25 @@ fn open_accounts(core: &Core) {
             }
         }
         Err(error) => tracing::error!(kind = ?error.kind(), "accounts cannot be listed"),
+    })
+}
+
+/// Tells a service manager that wants to know that this process still gets things done.
+async fn pulse(manager: Arc<Manager>) {
+    let Some(every) = manager.pulse() else {
+        return;
+    };
+    let mut beat = tokio::time::interval(every);
+    loop {
+        beat.tick().await;
+        manager.alive();
     }
 }
 
-fn told_to_end() -> Result<impl Future<Output = ()>, CliError> {
+fn told_to_end(
+    manager: Arc<Manager>,
+    watched: Watched,
+) -> Result<impl Future<Output = ()>, CliError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(CliError::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::Runtime)?;
     Ok(async move {
@@ -120,6 +132,8 @@ fn told_to_end() -> Result<impl Future<Output = ()>, CliError> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        manager.stopping();
+        watched.ends();
         tracing::info!("ending; running requests finish first");
     })
 }

@@ -11,7 +11,6 @@ use unseen_common::time::Clock;
 
 use super::client_addr::ClientAddr;
 use super::failure::Failure;
-use super::forwarded;
 use super::rate::{Budget, Meters, Rates};
 use super::tokens::Tokens;
 use crate::store::random;
@@ -62,42 +61,34 @@ pub(super) struct App {
     pub(super) core: Core,
     pub(super) tokens: Arc<Tokens>,
     pub(super) limits: Limits,
+    pub(super) log_addresses: bool,
     pub(super) in_flight: Arc<Semaphore>,
     pub(super) answers: Arc<Semaphore>,
     pub(super) meters: Arc<Meters>,
     /// Under which addresses are counted.
     key: [u8; 32],
-    /// Plain HTTP, for a proxy on this machine that says who is behind it.
-    behind_proxy: bool,
     /// The API document.
     pub(super) api: Bytes,
 }
 
 impl App {
-    pub(super) fn new(
-        core: Core,
-        (limits, behind_proxy): (Limits, bool),
-        clock: Arc<dyn Clock>,
-        api: Bytes,
-    ) -> Self {
+    pub(super) fn new(core: Core, limits: Limits, clock: Arc<dyn Clock>, api: Bytes) -> Self {
         Self {
             core,
             tokens: Arc::new(Tokens::new(clock)),
             limits,
+            log_addresses: false,
             answers: Arc::new(Semaphore::new(limits.answers_kib)),
             meters: Arc::new(Meters::new(limits.rates, Instant::now())),
             key: random(),
-            behind_proxy,
             in_flight: Arc::new(Semaphore::new(limits.in_flight_kib)),
             api,
         }
     }
 
-    /// Counts a request from wherever it comes.
+    /// Counts a request of the client that it comes from.
     pub(super) fn count(&self, parts: &Request, budget: Budget) -> Result<(), Failure> {
-        let peer = parts.extensions().get::<ClientAddr>().copied();
-        let named = self.behind_proxy.then(|| forwarded::client(parts.headers())).flatten();
-        let Some(client) = named.or(peer) else {
+        let Some(client) = parts.extensions().get::<ClientAddr>() else {
             return Ok(());
         };
         let bucket = client.bucket(&self.key);

@@ -27,6 +27,11 @@ impl ClientAddr {
         AddrBucket(out)
     }
 
+    /// In words, for the log of an operator who asked for addresses and disclosed it.
+    pub(super) fn disclosed(&self) -> String {
+        self.0.to_string()
+    }
+
     /// Whether the client is on this machine, as a proxy is.
     pub const fn is_loopback(&self) -> bool {
         self.0.is_loopback()

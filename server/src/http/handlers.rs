@@ -21,11 +21,15 @@ use unseen_common::wire::{
 
 use super::call::{Call, Reply};
 use super::failure::Failure;
-use super::request_log::Whose;
+use super::request_log::{self, Whose};
 use crate::vault::Session;
 
 pub(super) async fn describe(call: Call<()>) -> Reply {
-    json(&call.app.core.describe().await?)
+    let mut info = call.app.core.describe().await?;
+    if call.app.log_addresses {
+        info.privacy = request_log::disclose_addresses(info.privacy);
+    }
+    json(&info)
 }
 
 pub(super) async fn openapi(call: Call<()>) -> Reply {

@@ -10,6 +10,7 @@ mod connections;
 mod failure;
 mod forwarded;
 mod handlers;
+mod listen;
 mod rate;
 mod request_log;
 mod routes;
@@ -17,9 +18,12 @@ pub mod serve;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+pub mod tls_live;
 mod tokens;
 
 pub use app::Limits;
 pub use client_addr::{AddrBucket, ClientAddr};
+pub(crate) use listen::Listener;
+pub use listen::{Listen, NoPlace, SocketFile};
 pub use rate::{Rate, Rates};
 pub use serve::{ServeError, Server, ServerOptions};

@@ -146,7 +146,7 @@ pub(super) fn router(app: App, routes: Vec<Route>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         // Every call enforces the cap of its own endpoint.
         .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn(request_log::record))
+        .layer(middleware::from_fn_with_state(app.clone(), request_log::record))
         .with_state(app)
 }
 

@@ -1,7 +1,7 @@
 //! The accept loop.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,6 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use unseen_common::time::Clock;
@@ -24,8 +23,9 @@ use unseen_common::time::Clock;
 use super::answer::{Answer, Share};
 use super::app::{App, Limits};
 use super::client_addr::ClientAddr;
-use super::connections::{Connections, Pulse};
-use super::{api, routes};
+use super::connections::{Connections, Place};
+use super::listen::{Listen, Listener, Stream};
+use super::{api, forwarded, routes};
 use crate::clock::SystemClock;
 use crate::vault::Core;
 
@@ -33,10 +33,10 @@ use crate::vault::Core;
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}")]
+    #[error("cannot listen on {place}")]
     Listen {
-        /// The address.
-        address: SocketAddr,
+        /// Where.
+        place: Listen,
         /// Why.
         #[source]
         source: io::Error,
@@ -53,9 +53,13 @@ pub enum ServeError {
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
     /// Where to listen; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// TLS, or plain HTTP on loopback with `None`.
+    pub listen: Listen,
+    /// TLS, or plain HTTP with `None`, on loopback or a Unix socket, for a proxy.
     pub tls: Option<Arc<ServerConfig>>,
+    /// How long requests may go on after the server was told to end.
+    pub finish: Duration,
+    /// Log the addresses of clients, and disclose that.
+    pub log_addresses: bool,
     /// How much clients may take.
     pub limits: Limits,
     /// When tokens expire.
@@ -64,16 +68,23 @@ pub struct ServerOptions {
 
 impl ServerOptions {
     /// With the usual limits.
-    pub fn new(listen: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Self {
-        Self { listen, tls, limits: Limits::default(), clock: Arc::new(SystemClock) }
+    pub fn new(listen: impl Into<Listen>, tls: Option<Arc<ServerConfig>>) -> Self {
+        Self {
+            listen: listen.into(),
+            tls,
+            finish: Duration::from_secs(60),
+            log_addresses: false,
+            limits: Limits::default(),
+            clock: Arc::new(SystemClock),
+        }
     }
 }
 
 /// A server that listens.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
-    address: SocketAddr,
+    listener: Listener,
+    place: Listen,
     core: Core,
     options: ServerOptions,
 }
@@ -81,39 +92,46 @@ pub struct Server {
 /// Longest head of a request over HTTP/1.1, in bytes, and most lines in it.
 const MAX_HEAD: usize = 128 * 1024;
 const MAX_HEADERS: usize = 64;
-/// How long requests may go on after the server was told to end.
-const FINISH: Duration = Duration::from_secs(60);
 
 impl Server {
     /// Begins to listen.
     pub async fn bind(core: Core, options: ServerOptions) -> Result<Self, ServeError> {
-        let address = options.listen;
-        if options.tls.is_none() && !address.ip().is_loopback() {
-            return Err(ServeError::NotLoopback(address));
+        let place = &options.listen;
+        if let (None, false, Listen::Tcp(address)) = (&options.tls, place.is_local(), place) {
+            return Err(ServeError::NotLoopback(*address));
         }
-        let wrap = |source| ServeError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(wrap)?;
-        let address = listener.local_addr().map_err(wrap)?;
-        Ok(Self { listener, address, core, options })
+        let wrap = |source| ServeError::Listen { place: place.clone(), source };
+        let (listener, place) = Listener::bind(place).await.map_err(wrap)?;
+        Ok(Self { listener, place, core, options })
     }
 
-    /// Where it listens.
+    /// Where it listens, with the real port.
+    pub const fn place(&self) -> &Listen {
+        &self.place
+    }
+
+    /// The address that it listens on; none of any use if that is a Unix socket.
     pub const fn address(&self) -> SocketAddr {
-        self.address
+        match self.place {
+            Listen::Tcp(address) => address,
+            Listen::Unix(_) => SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+        }
     }
 
     /// Serves until `stop` ends, then lets running requests finish.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let ServerOptions { tls, limits, clock, .. } = self.options;
+        let ServerOptions { tls, limits, clock, finish, log_addresses, .. } = self.options;
         let routes = routes::table();
         // Behind a proxy all connections are the proxy's.
-        let behind_proxy = tls.is_none();
-        let per_address = if behind_proxy { usize::MAX } else { limits.per_address };
+        let proxied = tls.is_none();
+        let per_address = if proxied { usize::MAX } else { limits.per_address };
         let connections = Arc::new(Connections::new(Limits { per_address, ..limits }));
         let document = api::document(&routes);
-        let app = App::new(self.core.clone(), (limits, behind_proxy), clock, document);
+        let mut app = App::new(self.core.clone(), limits, clock, document);
+        app.log_addresses = log_addresses;
         let router = routes::router(app, routes);
         let acceptor = tls.map(TlsAcceptor::from);
+        let serving = Serving { acceptor, router, head: limits.head, proxied };
         let graceful = GracefulShutdown::new();
         let mut stop = pin!(stop);
         let mut failed = pin!(self.core.failed());
@@ -123,8 +141,8 @@ impl Server {
                 () = &mut stop => break,
                 () = &mut failed => return Err(ServeError::Journal),
             };
-            let (stream, peer) = match accepted {
-                Ok((stream, peer)) => (stream, ClientAddr::from(peer)),
+            let stream = match accepted {
+                Ok(stream) => stream,
                 Err(error) => {
                     tracing::warn!(kind = ?error.kind(), "accepting a connection");
                     // Out of file descriptors, most likely.
@@ -133,30 +151,26 @@ impl Server {
                     continue;
                 }
             };
-            let Some(place) = connections.admit(peer) else {
+            let Some(place) = connections.admit(stream.peer().into()) else {
                 tracing::debug!("no room for a connection");
                 continue;
             };
-            let serving = Serving {
-                acceptor: acceptor.clone(),
-                router: router.clone(),
-                head: limits.head,
-                peer,
-                pulse: Arc::clone(&place.pulse),
-            };
+            let serving = serving.clone();
             let watcher = graceful.watcher();
+            let metrics = Arc::clone(self.core.metrics());
             tokio::spawn(async move {
+                let _counted = metrics.connections.hold();
                 tokio::select! {
                     () = place.pulse.expired() => tracing::debug!("a connection was closed"),
-                    () = serving.connection(stream, watcher) => {}
+                    () = serving.connection(stream, &place, watcher) => {}
                 }
             });
         }
         drop(self.listener);
         tokio::select! {
-            done = timeout(FINISH, graceful.shutdown()) => {
+            done = timeout(finish, graceful.shutdown()) => {
                 if done.is_err() {
-                    tracing::warn!("some requests did not finish in time");
+                    tracing::warn!(seconds = finish.as_secs(), "requests did not finish in time");
                 }
                 Ok(())
             }
@@ -165,30 +179,36 @@ impl Server {
     }
 }
 
-/// One connection, and what it is served with.
+/// What connections are served with.
+#[derive(Clone)]
 struct Serving {
     acceptor: Option<TlsAcceptor>,
     router: Router,
     head: Duration,
-    peer: ClientAddr,
-    pulse: Arc<Pulse>,
+    /// The peer is a proxy, which names the client.
+    proxied: bool,
 }
 
 impl Serving {
-    async fn connection(mut self, stream: TcpStream, watcher: Watcher) {
+    async fn connection(self, stream: Stream, place: &Place, watcher: Watcher) {
+        let peer = stream.peer().into();
+        let stream = match stream {
+            Stream::Tcp(stream, _) => stream,
+            Stream::Unix(stream) => return self.http(stream, (peer, place), watcher).await,
+        };
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(kind = ?error.kind(), "TCP_NODELAY");
         }
-        match self.acceptor.take() {
-            None => self.http(stream, watcher).await,
+        match &self.acceptor {
+            None => self.http(stream, (peer, place), watcher).await,
             Some(acceptor) => match acceptor.accept(stream).await {
-                Ok(stream) => self.http(stream, watcher).await,
+                Ok(stream) => self.http(stream, (peer, place), watcher).await,
                 Err(error) => tracing::debug!(%error, "TLS handshake"),
             },
         }
     }
 
-    async fn http<S>(self, stream: S, watcher: Watcher)
+    async fn http<S>(&self, stream: S, (peer, place): (ClientAddr, &Place), watcher: Watcher)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -208,11 +228,12 @@ impl Serving {
             .max_concurrent_streams(32)
             .max_header_list_size(16 * 1024)
             .keep_alive_interval(Duration::from_secs(20));
-        let routes = TowerToHyperService::new(self.router);
-        let (peer, pulse) = (self.peer, self.pulse);
+        let routes = TowerToHyperService::new(self.router.clone());
+        let (proxied, pulse) = (self.proxied, Arc::clone(&place.pulse));
         let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer);
+            let named = proxied.then(|| forwarded::client(request.headers())).flatten();
             let busy = pulse.begin();
+            request.extensions_mut().insert(named.unwrap_or(peer));
             request.extensions_mut().insert(busy.ticket());
             let answer = routes.call(request);
             async move {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::server::ParsedCertificate;
+use rustls::server::{ParsedCertificate, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use unseen_common::id::Hash;
@@ -26,7 +27,7 @@ pub enum TlsError {
         source: io::Error,
     },
     /// A file is no PEM file with what is needed.
-    #[error("{path} cannot be read")]
+    #[error("no certificate or key can be read from {path}")]
     Read {
         /// The file.
         path: PathBuf,
@@ -35,7 +36,7 @@ pub enum TlsError {
         source: rustls_pki_types::pem::Error,
     },
     /// The certificate and key cannot be used together.
-    #[error("the certificate in {path} cannot be used")]
+    #[error("the certificate in {path} cannot be used, or the key is not its key")]
     Unusable {
         /// The certificate's file.
         path: PathBuf,
@@ -74,28 +75,51 @@ impl Certificate {
 
     /// How to serve with it: TLS 1.3 only.
     pub fn config(&self, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+        let pair = self.with_key(key)?;
+        serving(Arc::new(SingleCertAndKey::from(pair)))
+            .map_err(|source| TlsError::Unusable { path: self.path.clone(), source })
+    }
+
+    /// Certificate and key, which belong together.
+    pub fn with_key(&self, key: &Path) -> Result<CertifiedKey, TlsError> {
         let secret = PrivateKeyDer::from_pem_file(key)
             .map_err(|source| TlsError::Read { path: key.to_owned(), source })?;
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .and_then(|builder| {
-                builder.with_no_client_auth().with_single_cert(self.chain.clone(), secret)
-            });
-        let mut config =
-            config.map_err(|source| TlsError::Unusable { path: self.path.clone(), source })?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Arc::new(config))
+        CertifiedKey::from_der(self.chain.clone(), secret, &ring::default_provider())
+            .map_err(|source| TlsError::Unusable { path: self.path.clone(), source })
     }
+}
+
+/// How to serve with what a resolver chooses: TLS 1.3 only.
+pub(super) fn serving(
+    resolver: Arc<dyn ResolvesServerCert>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
 }
 
 /// The self-signed certificate of a data folder, made if absent, and the path of its key.
 pub fn own(data: &Path) -> Result<(Certificate, PathBuf), TlsError> {
-    let folder = data.join("tls");
-    let (chain, key) = (folder.join("cert.pem"), folder.join("key.pem"));
-    if !chain.exists() || !key.exists() {
-        make(&folder, &chain, &key)?;
+    let (chain, key) = own_files(data);
+    if !has_own(data) {
+        make(&data.join("tls"), &chain, &key)?;
     }
     Ok((Certificate::read(&chain)?, key))
+}
+
+/// Whether a data folder has a certificate of its own.
+pub fn has_own(data: &Path) -> bool {
+    let (chain, key) = own_files(data);
+    chain.exists() && key.exists()
+}
+
+/// Where the certificate of a data folder and its key are.
+pub fn own_files(data: &Path) -> (PathBuf, PathBuf) {
+    let folder = data.join("tls");
+    (folder.join("cert.pem"), folder.join("key.pem"))
 }
 
 /// BLAKE3 of the DER of a certificate's `SubjectPublicKeyInfo`.

@@ -10,6 +10,8 @@ use std::path::Path;
 
 use data_encoding::HEXLOWER;
 
+use crate::ops::meter::FSYNC;
+
 /// Names of files that are not finished begin with this.
 pub const TEMPORARY: &str = ".tmp-";
 
@@ -53,7 +55,8 @@ pub fn make_dirs(dir: &Path) -> io::Result<()> {
 
 /// Makes the names in a folder durable.
 pub fn sync_folder(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+    let folder = File::open(dir)?;
+    FSYNC.of(|| folder.sync_all())
 }
 
 fn write_and_sync(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
@@ -61,7 +64,7 @@ fn write_and_sync(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     for part in parts {
         file.write_all(part)?;
     }
-    file.sync_all()
+    FSYNC.of(|| file.sync_all())
 }
 
 fn parent(path: &Path) -> io::Result<&Path> {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::durable;
+use crate::ops::meter::FSYNC;
 
 /// One journal file. All calls block.
 pub trait JournalFile: Send + Sync + fmt::Debug {
@@ -91,7 +92,7 @@ impl JournalFile for FsJournal {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        FSYNC.of(|| self.0.sync_data())
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {

@@ -26,9 +26,11 @@ use unseen_common::vault::{
 use super::account::Account;
 use super::auth::Challenges;
 use super::create::{INVITE_BYTES, Invites};
+use super::format;
 use super::load::{self, LoadError, Shared};
 use super::session::Session;
 use crate::clock::SystemClock;
+use crate::ops::metrics::Metrics;
 use crate::store::{Store, durable, lock, random};
 
 /// Why a data folder cannot be opened.
@@ -49,6 +51,28 @@ pub enum OpenError {
     /// The server's identity key cannot be read.
     #[error("{0} does not hold an identity key")]
     Identity(PathBuf),
+    /// The folder is of a newer program.
+    #[error(
+        "{folder} has format {found} of a newer program, and this one knows up to {known}: install \
+         the newer program again; nothing was changed"
+    )]
+    Newer {
+        /// The folder.
+        folder: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest format that this program knows.
+        known: u32,
+    },
+    /// The mark of the format cannot be read.
+    #[error("{0} does not say which format the folder has")]
+    Format(PathBuf),
+    /// The identity key is gone, but accounts are there.
+    #[error(
+        "{0} is missing, but the folder was in use, and clients know the server by this key: put \
+         it back from the backup of the server"
+    )]
+    IdentityLost(PathBuf),
     /// The server's journal cannot be read.
     #[error("the server's journal cannot be used")]
     Journal(#[source] LoadError),
@@ -71,7 +95,7 @@ impl Default for Options {
 
 /// A data folder that is open. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Core(Arc<Inner>);
+pub struct Core(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) shared: Shared,
@@ -79,13 +103,14 @@ pub(super) struct Inner {
     pub(super) open_accounts: bool,
     identity: SigningKey,
     challenges: Challenges,
-    accounts: Mutex<HashMap<VaultId, Arc<Cell>>>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) accounts: Mutex<HashMap<VaultId, Arc<Cell>>>,
     /// Released when the last clone is dropped.
     _lock: Option<File>,
 }
 
 /// An account once it is open; locked while it is being opened.
-type Cell = Mutex<Option<Arc<Account>>>;
+pub(super) type Cell = Mutex<Option<Arc<Account>>>;
 
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -99,8 +124,13 @@ impl Core {
         let wrap = |source| OpenError::Io { folder: dir.to_owned(), source };
         durable::make_dirs(dir).map_err(wrap)?;
         let lock = lock_folder(dir)?;
-        let identity = identity(&dir.join("identity.key"))?;
+        format::check(dir)?;
         let store = Store::folder(dir).map_err(wrap)?;
+        let key = dir.join("identity.key");
+        if !key.exists() && !store.journals.list().map_err(wrap)?.is_empty() {
+            return Err(OpenError::IdentityLost(key));
+        }
+        let identity = identity(&key)?;
         Self::assemble(store, identity, options, Some(lock))
     }
 
@@ -133,6 +163,7 @@ impl Core {
             open_accounts: options.open_accounts,
             identity,
             challenges: Challenges::new(),
+            metrics: Arc::default(),
             accounts: Mutex::default(),
             _lock: lock,
         })))
@@ -141,6 +172,11 @@ impl Core {
     /// The server's identity key.
     pub fn identity(&self) -> PublicKey {
         self.0.identity_key()
+    }
+
+    /// What this server counts about itself.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
     }
 
     /// Makes an invite that is good for one account and so many seconds; gives its secret. Blocks.
@@ -164,6 +200,11 @@ impl Core {
         let mut failed = self.0.shared.failed.subscribe();
         // The sender lives as long as this core.
         drop(failed.wait_for(|failed| *failed).await);
+    }
+
+    /// Whether a journal could not be made durable.
+    pub fn has_failed(&self) -> bool {
+        *self.0.shared.failed.borrow()
     }
 
     /// Logs in under the host name that the client saw.
@@ -205,10 +246,11 @@ impl Service for Core {
 }
 
 /// What the server records about people: each line one fact.
-const PRIVACY: [&str; 5] = [
+const PRIVACY: [&str; 6] = [
     "Stored: sealed packs, sealed manifests, unlock slots, the signed log with what its entries disclose.",
     "Stored: when each pack and log entry arrived, and which device sent it.",
-    "Not stored: network addresses; file names, paths, host and user names never reach the server.",
+    "Not stored: network addresses.",
+    "Not stored: file names, paths, host and user names never reach the server.",
     "Request logs hold the time, the route, the status, bytes, duration and an account pseudonym.",
     "Out of reach: copies of the disk that the operator makes, file system snapshots, versions kept by an object store.",
 ];

@@ -6,10 +6,12 @@ pub mod auth;
 pub mod core;
 mod create;
 mod footers;
+mod format;
 mod load;
 mod log;
 mod packs;
 pub mod session;
+pub mod survey;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -329,6 +329,10 @@ async fn one_process_has_a_folder_and_keys_stay() {
     std::fs::write(dir.path().join("identity.key"), b"zz").unwrap();
     let broken = Core::open(dir.path(), Options::default());
     assert!(matches!(broken, Err(OpenError::Identity(_))));
+    std::fs::remove_file(dir.path().join("identity.key")).unwrap();
+    let lost = Core::open(dir.path(), Options::default());
+    assert!(matches!(lost, Err(OpenError::IdentityLost(_))));
+    assert!(!dir.path().join("identity.key").exists());
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod enrol;
 mod fidelity;
 mod http;
 mod increments;
+mod moving;
 mod readme;
 mod restore;
 mod round_trip;

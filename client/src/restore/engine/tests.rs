@@ -158,7 +158,7 @@ fn one_of_everything_comes_back() {
     let hole = fs::metadata(scene.target.join("sparse")).unwrap();
     assert!(hole.blocks() * 512 < 2 << 20, "{}", hole.blocks());
     // The 10 MiB of equal files are stored, and fetched, once.
-    assert!(done.fetched < 8 << 20, "{}", done.fetched);
+    assert!(done.fetched < 9 << 20, "{}", done.fetched);
     let counts = recorder.counts();
     assert!(counts.scan_done);
     assert_eq!(counts.found.files, counts.files.total());
@@ -291,7 +291,7 @@ fn a_second_restore_writes_nothing_and_sets_the_metadata() {
     assert_eq!(picture(&scene.target), picture(&scene.source));
     // The missing file, and further names, which are always made anew.
     assert_eq!((done.files, done.unmodified), (4, 308));
-    assert!(done.fetched < 2 << 20, "{}", done.fetched);
+    assert!(done.fetched < 3 << 20, "{}", done.fetched);
 }
 
 #[test]

@@ -1,0 +1,90 @@
+//! The routes of the operator's listener, over loopback.
+
+use std::os::unix::net::UnixStream;
+
+use super::*;
+use crate::http::SocketFile;
+use crate::store::memory::{self, MemBlobs, MemJournals};
+use crate::vault::Options;
+use std::io::{Read, Write};
+
+fn core() -> Core {
+    let store = memory::store(MemBlobs::default(), MemJournals::default());
+    Core::with_store(store, [1; 32], Options::default()).unwrap()
+}
+
+/// Asks by a socket of the file system: which port is free need not be known.
+async fn asked(path: &Path, ask: &str) -> String {
+    let (path, ask) = (path.to_owned(), format!("{ask}\r\nConnection: close\r\n\r\n"));
+    spawn_blocking(move || {
+        let mut stream = UnixStream::connect(path).unwrap();
+        stream.write_all(ask.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn routes_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ops");
+    let file = SocketFile { path: path.clone(), mode: 0o600, owner: (None, None) };
+    let watched = Watched::new(core(), dir.path());
+    let serving = listen(&Listen::Unix(file), watched.clone()).await.unwrap();
+    let serving = tokio::spawn(serving);
+
+    let alive = asked(&path, "GET /healthz HTTP/1.1\r\nHost: localhost").await;
+    assert!(alive.starts_with("HTTP/1.1 200") && alive.ends_with("alive\n"), "{alive}");
+    let ready = asked(&path, "GET /readyz HTTP/1.1\r\nHost: 127.0.0.1:9180").await;
+    assert!(ready.starts_with("HTTP/1.1 200") && ready.ends_with("ready\n"), "{ready}");
+    let metrics = asked(&path, "GET /metrics HTTP/1.1\r\nHost: [::1]:9180").await;
+    assert!(metrics.contains("text/plain; version=0.0.4"), "{metrics}");
+    for line in ["unseen_ready 1", "unseen_accounts 0", "unseen_stored_bytes 0"] {
+        assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
+    }
+    let page = asked(&path, "GET / HTTP/1.1\r\nHost: localhost:9180").await;
+    assert!(page.contains("content-security-policy: default-src 'none'"), "{page}");
+    assert!(page.contains("<h1>Unseen server</h1>"), "{page}");
+
+    // A name of somebody else's that points here.
+    for route in ["/", "/metrics", "/readyz", "/nowhere"] {
+        let ask = format!("GET {route} HTTP/1.1\r\nHost: evil.example");
+        let refused = asked(&path, &ask).await;
+        assert!(refused.starts_with("HTTP/1.1 421"), "{refused}");
+    }
+    watched.ends();
+    let ending = asked(&path, "GET /readyz HTTP/1.1\r\nHost: localhost").await;
+    assert!(ending.starts_with("HTTP/1.1 503"), "{ending}");
+    assert!(ending.ends_with("the server is ending\n"), "{ending}");
+    serving.abort();
+}
+
+/// No label of any metric can name an account, a device or an address.
+#[test]
+fn labels_are_routes_states_and_jobs() {
+    let dir = tempfile::tempdir().unwrap();
+    let core = core();
+    core.metrics().request("/v1/packs/{id}", 201, std::time::Duration::ZERO);
+    let text = Watched::new(core, dir.path()).metrics();
+    let mut labels = std::collections::BTreeSet::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        value.parse::<f64>().unwrap();
+        let within = name.split_once('{').map_or("", |(_, rest)| rest.trim_end_matches('}'));
+        labels.extend(within.split("\",").filter_map(|label| Some(label.split_once('=')?.0)));
+    }
+    let allowed = ["job", "le", "route", "status", "version"];
+    assert_eq!(labels.into_iter().collect::<Vec<_>>(), allowed);
+}
+
+#[test]
+fn a_full_disk_is_not_ready() {
+    let watched = Watched::new(core(), Path::new("/nowhere"));
+    assert_eq!(watched.troubles(Some(Disk { free: FULL, size: FULL })), [""; 0]);
+    let full = Disk { free: FULL - 1, size: FULL };
+    assert_eq!(watched.troubles(Some(full)), ["the disk is full"]);
+    assert_eq!(watched.troubles(None), ["the data folder cannot be looked at"]);
+}

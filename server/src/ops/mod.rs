@@ -1,0 +1,12 @@
+//! What an operator sees of a server that runs.
+
+#[cfg(feature = "http")]
+pub mod listener;
+#[cfg(feature = "http")]
+mod machine;
+pub mod meter;
+pub mod metrics;
+#[cfg(feature = "http")]
+pub mod notify;
+#[cfg(feature = "http")]
+mod page;
