@@ -10,6 +10,7 @@ pub mod log;
 pub mod packset;
 pub mod privacy;
 pub mod receipt;
+pub mod retention;
 pub mod time;
 pub mod vault;
 pub mod wire;

@@ -79,6 +79,9 @@ fn start_log(format: LogFormat) {
 }
 
 #[cfg(test)]
+pub(crate) use place::tests::stored as stored_place;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory;

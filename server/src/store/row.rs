@@ -149,7 +149,7 @@ pub(super) fn unknown<T>(number: u8) -> Result<T, DecodeError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
@@ -163,6 +163,15 @@ mod tests {
             footer_len: 4096,
             received: Timestamp(5),
         }
+    }
+
+    /// One of every kind, the log aside.
+    pub(crate) fn every() -> Vec<AccountRow> {
+        let mut rows = operators();
+        rows.push(AccountRow::Opened { quota: None });
+        rows.push(AccountRow::Opened { quota: Some(u64::MAX) });
+        rows.push(AccountRow::Pack(pack()));
+        rows
     }
 
     fn operators() -> Vec<AccountRow> {
@@ -190,12 +199,7 @@ mod tests {
 
     #[test]
     fn rows_round_trip() {
-        let rows = [
-            AccountRow::Opened { quota: None },
-            AccountRow::Opened { quota: Some(u64::MAX) },
-            AccountRow::Pack(pack()),
-        ];
-        for row in rows.into_iter().chain(operators()) {
+        for row in every() {
             assert_eq!(AccountRow::from_bytes(&row.to_bytes()).unwrap(), row);
         }
     }
@@ -209,7 +213,7 @@ mod tests {
     proptest! {
         #[test]
         fn mutations_never_panic(at in any::<prop::sample::Index>(), to in any::<u8>()) {
-            for row in operators().into_iter().chain([AccountRow::Pack(pack())]) {
+            for row in every() {
                 let mut bytes = row.to_bytes();
                 let at = at.index(bytes.len());
                 bytes[at] = to;

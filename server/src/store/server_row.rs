@@ -105,7 +105,7 @@ fn invite(d: &mut Decoder<'_>) -> Result<Hash, DecodeError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use ed25519_dalek::SigningKey;
     use proptest::prelude::*;
@@ -113,7 +113,8 @@ mod tests {
 
     const ACCOUNT: VaultId = VaultId::from_bytes([6; 16]);
 
-    fn rows() -> Vec<ServerRow> {
+    /// One of every kind.
+    pub(crate) fn every() -> Vec<ServerRow> {
         let secret = Hash::from_bytes([4; 32]);
         let key = SigningKey::from_bytes(&[7; 32]);
         let receipt = Receipt {
@@ -138,14 +139,14 @@ mod tests {
 
     #[test]
     fn rows_round_trip() {
-        for row in rows() {
+        for row in every() {
             assert_eq!(ServerRow::from_bytes(&row.to_bytes()).unwrap(), row);
         }
     }
 
     #[test]
     fn the_bytes_are_pinned() {
-        let rows = rows();
+        let rows = every();
         let hex = |at: usize| data_encoding::HEXLOWER.encode(&rows[at].to_bytes());
         assert_eq!(hex(0), format!("82105820{}", "04".repeat(32)));
         assert_eq!(hex(1).get(..42).unwrap(), format!("82118a0150{}", "06".repeat(16)));
@@ -154,7 +155,7 @@ mod tests {
     proptest! {
         #[test]
         fn mutations_never_panic(at in any::<prop::sample::Index>(), to in any::<u8>()) {
-            for row in rows() {
+            for row in every() {
                 let mut bytes = row.to_bytes();
                 let at = at.index(bytes.len());
                 bytes[at] = to;

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use unseen_common::id::{Hash, VaultId};
-use unseen_common::log::fold::State;
+use unseen_common::log::state::{Change, Pending, State};
 use unseen_common::receipt::{ErasedBy, Receipt, SignedReceipt};
 use unseen_common::time::Timestamp;
 use unseen_common::vault::{Result, VaultError};
@@ -19,8 +19,12 @@ use crate::store::lock;
 use crate::store::server_row::ServerRow;
 
 /// When an owner's wish to erase the account is carried out, if there is one.
-pub(super) fn due(_state: &State) -> Option<Timestamp> {
-    None
+pub(super) fn due(state: &State) -> Option<Timestamp> {
+    wish(state).map(|pending| pending.effective)
+}
+
+fn wish(state: &State) -> Option<&Pending> {
+    state.pending.iter().find(|pending| pending.change == Change::Erase)
 }
 
 impl Core {
@@ -40,8 +44,11 @@ impl Core {
             let Ok(Some(account)) = self.account(id) else {
                 continue;
             };
-            if account.with_state(due).is_some_and(|due| due <= now) {
-                inner.erase(id, ErasedBy::Owner, now)?;
+            let requested = account.with_state(|state| {
+                wish(state).filter(|wish| wish.effective <= now).map(|wish| wish.received)
+            });
+            if let Some(requested) = requested {
+                inner.erase(id, ErasedBy::Owner, requested)?;
                 erased += 1;
             }
         }

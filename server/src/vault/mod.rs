@@ -7,6 +7,8 @@ pub mod core;
 mod create;
 mod erase;
 mod footers;
+#[cfg(test)]
+mod inventory_tests;
 mod ledger;
 mod load;
 mod log;

@@ -7,10 +7,12 @@ use unseen_common::log::entry::{Body, Policy};
 use unseen_common::log::fold::DEFAULT_POLICY;
 use unseen_common::privacy::{Looked, inventory};
 use unseen_common::receipt::{ErasedBy, Receipt};
+use unseen_common::time::Timestamp;
 use unseen_common::vault::{PackUpload, Principal, Vault, VaultError};
 
 use super::{Core, Listed, Options, Session};
 use crate::store::Store;
+use crate::store::journal_files::Journals;
 use crate::store::memory::{self, MemBlobs, MemJournals};
 use crate::store::space::{DiskLimits, RESERVE, Space};
 use crate::testkit::faults::{self, Fault, Plan, SmallDisk};
@@ -216,7 +218,7 @@ async fn a_full_disk_takes_no_packs_and_keeps_the_log() {
     probe.fail_next(Fault::DiskFull);
     let head = Head::of(owner.vault, &*root).await;
     let policy = Policy { grace_days: 77, ..DEFAULT_POLICY };
-    root.append(owner.sign(&head, Body::Policy(policy))).await.unwrap();
+    root.append(owner.sign(&head, Body::Policy(policy.clone()))).await.unwrap();
     assert!(small.reserve().unwrap() < RESERVE);
 
     // Nothing pays for what is no record.
@@ -373,7 +375,7 @@ async fn an_erased_account_is_gone_and_leaves_a_receipt() {
     let invite = bench.core.invite(None, 60).unwrap();
     let again = one.account(identity, &invite);
     refused!(bench.service.create_account(again).await, VaultError::Forbidden(_));
-    for list in [blobs.names(), crate::store::journal_files::Journals::list(&journals).unwrap()] {
+    for list in [blobs.names(), journals.list().unwrap()] {
         assert!(!list.iter().any(|name| name.contains(&one.vault.to_string())), "{list:?}");
         assert!(list.iter().any(|name| name.contains(&two.vault.to_string())));
     }
@@ -383,6 +385,42 @@ async fn an_erased_account_is_gone_and_leaves_a_receipt() {
     assert_eq!(after.service.erased(one.vault).await.unwrap(), signed);
     assert!(two.log_in(&*after.service).await.is_ok());
     refused!(one.log_in(&*after.service).await, VaultError::Forbidden(_));
+}
+
+/// Seven days in which the owner can cancel; then a sweep erases, and not before.
+#[tokio::test]
+async fn an_owner_erases_the_account_and_can_cancel() {
+    const DAY: u64 = 86_400;
+    let (bench, blobs, journals) = in_memory();
+    let owner = owner(&bench, 1, None).await;
+    let root = owner.log_in(&*bench.service).await.unwrap();
+    let name = owner.vault.short();
+    // Also while it is suspended.
+    bench.core.account_suspend(&name).unwrap();
+    let head = Head::of(owner.vault, &*root).await;
+    let wish = root.append(owner.sign(&head, Body::Erase)).await.unwrap();
+    let due = Timestamp(START.0 + 7 * DAY);
+    assert_eq!(bench.core.account_show(&name).unwrap().erase_due, Some(due));
+    assert_eq!(bench.core.sweep(Timestamp(due.0 - 1)).unwrap(), 0);
+    let seq = wish.signed.entry().unwrap().seq;
+    let head = Head::of(owner.vault, &*root).await;
+    root.append(owner.sign(&head, Body::Cancel { seq })).await.unwrap();
+    assert_eq!(bench.core.sweep(due).unwrap(), 0, "it was cancelled");
+
+    bench.clock.advance(DAY);
+    let head = Head::of(owner.vault, &*root).await;
+    root.append(owner.sign(&head, Body::Erase)).await.unwrap();
+    assert_eq!(bench.core.sweep(due).unwrap(), 0);
+    bench.clock.advance(7 * DAY);
+    let now = Timestamp(due.0 + DAY);
+    assert_eq!(bench.core.sweep(now).unwrap(), 1);
+    assert_eq!(bench.core.sweep(now).unwrap(), 0);
+    let signed = bench.service.erased(owner.vault).await.unwrap();
+    let receipt = signed.open(owner.vault, &bench.core.identity()).unwrap();
+    let times = (receipt.by, receipt.requested, receipt.erased);
+    assert_eq!(times, (ErasedBy::Owner, Timestamp(START.0 + DAY), now));
+    assert!(blobs.names().is_empty(), "{:?}", blobs.names());
+    assert_eq!(journals.list().unwrap(), ["server"]);
 }
 
 /// Wherever an erasure breaks off, the next sweep ends it, and the other account is whole.

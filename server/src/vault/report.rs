@@ -7,7 +7,8 @@ use data_encoding::HEXLOWER;
 use unseen_common::disclosure::Level;
 use unseen_common::id::{DeviceId, PackNumber};
 use unseen_common::log::entry::Status;
-use unseen_common::log::fold::State;
+use unseen_common::log::policy::{DedupScope, Policy};
+use unseen_common::log::state::State;
 use unseen_common::privacy::{Access, Held, Report};
 use unseen_common::time::Timestamp;
 use unseen_common::vault::Result;
@@ -112,13 +113,46 @@ fn of_log(fields: &mut Fields, state: &State, first: Option<Timestamp>) {
     fields.one("slots.hash", state.slots.hash);
     let keys = state.slots.login_keys.iter().map(|key| HEXLOWER.encode(key));
     fields.add("slots.login_keys", count(state.slots.login_keys.len()), listed(keys));
-    let level = match state.policy.disclosure {
+    fields.add("log.fold", count(state.last_fold.iter().len()), text(state.last_fold));
+    fields.add("log.rollback", 0, "told by entries of this kind alone");
+    fields.times("log.erase", super::erase::due(state));
+    of_policy(fields, &state.policy);
+}
+
+fn of_policy(fields: &mut Fields, policy: &Policy) {
+    let level = match policy.disclosure {
         Level::None => "none",
         Level::Summary => "summary",
         Level::Types => "types",
     };
     fields.one("policy.disclosure", level);
-    fields.one("policy.grace_days", state.policy.grace_days);
+    fields.one("policy.grace_days", policy.grace_days);
+    fields.one("policy.floor_days", policy.floor_days);
+    let keep = policy.keep;
+    let rules = [
+        ("last", u64::from(keep.last)),
+        ("hourly", u64::from(keep.hourly)),
+        ("daily", u64::from(keep.daily)),
+        ("weekly", u64::from(keep.weekly)),
+        ("monthly", u64::from(keep.monthly)),
+        ("yearly", u64::from(keep.yearly)),
+        ("seconds", keep.within),
+    ];
+    let rules = rules.iter().filter(|(_, number)| *number > 0);
+    let rules = listed(rules.map(|(name, number)| format!("{name}={number}")));
+    fields.one("policy.keep", if rules.is_empty() { "everything".to_owned() } else { rules });
+    fields.add("policy.sets", count(policy.sets.len()), "");
+    fields.one("policy.burst_per_hour", policy.burst_per_hour);
+    fields.one("policy.burst_pause_days", policy.burst_pause_days);
+    let limit = policy.device_bytes;
+    fields.add("policy.device_bytes", count(limit.iter().len()), text(limit.map(amount)));
+    fields.add("policy.devices", count(policy.devices.len()), "");
+    fields.one("policy.format_floor", policy.format_floor);
+    let scope = match policy.dedup_scope {
+        DedupScope::Own => "own",
+    };
+    fields.one("policy.dedup_scope", scope);
+    fields.one("policy.silent_days", policy.silent_days);
 }
 
 fn of_devices(fields: &mut Fields, state: &State) {
@@ -134,6 +168,10 @@ fn of_devices(fields: &mut Fields, state: &State) {
     fields.add("device.backup_only", n, ids(&mut only.clone()));
     let replaced: Vec<_> = devices.iter().filter_map(|d| d.add.replaces).collect();
     fields.add("device.replaces", count(replaced.len()), ids(&mut replaced.iter().copied()));
+    let labels = devices.iter().filter(|d| d.label.is_some()).count();
+    fields.add("device.label", count(labels), "");
+    let audited = devices.iter().filter(|d| d.audited.is_some()).count();
+    fields.add("device.audit", count(audited), "");
     let revoked: Vec<_> = devices.iter().filter(|d| d.revoked.is_some()).collect();
     let n = count(revoked.len());
     fields.add("device.last_valid", n, ids(&mut revoked.iter().map(|d| d.add.device)));
@@ -157,6 +195,16 @@ fn of_snapshots(fields: &mut Fields, tables: &Tables) {
     );
     fields.add("snapshot.id", n, "");
     fields.add("snapshot.packset_hash", n, "");
+    let pinned = all.values().filter(|s| s.pinned).count();
+    let held = all.values().filter(|s| s.held).count();
+    let gone = tables.state.gone.len();
+    fields.add(
+        "snapshot.marks",
+        count(pinned + held + gone),
+        format!("{pinned} pinned, {held} held, {gone} gone that can be brought back"),
+    );
+    let compacted = all.values().filter(|s| s.packed != s.seq).count();
+    fields.add("snapshot.compact", count(compacted), "");
     let (stored, bytes) = tables.standing.metadata();
     fields.add("snapshot.manifest", stored, format!("{} with the packsets", amount(bytes)));
     fields.add("snapshot.packset", stored, "");

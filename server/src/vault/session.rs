@@ -182,9 +182,10 @@ impl Session {
     }
 }
 
-/// What an owner may do to a vault that is suspended: shut somebody out.
+/// What an owner may do to a vault that is suspended: shut somebody out, and leave.
 fn works_while_suspended(entry: &SignedEntry) -> bool {
-    matches!(entry.entry(), Ok(Entry { body: Body::DeviceRevoke(_), .. }))
+    let free = |body| matches!(body, Body::DeviceRevoke(_) | Body::Erase | Body::Cancel { .. });
+    entry.entry().is_ok_and(|Entry { body, .. }| free(body))
 }
 
 #[async_trait]
