@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 use unseen_common::id::VaultId;
+use unseen_common::log::state::{Change, State};
 use unseen_common::time::{Clock, Timestamp};
 use unseen_common::vault::{Service, Vault};
 
@@ -12,6 +13,7 @@ use super::args::values::BytesPerSecond;
 use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
 use super::places::Places;
+use super::reading::local_time;
 use crate::crypto::device_file::DeviceKey;
 use crate::enrol::connect::{self as enrol, load_device_key};
 use crate::enrol::init::Place;
@@ -109,7 +111,20 @@ pub fn open_repository(
     if opened.folder.is_none() {
         repo.vault = Arc::new(Retrying::new(repo.vault));
     }
+    if let Some(due) = erase_due(&repo.log.state) {
+        context.ui.warn(&format!(
+            "everything in this vault will be erased on {}: `backup privacy erase --cancel` stops \
+             that",
+            local_time(due)
+        ));
+    }
     Ok((repo, opened))
+}
+
+/// When the vault is erased, if its owner wants that.
+pub fn erase_due(state: &State) -> Option<Timestamp> {
+    let erase = state.pending.iter().find(|pending| pending.change == Change::Erase);
+    erase.map(|pending| pending.effective)
 }
 
 /// Where an invitation leads.

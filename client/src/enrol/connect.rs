@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use ed25519_dalek::SigningKey;
 use unseen_common::id::{DeviceId, Hash, VaultId};
-use unseen_common::log::chain::SignedEntry;
-use unseen_common::log::entry::{Author, Body, DeviceRevoke, Entry};
+use unseen_common::log::entry::{Body, DeviceRevoke};
 use unseen_common::log::fold::State;
 use unseen_common::time::Clock;
 use unseen_common::vault::{Principal, Service, Vault, VaultError};
@@ -17,11 +17,12 @@ use crate::crypto::device_file::{DeviceKey, Existing};
 use crate::crypto::introduction::Introduction;
 use crate::crypto::recovery::{RecoveryCode, slots_login_from_passphrase};
 use crate::crypto::rng::Hedged;
-use crate::crypto::schedule::{OwnerKeys, ReaderKeys, Unlocked};
+use crate::crypto::schedule::{ReaderKeys, Unlocked};
 use crate::crypto::secret::Passphrase;
 use crate::crypto::slot::{SlotError, SlotSecret};
 use crate::crypto::slot_set::SlotSet;
 use crate::repo::log::Log;
+use crate::repo::owner::append_root;
 use crate::repo::session::login;
 use crate::repo::{Folders, RepoError};
 
@@ -73,9 +74,6 @@ pub struct Joined {
     pub snapshots: usize,
 }
 
-/// Attempts to win the race for the head of the log.
-const ATTEMPTS: u32 = 32;
-
 /// Joins. Nothing is kept on this machine before the log has the new device.
 pub async fn connect(
     target: &Target,
@@ -109,15 +107,16 @@ pub async fn connect(
     let add = device_add(&key, &options.device_name, old.as_ref().map(|o| o.0), &mut rng)?;
     // On disk first: if the answer to the append is lost, the enrolled key must not be.
     key.save(&path, Existing::Keep)?;
-    let result = write(&mut log, &*session, (&owner, clock), Body::DeviceAdd(add)).await;
-    if let Err(error) = result {
+    let signer = (&owner.root, clock);
+    let result = append_root(&mut log, &*session, signer, Body::DeviceAdd(add)).await;
+    if let Err(error) = result.map_err(EnrolError::from) {
         if !error.is_transient() {
             std::fs::remove_file(&path).ok();
         }
         return Err(error);
     }
     if let Some((device, _)) = &old {
-        revoke(&mut log, &*session, (&owner, clock), *device).await?;
+        revoke(&mut log, &*session, signer, *device).await?;
     }
     Ok(Joined {
         device: key.secrets.device,
@@ -131,7 +130,7 @@ pub async fn connect(
 async fn revoke(
     log: &mut Log,
     session: &dyn Vault,
-    signer: (&OwnerKeys, &dyn Clock),
+    signer: (&SigningKey, &dyn Clock),
     device: DeviceId,
 ) -> Result<(), EnrolError> {
     let Ok(known) = log.state.active_device(device) else {
@@ -139,7 +138,8 @@ async fn revoke(
     };
     let last_valid = known.last_entry.unwrap_or(known.added);
     let revoke = DeviceRevoke { device, last_valid };
-    write(log, session, signer, Body::DeviceRevoke(revoke)).await
+    append_root(log, session, signer, Body::DeviceRevoke(revoke)).await?;
+    Ok(())
 }
 
 /// Opens the vault with nothing but an address and a secret. Tells the hash of the slots, which
@@ -233,34 +233,6 @@ fn inheritance(
         all.push((id, introduction.index_key));
     }
     Ok(all)
-}
-
-/// Appends a root-signed entry.
-async fn write(
-    log: &mut Log,
-    session: &dyn Vault,
-    (owner, clock): (&OwnerKeys, &dyn Clock),
-    body: Body,
-) -> Result<(), EnrolError> {
-    for _ in 0..ATTEMPTS {
-        let entry = Entry {
-            vault: log.state.vault,
-            seq: log.state.head_seq + 1,
-            prev: log.state.head,
-            author: Author::Root,
-            time: clock.now(),
-            body: body.clone(),
-        };
-        match session.append(SignedEntry::sign(&entry, &owner.root)).await {
-            Ok(_) => {
-                log.update(session).await?;
-                return Ok(());
-            }
-            Err(VaultError::Conflict(_)) => log.update(session).await?,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(VaultError::Busy(60).into())
 }
 
 /// The device key of this machine, with a hint at what to do when there is none.

@@ -3,10 +3,12 @@
 pub mod error;
 pub mod footers;
 pub mod log;
+pub mod owner;
 pub mod reader;
 pub mod session;
 pub mod unlock;
 
 pub use error::RepoError;
+pub use owner::OwnerRepo;
 pub use reader::{ReaderIndex, ReaderRepo};
 pub use session::{Folders, Repository};
