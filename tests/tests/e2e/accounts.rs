@@ -91,7 +91,28 @@ fn an_owner_has_a_vault_erased_and_thinks_again() {
     machine.ok(&["privacy", "erase", "--cancel"]);
     let ran = machine.run(&["run", source.to_str().unwrap()]);
     assert!(!ran.to_string().contains("erased"), "{ran}");
+}
+
+/// Kinds of files are told only when the owner says so, and by a closed list.
+#[test]
+fn snapshots_disclose_what_the_level_says() {
+    let world = world!();
+    let server = world.server("server");
+    let (machine, _) = enrolled(&world, &server);
+    let source = world.path("source");
+    let told = |field: &str| {
+        let held = machine.ok(&["privacy", "--json"]).text();
+        let held: serde_json::Value = serde_json::from_str(&held).unwrap();
+        let all = held["held"].as_array().unwrap();
+        all.iter().find(|held| held["name"] == field).unwrap()["count"].as_u64().unwrap()
+    };
+    assert_eq!((told("disclosure.totals"), told("disclosure.types")), (1, 0));
+    machine.ok(&["privacy", "level", "types"]);
+    machine.back_up(&source, &[]);
+    assert_eq!((told("disclosure.totals"), told("disclosure.types")), (2, 1));
     machine.ok(&["privacy", "level", "none"]);
+    machine.back_up(&source, &[]);
+    assert_eq!((told("disclosure.totals"), told("disclosure.types")), (2, 1));
 }
 
 #[test]
