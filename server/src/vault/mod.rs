@@ -6,6 +6,8 @@ pub mod auth;
 pub mod core;
 mod create;
 mod erase;
+#[cfg(test)]
+mod erase_tests;
 mod footers;
 #[cfg(test)]
 mod inventory_tests;
