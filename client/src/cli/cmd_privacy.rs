@@ -84,7 +84,7 @@ pub fn run(ctx: &Context<'_>, args: &PrivacyArgs) -> Result<Exit, CliError> {
 
 fn show(ctx: &Context<'_>, runtime: &Runtime) -> Result<Exit, CliError> {
     let setup = ctx.setup()?;
-    let (repo, _) = vault::open_repository(ctx, &setup, runtime)?;
+    let (repo, _) = vault::open_repository(ctx, &setup, (runtime, Arc::default()))?;
     let report = runtime.block_on(repo.vault.privacy())?;
     let statement = runtime.block_on(repo.service.describe())?.policy;
     let doubts = doubts(&report, &statement);
@@ -168,7 +168,7 @@ fn doubts(report: &Report, statement: &Statement) -> Vec<String> {
 
 fn access_log(ctx: &Context<'_>, runtime: &Runtime) -> Result<Exit, CliError> {
     let setup = ctx.setup()?;
-    let (repo, _) = vault::open_repository(ctx, &setup, runtime)?;
+    let (repo, _) = vault::open_repository(ctx, &setup, (runtime, Arc::default()))?;
     let access = runtime.block_on(repo.vault.access())?;
     if ctx.ui.is_json() {
         let lines: Vec<_> = access
@@ -274,7 +274,7 @@ fn cancel(ctx: &Context<'_>, runtime: &Runtime) -> Result<Exit, CliError> {
 fn receipt(ctx: &Context<'_>, runtime: &Runtime) -> Result<Exit, CliError> {
     let setup = ctx.setup()?;
     let (address, account, identity) = whereabouts(ctx, &setup)?;
-    let opened = vault::open(&address)?;
+    let opened = vault::open(&address, Arc::default())?;
     let signed = runtime.block_on(opened.service.erased(account))?;
     let receipt = signed.open(account, &identity).map_err(|error| {
         CliError::from_error(Exit::Failed, error).hint("do not take this for an erased vault")

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
-use unseen_common::id::{Hash, VaultId};
+use unseen_common::id::{DeviceId, Hash, VaultId};
 use unseen_common::log::entry::Status;
 use unseen_common::log::state::State;
 use unseen_common::time::Timestamp;
@@ -14,12 +14,14 @@ use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
 use super::secrets::Secret;
 use super::vault::{self, Opened};
+use crate::browse::chunks::Chunks;
+use crate::browse::packs::Packs;
 use crate::browse::resolve::{Chosen, Filter, ResolveError, Wanted, parse, parse_path, resolve};
 use crate::crypto::recovery::RecoveryCode;
 use crate::crypto::schedule::Unlocked;
 use crate::crypto::secret::Passphrase;
 use crate::enrol::connect::{Opener, check_slots, open_anywhere};
-use crate::remote::retry::Retrying;
+use crate::progress::Silent;
 use crate::repo::Folders;
 use crate::repo::reader::{Place, ReaderIndex, ReaderRepo};
 use crate::repo::unlock::{UnlockSecret, unlock};
@@ -48,6 +50,8 @@ pub struct Unlocking {
     pub identity: [u8; 32],
     /// What the slot held. To be dropped as soon as the command has what it needs.
     pub unlocked: Unlocked,
+    /// The device that this machine is enrolled as.
+    device: Option<DeviceId>,
     /// The slots that were handed out without a log to compare them with.
     slots: Option<Hash>,
 }
@@ -55,7 +59,8 @@ pub struct Unlocking {
 impl Unlocking {
     /// Where the vault is, for the engines.
     pub fn place<'f>(&self, folders: &'f Folders) -> Place<'f> {
-        Place { account: self.account, identity: self.identity, folders, kit: None }
+        let Self { account, identity, device, .. } = *self;
+        Place { account, identity, folders, kit: None, device }
     }
 
     /// The slots must be those of the log.
@@ -70,13 +75,12 @@ pub fn open(ctx: &Context<'_>, runtime: &Runtime) -> Result<Reading, CliError> {
     let unlocking = unlock_vault(ctx, runtime)?;
     let folders = vault::folders(&unlocking.setup.places);
     let place = unlocking.place(&folders);
-    let slots = unlocking.slots;
-    let Unlocking { setup, opened, unlocked, .. } = unlocking;
+    let Unlocking { setup, opened, unlocked, slots, .. } = unlocking;
     let repo = runtime.block_on(ReaderRepo::open(&opened.service, place, unlocked))?;
     if let Some(slots) = slots {
         check_slots(&repo.log.state, slots)?;
     }
-    Ok(Reading { repo: lasting(repo, &opened), setup, opened })
+    Ok(Reading { repo, setup, opened })
 }
 
 /// Asks for a secret and opens a slot with it.
@@ -85,34 +89,33 @@ pub fn unlock_vault(ctx: &Context<'_>, runtime: &Runtime) -> Result<Unlocking, C
     if !setup.places.device_key().exists() {
         let address = vault::parse(setup.vault()?)?;
         setup.places.create()?;
-        return by_code(ctx, setup, &address, runtime);
+        return by_code(ctx, (setup, None), &address, runtime);
     }
-    let (device, opened) = vault::open_repository(ctx, &setup, runtime)?;
-    if device.key.share.is_none() {
+    let (repo, opened) = vault::open_repository(ctx, &setup, (runtime, Arc::default()))?;
+    let device = Some(repo.key.secrets.device);
+    if repo.key.share.is_none() {
         // A machine that only backs up may not see the slots: the code fetches them by itself.
-        let address = ctx.global.vault.clone().unwrap_or_else(|| device.key.server.clone());
-        drop((device, opened));
-        return by_code(ctx, setup, &vault::parse(&address)?, runtime);
+        let address = ctx.global.vault.clone().unwrap_or_else(|| repo.key.server.clone());
+        drop((repo, opened));
+        return by_code(ctx, (setup, device), &vault::parse(&address)?, runtime);
     }
-    let slots = runtime.block_on(device.vault.slots())?;
-    let expected = Some(device.log.state.slots.hash);
+    let slots = runtime.block_on(repo.vault.slots())?;
+    let expected = Some(repo.log.state.slots.hash);
     let secret = match ctx.secrets().to_unlock()? {
         Secret::RecoveryCode(code) => UnlockSecret::Code(RecoveryCode::parse(&code)?),
         Secret::Passphrase(text) => UnlockSecret::Passphrase(passphrase(&text)?),
     };
-    let unlocked = unlock(&slots, &secret, expected, device.key.share.as_ref())?;
-    let identity = device.key.server_identity.to_bytes();
-    Ok(Unlocking { setup, opened, account: device.key.vault, identity, unlocked, slots: None })
+    let unlocked = unlock(&slots, &secret, expected, repo.key.share.as_ref())?;
+    let (account, identity) = (repo.key.vault, repo.key.server_identity.to_bytes());
+    Ok(Unlocking { setup, opened, account, identity, unlocked, device, slots: None })
 }
 
 fn by_code(
     ctx: &Context<'_>,
-    setup: Setup,
+    (setup, device): (Setup, Option<DeviceId>),
     address: &crate::remote::address::Address,
     runtime: &Runtime,
 ) -> Result<Unlocking, CliError> {
-    // What is wrong with the address is told before anybody types a code.
-    drop(vault::open(address)?);
     let opener = match ctx.secrets().to_connect()? {
         Secret::RecoveryCode(code) => Opener::Code(RecoveryCode::parse(&code)?),
         Secret::Passphrase(text) => Opener::Passphrase(passphrase(&text)?),
@@ -122,14 +125,7 @@ fn by_code(
     let folder = vault::folder_of(address);
     let (account, identity) = (target.account, target.identity);
     let opened = Opened { service: target.service, accounts: Vec::new(), folder };
-    Ok(Unlocking { setup, opened, account, identity, unlocked, slots: Some(slots) })
-}
-
-fn lasting(mut repo: ReaderRepo, opened: &Opened) -> ReaderRepo {
-    if opened.folder.is_none() {
-        repo.vault = Arc::new(Retrying::new(repo.vault));
-    }
-    repo
+    Ok(Unlocking { setup, opened, account, identity, unlocked, device, slots: Some(slots) })
 }
 
 fn passphrase(text: &str) -> Result<Passphrase, CliError> {
@@ -145,6 +141,21 @@ impl Reading {
             ctx.ui.warn(&format!("{}: what is in it cannot be read", damaged.error));
         }
         Ok(index)
+    }
+
+    /// Finds a snapshot and reads in it.
+    pub fn look<T>(
+        &self,
+        ctx: &Context<'_>,
+        named: (&SnapshotPath, &SnapshotFilter),
+        runtime: &Runtime,
+        act: impl FnOnce(&Chosen, &mut Chunks<'_>) -> Result<T, CliError>,
+    ) -> Result<T, CliError> {
+        let chosen = self.choose(ctx, named, runtime)?;
+        let index = self.index(ctx, runtime)?;
+        let packs = Packs::new(&self.repo, &index, &Silent, runtime.handle());
+        let within = runtime.block_on(self.repo.vault.packs_of(chosen.snapshot.id))?;
+        act(&chosen, &mut Chunks::new(&packs, Arc::new(within.0)))
     }
 
     /// The snapshot that is meant.

@@ -7,8 +7,11 @@ pub mod owner;
 pub mod reader;
 pub mod session;
 pub mod unlock;
+pub mod vouch;
+pub mod words;
 
 pub use error::RepoError;
 pub use owner::OwnerRepo;
 pub use reader::{ReaderIndex, ReaderRepo};
 pub use session::{Folders, Repository};
+pub use vouch::KitHead;
