@@ -63,6 +63,8 @@ kinds! {
     UNAUTHORIZED = 401, "unauthorized", "Log in again.";
     /// Not for this principal.
     FORBIDDEN = 403, "forbidden", "This login may not do this.";
+    /// Not for an account that whoever runs the server has suspended.
+    SUSPENDED = 403, "suspended", "This account is suspended.";
     /// No such account, pack, snapshot or invite.
     NOT_FOUND = 404, "not-found", "No such thing.";
     /// No such path.
@@ -121,6 +123,7 @@ impl Problem {
         match error {
             VaultError::Unauthorized => Self::new(&UNAUTHORIZED),
             VaultError::Forbidden(what) => Self::new(&FORBIDDEN).detailed(what),
+            VaultError::Suspended(what) => Self::new(&SUSPENDED).detailed(what),
             VaultError::NotFound(what) => Self::new(&NOT_FOUND).detailed(what),
             VaultError::Invalid(what) => Self::new(&INVALID).detailed(what),
             VaultError::Conflict(records) => Self {
@@ -147,6 +150,7 @@ impl Problem {
         match self.code.as_str() {
             "unauthorized" => VaultError::Unauthorized,
             "forbidden" => VaultError::Forbidden(detail),
+            "suspended" => VaultError::Suspended(detail),
             "not-found" => VaultError::NotFound(detail),
             "invalid" => VaultError::Invalid(detail),
             "conflict" => VaultError::Conflict(self.records.into_iter().map(Into::into).collect()),
@@ -196,6 +200,7 @@ mod tests {
         vec![
             (VaultError::Unauthorized, 401, "unauthorized"),
             (VaultError::Forbidden(what()), 403, "forbidden"),
+            (VaultError::Suspended(what()), 403, "suspended"),
             (VaultError::NotFound(what()), 404, "not-found"),
             (VaultError::Invalid(what()), 400, "invalid"),
             (VaultError::Conflict(vec![record]), 409, "conflict"),

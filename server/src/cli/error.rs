@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use unseen_common::codec::DecodeError;
 use unseen_common::vault::VaultError;
 use unseen_common::wire::address::AddressError;
 
@@ -93,6 +94,18 @@ pub(super) enum CliError {
         /// Where it was.
         folder: PathBuf,
     },
+    /// There is no data folder there.
+    #[error("there is no data folder in {0}; `serve` makes one")]
+    NoFolder(PathBuf),
+    /// Something that cannot be taken back was not confirmed.
+    #[error("account {0} was not erased: it was not confirmed (type its name, or give --yes)")]
+    Unconfirmed(String),
+    /// The result cannot be written or read.
+    #[error("the answer cannot be read; is the running server of the same version?")]
+    Answer(#[source] serde_json::Error),
+    /// A receipt cannot be read.
+    #[error("the receipt cannot be read")]
+    Receipt(#[source] DecodeError),
     /// A file or socket.
     #[error("{path}")]
     Io {
@@ -119,7 +132,7 @@ impl CliError {
                 | OpenError::Format(_),
             ) => 20,
             Self::Vault(VaultError::DiskFull) => 23,
-            Self::Config(ConfigError::NoData) => 2,
+            Self::Config(ConfigError::NoData) | Self::Vault(VaultError::Invalid(_)) => 2,
             _ => 1,
         }
     }

@@ -1,10 +1,12 @@
 //! The command line of `backup-server`.
 
+mod account;
 mod admin;
 mod config;
 mod error;
 mod health;
 mod invite;
+mod manage;
 mod output;
 mod pinned;
 mod place;
@@ -44,6 +46,7 @@ struct Arguments {
 enum Command {
     Serve(serve::Serve),
     Invite(invite::Invite),
+    Account(account::Account),
     Config(config::check::Config),
     Health(health::Health),
 }
@@ -75,7 +78,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     start_log(&Settings::new(&file, &parsed.everywhere, &Flags::default()));
     let done = match parsed.command {
         Command::Serve(command) => serve::run(&command, &file, &parsed.everywhere),
-        Command::Invite(command) => invite::run(&command),
+        Command::Invite(command) => invite::run(command),
+        Command::Account(command) => account::run(command),
         Command::Config(command) => config::check::run(&command, &file, &parsed.everywhere),
         Command::Health(command) => health::run(&command, &file, &parsed.everywhere),
     };
@@ -101,6 +105,9 @@ fn start_log(settings: &Settings) {
         _ => log.with_ansi(false).try_init(),
     });
 }
+
+#[cfg(test)]
+pub(crate) use place::tests::stored as stored_place;
 
 #[cfg(test)]
 mod tests {

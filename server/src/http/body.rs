@@ -36,10 +36,7 @@ pub(super) async fn receive(
     (endpoint, kind): (&Endpoint, &str),
 ) -> Result<Received, Failure> {
     let cap = endpoint.body_cap;
-    let length = stated_length(headers)?;
-    if length > cap {
-        return Err(Failure::too_large(cap));
-    }
+    let length = stated_length(headers, cap)?;
     if !is_of(headers, kind) {
         discard(app, body, cap).await;
         return Err(Failure::detailed(&problem::WRONG_TYPE, format!("{kind} is accepted here")));
@@ -76,11 +73,13 @@ pub(super) async fn discard(app: &App, mut body: Body, cap: usize) {
     }
 }
 
-fn stated_length(headers: &HeaderMap) -> Result<usize, Failure> {
-    headers
+/// The length that the client states, in bytes, at most `cap`.
+pub(super) fn stated_length(headers: &HeaderMap, cap: usize) -> Result<usize, Failure> {
+    let length = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse().ok())
-        .ok_or_else(|| Failure::of(&problem::LENGTH_REQUIRED))
+        .ok_or_else(|| Failure::of(&problem::LENGTH_REQUIRED))?;
+    if length > cap { Err(Failure::too_large(cap)) } else { Ok(length) }
 }
 
 /// Whether the body is said to be of this type; parameters such as a charset do not count.

@@ -19,7 +19,7 @@ use unseen_common::wire::{JSON, OCTET_STREAM};
 
 use super::answer::Share;
 use super::app::App;
-use super::body::{Received, TURN, discard, receive};
+use super::body::{Received, TURN, discard, receive, stated_length};
 use super::connections::Ticket;
 use super::failure::Failure;
 use super::rate::Budget;
@@ -192,6 +192,16 @@ impl<W> Call<W> {
             Ok(Query(query)) => Ok(query),
             Err(error) => Err(Failure::invalid(error.body_text())),
         }
+    }
+
+    /// The length of the body as the client states it, in bytes; at most what the route takes.
+    pub(super) fn length(&self) -> Result<u64, Failure> {
+        let length = stated_length(&self.parts.headers, self.endpoint.body_cap);
+        if length.is_err() {
+            // It is not waited for: it may never end.
+            drop(self.waiting.take());
+        }
+        u64::try_from(length?).map_err(|_e| Failure::too_large(self.endpoint.body_cap))
     }
 
     /// The body; empty if it was read before.

@@ -7,12 +7,12 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use unseen_common::id::{DeviceId, PackId, PackNumber, SnapshotId};
+use unseen_common::id::{DeviceId, PackId, PackNumber, SnapshotId, VaultId};
 use unseen_common::vault::{CommitRequest, PackUpload, Service, Vault, VaultError};
 use unseen_common::wire::base64::Base64;
 use unseen_common::wire::body::{
-    AccountBody, ChallengeAnswer, ChallengeBody, CommitBody, EntryBody, LogBody, LoginBody,
-    PackAnswer, PutSlotsBody, RecordBody, SlotsBody,
+    AccessBody, AccountBody, ChallengeAnswer, ChallengeBody, CommitBody, EntryBody, LogBody,
+    LoginBody, PackAnswer, PutSlotsBody, ReceiptBody, RecordBody, SlotsBody,
 };
 use unseen_common::wire::host::host_of;
 use unseen_common::wire::{
@@ -28,6 +28,7 @@ pub(super) async fn describe(call: Call<()>) -> Reply {
     let mut info = call.app.core.describe().await?;
     if call.app.log_addresses {
         info.privacy = request_log::disclose_addresses(info.privacy);
+        info.policy.addresses_logged = true;
     }
     json(&info)
 }
@@ -96,8 +97,10 @@ struct PackQuery {
 pub(super) async fn put_pack(mut call: Call<Session>) -> Reply {
     let PackQuery { footer } = call.query()?;
     let id: PackId = call.id()?;
+    // Quota and disk before a byte of it is taken.
+    let reserved = call.who.reserve(id, call.length()?).await?;
     let pack = PackUpload { id, footer_len: footer, bytes: call.bytes().await? };
-    json(&PackAnswer { number: call.who.put_pack(pack).await? })
+    json(&PackAnswer { number: call.who.put_reserved(pack, reserved).await? })
 }
 
 pub(super) async fn get_pack(call: Call<Session>) -> Reply {
@@ -156,6 +159,19 @@ pub(super) async fn packs_of(call: Call<Session>) -> Reply {
     let id: SnapshotId = call.id()?;
     let packs = call.who.packs_of(id).await?;
     Ok(octets(packs.to_bytes().into()))
+}
+
+pub(super) async fn privacy(call: Call<Session>) -> Reply {
+    json(&call.who.privacy().await?)
+}
+
+pub(super) async fn access(call: Call<Session>) -> Reply {
+    json(&AccessBody { access: call.who.access().await? })
+}
+
+pub(super) async fn erased(call: Call<()>) -> Reply {
+    let account: VaultId = call.id()?;
+    json(&ReceiptBody::from(call.app.core.erased(account).await?))
 }
 
 /// `bytes=FIRST-LAST`, the only form that clients send.

@@ -4,11 +4,12 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware;
 use axum::routing::{MethodFilter, on};
-use unseen_common::id::{DeviceId, PackId, PackNumber, SnapshotId};
+use unseen_common::id::{DeviceId, PackId, PackNumber, SnapshotId, VaultId};
+use unseen_common::privacy::Report;
 use unseen_common::vault::ServerInfo;
 use unseen_common::wire::body::{
-    AccountBody, ChallengeAnswer, ChallengeBody, CommitBody, EntryBody, LogBody, LoginBody,
-    PackAnswer, PutSlotsBody, RecordBody, SlotsBody, TokenAnswer,
+    AccessBody, AccountBody, ChallengeAnswer, ChallengeBody, CommitBody, EntryBody, LogBody,
+    LoginBody, PackAnswer, PutSlotsBody, ReceiptBody, RecordBody, SlotsBody, TokenAnswer,
 };
 use unseen_common::wire::endpoint::{self, Endpoint, Method};
 use unseen_common::wire::problem::{self, Kind};
@@ -29,6 +30,7 @@ pub(super) fn table() -> Vec<Route> {
     all.extend(about_logs());
     all.extend(about_packs());
     all.extend(about_snapshots());
+    all.extend(about_privacy());
     all
 }
 
@@ -72,7 +74,24 @@ fn about_accounts() -> Vec<Route> {
 }
 
 /// What everything that extends the log may run into.
-const GROWS: &[&Kind] = &[&problem::CONFLICT, &problem::QUOTA, &problem::DISK_FULL];
+const GROWS: &[&Kind] =
+    &[&problem::CONFLICT, &problem::QUOTA, &problem::DISK_FULL, &problem::SUSPENDED];
+
+fn about_privacy() -> Vec<Route> {
+    vec![
+        guarded(&endpoint::PRIVACY, handlers::privacy)
+            .says("Everything that is held about the account. Device, owner.")
+            .gives::<Report>("Field by field, as the data inventory names them"),
+        guarded(&endpoint::ACCESS, handlers::access)
+            .says("What whoever runs the server did with the account. Device, owner.")
+            .gives::<AccessBody>("Oldest first"),
+        costly(&endpoint::ERASED, Budget::Login, handlers::erased)
+            .says("The receipt for an account that was erased. Anyone who knows its id.")
+            .id::<VaultId>()
+            .gives::<ReceiptBody>("The receipt")
+            .fails(&[&problem::NOT_FOUND]),
+    ]
+}
 
 fn about_logs() -> Vec<Route> {
     let after = || number(usize::MAX, "Records after this number; from the first without");
@@ -101,7 +120,7 @@ fn about_packs() -> Vec<Route> {
             .needs("footer", footer())
             .takes_octets()
             .gives::<PackAnswer>("Its number; the same if it was there already")
-            .fails(&[&problem::QUOTA, &problem::DISK_FULL]),
+            .fails(&[&problem::QUOTA, &problem::DISK_FULL, &problem::SUSPENDED]),
         guarded(&endpoint::GET_PACK, handlers::get_pack)
             .says("Reads a pack by its number, or some of it. Owner.")
             .id::<PackNumber>()

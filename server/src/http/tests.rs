@@ -150,8 +150,15 @@ async fn session_body(
 }
 
 async fn token(running: &Running, owner: &Owner, signed_host: &str) -> (String, Vec<u8>) {
-    let who = (Principal::Owner, &owner.login);
-    let body = session_body(running, owner.vault, who, signed_host).await;
+    token_of(running, (owner, Principal::Owner, &owner.login), signed_host).await
+}
+
+async fn token_of(
+    running: &Running,
+    (owner, principal, key): (&Owner, Principal, &SigningKey),
+    signed_host: &str,
+) -> (String, Vec<u8>) {
+    let body = session_body(running, owner.vault, (principal, key), signed_host).await;
     let asked = ("POST", "/v1/auth/session");
     let answer = exchange(running, asked, None, ("application/json", &body)).await;
     (answer.head, answer.body)
@@ -244,6 +251,53 @@ async fn the_host_is_signed_and_tokens_open_routes() {
     assert_eq!(refused(&running, &odd, b"").await, is(400, "invalid"));
     let odd = get.replace("/v1/log?after=0", "/v1/packs/..%2f");
     assert_eq!(refused(&running, &odd, b"").await, is(400, "invalid"));
+}
+
+/// The length alone decides: not one byte of the pack was sent.
+#[tokio::test]
+async fn a_pack_over_the_quota_is_refused_by_its_length() {
+    let running = start(Limits::default()).await;
+    let owner = running.bench.owner(1).await;
+    let name = owner.vault.short();
+    running.bench.core.account_quota(&name, Some(65535)).unwrap();
+    let who = (&owner, Principal::Device(owner.machine.id), &owner.machine.login);
+    let (_, body) = token_of(&running, who, "nas.home").await;
+    let TokenAnswer { token, .. } = serde_json::from_slice(&body).unwrap();
+    let pack = owner.machine.small_pack(1);
+    let put = |length: u64| {
+        format!(
+            "PUT /v1/packs/{}?footer=4096 HTTP/1.1\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/octet-stream\r\nContent-Length: {length}",
+            pack.id
+        )
+    };
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    let head = format!("{}\r\nHost: nas.home\r\nConnection: close\r\n\r\n", put(65536));
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 507"), "{answer}");
+    assert!(answer.contains(r#""code":"quota""#), "{answer}");
+    assert!(answer.contains("0 B of 63.9 KiB are in use, and 64 KiB more do not fit"), "{answer}");
+    assert_eq!(refused(&running, &put(1 << 25), b"").await, is(413, "too-large"));
+
+    // A body that is cut off gives its share back.
+    running.bench.core.account_quota(&name, Some(65536)).unwrap();
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let (head, _) = send(&running, &put(65536), &pack.bytes).await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    running.bench.core.account_suspend(&name).unwrap();
+    assert_eq!(refused(&running, &put(65536), &pack.bytes).await, is(403, "suspended"));
+    let get = format!("GET /v1/access HTTP/1.1\r\nAuthorization: Bearer {token}");
+    let (_, body) = send(&running, &get, b"").await;
+    let kinds = String::from_utf8(body).unwrap();
+    assert!(kinds.contains(r#""what":"quota""#) && kinds.contains(r#""what":"suspend""#));
 }
 
 #[tokio::test]

@@ -130,6 +130,24 @@ pub(in crate::cli) const METRICS_LISTEN: Key = Key {
     check: |text| if text == OFF { Ok(()) } else { listen(text) },
 };
 
+pub(in crate::cli) const KEEP_FREE: Key = Key {
+    name: "keep-free",
+    value: "SIZE",
+    default: None,
+    help: "How much of the disk packs leave free; 256 MiB, or 1 % of a small disk, if not given",
+    everywhere: false,
+    check: |text| units::bytes(text).map(drop),
+};
+
+pub(in crate::cli) const RESERVE: Key = Key {
+    name: "reserve",
+    value: "SIZE",
+    default: Some("64MiB"),
+    help: "What is set aside to pay for records when the disk is full",
+    everywhere: false,
+    check: |text| units::bytes(text).map(drop),
+};
+
 pub(in crate::cli) const SHUTDOWN_DEADLINE: Key = Key {
     name: "shutdown-deadline",
     value: "TIME",
@@ -170,7 +188,7 @@ pub(in crate::cli) const LOG_LEVEL: Key = Key {
 };
 
 /// All of them, in the order in which they are shown.
-pub(in crate::cli) const ALL: [&Key; 14] = [
+pub(in crate::cli) const ALL: [&Key; 16] = [
     &DATA,
     &LISTEN,
     &SOCKET_MODE,
@@ -181,6 +199,8 @@ pub(in crate::cli) const ALL: [&Key; 14] = [
     &TLS_ALLOW_NEW_KEY,
     &BEHIND_PROXY,
     &METRICS_LISTEN,
+    &KEEP_FREE,
+    &RESERVE,
     &SHUTDOWN_DEADLINE,
     &LOG_ADDRESSES,
     &LOG_FORMAT,

@@ -12,6 +12,7 @@ use unseen_common::wire::body::{
     AccountBody, ChallengeBody, CommitBody, EntryBody, LoginBody, PutSlotsBody, TokenAnswer,
 };
 use unseen_common::wire::endpoint::{self as e, Endpoint, Takes};
+use unseen_common::wire::problem::Problem;
 use unseen_common::wire::{JSON, OCTET_STREAM};
 
 use super::super::routes;
@@ -57,6 +58,10 @@ const EXPECTED: &[(&Endpoint, [u16; 10])] = &[
     (&e::COMMIT, [401, 401, 401, 403, 200, 403, 403, 403, 403, 403]),
     (&e::MANIFEST_OF, [401, 401, 401, 403, 403, 403, 403, 200, 403, 404]),
     (&e::PACKS_OF, [401, 401, 401, 403, 200, 404, 403, 200, 404, 404]),
+    (&e::PRIVACY, [401, 401, 401, 403, 200, 200, 403, 200, 200, 200]),
+    (&e::ACCESS, [401, 401, 401, 403, 200, 200, 403, 200, 200, 200]),
+    // There is no receipt for an account that is there.
+    (&e::ERASED, [404; 10]),
 ];
 
 /// What is asked for: a path with its query, and a body.
@@ -175,6 +180,7 @@ impl Scene {
             ("GET", "/v1/footers") => {
                 (format!("{path}?device={}", self.owner.machine.id), Vec::new())
             }
+            ("GET", "/v1/erased/{account}") => (endpoint.path_to(&self.owner.vault), Vec::new()),
             ("GET", _) => (endpoint.path_to(&snapshot), Vec::new()),
             (method, path) => panic!("no request for {method} {path}"),
         }
@@ -187,18 +193,22 @@ impl Scene {
     }
 }
 
+fn expected(endpoint: &Endpoint) -> &'static [u16; 10] {
+    let same = |e: &Endpoint| (e.method, e.path) == (endpoint.method, endpoint.path);
+    let found = EXPECTED.iter().find(|(e, _)| same(e));
+    let (_, expected) = found.unwrap_or_else(|| {
+        panic!("no expectation for {} {}", endpoint.method.as_str(), endpoint.path)
+    });
+    expected
+}
+
 #[tokio::test]
 async fn every_route_with_every_principal() {
     let scene = scene().await;
     let mut wrong = Vec::new();
     for route in routes::table() {
         let endpoint = route.endpoint;
-        let (_, expected) = EXPECTED
-            .iter()
-            .find(|(e, _)| (e.method, e.path) == (endpoint.method, endpoint.path))
-            .unwrap_or_else(|| {
-                panic!("no expectation for {} {}", endpoint.method.as_str(), endpoint.path)
-            });
+        let expected = expected(endpoint);
         let documented: BTreeSet<u16> = route.problems().iter().map(|kind| kind.status).collect();
         let (path, body) = scene.request(endpoint);
         for (who, wanted) in expected.iter().enumerate() {
@@ -216,6 +226,31 @@ async fn every_route_with_every_principal() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert_eq!(EXPECTED.len(), routes::table().len());
+}
+
+/// Everything can be read; nothing is written, not even again.
+#[tokio::test]
+async fn suspended_accounts_are_read_alone() {
+    let scene = scene().await;
+    scene.running.bench.core.account_suspend(&scene.owner.vault.short()).unwrap();
+    for route in routes::table().into_iter().filter(|route| route.guarded) {
+        let endpoint = route.endpoint;
+        let expected = expected(endpoint);
+        let (path, body) = scene.request(endpoint);
+        // Device and owner.
+        for who in [4, 7] {
+            let answer = scene.ask(endpoint, &path, who, &body).await;
+            let writes = endpoint.takes != Takes::Nothing;
+            if !writes || expected[who] != 200 {
+                assert_eq!(answer.status, expected[who], "{endpoint:?} {}", WHO[who]);
+                continue;
+            }
+            assert_eq!(answer.status, 403, "{endpoint:?} {}", WHO[who]);
+            let problem: Problem = serde_json::from_slice(&answer.body).unwrap();
+            assert_eq!(problem.code, "suspended", "{endpoint:?} {}", WHO[who]);
+            assert!(route.problems().iter().any(|kind| kind.code == "suspended"), "{endpoint:?}");
+        }
+    }
 }
 
 /// Ids that are none, in all ways in which a path can hide something.
@@ -321,7 +356,10 @@ async fn wrong_methods_are_told_the_right_ones() {
         if right.contains("GET") {
             right.insert("HEAD");
         }
-        let target = path.replace("{pack}", "1").replace("{snapshot}", &"ab".repeat(32));
+        let target = path
+            .replace("{pack}", "1")
+            .replace("{snapshot}", &"ab".repeat(32))
+            .replace("{account}", &"ab".repeat(16));
         for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"] {
             if right.contains(method) {
                 continue;
