@@ -77,8 +77,10 @@ pub const APPEND: Endpoint = Endpoint::post("/v1/log", 256 * 1024, RECORDS);
 pub const PUT_PACK: Endpoint = Endpoint::put("/v1/packs/{pack}", PACK, SMALL);
 /// Reads a pack by its number.
 pub const GET_PACK: Endpoint = Endpoint::get("/v1/packs/{pack}", PACK);
-/// The packs that are there.
+/// The packs that are there and whole.
 pub const LIVE_PACKS: Endpoint = Endpoint::get("/v1/packs/live", PACKSET);
+/// The packs that are damaged.
+pub const DAMAGED_PACKS: Endpoint = Endpoint::get("/v1/packs/damaged", PACKSET);
 /// A page of footers.
 pub const FOOTERS: Endpoint = Endpoint::get("/v1/footers", 32 * 1024 * 1024);
 /// Makes a snapshot.
@@ -89,7 +91,7 @@ pub const MANIFEST_OF: Endpoint = Endpoint::get("/v1/snapshots/{snapshot}", MANI
 pub const PACKS_OF: Endpoint = Endpoint::get("/v1/snapshots/{snapshot}/packs", PACKSET);
 
 /// All of them.
-pub const ALL: [&Endpoint; 15] = [
+pub const ALL: [&Endpoint; 16] = [
     &DESCRIBE,
     &CREATE_ACCOUNT,
     &CHALLENGE,
@@ -101,6 +103,7 @@ pub const ALL: [&Endpoint; 15] = [
     &PUT_PACK,
     &GET_PACK,
     &LIVE_PACKS,
+    &DAMAGED_PACKS,
     &FOOTERS,
     &COMMIT,
     &MANIFEST_OF,

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -15,10 +16,14 @@ use tokio::time::timeout;
 use super::error::CliError;
 use super::invite::Order;
 use super::place::Place;
+use super::scrub;
 use crate::vault::Core;
+use crate::vault::rounds::Rounds;
 
-/// Longest line, in bytes.
+/// Longest question, in bytes.
 const LINE: u64 = 16 * 1024;
+/// Longest answer, in bytes.
+const ANSWER: u64 = 16 * 1024 * 1024;
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -28,6 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) enum Ask {
     /// An invite.
     Invite(Order),
+    /// A scrub, or what the last one found.
+    Scrub(scrub::Order),
 }
 
 /// What is answered.
@@ -36,6 +43,8 @@ pub(super) enum Ask {
 pub(super) enum Answer {
     /// The result.
     Done(String),
+    /// The result; it tells of damage.
+    Damage(String),
     /// What went wrong.
     Failed(String),
 }
@@ -44,8 +53,31 @@ fn path(data: &Path) -> PathBuf {
     data.join("admin.sock")
 }
 
-/// Asks the server that runs on this folder; `None` if none does.
+/// Asks the server that runs on this folder for something quick; `None` if none does.
 pub(super) fn ask(data: &Path, ask: &Ask) -> Result<Option<String>, CliError> {
+    match ask_within(data, ask, Some(PATIENCE))? {
+        Some(Answer::Done(text) | Answer::Damage(text)) => Ok(Some(text)),
+        Some(Answer::Failed(text)) => Err(CliError::Running(text)),
+        None => Ok(None),
+    }
+}
+
+/// Asks the server that runs on this folder for something that may take long; `None` if none does.
+/// The text, and whether it tells of damage.
+pub(super) fn ask_patiently(data: &Path, ask: &Ask) -> Result<Option<(String, bool)>, CliError> {
+    match ask_within(data, ask, None)? {
+        Some(Answer::Done(text)) => Ok(Some((text, false))),
+        Some(Answer::Damage(text)) => Ok(Some((text, true))),
+        Some(Answer::Failed(text)) => Err(CliError::Running(text)),
+        None => Ok(None),
+    }
+}
+
+fn ask_within(
+    data: &Path,
+    ask: &Ask,
+    patience: Option<Duration>,
+) -> Result<Option<Answer>, CliError> {
     let path = path(data);
     let stream = match StdStream::connect(&path) {
         Ok(stream) => stream,
@@ -59,21 +91,24 @@ pub(super) fn ask(data: &Path, ask: &Ask) -> Result<Option<String>, CliError> {
         }
         Err(source) => return Err(CliError::Io { path, source }),
     };
-    let answer = exchange(stream, ask).map_err(|source| CliError::Io { path, source })?;
-    match answer {
-        Answer::Done(text) => Ok(Some(text)),
-        Answer::Failed(text) => Err(CliError::Running(text)),
-    }
+    let answer = exchange(stream, ask, patience).map_err(|source| CliError::Io { path, source })?;
+    Ok(Some(answer))
 }
 
-fn exchange(mut stream: StdStream, ask: &Ask) -> io::Result<Answer> {
-    stream.set_read_timeout(Some(PATIENCE))?;
+fn exchange(mut stream: StdStream, ask: &Ask, patience: Option<Duration>) -> io::Result<Answer> {
+    stream.set_read_timeout(patience)?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_vec(ask)?;
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut answer = String::new();
-    BufReader::new(stream.take(LINE)).read_line(&mut answer)?;
+    BufReader::new(stream.take(ANSWER)).read_line(&mut answer)?;
+    if answer.is_empty() {
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the server ended before it was done",
+        ));
+    }
     Ok(serde_json::from_str(&answer)?)
 }
 
@@ -101,15 +136,19 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Answers commands, one at a time, for as long as it is polled.
-pub(super) async fn serve(listener: UnixListener, core: Core, place: Place) {
+/// What commands work on.
+#[derive(Debug, Clone)]
+pub(super) struct Running {
+    pub(super) core: Core,
+    pub(super) place: Place,
+    pub(super) rounds: Arc<Rounds>,
+}
+
+/// Answers commands for as long as it is polled.
+pub(super) async fn serve(listener: UnixListener, running: Running) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
-                if timeout(PATIENCE, answer(stream, &core, &place)).await.is_err() {
-                    tracing::debug!("an admin command took too long");
-                }
-            }
+            Ok((stream, _)) => drop(tokio::spawn(answer(stream, running.clone()))),
             Err(error) => {
                 tracing::warn!(kind = ?error.kind(), "admin socket");
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -118,12 +157,13 @@ pub(super) async fn serve(listener: UnixListener, core: Core, place: Place) {
     }
 }
 
-async fn answer(mut stream: UnixStream, core: &Core, place: &Place) {
+async fn answer(mut stream: UnixStream, running: Running) {
     let mut line = String::new();
     let (reader, mut writer) = stream.split();
-    let read = tokio::io::BufReader::new(reader.take(LINE)).read_line(&mut line).await;
+    let mut reader = tokio::io::BufReader::new(reader.take(LINE));
+    let read = timeout(PATIENCE, reader.read_line(&mut line)).await;
     let answer = match (read, serde_json::from_str(&line)) {
-        (Ok(_), Ok(Ask::Invite(order))) => make_invite(core, place, order).await,
+        (Ok(Ok(_)), Ok(ask)) => fulfil(running, ask).await,
         _ => Answer::Failed("the command is not understood".to_owned()),
     };
     let mut text = serde_json::to_vec(&answer).unwrap_or_default();
@@ -133,11 +173,15 @@ async fn answer(mut stream: UnixStream, core: &Core, place: &Place) {
     }
 }
 
-async fn make_invite(core: &Core, place: &Place, order: Order) -> Answer {
-    let (core, place) = (core.clone(), place.clone());
-    let made = tokio::task::spawn_blocking(move || order.fulfil(&core, Some(place))).await;
-    match made {
-        Ok(Ok(line)) => Answer::Done(line),
+async fn fulfil(running: Running, ask: Ask) -> Answer {
+    let Running { core, place, rounds } = running;
+    let made = tokio::task::spawn_blocking(move || match ask {
+        Ask::Invite(order) => order.fulfil(&core, Some(place)).map(|line| (line, false)),
+        Ask::Scrub(order) => order.fulfil(&core, &rounds),
+    });
+    match made.await {
+        Ok(Ok((line, false))) => Answer::Done(line),
+        Ok(Ok((text, true))) => Answer::Damage(text),
         Ok(Err(error)) => Answer::Failed(error.to_string()),
         Err(_broken) => Answer::Failed("the command broke off".to_owned()),
     }

@@ -45,6 +45,9 @@ pub(super) enum CliError {
     /// The running server answered with an error.
     #[error("the running server answered: {0}")]
     Running(String),
+    /// The command did its work and found damage, which it has told.
+    #[error("there is damage")]
+    Damage,
     /// A file or socket.
     #[error("{path}")]
     Io {
@@ -64,7 +67,7 @@ impl CliError {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Open(OpenError::Busy(_)) => 11,
-            Self::Open(OpenError::Journal(_) | OpenError::Identity(_)) => 20,
+            Self::Damage | Self::Open(OpenError::Journal(_) | OpenError::Identity(_)) => 20,
             Self::Vault(VaultError::DiskFull) => 23,
             _ => 1,
         }

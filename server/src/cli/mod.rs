@@ -5,6 +5,7 @@ mod error;
 mod invite;
 mod output;
 mod place;
+mod scrub;
 mod serve;
 mod units;
 
@@ -35,6 +36,7 @@ enum LogFormat {
 enum Command {
     Serve(serve::Serve),
     Invite(invite::Invite),
+    Scrub(scrub::Scrub),
 }
 
 /// Runs the command line; the exit code is as docs/OPERATING.md lists.
@@ -51,6 +53,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match arguments.command {
         Command::Serve(command) => serve::run(&command),
         Command::Invite(command) => invite::run(&command),
+        Command::Scrub(command) => scrub::run(&command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

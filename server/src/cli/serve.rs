@@ -11,9 +11,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::CliError;
 use super::place::{Place, fingerprint, public_address};
-use super::{admin, output};
+use super::scrub::Scrubs;
+use super::{admin, output, units};
 use crate::http::tls::{self, Certificate};
 use crate::http::{Server, ServerOptions};
+use crate::vault::rounds::Rounds;
 use crate::vault::{Core, Options};
 
 /// Serve vaults; on the first run this makes the server's keys
@@ -39,6 +41,14 @@ pub(super) struct Serve {
     /// Plain HTTP on a loopback address, for a proxy on this machine that does TLS
     #[arg(long)]
     behind_proxy: bool,
+    /// How often everything that is stored is read again and checked
+    #[arg(long, value_name = "TIME", default_value = "30d", env = "UNSEEN_SCRUB_EVERY",
+          value_parser = units::seconds)]
+    scrub_every: u64,
+    /// How much of it at most is read in a second
+    #[arg(long, value_name = "SIZE", default_value = "30MB", env = "UNSEEN_SCRUB_RATE",
+          value_parser = units::bytes)]
+    scrub_rate: u64,
 }
 
 pub(super) fn run(command: &Serve) -> Result<(), CliError> {
@@ -89,11 +99,15 @@ async fn serve(
         spki,
     };
     place.write(&command.data)?;
-    let admin = tokio::spawn(admin::serve(admin::listen(&command.data)?, core.clone(), place));
+    let rounds = Arc::new(Rounds::new(core.clone(), Some(&command.data)));
+    let running = admin::Running { core: core.clone(), place, rounds: Arc::clone(&rounds) };
+    let admin = tokio::spawn(admin::serve(admin::listen(&command.data)?, running));
+    let scrubs = Scrubs::start(rounds, command.scrub_every, command.scrub_rate)?;
     let stop = told_to_end()?;
     let opened = tokio::task::spawn_blocking(move || open_accounts(&core));
     output::line(&format!("listening on {scheme}://{}", server.address()));
     let served = server.run(stop).await;
+    scrubs.end();
     admin.abort();
     opened.abort();
     Ok(served?)

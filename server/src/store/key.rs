@@ -40,6 +40,11 @@ impl Key {
         Self::of(account, "log", format!("{seq:016x}"))
     }
 
+    /// The second copy of the footers of a range of packs, by its first number.
+    pub fn footers(account: VaultId, first: PackNumber) -> Self {
+        Self::of(account, "footers", format!("{:08x}", first.0))
+    }
+
     fn of(account: VaultId, kind: &str, name: String) -> Self {
         Self { folder: format!("accounts/{account}/{kind}"), name }
     }

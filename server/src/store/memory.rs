@@ -17,6 +17,18 @@ use super::{Store, lock};
 #[derive(Debug, Clone, Default)]
 pub struct MemBlobs(Arc<Mutex<BTreeMap<Key, Bytes>>>);
 
+impl MemBlobs {
+    /// Changes the bytes of a blob behind everybody's back; whether there is one.
+    pub fn edit(&self, key: &Key, edit: impl FnOnce(&mut Vec<u8>)) -> bool {
+        lock(&self.0).get_mut(key).is_some_and(|bytes| {
+            let mut changed = bytes.to_vec();
+            edit(&mut changed);
+            *bytes = changed.into();
+            true
+        })
+    }
+}
+
 impl Blobs for MemBlobs {
     fn put(&self, key: &Key, parts: &[&[u8]]) -> io::Result<()> {
         lock(&self.0).insert(key.clone(), parts.concat().into());

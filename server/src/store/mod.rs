@@ -11,6 +11,7 @@ mod journal_tests;
 pub mod key;
 pub mod memory;
 pub mod row;
+pub mod segment;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

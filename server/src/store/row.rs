@@ -38,6 +38,21 @@ pub enum AccountRow {
     Log(Record),
     /// A pack was stored.
     Pack(PackRow),
+    /// A pack was found damaged: from here on it counts as missing.
+    Damaged(PackMark),
+    /// A damaged pack is whole again.
+    Healed(PackMark),
+    /// The journal was made anew from the blobs; pack numbers below this one are not given again.
+    Rebuilt(PackMark),
+}
+
+/// What was found of a pack, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackMark {
+    /// The pack.
+    pub number: PackNumber,
+    /// The time.
+    pub at: Timestamp,
 }
 
 /// A record of the server's journal.
@@ -66,6 +81,9 @@ pub enum ServerRow {
 const OPENED: u8 = 0;
 const LOG: u8 = 1;
 const PACK: u8 = 2;
+const DAMAGED: u8 = 16;
+const HEALED: u8 = 17;
+const REBUILT: u8 = 18;
 const INVITE: u8 = 0;
 const USED: u8 = 1;
 
@@ -90,6 +108,9 @@ impl Canonical for AccountRow {
                 .u64(pack.length)?
                 .u64(pack.footer_len)?
                 .u64(pack.received.0)?,
+            Self::Damaged(mark) => return mark.encode(DAMAGED, e),
+            Self::Healed(mark) => return mark.encode(HEALED, e),
+            Self::Rebuilt(mark) => return mark.encode(REBUILT, e),
         };
         Ok(())
     }
@@ -114,8 +135,22 @@ impl Canonical for AccountRow {
                 }
                 Self::Pack(pack)
             }
+            (DAMAGED, Some(3)) => Self::Damaged(PackMark::decode(d)?),
+            (HEALED, Some(3)) => Self::Healed(PackMark::decode(d)?),
+            (REBUILT, Some(3)) => Self::Rebuilt(PackMark::decode(d)?),
             (number, _) => return unknown(number),
         })
+    }
+}
+
+impl PackMark {
+    fn encode(&self, kind: u8, e: &mut Enc<'_>) -> EncodeResult {
+        e.array(3)?.u8(kind)?.u32(self.number.0)?.u64(self.at.0)?;
+        Ok(())
+    }
+
+    fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { number: PackNumber(d.u32()?), at: Timestamp(d.u64()?) })
     }
 }
 
@@ -181,6 +216,9 @@ mod tests {
             AccountRow::Opened { quota: None },
             AccountRow::Opened { quota: Some(u64::MAX) },
             AccountRow::Pack(pack()),
+            AccountRow::Damaged(PackMark { number: PackNumber(0), at: Timestamp(u64::MAX) }),
+            AccountRow::Healed(PackMark { number: PackNumber(24), at: Timestamp(0) }),
+            AccountRow::Rebuilt(PackMark { number: PackNumber(u32::MAX), at: Timestamp(7) }),
         ];
         for row in rows {
             assert_eq!(AccountRow::from_bytes(&row.to_bytes()).unwrap(), row);
@@ -201,7 +239,35 @@ mod tests {
         assert!(AccountRow::from_bytes(&odd.to_bytes()).is_err());
     }
 
+    #[test]
+    fn marks_are_pinned() {
+        let mark = PackMark { number: PackNumber(300), at: Timestamp(5) };
+        assert_eq!(AccountRow::Damaged(mark).to_bytes(), b"\x83\x10\x19\x01\x2c\x05");
+        assert_eq!(AccountRow::Healed(mark).to_bytes(), b"\x83\x11\x19\x01\x2c\x05");
+        assert_eq!(AccountRow::Rebuilt(mark).to_bytes(), b"\x83\x12\x19\x01\x2c\x05");
+    }
+
     proptest! {
+        #[test]
+        fn marks_mutated_never_panic(
+            number in any::<u32>(), time in any::<u64>(), kind in 0u8..3,
+            at in any::<prop::sample::Index>(), to in any::<u8>(),
+        ) {
+            let mark = PackMark { number: PackNumber(number), at: Timestamp(time) };
+            let row = match kind {
+                0 => AccountRow::Damaged(mark),
+                1 => AccountRow::Healed(mark),
+                _ => AccountRow::Rebuilt(mark),
+            };
+            let mut bytes = row.to_bytes();
+            prop_assert_eq!(AccountRow::from_bytes(&bytes).unwrap(), row);
+            let at = at.index(bytes.len());
+            bytes[at] = to;
+            if let Ok(row) = AccountRow::from_bytes(&bytes) {
+                prop_assert_eq!(row.to_bytes(), bytes);
+            }
+        }
+
         #[test]
         fn mutations_never_panic(at in any::<prop::sample::Index>(), to in any::<u8>()) {
             let mut bytes = AccountRow::Pack(pack()).to_bytes();

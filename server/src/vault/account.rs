@@ -1,12 +1,12 @@
 //! One account: what its journal adds up to, in memory.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use tokio::sync::watch;
 use unseen_common::codec::Canonical;
-use unseen_common::id::{DeviceId, PackId, SnapshotId, VaultId};
+use unseen_common::id::{DeviceId, PackId, PackNumber, SnapshotId, VaultId};
 use unseen_common::limits::MAX_LOG_PAGE;
 use unseen_common::log::chain::Record;
 use unseen_common::log::fold::State;
@@ -47,8 +47,8 @@ pub(super) struct Tables {
     pub(super) commits: HashMap<(DeviceId, SnapshotId), u64>,
     pub(super) quota: Option<u64>,
     pub(super) next_number: u32,
-    /// Packs that are being stored right now.
-    pub(super) storing: HashSet<PackId>,
+    /// Packs that are being stored or looked at right now.
+    pub(super) storing: HashMap<PackId, PackNumber>,
 }
 
 impl std::fmt::Debug for Tables {

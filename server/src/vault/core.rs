@@ -17,7 +17,7 @@ use tokio::task::spawn_blocking;
 use unseen_common::id::{Hash, VaultId};
 use unseen_common::log::entry::PublicKey;
 use unseen_common::log::fold::State;
-use unseen_common::time::Clock;
+use unseen_common::time::{Clock, Timestamp};
 use unseen_common::vault::{
     Challenge, LoginRequest, NewAccount, Principal, Result, ServerInfo, Service, Vault, VaultError,
     login_message,
@@ -104,6 +104,15 @@ impl Core {
         Self::assemble(store, identity, options, Some(lock))
     }
 
+    /// The same, for a folder that is there: nothing is made in one that was mistyped. Blocks.
+    pub fn open_existing(dir: &Path, options: Options) -> std::result::Result<Self, OpenError> {
+        if dir.join("journal").is_dir() || dir.join("accounts").is_dir() {
+            return Self::open(dir, options);
+        }
+        let source = io::Error::new(io::ErrorKind::NotFound, "there is no vault in it");
+        Err(OpenError::Io { folder: dir.to_owned(), source })
+    }
+
     /// Opens a local vault folder: who can open it may make an account in it. Blocks.
     pub fn open_local(dir: &Path) -> std::result::Result<Self, OpenError> {
         let options = Options { open_accounts: true, ..Options::default() };
@@ -146,6 +155,11 @@ impl Core {
     /// Makes an invite that is good for one account and so many seconds; gives its secret. Blocks.
     pub fn invite(&self, quota: Option<u64>, seconds: u64) -> Result<[u8; INVITE_BYTES]> {
         self.0.invite(quota, seconds)
+    }
+
+    /// The server's time.
+    pub fn now(&self) -> Timestamp {
+        self.0.shared.clock.now()
     }
 
     /// The ids of all accounts. Blocks.

@@ -119,7 +119,7 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
         commits: replay.commits,
         quota: replay.quota,
         next_number,
-        storing: HashSet::new(),
+        storing: HashMap::new(),
     };
     let account = Account {
         id,
@@ -153,6 +153,9 @@ impl Replay<'_> {
                     }
                 }
             }
+            AccountRow::Damaged(mark) => self.packs.mark(mark.number, true),
+            AccountRow::Healed(mark) => self.packs.mark(mark.number, false),
+            AccountRow::Rebuilt(mark) => self.packs.skip_to(mark.number),
         }
         Ok(())
     }

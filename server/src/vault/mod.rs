@@ -9,6 +9,10 @@ mod footers;
 mod load;
 mod log;
 mod packs;
+pub mod rounds;
+pub mod scrub;
+#[cfg(test)]
+mod scrub_tests;
 pub mod session;
 mod table;
 #[cfg(test)]
