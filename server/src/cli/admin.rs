@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::error::CliError;
 use super::invite::Order;
 use super::place::Place;
-use super::scrub;
+use super::{copy, scrub};
 use crate::vault::Core;
 use crate::vault::rounds::Rounds;
 
@@ -35,6 +35,8 @@ pub(super) enum Ask {
     Invite(Order),
     /// A scrub, or what the last one found.
     Scrub(scrub::Order),
+    /// A copy of everything, into this folder.
+    Copy(PathBuf),
 }
 
 /// What is answered.
@@ -178,6 +180,7 @@ async fn fulfil(running: Running, ask: Ask) -> Answer {
     let made = tokio::task::spawn_blocking(move || match ask {
         Ask::Invite(order) => order.fulfil(&core, Some(place)).map(|line| (line, false)),
         Ask::Scrub(order) => order.fulfil(&core, &rounds),
+        Ask::Copy(target) => copy::fulfil(&core, &target),
     });
     match made.await {
         Ok(Ok((line, false))) => Answer::Done(line),

@@ -9,6 +9,7 @@ use unseen_common::wire::address::AddressError;
 use crate::http::ServeError;
 use crate::http::tls::TlsError;
 use crate::vault::OpenError;
+use crate::vault::copy::CopyError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +46,9 @@ pub(super) enum CliError {
     /// The running server answered with an error.
     #[error("the running server answered: {0}")]
     Running(String),
+    /// The copy failed.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
     /// The command did its work and found damage, which it has told.
     #[error("there is damage")]
     Damage,

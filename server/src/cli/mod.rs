@@ -1,10 +1,12 @@
 //! The command line of `backup-server`.
 
 mod admin;
+mod copy;
 mod error;
 mod invite;
 mod output;
 mod place;
+mod rebuild;
 mod scrub;
 mod serve;
 mod units;
@@ -36,7 +38,9 @@ enum LogFormat {
 enum Command {
     Serve(serve::Serve),
     Invite(invite::Invite),
+    Copy(copy::Copy),
     Scrub(scrub::Scrub),
+    Rebuild(rebuild::Rebuild),
 }
 
 /// Runs the command line; the exit code is as docs/OPERATING.md lists.
@@ -53,7 +57,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match arguments.command {
         Command::Serve(command) => serve::run(&command),
         Command::Invite(command) => invite::run(&command),
+        Command::Copy(command) => copy::run(&command),
         Command::Scrub(command) => scrub::run(&command),
+        Command::Rebuild(command) => rebuild::run(&command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

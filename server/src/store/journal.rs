@@ -88,9 +88,12 @@ impl Journal {
         let name = owner.file_name();
         let header = Header { owner, salt: random() };
         let mut content = header.to_bytes().to_vec();
-        if !items.is_empty() {
-            let frame = header.key().frame(offset_of(HEADER), items);
+        let (key, mut rest) = (header.key(), items);
+        while !rest.is_empty() {
+            let (group, after) = rest.split_at(fitting(rest.iter().map(Vec::len)).max(1));
+            let frame = key.frame(offset_of(content.len()), group);
             content.extend(frame.ok_or_else(|| JournalError::TooLong { name: name.clone() })?);
+            rest = after;
         }
         journals.create(&name, &content).map_err(|error| io_error(&name, &error))
     }
@@ -138,6 +141,34 @@ impl Journal {
             queue: Mutex::new(Queue { end, ..Queue::default() }),
             wake: Condvar::new(),
         }))
+    }
+
+    /// Shows the records of all whole frames of a journal, damaged or not, oldest first; none if
+    /// there is no journal, or if its header is damaged: then no frame can be told from noise.
+    pub fn salvage(
+        journals: &dyn Journals,
+        owner: Owner,
+        mut visit: impl FnMut(&[u8]),
+    ) -> Result<(), JournalError> {
+        let name = owner.file_name();
+        let wrap = |error: io::Error| io_error(&name, &error);
+        let Some(file) = journals.open(&name).map_err(wrap)? else {
+            return Ok(());
+        };
+        let mut window = Window::new(&*file);
+        let start = window.get(0, HEADER).map_err(wrap)?;
+        let header = start.and_then(|bytes| bytes.first_chunk()).and_then(Header::from_bytes);
+        let Some(header) = header.filter(|header| header.owner == owner) else {
+            return Ok(());
+        };
+        let (key, mut at) = (header.key(), offset_of(HEADER));
+        while let Some((found, length)) = next_frame(&mut window, &key, at).map_err(wrap)? {
+            if let Some(payload) = window.frame(&key, found).map_err(wrap)? {
+                frame::items(payload).unwrap_or_default().into_iter().for_each(&mut visit);
+            }
+            at = found + length;
+        }
+        Ok(())
     }
 
     /// Appends records; durable when this returns, all of them or none. Appends that come while
@@ -190,6 +221,24 @@ impl Journal {
     /// Its length in bytes, and the salt that tells this file from any other of its name.
     pub fn extent(&self) -> (u64, [u8; 16]) {
         (lock(&self.queue).end, self.salt)
+    }
+
+    /// Writes out what is acknowledged at the moment: whole frames.
+    pub fn write_out(&self, to: &mut dyn io::Write) -> io::Result<()> {
+        let (end, _) = self.extent();
+        let mut buffer = vec![0; WINDOW];
+        let mut at = 0;
+        while at < end {
+            let most = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+            let part = buffer.get_mut(..most).unwrap_or_default();
+            let read = self.file.read_at(at, part)?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            to.write_all(part.get(..read).unwrap_or_default())?;
+            at += offset_of(read);
+        }
+        Ok(())
     }
 
     /// Appends that wait for their turn.
@@ -249,15 +298,19 @@ impl Queue {
 }
 
 fn take_group(waiting: &mut Vec<Waiting>) -> Vec<Waiting> {
-    let mut bytes = 0;
-    let fits = waiting
-        .iter()
-        .take_while(|(_, items)| {
-            bytes += items.iter().map(|item| item.len() + 4).sum::<usize>();
-            bytes <= GROUP_BYTES
-        })
-        .count();
+    let lengths = waiting.iter().map(|(_, items)| items.iter().map(|item| item.len() + 4).sum());
+    let fits = fitting(lengths);
     waiting.drain(..fits).collect()
+}
+
+/// How many of these, of so many bytes each, share a frame.
+fn fitting(lengths: impl Iterator<Item = usize>) -> usize {
+    let mut bytes: usize = 0;
+    let fits = |length: &usize| {
+        bytes = bytes.saturating_add(*length).saturating_add(4);
+        bytes <= GROUP_BYTES
+    };
+    lengths.take_while(fits).count()
 }
 
 fn io_error(name: &str, error: &io::Error) -> JournalError {
@@ -282,23 +335,30 @@ fn cut_torn_end(file: &dyn JournalFile, key: &Key, end: u64) -> io::Result<Optio
     if length - end > LONGEST_FRAME {
         return Ok(Some(end));
     }
-    let mut window = Window::new(file);
-    let mut at = end + 1;
+    if let Some((at, _)) = next_frame(&mut Window::new(file), key, end + 1)? {
+        return Ok(Some(at));
+    }
+    file.truncate(end)?;
+    file.sync()?;
+    Ok(None)
+}
+
+/// The first whole frame at `at` or behind it, and its length.
+fn next_frame(window: &mut Window<'_>, key: &Key, mut at: u64) -> io::Result<Option<(u64, u64)>> {
+    let length = window.file.length()?;
     while at < length {
-        let available = window.fill(at, WINDOW)?;
+        let available = window.fill(at, PREFIX)?;
         let Some(found) = frame::find_magic(available, 0) else {
             // The magic may lie across the edge.
             at += offset_of(available.len().saturating_sub(3).max(1));
             continue;
         };
         at += offset_of(found);
-        if window.frame(key, at)?.is_some() {
-            return Ok(Some(at));
+        if let Some(payload) = window.frame(key, at)? {
+            return Ok(Some((at, offset_of(PREFIX + payload.len()))));
         }
         at += 1;
     }
-    file.truncate(end)?;
-    file.sync()?;
     Ok(None)
 }
 

@@ -29,6 +29,9 @@ pub trait Journals: Send + Sync + fmt::Debug {
     fn open(&self, name: &str) -> io::Result<Option<Arc<dyn JournalFile>>>;
     /// Makes a journal with this content, durably and all at once.
     fn create(&self, name: &str, content: &[u8]) -> io::Result<()>;
+    /// Keeps the journal that is there under another name too, so that a new one can take its
+    /// place. None there is no error.
+    fn keep_aside(&self, name: &str) -> io::Result<()>;
     /// The names of all journals, in no order.
     fn list(&self) -> io::Result<Vec<String>>;
 }
@@ -61,6 +64,21 @@ impl Journals for FsJournals {
         durable::write(&self.folder.join(name), &[content])
     }
 
+    fn keep_aside(&self, name: &str) -> io::Result<()> {
+        let path = self.folder.join(name);
+        for number in 0..u32::MAX {
+            let aside = self.folder.join(aside(name, number));
+            match fs::hard_link(&path, &aside) {
+                Ok(()) => return durable::sync_folder(&self.folder),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                // A file system without links.
+                Err(_unsupported) => return durable::write(&aside, &[&fs::read(&path)?]),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
@@ -72,6 +90,11 @@ impl Journals for FsJournals {
         }
         Ok(names)
     }
+}
+
+/// The name of a journal that was replaced.
+pub fn aside(name: &str, number: u32) -> String {
+    format!(".old-{name}-{number}")
 }
 
 #[derive(Debug)]

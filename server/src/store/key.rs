@@ -71,6 +71,16 @@ pub fn pack_shard(account: VaultId, number: PackNumber) -> String {
     format!("accounts/{account}/packs/{:05x}", number.0 >> SHARD_BITS)
 }
 
+/// The folder of the shards of packs.
+pub fn packs_folder(account: VaultId) -> String {
+    format!("accounts/{account}/packs")
+}
+
+/// The id in the name of a pack's blob.
+pub fn pack_id_of(name: &str) -> Option<PackId> {
+    name.split_once('-')?.1.parse().ok()
+}
+
 /// The first number of the shard after the one that holds `number`.
 pub fn next_shard(number: PackNumber) -> PackNumber {
     let shard = (number.0 >> SHARD_BITS).saturating_add(1);

@@ -81,9 +81,9 @@ pub enum ServerRow {
 const OPENED: u8 = 0;
 const LOG: u8 = 1;
 const PACK: u8 = 2;
-const DAMAGED: u8 = 16;
-const HEALED: u8 = 17;
-const REBUILT: u8 = 18;
+const DAMAGED: u8 = 32;
+const HEALED: u8 = 33;
+const REBUILT: u8 = 34;
 const INVITE: u8 = 0;
 const USED: u8 = 1;
 
@@ -242,9 +242,9 @@ mod tests {
     #[test]
     fn marks_are_pinned() {
         let mark = PackMark { number: PackNumber(300), at: Timestamp(5) };
-        assert_eq!(AccountRow::Damaged(mark).to_bytes(), b"\x83\x10\x19\x01\x2c\x05");
-        assert_eq!(AccountRow::Healed(mark).to_bytes(), b"\x83\x11\x19\x01\x2c\x05");
-        assert_eq!(AccountRow::Rebuilt(mark).to_bytes(), b"\x83\x12\x19\x01\x2c\x05");
+        assert_eq!(AccountRow::Damaged(mark).to_bytes(), b"\x83\x18\x20\x19\x01\x2c\x05");
+        assert_eq!(AccountRow::Healed(mark).to_bytes(), b"\x83\x18\x21\x19\x01\x2c\x05");
+        assert_eq!(AccountRow::Rebuilt(mark).to_bytes(), b"\x83\x18\x22\x19\x01\x2c\x05");
     }
 
     proptest! {

@@ -33,6 +33,8 @@ pub struct Account {
     /// panicked in between: then memory may lag behind the journal, and nothing more is written.
     pub(super) log_writer: Mutex<()>,
     pub(super) uploaded: Condvar,
+    /// Why nothing may be written, if so: what it has is only in memory.
+    pub(super) read_only: Option<String>,
     /// Told when the process must end.
     pub(super) failed: watch::Sender<bool>,
 }
@@ -89,8 +91,20 @@ impl Account {
         self.clock.now().max(head)
     }
 
+    /// Refuses to write where the journal is damaged.
+    pub(super) fn writable(&self) -> Result<(), VaultError> {
+        match &self.read_only {
+            Some(why) => Err(VaultError::Forbidden(format!(
+                "this account can be read and not written: {why}; whoever runs the server must \
+                 stop it and run `backup-server rebuild`"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// Appends to the journal; durable when it returns.
     pub(super) fn journal_append(&self, rows: &[AccountRow]) -> Result<Position, VaultError> {
+        self.writable()?;
         let items = rows.iter().map(Canonical::to_bytes).collect();
         self.journal.append(items).map_err(|error| self.journal_error(&error))
     }

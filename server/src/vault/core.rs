@@ -27,6 +27,7 @@ use super::account::Account;
 use super::auth::Challenges;
 use super::create::{INVITE_BYTES, Invites};
 use super::load::{self, LoadError, Shared};
+use super::rebuild;
 use super::session::Session;
 use crate::clock::SystemClock;
 use crate::store::{Store, durable, lock, random};
@@ -71,12 +72,14 @@ impl Default for Options {
 
 /// A data folder that is open. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Core(Arc<Inner>);
+pub struct Core(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) shared: Shared,
     pub(super) invites: Invites,
     pub(super) open_accounts: bool,
+    /// Where everything is; nowhere for a store that was handed over.
+    pub(super) folder: Option<PathBuf>,
     identity: SigningKey,
     challenges: Challenges,
     accounts: Mutex<HashMap<VaultId, Arc<Cell>>>,
@@ -101,13 +104,19 @@ impl Core {
         let lock = lock_folder(dir)?;
         let identity = identity(&dir.join("identity.key"))?;
         let store = Store::folder(dir).map_err(wrap)?;
-        Self::assemble(store, identity, options, Some(lock))
+        Self::assemble(store, identity, options, Some((lock, dir.to_owned())))
     }
 
     /// The same, for a folder that is there: nothing is made in one that was mistyped. Blocks.
     pub fn open_existing(dir: &Path, options: Options) -> std::result::Result<Self, OpenError> {
+        Self::is_there(dir)?;
+        Self::open(dir, options)
+    }
+
+    /// Refuses a folder that is no data folder.
+    pub fn is_there(dir: &Path) -> std::result::Result<(), OpenError> {
         if dir.join("journal").is_dir() || dir.join("accounts").is_dir() {
-            return Self::open(dir, options);
+            return Ok(());
         }
         let source = io::Error::new(io::ErrorKind::NotFound, "there is no vault in it");
         Err(OpenError::Io { folder: dir.to_owned(), source })
@@ -132,14 +141,16 @@ impl Core {
         store: Store,
         identity: SigningKey,
         options: Options,
-        lock: Option<File>,
+        place: Option<(File, PathBuf)>,
     ) -> std::result::Result<Self, OpenError> {
         let invites = Invites::open(&*store.journals).map_err(OpenError::Journal)?;
+        let (lock, folder) = place.unzip();
         let shared = Shared { store, clock: options.clock, failed: watch::channel(false).0 };
         Ok(Self(Arc::new(Inner {
             shared,
             invites,
             open_accounts: options.open_accounts,
+            folder,
             identity,
             challenges: Challenges::new(),
             accounts: Mutex::default(),
@@ -248,9 +259,10 @@ impl Inner {
     fn load(&self, cell: &Cell, id: VaultId) -> Result<Option<Arc<Account>>> {
         let mut cell = lock(cell);
         if cell.is_none() {
-            let loaded = load::load(&self.shared, id).map_err(|error| {
+            let loaded = load::load(&self.shared, id).or_else(|error| {
                 tracing::error!(account = id.short(), %error, "an account cannot be opened");
-                error.tell()
+                let read_only = rebuild::read_only(&self.shared, id, &error);
+                read_only.map(Some).ok_or_else(|| error.tell())
             })?;
             *cell = loaded.map(Arc::new);
         }
@@ -302,7 +314,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     })
 }
 
-fn lock_folder(dir: &Path) -> std::result::Result<File, OpenError> {
+pub(super) fn lock_folder(dir: &Path) -> std::result::Result<File, OpenError> {
     let wrap = |source| OpenError::Io { folder: dir.to_owned(), source };
     let file = OpenOptions::new()
         .write(true)
@@ -319,7 +331,7 @@ fn lock_folder(dir: &Path) -> std::result::Result<File, OpenError> {
 }
 
 /// The identity key: 64 hexadecimal digits in a file of its owner alone; made at first.
-fn identity(path: &Path) -> std::result::Result<SigningKey, OpenError> {
+pub(super) fn identity(path: &Path) -> std::result::Result<SigningKey, OpenError> {
     let wrap = |source| OpenError::Io { folder: path.to_owned(), source };
     match std::fs::read(path) {
         Ok(text) => {

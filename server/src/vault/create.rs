@@ -79,6 +79,10 @@ impl Invites {
         }
     }
 
+    pub(super) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     fn append(&self, row: ServerRow) -> std::result::Result<(), JournalError> {
         self.journal.append(vec![row.to_bytes()])?;
         remember(&mut lock(&self.known), row);

@@ -54,6 +54,14 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// Whether the journal is not what it was, rather than out of reach.
+    pub(super) fn is_damage(&self) -> bool {
+        !matches!(
+            self,
+            Self::Blobs(_) | Self::Journal(JournalError::Io { .. } | JournalError::Fatal { .. })
+        )
+    }
+
     /// What a caller is told: damage in words.
     pub(super) fn tell(&self) -> VaultError {
         match self {
@@ -129,6 +137,7 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
         tables: Mutex::new(tables),
         log_writer: Mutex::new(()),
         uploaded: Condvar::new(),
+        read_only: None,
         failed: shared.failed.clone(),
     };
     account.restore_log_copies()?;

@@ -110,6 +110,7 @@ impl Account {
     }
 
     fn writer(&self) -> Result<Writer<'_>> {
+        self.writable()?;
         match self.log_writer.lock() {
             Ok(guard) => Ok(Writer(guard)),
             Err(_poisoned) => Err(VaultError::Server(

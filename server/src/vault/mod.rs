@@ -3,12 +3,18 @@
 
 pub mod account;
 pub mod auth;
+pub mod copy;
+#[cfg(test)]
+mod copy_tests;
 pub mod core;
 mod create;
 mod footers;
 mod load;
 mod log;
 mod packs;
+pub mod rebuild;
+#[cfg(test)]
+mod rebuild_tests;
 pub mod rounds;
 pub mod scrub;
 #[cfg(test)]

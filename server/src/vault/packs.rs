@@ -46,6 +46,7 @@ impl Account {
     /// Stores a pack that is whole, named by its content and made by this device. Durable when it
     /// returns. The same pack again is told its number.
     pub(super) fn put_pack(&self, device: DeviceId, pack: &PackUpload) -> Result<PackNumber> {
+        self.writable()?;
         let content_hash = check_pack(device, pack)?;
         let (claim, heals) = match self.claim(pack.id)? {
             Turn::Known(number) => return Ok(number),

@@ -89,6 +89,7 @@ enum Outcome {
 impl Account {
     /// Looks at everything, packs from number `from` on. Stops when `watch` says so.
     pub fn scrub(&self, from: PackNumber, watch: &mut dyn Watch) -> Result<ScrubReport> {
+        self.writable()?;
         let mut report = ScrubReport {
             account: self.id,
             packs: 0,
@@ -318,7 +319,7 @@ fn is_bad_sector(error: &io::Error) -> bool {
 }
 
 /// Whether a second copy is of this pack, by the pack's name.
-fn is_of(copy: &FooterItem, pack: &Pack) -> bool {
+pub(super) fn is_of(copy: &FooterItem, pack: &Pack) -> bool {
     copy.id == pack.id
         && length_of(&copy.footer) == pack.footer_len + PACK_TRAILER
         && length_of(&copy.header) == PACK_HEADER

@@ -18,25 +18,25 @@ use crate::testkit::faults::{self, Fault, Plan};
 use crate::testkit::{Head, Owner, START, TestClock, snapshot_id};
 
 /// A vault in memory with one snapshot of all its packs.
-struct Scene {
-    blobs: MemBlobs,
-    journals: MemJournals,
-    clock: Arc<TestClock>,
-    core: Core,
-    owner: Owner,
-    packs: Vec<(PackNumber, PackUpload)>,
-    snapshot: Record,
+pub(super) struct Scene {
+    pub(super) blobs: MemBlobs,
+    pub(super) journals: MemJournals,
+    pub(super) clock: Arc<TestClock>,
+    pub(super) core: Core,
+    pub(super) owner: Owner,
+    pub(super) packs: Vec<(PackNumber, PackUpload)>,
+    pub(super) snapshot: Record,
 }
 
-const MANIFEST: &[u8] = b"the sealed manifest";
+pub(super) const MANIFEST: &[u8] = b"the sealed manifest";
 
-fn core(store: Store, clock: &Arc<TestClock>) -> Core {
+pub(super) fn core(store: Store, clock: &Arc<TestClock>) -> Core {
     let options = Options { clock: Arc::<TestClock>::clone(clock), open_accounts: true };
     Core::with_store(store, [3; 32], options).unwrap()
 }
 
 impl Scene {
-    async fn new(count: u64) -> Self {
+    pub(super) async fn new(count: u64) -> Self {
         let (blobs, journals) = (MemBlobs::default(), MemJournals::default());
         let clock = Arc::new(TestClock::default());
         let core = core(memory::store(blobs.clone(), journals.clone()), &clock);
@@ -54,28 +54,28 @@ impl Scene {
         Self { blobs, journals, clock, core, owner, packs, snapshot }
     }
 
-    fn pack_key(&self, at: usize) -> Key {
+    pub(super) fn pack_key(&self, at: usize) -> Key {
         let (number, pack) = &self.packs[at];
         Key::pack(self.owner.vault, *number, pack.id)
     }
 
-    fn rot(&self, key: &Key, at: usize) {
+    pub(super) fn rot(&self, key: &Key, at: usize) {
         assert!(self.blobs.edit(key, |bytes| bytes[at] ^= 1), "{key}");
     }
 
-    fn scrub(&self) -> ScrubReport {
+    pub(super) fn scrub(&self) -> ScrubReport {
         scrub(&self.core, self.owner.vault)
     }
 
-    async fn device(&self) -> Arc<dyn Vault> {
+    pub(super) async fn device(&self) -> Arc<dyn Vault> {
         self.owner.log_in_device(&self.core, &self.owner.machine).await.unwrap()
     }
 
-    fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.core = core(memory::store(self.blobs.clone(), self.journals.clone()), &self.clock);
     }
 
-    async fn commit(&self, manifest: &[u8]) -> Result<Record, VaultError> {
+    pub(super) async fn commit(&self, manifest: &[u8]) -> Result<Record, VaultError> {
         let device = self.device().await;
         let head = Head::of(self.owner.vault, &*device).await;
         device.commit(self.owner.machine.snapshot(&head, manifest, &self.packs)).await
@@ -83,7 +83,7 @@ impl Scene {
 }
 
 /// Lets everything pass.
-struct Through;
+pub(super) struct Through;
 
 impl Watch for Through {
     fn read(&mut self, _bytes: u64) -> bool {
@@ -93,11 +93,11 @@ impl Watch for Through {
     fn passed(&mut self, _next: PackNumber) {}
 }
 
-fn scrub(core: &Core, id: VaultId) -> ScrubReport {
+pub(super) fn scrub(core: &Core, id: VaultId) -> ScrubReport {
     core.account(id).unwrap().unwrap().scrub(PackNumber(0), &mut Through).unwrap()
 }
 
-fn set(numbers: &[u32]) -> PackSet {
+pub(super) fn set(numbers: &[u32]) -> PackSet {
     numbers.iter().copied().map(PackNumber).collect()
 }
 

@@ -81,3 +81,60 @@ fn a_scrub_works_while_no_server_runs() {
     scrub(&world, &missing, 1, &["--now"]);
     assert!(!missing.exists());
 }
+
+/// Journal and index are lost; what is left is the blob folder and the identity. A bare machine with
+/// nothing but the recovery code gets everything back, and the old machine goes on.
+#[test]
+fn a_rebuilt_server_gives_everything_to_a_bare_machine_with_the_recovery_code() {
+    let world = world!();
+    let mut server = world.server("server");
+    let machine = world.machine("home");
+    let kit = machine.init_remote(&server.invite(&[]));
+    let source = world.folder("source");
+    build::write(&source, "file", build::noise(1, 3_000_000));
+    machine.back_up(&source, &[]);
+    let wanted = trees::capture(&source);
+    let data = server.data.to_str().unwrap().to_owned();
+    let busy = world.backup_server(&["rebuild", "--data", &data]).check(11);
+    assert!(busy.err.contains("in use"), "{busy}");
+    server.stop();
+    fs::remove_dir_all(server.data.join("journal")).unwrap();
+    fs::remove_dir_all(server.data.join("index")).unwrap();
+    let told = world.backup_server(&["rebuild", "--data", &data]).check(0);
+    assert!(told.text().contains("rebuilt, 3 log records"), "{told}");
+    let again = world.backup_server(&["rebuild", "--data", &data]).check(0);
+    assert!(again.text().contains("left as it is"), "{again}");
+    server.restart();
+    let bare = world.machine("bare").with("BACKUP_RECOVERY_CODE", &kit.code);
+    bare.ok(&["connect", &kit.address]);
+    bare.restores_to("latest", &source, &wanted);
+    build::write(&source, "more", build::noise(2, 300_000));
+    machine.back_up(&source, &[]);
+    machine.ok(&["check", "--read-data"]);
+}
+
+#[test]
+fn a_copy_of_a_running_server_serves_in_its_place() {
+    let world = world!();
+    let mut server = world.server("server");
+    let machine = world.machine("home");
+    machine.init_remote(&server.invite(&[]));
+    let source = world.folder("source");
+    build::write(&source, "file", build::noise(1, 300_000));
+    machine.back_up(&source, &[]);
+    let wanted = trees::capture(&source);
+    let data = server.data.clone();
+    let copy = world.path("copy");
+    let words = ["copy", "--data", data.to_str().unwrap(), copy.to_str().unwrap()];
+    let told = world.backup_server(&words).check(0);
+    assert!(told.text().starts_with("copied 1 accounts, "), "{told}");
+    assert!(world.backup_server(&words).check(1).err.contains("is not empty"));
+    server.stop();
+    fs::rename(&data, world.path("original")).unwrap();
+    fs::rename(&copy, &data).unwrap();
+    server.restart();
+    machine.restores_to("latest", &source, &wanted);
+    build::write(&source, "more", "x");
+    machine.back_up(&source, &[]);
+    machine.ok(&["check", "--read-data"]);
+}
