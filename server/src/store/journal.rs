@@ -241,6 +241,12 @@ impl Journal {
         Ok(())
     }
 
+    /// What makes the checksums of this file.
+    #[cfg(test)]
+    pub(crate) fn key(&self) -> Key {
+        self.key.clone()
+    }
+
     /// Appends that wait for their turn.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {

@@ -121,3 +121,63 @@ impl JournalFile for FsJournal {
         self.0.set_len(length)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::MemJournals;
+    use super::*;
+
+    fn content(journals: &dyn Journals, name: &str) -> Option<Vec<u8>> {
+        let file = journals.open(name).unwrap()?;
+        let mut bytes = vec![0; usize::try_from(file.length().unwrap()).unwrap()];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            filled += file.read_at(u64::try_from(filled).unwrap(), &mut bytes[filled..]).unwrap();
+        }
+        Some(bytes)
+    }
+
+    /// What every body of [`Journals`] must do.
+    fn conforms(journals: &dyn Journals) {
+        assert_eq!(content(journals, "one"), None);
+        assert!(journals.list().unwrap().is_empty());
+        journals.keep_aside("one").unwrap();
+        journals.create("one", b"begins").unwrap();
+        journals.create("two", b"").unwrap();
+        let mut names = journals.list().unwrap();
+        names.sort_unstable();
+        assert_eq!(names, ["one", "two"]);
+
+        let file = journals.open("one").unwrap().unwrap();
+        file.write_at(6, b" and goes on").unwrap();
+        file.sync().unwrap();
+        assert_eq!(content(journals, "one").unwrap(), b"begins and goes on");
+        assert_eq!(file.read_at(18, &mut [0; 4]).unwrap(), 0);
+        assert_eq!(file.read_at(99, &mut [0; 4]).unwrap(), 0);
+        file.truncate(10).unwrap();
+        assert_eq!((file.length().unwrap(), content(journals, "two").unwrap().len()), (10, 0));
+
+        journals.keep_aside("one").unwrap();
+        journals.create("one", b"anew").unwrap();
+        assert_eq!(content(journals, "one").unwrap(), b"anew");
+        assert_eq!(content(journals, &aside("one", 0)).unwrap(), b"begins and");
+        assert_eq!(file.length().unwrap(), 10, "who has the old one open keeps it");
+        journals.keep_aside("one").unwrap();
+        assert_eq!(content(journals, &aside("one", 1)).unwrap(), b"anew");
+        assert_eq!(journals.list().unwrap().len(), 2, "what is aside is not listed");
+    }
+
+    #[test]
+    fn files_conform() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("journal");
+        conforms(&FsJournals::open(&folder).unwrap());
+        std::fs::write(folder.join(".tmp-00"), b"").unwrap();
+        assert_eq!(FsJournals::open(&folder).unwrap().list().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn memory_conforms() {
+        conforms(&MemJournals::default());
+    }
+}

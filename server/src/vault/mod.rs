@@ -16,6 +16,8 @@ pub mod rebuild;
 #[cfg(test)]
 mod rebuild_tests;
 pub mod rounds;
+#[cfg(test)]
+mod scale_tests;
 pub mod scrub;
 #[cfg(test)]
 mod scrub_tests;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use unseen_common::id::{PackNumber, VaultId};
 use unseen_common::log::chain::Record;
 use unseen_common::packset::PackSet;
+use unseen_common::time::Timestamp;
 use unseen_common::vault::{PackUpload, Service, Vault, VaultError};
 
 use super::rounds::{Hint, Rounds};
@@ -12,6 +13,7 @@ use super::scrub::{Broken, ScrubReport, Watch};
 use super::{Core, Options};
 use crate::store::Store;
 use crate::store::blobs::Blobs;
+use crate::store::journal_files::Journals;
 use crate::store::key::Key;
 use crate::store::memory::{self, MemBlobs, MemJournals};
 use crate::testkit::faults::{self, Fault, Plan};
@@ -344,4 +346,45 @@ async fn a_scrub_that_fails_anywhere_is_done_again() {
             at += 1;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_late_uploads_heal_a_pack_once() {
+    let scene = Scene::new(3).await;
+    let device = scene.device().await;
+    for late in [1, 2] {
+        scene.rot(&scene.pack_key(1), 30_000);
+        assert_eq!(scene.scrub().found, set(&[1]), "time {late}");
+        let journal = scene.journals.open(&scene.owner.vault.to_string()).unwrap().unwrap();
+        let before = journal.length().unwrap();
+        let pack = &scene.packs[1].1;
+        let (one, two) = tokio::join!(device.put_pack(pack.clone()), device.put_pack(pack.clone()));
+        assert_eq!((one.unwrap(), two.unwrap()), (PackNumber(1), PackNumber(1)));
+        assert_eq!(scene.blobs.get(&scene.pack_key(1)).unwrap().unwrap(), pack.bytes);
+        assert_eq!(device.live_packs().await.unwrap(), set(&[0, 1, 2]));
+        let record = journal.length().unwrap() - before;
+        assert!(record < 60, "one of them healed it, the other was told: {record} bytes");
+    }
+}
+
+#[tokio::test]
+async fn stamps_never_decrease_when_the_clock_jumps_ten_years() {
+    let mut scene = Scene::new(2).await;
+    let ten_years = 10 * 365 * 24 * 3600;
+    let first = scene.snapshot.received;
+    assert_eq!(first, START);
+    scene.clock.set(Timestamp(START.0 - ten_years));
+    let back = scene.commit(b"ten years back").await.unwrap().received;
+    assert_eq!(back, START);
+    scene.clock.set(Timestamp(START.0 + ten_years));
+    let ahead = scene.commit(b"ten years ahead").await.unwrap().received;
+    assert_eq!(ahead.0, START.0 + ten_years);
+    scene.clock.set(START);
+    scene.restart();
+    let after = scene.commit(b"back again").await.unwrap().received;
+    assert_eq!(after, ahead);
+    scene.rot(&scene.pack_key(0), 30_000);
+    assert_eq!(scene.scrub().found, set(&[0]));
+    scene.restart();
+    assert_eq!(scene.device().await.damaged_packs().await.unwrap(), set(&[0]));
 }
