@@ -8,6 +8,7 @@ pub mod id;
 pub mod limits;
 pub mod log;
 pub mod packset;
+pub mod retention;
 pub mod time;
 pub mod vault;
 pub mod wire;

@@ -28,6 +28,14 @@ pub const MAX_SLOT_KEYS: usize = 16;
 pub const MAX_DEVICE_SEALED: usize = 4096;
 /// Most devices of a vault, revoked ones included.
 pub const MAX_DEVICES: usize = 4096;
+/// Most snapshots that one log entry may name; more are split over entries.
+pub const MAX_ENTRY_SNAPSHOTS: usize = 1024;
+/// Most snapshots that one compact entry may give new packs.
+pub const MAX_COMPACT_SNAPSHOTS: usize = 512;
+/// Longest packset inside a log entry, in bytes.
+pub const MAX_ENTRY_PACKSET: usize = 16 * 1024;
+/// Most sets with keep rules of their own, and most devices with a limit of their own.
+pub const MAX_POLICY_ROWS: usize = 256;
 /// Log records in one answer.
 pub const MAX_LOG_PAGE: usize = 1000;
 

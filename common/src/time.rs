@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Seconds in one day of UTC.
+pub const SECONDS_A_DAY: u64 = 86_400;
+
 /// Seconds since 1970-01-01T00:00:00Z.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
@@ -14,6 +17,12 @@ impl Timestamp {
     #[must_use]
     pub const fn to_minute(self) -> Self {
         Self(self.0 - self.0 % 60)
+    }
+
+    /// This moment and so many days, the end of time at most.
+    #[must_use]
+    pub fn plus_days(self, days: u32) -> Self {
+        Self(self.0.saturating_add(u64::from(days) * SECONDS_A_DAY))
     }
 
     /// Seconds from `earlier` to this moment, zero if it is later.

@@ -196,18 +196,52 @@ def check_tree():
         refused(tree, bytes.fromhex(case["object"]), case["why"])
 
 
+def ascending(keys, most):
+    need(0 < len(keys) <= most and keys == sorted(set(keys)), "not ascending")
+
+
+def numbers(row, length):
+    need(len(row) == length and all(isinstance(n, int) and n >= 0 for n in row), "numbers")
+
+
+def body(kind, b):
+    """The shape of each kind of entry that has rules beyond its CBOR."""
+    lengths = {0: 5, 1: 6, 2: 2, 3: 2, 4: 2, 5: 12, 8: 2, 12: 6, 13: 3, 15: 2, 16: 5}
+    need(kind not in lengths or len(b) == lengths[kind], "length of a body")
+    if kind in (7, 9, 10, 11, 17, 32):
+        ascending(b, 1024)
+    if kind == 8:
+        ascending(b[0], 1024)
+    if kind == 12:
+        ascending([s[0] for s in b[5]], 512)
+        need(len(b[2]) <= 16 * 1024, "packset of an entry")
+    if kind == 5:
+        need(b[0] <= 2 and 2 <= b[1] <= 3650 and 1 <= b[5] <= 10_000 and b[10] == 0, "policy")
+        for rules in [b[3]] + [s[1] for s in b[4]]:
+            numbers(rules, 7)
+        for rows in (b[4], b[8]):
+            need(not rows or ascending([r[0] for r in rows], 256) is None, "rows")
+
+
 def check_log():
     v = load("log")
-    last = 0
+    device = v["inputs"]["device_id"]
+    last, kinds = 0, set()
     for number, line in enumerate(v["log"]):
         e = cbor(bytes.fromhex(line["entry"]))
         need(len(e) == 7 and e[0].hex() == v["inputs"]["vault_id"] and e[1] == number, "entry")
         previous = v["log"][number - 1]["record_hash"] if number else "00" * 32
-        need(e[2].hex() == previous and (e[3] is None) == (e[5] != 16), "chain or author")
+        need(e[2].hex() == previous, "chain")
+        author = {16: bytes, 17: bytes, 32: int}.get(e[5], type(None))
+        need(isinstance(e[3], author) and e[3] in (None, 1, bytes.fromhex(device)), "author")
+        need((e[3] == 1) == (line["signature"] == "00" * 64), "the server signs with zeros")
+        body(e[5], e[6])
+        kinds.add(e[5])
         record = cbor(bytes.fromhex(line["record"]))
         need([r.hex() for r in record[:2]] == [line["entry"], line["signature"]], "record")
         need(record[2] == line["received"] >= last, "received")
         last = line["received"]
+    need(kinds == set(range(33)) - {6} - set(range(20, 32)), "a kind is missing")
     start, end, totals, _ = cbor(bytes.fromhex(v["disclosure"]["bytes"]))
     need(start % 60 == end % 60 == 0, "minutes")
     need(all(len(str(n).rstrip("0")) <= 2 for n in totals), "two digits")

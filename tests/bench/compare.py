@@ -7,8 +7,10 @@ docs/PERFORMANCE.md.
 Corpora are folders under $CORPORA (default ~/.cache/unseen-corpora); peers that are not found in
 $PEERS/bin (default ~/.cache/unseen-peers) or on the PATH are left out, and said so. Every step is
 one process: wall and CPU seconds (wait4, children included) and peak memory (the largest process).
-The local vault of `unseen` is the server's core in the same process, so its figures hold both ends.
-A `changed` step appends a line to 100 files (rand: overwrites 4 KiB in four), and undoes it.
+The local vault of `unseen` is the server's core in the same process, so its figures hold both ends;
+where the server is a process of its own, its CPU time is added.
+A `changed` step appends a line to 100 files (rand: overwrites 4 KiB in four), and undoes it; vm: its
+next version, vm2. src at last gets a second snapshot, of src2.
 Several runs: the median of each figure. Machines differ and are shared: the ratios are the result.
 """
 
@@ -16,7 +18,6 @@ import argparse
 import json
 import os
 import random
-import shutil
 import statistics
 import subprocess
 import sys
@@ -24,148 +25,10 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from peers import ROOT, TOOLS, measure
+
 CORPORA = Path(os.environ.get("CORPORA", Path.home() / ".cache/unseen-corpora"))
-PEERS = Path(os.environ.get("PEERS", Path.home() / ".cache/unseen-peers"))
 STEPS = ["first", "unchanged", "changed", "restore"]
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-
-
-class Tool:
-    """One program, on a repository and a home of its own."""
-
-    def __init__(self, work):
-        self.work, self.repo, self.home = work, work / "repo", work / "home"
-        self.home.mkdir()
-        self.env = {**os.environ, "HOME": str(self.home), "XDG_CACHE_HOME": str(self.home / "cache")}
-        for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
-            self.env.pop(name, None)
-        self.count = 0
-
-    @staticmethod
-    def find(name):
-        own = PEERS / "bin" / name
-        return str(own) if own.exists() else shutil.which(name)
-
-
-class Unseen(Tool):
-    binary = str(ROOT / "target/release/backup")
-
-    def __init__(self, work):
-        super().__init__(work)
-        self.env["BACKUP_PASSPHRASE"] = "a bench needs no secret, but a long one"
-
-    def init(self):
-        kit = str(self.home / "kit.txt")
-        return [self.binary, "-q", "init", "--local", str(self.repo), "--kit", kit]
-
-    def first(self, path):
-        return [self.binary, "-q", "run", str(path)]
-
-    def restore(self, target):
-        return [self.binary, "-q", "restore", "latest", "--target", str(target)]
-
-
-class Restic(Tool):
-    binary = Tool.find("restic")
-
-    def __init__(self, work):
-        super().__init__(work)
-        self.env["RESTIC_PASSWORD"] = "x"
-
-    def command(self, *words):
-        return [self.binary, "-q", "-r", str(self.repo), *map(str, words)]
-
-    def init(self):
-        return self.command("init")
-
-    def first(self, path):
-        return self.command("backup", path)
-
-    def restore(self, target):
-        return self.command("restore", "latest", "--target", target)
-
-
-class Rustic(Tool):
-    binary = Tool.find("rustic")
-
-    def __init__(self, work):
-        super().__init__(work)
-        self.env |= {"RUSTIC_PASSWORD": "x", "RUSTIC_NO_PROGRESS": "true", "RUSTIC_LOG_LEVEL": "warn"}
-
-    def command(self, *words):
-        return [self.binary, "-r", str(self.repo), *map(str, words)]
-
-    def init(self):
-        return self.command("init")
-
-    def first(self, path):
-        return self.command("backup", path)
-
-    def restore(self, target):
-        return self.command("restore", "latest", target)
-
-
-class Borg(Tool):
-    binary = shutil.which(str(PEERS / "borgvenv/bin/borg")) or shutil.which("borg")
-
-    def __init__(self, work):
-        super().__init__(work)
-        self.env |= {"BORG_PASSPHRASE": "x", "BORG_BASE_DIR": str(self.home)}
-
-    def init(self):
-        return [self.binary, "init", "-e", "repokey", str(self.repo)]
-
-    def first(self, path):
-        self.count += 1
-        return [self.binary, "create", "-C", "lz4", f"{self.repo}::a{self.count}", str(path)]
-
-    def restore(self, _target):
-        return [self.binary, "extract", f"{self.repo}::a{self.count}"]
-
-
-class Bupstash(Tool):
-    binary = Tool.find("bupstash")
-
-    def __init__(self, work):
-        super().__init__(work)
-        self.env |= {
-            "BUPSTASH_REPOSITORY": str(self.repo),
-            "BUPSTASH_KEY": str(self.home / "key"),
-            "BUPSTASH_QUERY_CACHE": str(self.home / "queries"),
-        }
-
-    def init(self):
-        subprocess.run([self.binary, "new-key", "-o", self.env["BUPSTASH_KEY"]], check=True)
-        return [self.binary, "init"]
-
-    def first(self, path):
-        self.count += 1
-        log = str(self.home / "log")
-        words = ["put", "-q", "--no-progress", "--send-log", log, f"name=x{self.count}", str(path)]
-        return [self.binary, *words]
-
-    def restore(self, target):
-        return [self.binary, "restore", "-q", "--into", str(target), f"name=x{self.count}"]
-
-
-TOOLS = {"unseen": Unseen, "bupstash": Bupstash, "restic": Restic, "rustic": Rustic, "borg": Borg}
-
-
-def measure(command, env, cwd, log):
-    """One process, by the system's own accounting."""
-    start = time.monotonic()
-    with open(log, "ab") as out:
-        child = subprocess.Popen(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-        _, status, usage = os.wait4(child.pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    if code not in (0, 1 if "borg" in command[0] else 0):
-        sys.exit(f"{' '.join(command)} ended with {code}; see {log}")
-    return {
-        "wall": time.monotonic() - start,
-        "cpu": usage.ru_utime + usage.ru_stime,
-        "mb": usage.ru_maxrss / 1024,
-    }
 
 
 def stored(path):
@@ -214,35 +77,40 @@ def edit(corpus, files):
     return back
 
 
-def one(name, corpus, files, work, log):
+def one(name, corpus, files, places):
+    work, scratch, log = places
     tool, result = TOOLS[name](work), {}
     path = CORPORA / corpus
-    measure(tool.init(), tool.env, None, log)
-    for step in STEPS:
-        cwd, back, command = None, None, None
-        if step == "changed":
-            if corpus == "vm":
-                path = CORPORA / "vm2"
-                warm(path)
-            else:
+    try:
+        measure(tool.init(), tool.env, None, log)
+        for step in STEPS + (["second"] if corpus == "src" else []):
+            cwd, back, command = None, None, None
+            if step == "changed" and corpus != "vm":
                 back = edit(corpus, files)
-        if step == "restore":
-            target = work / "out"
-            target.mkdir()
-            command, cwd = tool.restore(target), target
-        else:
-            command = tool.first(path)
-        os.sync()
-        before = stored(tool.repo)
-        try:
-            figures = measure(command, tool.env, cwd, log)
-        finally:
-            if back:
-                back()
-        figures["stored"] = stored(tool.repo)
-        figures["added"] = figures["stored"] - before
-        result[step] = figures
-        print(f"{corpus:6} {name:9} {step:10}", {k: round(v, 2) for k, v in figures.items()}, flush=True)
+            elif step in ("changed", "second"):
+                path = CORPORA / f"{corpus}2"
+                warm(path)
+            if step == "restore":
+                command, cwd = tool.restore(scratch), scratch
+            else:
+                command = tool.first(path)
+            os.sync()
+            before, (served, _) = stored(tool.repo), tool.server_figures()
+            try:
+                figures = measure(command, tool.env, cwd, log)
+            finally:
+                if back:
+                    back()
+            after, figures["server_mb"] = tool.server_figures()
+            figures["server_cpu"] = after - served
+            figures["cpu"] += figures["server_cpu"]
+            figures["stored"] = stored(tool.repo)
+            figures["added"] = figures["stored"] - before
+            result[step] = figures
+            shown = {k: round(v, 2) for k, v in figures.items() if v}
+            print(f"{corpus:6} {name:12} {step:10}", shown, flush=True)
+    finally:
+        tool.close()
     return result
 
 
@@ -251,10 +119,11 @@ def median(runs, step, figure):
 
 
 def table(corpus, results):
+    second = ", then with src2" if corpus == "src" else ""
     lines = [
-        f"**{corpus}** (median of {len(next(iter(results.values())))}; CPU s, then wall s, then peak MB)",
+        f"**{corpus}** (median of {len(next(iter(results.values())))}; CPU s / wall s / peak MB)",
         "",
-        "| | first | unchanged | changed | added MB | restore | stored MB | CPU against unseen: first, unchanged, changed, restore |",
+        f"| | first | unchanged | changed | added MB | restore | stored MB{second} | CPU against unseen: first, unchanged, changed, restore |",
         "|---|---|---|---|---|---|---|---|",
     ]
     own = results.get("unseen")
@@ -262,21 +131,27 @@ def table(corpus, results):
         cell = lambda step: " / ".join(f"{median(runs, step, f):.{d}f}" for f, d in (("cpu", 2), ("wall", 2), ("mb", 0)))
         ratios = "-"
         if own and name != "unseen":
-            ratios = ", ".join(f"{median(runs, s, 'cpu') / max(median(own, s, 'cpu'), 0.01):.1f}×" for s in STEPS)
+            ratios = ", ".join(f"{median(runs, s, 'cpu') / max(median(own, s, 'cpu'), 0.01):.2f}×" for s in STEPS)
+        size = f"{median(runs, 'first', 'stored'):.1f}"
+        if second:
+            size += f", {median(runs, 'second', 'stored'):.1f}"
+        peak = max(median(runs, s, "server_mb") for s in STEPS)
+        shown = f"{name} (server {peak:.0f} MB)" if peak else name
         lines.append(
-            f"| {name} | {cell('first')} | {cell('unchanged')} | {cell('changed')} | "
-            f"{median(runs, 'changed', 'added'):.1f} | {cell('restore')} | {median(runs, 'first', 'stored'):.1f} | {ratios} |"
+            f"| {shown} | {cell('first')} | {cell('unchanged')} | {cell('changed')} | "
+            f"{median(runs, 'changed', 'added'):.1f} | {cell('restore')} | {size} | {ratios} |"
         )
     return "\n".join(lines)
 
 
-def write(tables, command):
+def write(corpus, table, command):
+    """Puts a corpus' table into the page, in place of the one that is there."""
     path = ROOT / "docs/PERFORMANCE.md"
-    text = path.read_text()
-    before, rest = text.split(BEGIN, 1)
-    _, after = rest.split(END, 1)
-    made = f"Made by `{command}` on {time.strftime('%Y-%m-%d')}.\n"
-    path.write_text(before + BEGIN + "\n" + made + "\n" + "\n\n".join(tables) + "\n" + END + after)
+    begin, end = f"<!-- bench:{corpus}:begin -->", f"<!-- bench:{corpus}:end -->"
+    before, rest = path.read_text().split(begin, 1)
+    _, after = rest.split(end, 1)
+    made = f"`{command}`, {time.strftime('%Y-%m-%d')}"
+    path.write_text(f"{before}{begin}\n{made}\n\n{table}\n{end}{after}")
 
 
 def main():
@@ -284,27 +159,29 @@ def main():
     parser.add_argument("--corpora", default="src")
     parser.add_argument("--tools", default=",".join(TOOLS))
     parser.add_argument("--runs", type=int, default=1)
-    parser.add_argument("--work", default=None, help="where repositories and restored files go")
+    parser.add_argument("--work", default=None, help="where repositories go")
+    parser.add_argument("--scratch", default=None, help="where restored files go, if elsewhere")
     parser.add_argument("--write", action="store_true", help="write the tables into docs/PERFORMANCE.md")
     args = parser.parse_args()
     names = [n for n in args.tools.split(",") if TOOLS[n].binary and os.path.exists(TOOLS[n].binary)]
     for missing in set(args.tools.split(",")) - set(names):
         print(f"{missing} is not installed: left out", file=sys.stderr)
-    tables = []
     for corpus in args.corpora.split(","):
         files = some_files(CORPORA / corpus)
         warm(CORPORA / corpus)
         results = {name: [] for name in names}
         for _ in range(args.runs):
             for name in names:
-                with tempfile.TemporaryDirectory(dir=args.work, ignore_cleanup_errors=True) as work:
+                folder = lambda at: tempfile.TemporaryDirectory(dir=at, ignore_cleanup_errors=True)
+                with folder(args.work) as work, folder(args.scratch or args.work) as scratch:
                     log = Path(tempfile.gettempdir()) / f"unseen-bench-{os.getpid()}.log"
-                    results[name].append(one(name, corpus, files, Path(work), log))
-        tables.append(table(corpus, results))
-        print("\n" + tables[-1] + "\n", flush=True)
+                    results[name].append(one(name, corpus, files, (Path(work), Path(scratch), log)))
+        made = table(corpus, results)
+        print(f"\n{made}\n", flush=True)
         print(json.dumps({"corpus": corpus, "results": results}))
-    if args.write:
-        write(tables, " ".join(["tests/bench/compare.py", *sys.argv[1:]]))
+        if args.write:
+            words = [w for w in sys.argv[1:] if w not in (args.work, args.scratch, "--work", "--scratch")]
+            write(corpus, made, " ".join(["tests/bench/compare.py", *words]))
 
 
 if __name__ == "__main__":

@@ -85,7 +85,8 @@ pub fn prepare(
     repo: &Committer<'_>,
     mut wish: Wish,
 ) -> Result<(Prepared, SnapshotId), BackupError> {
-    let disclosure = disclose(&wish.manifest, repo.log.state.policy.disclosure);
+    let disclosure =
+        disclose(&wish.manifest, repo.log.state.policy_at(repo.clock.now()).disclosure);
     wish.manifest.disclosure_hash = Hash::of(&disclosure.to_bytes());
     if Manifest::from_bytes(&wish.manifest.to_bytes()).is_err() {
         return Err(BackupError::Internal("the manifest breaks its own format"));

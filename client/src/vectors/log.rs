@@ -7,9 +7,11 @@ use unseen_common::disclosure::{Disclosure, Level, TypeCount};
 use unseen_common::id::{DeviceId, Hash, PackId, PackNumber, SetTag, SnapshotId};
 use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::log::entry::{
-    Author, Body, DeviceAdd, DeviceRevoke, Entry, Genesis, Policy, Slots, Snapshot, Status,
+    AcceptRollback, Audit, Author, Body, Compact, DeviceAdd, DeviceLabel, DeviceRevoke, Entry,
+    Genesis, RestoreForgotten, Slots, Snapshot, SnapshotIds, Status,
 };
-use unseen_common::log::fold::State;
+use unseen_common::log::fold::{DEFAULT_POLICY, State};
+use unseen_common::log::policy::{DeviceLimit, KeepRules, Policy, SetRules};
 use unseen_common::packset::{PackSet, PackSetHasher};
 use unseen_common::time::Timestamp;
 use unseen_common::vault::{Challenge, Principal, login_message, pack_id, slot_set_hash};
@@ -73,61 +75,131 @@ fn device(device: DeviceId, replaces: Option<DeviceId>) -> Body {
     })
 }
 
-/// A body of every kind, in an order that folds.
-fn bodies() -> Vec<(&'static str, Author, Body)> {
+/// What comes next, as it follows from the state so far.
+type Next = (&'static str, Author, Box<dyn Fn(&State) -> Body>);
+
+fn by(author: Author, kind: &'static str, body: Body) -> Next {
+    (kind, author, Box::new(move |_| body.clone()))
+}
+
+fn root(kind: &'static str, body: Body) -> Next {
+    by(Author::Root, kind, body)
+}
+
+fn genesis() -> Body {
     let unlocked = unlocked();
     let owner = unlocked.owner_keys();
-    let genesis = Genesis {
+    Body::Genesis(Genesis {
         root_key: owner.root_verify().to_bytes(),
         vault_key_hash: unlocked.root.vault_key(VAULT).public().hash(),
         owner_login: owner.login.verifying_key().to_bytes(),
         server_identity: [5; 32],
         slots: slots(),
-    };
-    let policy = Policy { disclosure: Level::Types, grace_days: 30 };
+    })
+}
+
+fn policy() -> Policy {
+    let own = KeepRules { daily: 7, weekly: 5, within: 172_800, ..KeepRules::NONE };
+    Policy {
+        disclosure: Level::Types,
+        keep: KeepRules { last: 1, ..KeepRules::NONE },
+        sets: vec![SetRules { set: SetTag::from_bytes([0x0a; 16]), keep: own }],
+        device_bytes: Some(500_000_000_000),
+        devices: vec![DeviceLimit { device: OTHER, bytes: 1_000_000_000 }],
+        silent_days: 3,
+        ..DEFAULT_POLICY
+    }
+}
+
+fn snapshot(id: u8, status: Status) -> Next {
     let snapshot = Snapshot {
         set: SetTag::from_bytes([7; 16]),
-        status: Status::Partial,
-        manifest: SnapshotId::from_bytes([8; 32]),
+        status,
+        manifest: SnapshotId::from_bytes([id; 32]),
         packset_hash: packset_hash(),
         disclosure: disclosure(),
     };
-    let revoke = DeviceRevoke { device: DEVICE, last_valid: 4 };
+    by(Author::Device(DEVICE), "snapshot", Body::Snapshot(snapshot))
+}
+
+fn ids(of: &[u8]) -> SnapshotIds {
+    SnapshotIds::one(of.iter().map(|id| SnapshotId::from_bytes([*id; 32]))).unwrap()
+}
+
+fn compact(state: &State) -> Body {
+    Body::Compact(Compact {
+        planned_at: state.head_seq,
+        planned_head: state.head,
+        removed: packs().into_iter().map(|(number, _)| number).collect(),
+        removed_hash: packset_hash(),
+        map_hash: Hash::from_bytes([0x0c; 32]),
+        snapshots: vec![(SnapshotId::from_bytes([8; 32]), Hash::from_bytes([0x0d; 32]))],
+    })
+}
+
+/// A body of every kind, in an order that folds.
+fn bodies() -> Vec<Next> {
+    let device_author = Author::Device(DEVICE);
+    let restored = RestoreForgotten { snapshots: ids(&[8]), packs_hash: packset_hash() };
+    let label = DeviceLabel { device: OTHER, sealed: vec![0x0e; 64] };
+    let audit = Audit { device: DEVICE, packs_hash: packset_hash(), damaged: 1 };
+    let accept = |s: &State| Body::AcceptRollback(AcceptRollback { seq: s.head_seq, hash: s.head });
     vec![
-        ("genesis", Author::Root, Body::Genesis(genesis)),
-        ("device-add", Author::Root, device(DEVICE, None)),
-        ("policy", Author::Root, Body::Policy(policy)),
-        ("slots", Author::Root, Body::Slots(slots())),
-        ("snapshot", Author::Device(DEVICE), Body::Snapshot(snapshot)),
-        ("device-add, replaces", Author::Root, device(OTHER, Some(DEVICE))),
-        ("device-revoke", Author::Root, Body::DeviceRevoke(revoke)),
+        root("genesis", genesis()),
+        root("device-add", device(DEVICE, None)),
+        root("policy", Body::Policy(policy())),
+        root("slots", Body::Slots(slots())),
+        snapshot(8, Status::Partial),
+        root("device-add, replaces", device(OTHER, Some(DEVICE))),
+        snapshot(9, Status::Complete),
+        snapshot(10, Status::Complete),
+        by(Author::Server, "expire", Body::Expire(ids(&[8, 9]))),
+        root("restore-forgotten", Body::RestoreForgotten(restored)),
+        by(device_author, "hold", Body::Hold(ids(&[10]))),
+        root("lift-hold", Body::LiftHold(ids(&[10]))),
+        root("unpin", Body::Unpin(ids(&[8]))),
+        root("pin", Body::Pin(ids(&[8]))),
+        root("forget", Body::Forget(ids(&[10]))),
+        root("device-label", Body::DeviceLabel(label)),
+        root("audit", Body::Audit(audit)),
+        ("compact", Author::Root, Box::new(compact)),
+        ("fold", Author::Root, Box::new(|state| Body::Fold(state.hash()))),
+        ("accept-rollback", Author::Root, Box::new(accept)),
+        root("erase", Body::Erase),
+        root("cancel", Body::Cancel { seq: 20 }),
+        root("device-revoke", Body::DeviceRevoke(DeviceRevoke { device: DEVICE, last_valid: 4 })),
     ]
 }
 
-fn log() -> Vec<Value> {
+fn log() -> (Vec<Value>, State) {
     let root = unlocked().owner_keys().root;
     let manifest = SigningKey::from_bytes(&MANIFEST_SEED);
-    let (mut prev, mut log) = (Hash::from_bytes([0; 32]), Vec::new());
-    for (seq, (kind, author, body)) in (0_u64..).zip(bodies()) {
+    let (mut state, mut log): (Option<State>, _) = (None, Vec::new());
+    for (seq, (kind, author, next)) in (0_u64..).zip(bodies()) {
+        let prev = state.as_ref().map_or(Hash::from_bytes([0; 32]), |state| state.head);
+        let body = state.as_ref().map_or_else(genesis, next);
         let entry = Entry { vault: VAULT, seq, prev, author, time: Timestamp(TIME + seq), body };
-        let key = match author {
-            Author::Root => &root,
-            Author::Device(_) => &manifest,
+        let signed = match author {
+            Author::Root => SignedEntry::sign(&entry, &root),
+            Author::Device(_) => SignedEntry::sign(&entry, &manifest),
+            Author::Server => SignedEntry::unsigned(&entry),
         };
-        let signed = SignedEntry::sign(&entry, key);
         let received = Timestamp(TIME + 2 * seq);
         let record = Record { signed, received };
-        prev = record.hash();
         log.push(json!({
             "kind": kind,
             "entry": hex(&record.signed.bytes),
             "signature": hex(record.signed.signature),
             "received": received.0,
             "record": hex(record.to_bytes()),
-            "record_hash": hex(prev.as_bytes()),
+            "record_hash": hex(record.hash().as_bytes()),
         }));
+        match &mut state {
+            Some(state) => drop(state.apply(&record).unwrap()),
+            None => state = Some(State::begin(&record).unwrap()),
+        }
     }
-    log
+    (log, state.unwrap())
 }
 
 fn logins() -> Value {
@@ -146,9 +218,11 @@ fn the_log_is_as_it_was() {
     let set: PackSet = packs().into_iter().map(|(number, _)| number).collect();
     let footer = [vec![0x5a; 4096], vec![0; 16]].concat();
     let id = pack_id(Hash::from_bytes([1; 32]), &footer, 65_536, 4096);
+    let (log, folded) = log();
     let computed = json!({
         "inputs": inputs(),
-        "log": log(),
+        "log": log,
+        "state_hash": hex(folded.hash().as_bytes()),
         "slot_set_hash_of_two": hex(slots().hash.as_bytes()),
         "packset": {
             "packs": packs().iter().map(|(n, id)| json!({"number": n.0, "id": hex(id.as_bytes())}))
@@ -177,7 +251,8 @@ fn the_log_is_as_it_was() {
         .map(|line| Record::from_bytes(&unhex(&line["record"])).unwrap())
         .collect();
     let state = State::of(&records).unwrap();
-    assert_eq!((state.head_seq, state.snapshots.len()), (6, 1));
+    assert_eq!((state.head_seq, state.snapshots.len(), state.gone.len()), (22, 1, 2));
+    assert_eq!(state.hash(), folded.hash());
     assert_eq!(state.lineage(OTHER), [OTHER, DEVICE]);
     assert!(state.active_device(DEVICE).is_err());
     let bytes = unhex(&stored["packset"]["bytes"]);

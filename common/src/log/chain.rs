@@ -11,6 +11,7 @@ use crate::time::Timestamp;
 
 /// What is signed begins with this, so that no other signature can stand in for it.
 const SIGN_DOMAIN: &[u8] = b"unseen log v1\0";
+const UNSIGNED: [u8; 64] = [0; 64];
 const RECORD_CONTEXT: &str = "unseen 2026-11 v1 log record";
 
 /// An entry with its author's signature.
@@ -42,6 +43,16 @@ impl SignedEntry {
         let bytes = entry.to_bytes();
         let signature = key.sign(&message(&bytes)).to_bytes();
         Self { bytes, signature }
+    }
+
+    /// An entry of the server, which signs nothing: the signature is zeros.
+    pub fn unsigned(entry: &Entry) -> Self {
+        Self { bytes: entry.to_bytes(), signature: UNSIGNED }
+    }
+
+    /// Whether the signature is the one of an entry that needs none.
+    pub fn is_unsigned(&self) -> bool {
+        self.signature == UNSIGNED
     }
 
     /// The entry, strictly parsed. Says nothing about the signature.

@@ -1,26 +1,32 @@
 //! What can be written to the log.
 
+use minicbor::data::Type;
 use minicbor::decode::Decoder;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{
-    Canonical, DecodeError, Enc, EncodeResult, array_len, array_of, bytes_capped, bytes_n, optional,
-};
-use crate::disclosure::{Disclosure, Level};
+use super::body::{decode_body, encode_body};
+use crate::codec::{Canonical, DecodeError, Enc, EncodeResult, array_of, bytes_n};
+use crate::disclosure::Disclosure;
 use crate::id::{DeviceId, Hash, SetTag, SnapshotId, VaultId};
-use crate::limits::{MAX_DEVICE_SEALED, MAX_ENTRY, MAX_SLOT_KEYS};
+use crate::limits::MAX_ENTRY;
+use crate::packset::PackSet;
 use crate::time::Timestamp;
+
+pub use super::ids::SnapshotIds;
+pub use super::policy::Policy;
 
 /// An Ed25519 public key, 32 bytes.
 pub type PublicKey = [u8; 32];
 
-/// Who signs an entry.
+/// Who writes an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Author {
     /// The owner, by the root signing key.
     Root,
     /// A device, by its manifest key.
     Device(DeviceId),
+    /// The server, without a signature: what it writes proves itself.
+    Server,
 }
 
 /// One entry, as it is signed.
@@ -47,14 +53,46 @@ pub enum Body {
     Genesis(Genesis),
     /// Root: a machine joins.
     DeviceAdd(DeviceAdd),
+    /// Root: a machine gets another name.
+    DeviceLabel(DeviceLabel),
     /// Root: a machine leaves.
     DeviceRevoke(DeviceRevoke),
     /// Root: the set of unlock slots changes.
     Slots(Slots),
     /// Root: rules change.
     Policy(Policy),
+    /// Root: snapshots go; they can be brought back while their grace lasts.
+    Forget(SnapshotIds),
+    /// Root: snapshots that went come back, and are pinned.
+    RestoreForgotten(RestoreForgotten),
+    /// Root: no rule and no forget takes these, until they are unpinned.
+    Pin(SnapshotIds),
+    /// Root: pins end.
+    Unpin(SnapshotIds),
+    /// Root: holds end.
+    LiftHold(SnapshotIds),
+    /// Root: snapshots need other packs than before; what they hold stays the same.
+    Compact(Compact),
+    /// Root: all packs of a device were read and checked.
+    Audit(Audit),
+    /// Root: the state so far, by its hash, see [`super::state::State::hash`].
+    Fold(Hash),
+    /// Root: the server was restored from a copy; history goes on here.
+    AcceptRollback(AcceptRollback),
     /// Device: a snapshot exists.
     Snapshot(Snapshot),
+    /// Device, of its own snapshots, or root: nothing takes these until the root lifts it.
+    Hold(SnapshotIds),
+    /// Root: the account goes after seven days, unless this is cancelled.
+    Erase,
+    /// Root: what entry `seq` was to bring about does not come: a policy, an erase, or the pause
+    /// of a burst whose last snapshot that entry is.
+    Cancel {
+        /// The entry.
+        seq: u64,
+    },
+    /// Server: the rules keep these no longer.
+    Expire(SnapshotIds),
 }
 
 /// The first entry.
@@ -98,6 +136,15 @@ pub struct DeviceAdd {
     pub replaces: Option<DeviceId>,
 }
 
+/// A machine gets another name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceLabel {
+    /// The machine.
+    pub device: DeviceId,
+    /// Its name, sealed to the vault key.
+    pub sealed: Vec<u8>,
+}
+
 /// A machine leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceRevoke {
@@ -107,13 +154,55 @@ pub struct DeviceRevoke {
     pub last_valid: u64,
 }
 
-/// Rules of the vault. The retention rules join with their commands.
+/// Snapshots come back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoreForgotten {
+    /// The snapshots.
+    pub snapshots: SnapshotIds,
+    /// All packs that they need, by [`crate::packset::PackSetHasher`].
+    pub packs_hash: Hash,
+}
+
+/// Packs were rewritten. More snapshots than one entry holds are spread over several: a pack is
+/// kept as long as any snapshot needs it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compact {
+    /// Number of the head at which this was planned. Snapshots after it keep their packs.
+    pub planned_at: u64,
+    /// Hash of that record.
+    pub planned_head: Hash,
+    /// The packs whose chunks now lie elsewhere. Clients drop what they know of them.
+    pub removed: PackSet,
+    /// Those packs, by [`crate::packset::PackSetHasher`].
+    pub removed_hash: Hash,
+    /// BLAKE3 of the map from old packs to new ones as it was sent.
+    pub map_hash: Hash,
+    /// Each snapshot and the packs that it needs from now on, by
+    /// [`crate::packset::PackSetHasher`]; ascending by snapshot.
+    pub snapshots: Vec<(SnapshotId, Hash)>,
+}
+
+// Packsets are equal or not; the bitmap type only lacks the marker.
+impl Eq for Compact {}
+
+/// All packs of a device were read by someone who can open them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
-    /// What snapshots may disclose.
-    pub disclosure: Level,
-    /// Days that unreferenced packs are kept.
-    pub grace_days: u32,
+pub struct Audit {
+    /// The device.
+    pub device: DeviceId,
+    /// The packs, by [`crate::packset::PackSetHasher`].
+    pub packs_hash: Hash,
+    /// How many of them are damaged.
+    pub damaged: u32,
+}
+
+/// History goes on from a restored copy of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AcceptRollback {
+    /// The last record that both branches have.
+    pub seq: u64,
+    /// Its hash.
+    pub hash: Hash,
 }
 
 /// How whole a snapshot is.
@@ -143,12 +232,8 @@ pub struct Snapshot {
     pub disclosure: Disclosure,
 }
 
-const KIND_GENESIS: u64 = 0;
-const KIND_DEVICE_ADD: u64 = 1;
-const KIND_DEVICE_REVOKE: u64 = 3;
-const KIND_SLOTS: u64 = 4;
-const KIND_POLICY: u64 = 5;
-const KIND_SNAPSHOT: u64 = 16;
+/// Stands in place of a device id for what the server writes.
+const AUTHOR_SERVER: u8 = 1;
 
 impl Canonical for Entry {
     const WHAT: &'static str = "log entry";
@@ -159,6 +244,7 @@ impl Canonical for Entry {
         match &self.author {
             Author::Root => e.null()?,
             Author::Device(device) => e.bytes(device.as_bytes())?,
+            Author::Server => e.u8(AUTHOR_SERVER)?,
         };
         e.u64(self.time.0)?;
         encode_body(&self.body, e)
@@ -169,148 +255,21 @@ impl Canonical for Entry {
         let vault = VaultId::from_bytes(bytes_n(d, "vault id")?);
         let seq = d.u64()?;
         let prev = Hash::from_bytes(bytes_n(d, "previous hash")?);
-        let author = optional(d, |d| Ok(DeviceId::from_bytes(bytes_n(d, "device id")?)))?
-            .map_or(Author::Root, Author::Device);
+        let author = decode_author(d)?;
         let time = Timestamp(d.u64()?);
         let body = decode_body(d)?;
         Ok(Self { vault, seq, prev, author, time, body })
     }
 }
 
-fn encode_body(body: &Body, e: &mut Enc<'_>) -> EncodeResult {
-    match body {
-        Body::Genesis(g) => {
-            e.u64(KIND_GENESIS)?
-                .array(5)?
-                .bytes(&g.root_key)?
-                .bytes(g.vault_key_hash.as_bytes())?;
-            e.bytes(&g.owner_login)?.bytes(&g.server_identity)?;
-            encode_slots(&g.slots, e)?;
+fn decode_author(d: &mut Decoder<'_>) -> Result<Author, DecodeError> {
+    match d.datatype()? {
+        Type::Null => {
+            d.null()?;
+            Ok(Author::Root)
         }
-        Body::DeviceAdd(a) => {
-            e.u64(KIND_DEVICE_ADD)?.array(6)?.bytes(a.device.as_bytes())?;
-            e.bytes(&a.manifest_key)?.bytes(&a.login_key)?.bytes(&a.sealed)?.bool(a.backup_only)?;
-            match &a.replaces {
-                Some(device) => e.bytes(device.as_bytes())?,
-                None => e.null()?,
-            };
-        }
-        Body::DeviceRevoke(r) => {
-            e.u64(KIND_DEVICE_REVOKE)?.array(2)?.bytes(r.device.as_bytes())?.u64(r.last_valid)?;
-        }
-        Body::Slots(s) => {
-            e.u64(KIND_SLOTS)?;
-            encode_slots(s, e)?;
-        }
-        Body::Policy(p) => {
-            e.u64(KIND_POLICY)?.array(2)?.u8(level_number(p.disclosure))?.u32(p.grace_days)?;
-        }
-        Body::Snapshot(s) => {
-            e.u64(KIND_SNAPSHOT)?.array(5)?.bytes(s.set.as_bytes())?.u8(status_number(s.status))?;
-            e.bytes(s.manifest.as_bytes())?.bytes(s.packset_hash.as_bytes())?;
-            s.disclosure.encode(e)?;
-        }
-    }
-    Ok(())
-}
-
-fn decode_body(d: &mut Decoder<'_>) -> Result<Body, DecodeError> {
-    Ok(match d.u64()? {
-        KIND_GENESIS => {
-            array_of(d, 5, "genesis")?;
-            Body::Genesis(Genesis {
-                root_key: bytes_n(d, "root key")?,
-                vault_key_hash: Hash::from_bytes(bytes_n(d, "vault key hash")?),
-                owner_login: bytes_n(d, "owner login key")?,
-                server_identity: bytes_n(d, "server identity")?,
-                slots: decode_slots(d)?,
-            })
-        }
-        KIND_DEVICE_ADD => {
-            array_of(d, 6, "device")?;
-            Body::DeviceAdd(DeviceAdd {
-                device: DeviceId::from_bytes(bytes_n(d, "device id")?),
-                manifest_key: bytes_n(d, "manifest key")?,
-                login_key: bytes_n(d, "login key")?,
-                sealed: bytes_capped(d, "sealed device record", MAX_DEVICE_SEALED)?.to_vec(),
-                backup_only: d.bool()?,
-                replaces: optional(d, |d| Ok(DeviceId::from_bytes(bytes_n(d, "device id")?)))?,
-            })
-        }
-        KIND_DEVICE_REVOKE => {
-            array_of(d, 2, "revocation")?;
-            let device = DeviceId::from_bytes(bytes_n(d, "device id")?);
-            Body::DeviceRevoke(DeviceRevoke { device, last_valid: d.u64()? })
-        }
-        KIND_SLOTS => Body::Slots(decode_slots(d)?),
-        KIND_POLICY => {
-            array_of(d, 2, "policy")?;
-            Body::Policy(Policy { disclosure: level_from(d.u8()?)?, grace_days: d.u32()? })
-        }
-        KIND_SNAPSHOT => {
-            array_of(d, 5, "snapshot")?;
-            Body::Snapshot(Snapshot {
-                set: SetTag::from_bytes(bytes_n(d, "set tag")?),
-                status: status_from(d.u8()?)?,
-                manifest: SnapshotId::from_bytes(bytes_n(d, "manifest hash")?),
-                packset_hash: Hash::from_bytes(bytes_n(d, "packset hash")?),
-                disclosure: Disclosure::decode(d)?,
-            })
-        }
-        number => {
-            return Err(DecodeError::Unknown { what: "log entry of kind", number });
-        }
-    })
-}
-
-fn encode_slots(slots: &Slots, e: &mut Enc<'_>) -> EncodeResult {
-    e.array(2)?.bytes(slots.hash.as_bytes())?;
-    e.array(u64::try_from(slots.login_keys.len()).unwrap_or(u64::MAX))?;
-    for key in &slots.login_keys {
-        e.bytes(key)?;
-    }
-    Ok(())
-}
-
-fn decode_slots(d: &mut Decoder<'_>) -> Result<Slots, DecodeError> {
-    array_of(d, 2, "slots")?;
-    let hash = Hash::from_bytes(bytes_n(d, "slot set hash")?);
-    let count = array_len(d, "slots login keys", MAX_SLOT_KEYS)?;
-    let login_keys =
-        (0..count).map(|_| bytes_n(d, "slots login key")).collect::<Result<_, DecodeError>>()?;
-    Ok(Slots { hash, login_keys })
-}
-
-const fn level_number(level: Level) -> u8 {
-    match level {
-        Level::None => 0,
-        Level::Summary => 1,
-        Level::Types => 2,
-    }
-}
-
-fn level_from(number: u8) -> Result<Level, DecodeError> {
-    match number {
-        0 => Ok(Level::None),
-        1 => Ok(Level::Summary),
-        2 => Ok(Level::Types),
-        _ => Err(DecodeError::Unknown { what: "disclosure level", number: number.into() }),
-    }
-}
-
-const fn status_number(status: Status) -> u8 {
-    match status {
-        Status::Complete => 0,
-        Status::Partial => 1,
-        Status::Checkpoint => 2,
-    }
-}
-
-fn status_from(number: u8) -> Result<Status, DecodeError> {
-    match number {
-        0 => Ok(Status::Complete),
-        1 => Ok(Status::Partial),
-        2 => Ok(Status::Checkpoint),
-        _ => Err(DecodeError::Unknown { what: "snapshot status", number: number.into() }),
+        Type::U8 if d.u8()? == AUTHOR_SERVER => Ok(Author::Server),
+        Type::U8 => Err(DecodeError::Invalid("author of a log entry")),
+        _ => Ok(Author::Device(DeviceId::from_bytes(bytes_n(d, "device id")?))),
     }
 }

@@ -10,6 +10,7 @@ use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::log::entry::{Author, Body, Entry, Snapshot};
 use unseen_common::log::fold::FoldError;
 use unseen_common::packset::{PackSet, PackSetHasher};
+use unseen_common::time::Timestamp;
 use unseen_common::vault::{CommitRequest, Result, VaultError, slot_set_hash};
 
 use super::account::{Account, storage_error};
@@ -18,23 +19,29 @@ use crate::store::key::Key;
 use crate::store::lock;
 use crate::store::row::AccountRow;
 
-/// The right to extend the log; held over check, journal and fold.
-struct Writer<'a>(#[expect(dead_code, reason = "held, not read")] MutexGuard<'a, ()>);
+/// The right to extend the log; held over check, journal and fold. What is checked and what is
+/// written bear the same stamp: some entries are good for a time only.
+struct Writer<'a> {
+    #[expect(dead_code, reason = "held, not read")]
+    guard: MutexGuard<'a, ()>,
+    received: Timestamp,
+}
 
 impl Account {
-    /// Appends an entry that needs nothing besides: policy, devices.
+    /// Appends an entry that needs nothing besides: policy, devices, forget, hold and so on.
     pub(super) fn append(self: &Arc<Self>, author: Author, signed: SignedEntry) -> Result<Record> {
         let entry = parse(&signed, author)?;
         match entry.body {
             Body::Snapshot(_) => return invalid("a snapshot is made by a commit"),
             Body::Slots(_) => return invalid("slots are replaced together with their entry"),
+            Body::Compact(_) => return invalid("a compaction comes with its packsets"),
             _ => {}
         }
         let writer = self.writer()?;
         if let Some(record) = self.already(&entry, &signed)? {
             return Ok(record);
         }
-        self.check(&signed)?;
+        self.check(&writer, &signed)?;
         self.extend(&writer, signed)
     }
 
@@ -52,7 +59,7 @@ impl Account {
         if let Some(record) = self.already(&entry, &signed)? {
             return Ok(record);
         }
-        self.check(&signed)?;
+        self.check(&writer, &signed)?;
         self.store_slots(slots)?;
         self.extend(&writer, signed)
     }
@@ -80,7 +87,7 @@ impl Account {
             let record = self.record(seq)?;
             return record.ok_or_else(|| VaultError::Server("a record is gone".to_owned()));
         }
-        self.check(&signed)?;
+        self.check(&writer, &signed)?;
         self.check_packs(&packs, snapshot)?;
         let id = snapshot.manifest;
         self.put_blob(&Key::packset(self.id, id), &packset)?;
@@ -112,7 +119,7 @@ impl Account {
     fn writer(&self) -> Result<Writer<'_>> {
         self.writable()?;
         match self.log_writer.lock() {
-            Ok(guard) => Ok(Writer(guard)),
+            Ok(guard) => Ok(Writer { guard, received: self.stamp() }),
             Err(_poisoned) => Err(VaultError::Server(
                 "a writer of this account broke off; restart the server".to_owned(),
             )),
@@ -125,8 +132,8 @@ impl Account {
         Ok(record.filter(|record| record.signed == *signed))
     }
 
-    fn check(&self, signed: &SignedEntry) -> Result<()> {
-        let checked = self.with_state(|state| state.check(signed).map(drop));
+    fn check(&self, writer: &Writer<'_>, signed: &SignedEntry) -> Result<()> {
+        let checked = self.with_state(|state| state.check(signed, writer.received).map(drop));
         match checked {
             Ok(()) => Ok(()),
             Err(FoldError::NotNext { found, head }) if found <= head => {
@@ -141,8 +148,8 @@ impl Account {
     }
 
     /// The journal's fsync is the commit point; the copy among the blobs can be made later.
-    fn extend(&self, _writer: &Writer<'_>, signed: SignedEntry) -> Result<Record> {
-        let record = Record { signed, received: self.stamp() };
+    fn extend(&self, writer: &Writer<'_>, signed: SignedEntry) -> Result<Record> {
+        let record = Record { signed, received: writer.received };
         let position = self.journal_append(&[AccountRow::Log(record.clone())])?;
         let seq = {
             let mut tables = lock(&self.tables);
@@ -170,7 +177,7 @@ impl Account {
 /// What the caller is told of an entry that the fold refuses.
 pub(super) fn refusal(error: &FoldError) -> VaultError {
     match error {
-        FoldError::Forbidden { .. } | FoldError::Revoked(_) => {
+        FoldError::Forbidden { .. } | FoldError::Revoked(_) | FoldError::Erased(_) => {
             VaultError::Forbidden(error.to_string())
         }
         FoldError::Decode(source) => VaultError::Invalid(format!("{error}: {source}")),

@@ -1,0 +1,214 @@
+"""The programs that are measured: what each is called with, on a repository and a home of its own."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PEERS = Path(os.environ.get("PEERS", Path.home() / ".cache/unseen-peers"))
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def measure(command, env, cwd, log):
+    """One process, by the system's own accounting."""
+    start = time.monotonic()
+    with open(log, "ab") as out:
+        child = subprocess.Popen(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        _, status, usage = os.wait4(child.pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code not in (0, 1 if "borg" in command[0] else 0):
+        sys.exit(f"{' '.join(command)} ended with {code}; see {log}")
+    return {
+        "wall": time.monotonic() - start,
+        "cpu": usage.ru_utime + usage.ru_stime,
+        "mb": usage.ru_maxrss / 1024,
+    }
+
+
+class Tool:
+    """One program, on a repository and a home of its own."""
+
+    def __init__(self, work):
+        self.work, self.repo, self.home = work, work / "repo", work / "home"
+        self.home.mkdir()
+        self.env = {**os.environ, "HOME": str(self.home), "XDG_CACHE_HOME": str(self.home / "cache")}
+        for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
+            self.env.pop(name, None)
+        self.count = 0
+        self.server = None
+
+    def serve(self, command):
+        """Starts the other end; its CPU time is counted with every step."""
+        with open(self.work / "server.log", "wb") as log:
+            self.server = subprocess.Popen(command, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def said(self, words):
+        """Waits until the server's log holds these words."""
+        for _ in range(200):
+            lines = (self.work / "server.log").read_text().splitlines()
+            if found := [line for line in lines if words in line]:
+                return found[0]
+            time.sleep(0.05)
+        sys.exit(f"the server never said '{words}'; see {self.work / 'server.log'}")
+
+    def server_figures(self):
+        """CPU seconds and peak MB of the other end so far."""
+        if self.server is None:
+            return 0.0, 0.0
+        stat = Path(f"/proc/{self.server.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        status = Path(f"/proc/{self.server.pid}/status").read_text()
+        peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+        return (int(stat[11]) + int(stat[12])) / TICKS, peak / 1024
+
+    def close(self):
+        if self.server is not None:
+            self.server.terminate()
+            self.server.wait()
+
+    @staticmethod
+    def find(name):
+        own = PEERS / "bin" / name
+        return str(own) if own.exists() else shutil.which(name)
+
+
+class Unseen(Tool):
+    binary = str(ROOT / "target/release/backup")
+
+    def __init__(self, work):
+        super().__init__(work)
+        self.env["BACKUP_PASSPHRASE"] = "a bench needs no secret, but a long one"
+
+    def init(self):
+        kit = str(self.home / "kit.txt")
+        return [self.binary, "-q", "init", "--local", str(self.repo), "--kit", kit]
+
+    def first(self, path):
+        return [self.binary, "-q", "run", str(path)]
+
+    def restore(self, target):
+        return [self.binary, "-q", "restore", "latest", "--target", str(target)]
+
+
+class UnseenHttps(Unseen):
+    """The same with the server in a process of its own, over TLS on loopback."""
+
+    def init(self):
+        program = str(ROOT / "target/release/backup-server")
+        data = ["--data", str(self.repo)]
+        self.serve([program, "serve", *data, "--listen", "127.0.0.1:0"])
+        self.said("listening on")
+        made = subprocess.run([program, "invite", *data], env=self.env, check=True, capture_output=True, text=True)
+        link = made.stdout.split("'")[1]
+        return [self.binary, "-q", "init", link, "--kit", str(self.home / "kit.txt")]
+
+
+class Restic(Tool):
+    binary = Tool.find("restic")
+
+    def __init__(self, work):
+        super().__init__(work)
+        self.env["RESTIC_PASSWORD"] = "x"
+
+    def command(self, *words):
+        return [self.binary, "-q", "-r", str(self.repo), *map(str, words)]
+
+    def init(self):
+        return self.command("init")
+
+    def first(self, path):
+        return self.command("backup", path)
+
+    def restore(self, target):
+        return self.command("restore", "latest", "--target", target)
+
+
+class ResticHttp(Restic):
+    """restic over its own server, in plain HTTP on loopback."""
+
+    server_binary = Tool.find("restic-rest-server") or Tool.find("rest-server")
+
+    def init(self):
+        self.serve([self.server_binary, "--no-auth", "--listen", "127.0.0.1:0", "--path", str(self.repo)])
+        line = self.said("start server on")
+        self.url = f"rest:http://{line.rsplit(' ', 1)[1]}/"
+        return self.command("init")
+
+    def command(self, *words):
+        return [self.binary, "-q", "-r", self.url, *map(str, words)]
+
+
+class Rustic(Tool):
+    binary = Tool.find("rustic")
+
+    def __init__(self, work):
+        super().__init__(work)
+        self.env |= {"RUSTIC_PASSWORD": "x", "RUSTIC_NO_PROGRESS": "true", "RUSTIC_LOG_LEVEL": "warn"}
+
+    def command(self, *words):
+        return [self.binary, "-r", str(self.repo), *map(str, words)]
+
+    def init(self):
+        return self.command("init")
+
+    def first(self, path):
+        return self.command("backup", path)
+
+    def restore(self, target):
+        return self.command("restore", "latest", target)
+
+
+class Borg(Tool):
+    binary = shutil.which(str(PEERS / "borgvenv/bin/borg")) or shutil.which("borg")
+
+    def __init__(self, work):
+        super().__init__(work)
+        self.env |= {"BORG_PASSPHRASE": "x", "BORG_BASE_DIR": str(self.home)}
+
+    def init(self):
+        return [self.binary, "init", "-e", "repokey", str(self.repo)]
+
+    def first(self, path):
+        self.count += 1
+        return [self.binary, "create", "-C", "lz4", f"{self.repo}::a{self.count}", str(path)]
+
+    def restore(self, _target):
+        return [self.binary, "extract", f"{self.repo}::a{self.count}"]
+
+
+class Bupstash(Tool):
+    binary = Tool.find("bupstash")
+
+    def __init__(self, work):
+        super().__init__(work)
+        self.env |= {
+            "BUPSTASH_REPOSITORY": str(self.repo),
+            "BUPSTASH_KEY": str(self.home / "key"),
+            "BUPSTASH_QUERY_CACHE": str(self.home / "queries"),
+        }
+
+    def init(self):
+        subprocess.run([self.binary, "new-key", "-o", self.env["BUPSTASH_KEY"]], check=True)
+        return [self.binary, "init"]
+
+    def first(self, path):
+        self.count += 1
+        log = str(self.home / "log")
+        words = ["put", "-q", "--no-progress", "--send-log", log, f"name=x{self.count}", str(path)]
+        return [self.binary, *words]
+
+    def restore(self, target):
+        return [self.binary, "restore", "-q", "--into", str(target), f"name=x{self.count}"]
+
+
+TOOLS = {
+    "unseen": Unseen,
+    "bupstash": Bupstash,
+    "restic": Restic,
+    "rustic": Rustic,
+    "borg": Borg,
+    "unseen-https": UnseenHttps,
+    "restic-http": ResticHttp,
+}
