@@ -241,6 +241,13 @@ impl Journal {
         Ok(())
     }
 
+    /// What it holds now.
+    pub fn past(&self) -> Past {
+        let (end, _) = self.extent();
+        let (name, key) = (self.name.clone(), self.key.clone());
+        Past { name, file: Arc::clone(&self.file), key, end }
+    }
+
     /// What makes the checksums of this file.
     #[cfg(test)]
     pub(crate) fn key(&self) -> Key {
@@ -280,6 +287,38 @@ impl Journal {
 
     fn fatal(&self) -> JournalError {
         JournalError::Fatal { name: self.name.clone() }
+    }
+}
+
+/// What a journal held at one moment, for another thread to read.
+#[derive(Debug)]
+pub struct Past {
+    name: String,
+    file: Arc<dyn JournalFile>,
+    key: Key,
+    end: u64,
+}
+
+impl Past {
+    /// Shows the records from the frame at `from` on, oldest first, until `visit` says false.
+    pub fn visit(
+        &self,
+        from: u64,
+        mut visit: impl FnMut(&[u8]) -> bool,
+    ) -> Result<(), JournalError> {
+        let mut window = Window::new(&*self.file);
+        let mut at = from.max(offset_of(HEADER));
+        while at < self.end {
+            let payload = window.frame(&self.key, at).map_err(|e| io_error(&self.name, &e))?;
+            let damaged = || JournalError::Damaged { name: self.name.clone(), offset: at };
+            let payload = payload.ok_or_else(damaged)?;
+            let items = frame::items(payload).ok_or_else(damaged)?;
+            if !items.into_iter().all(&mut visit) {
+                return Ok(());
+            }
+            at += offset_of(PREFIX + payload.len());
+        }
+        Ok(())
     }
 }
 

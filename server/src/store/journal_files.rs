@@ -172,7 +172,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("journal");
         conforms(&FsJournals::open(&folder).unwrap());
-        std::fs::write(folder.join(".tmp-00"), b"").unwrap();
+        fs::write(folder.join(".tmp-00"), b"").unwrap();
         assert_eq!(FsJournals::open(&folder).unwrap().list().unwrap().len(), 2);
     }
 

@@ -76,6 +76,11 @@ pub fn packs_folder(account: VaultId) -> String {
     format!("accounts/{account}/packs")
 }
 
+/// The folder of the lists of packs.
+pub fn packsets_folder(account: VaultId) -> String {
+    format!("accounts/{account}/packsets")
+}
+
 /// The id in the name of a pack's blob.
 pub fn pack_id_of(name: &str) -> Option<PackId> {
     name.split_once('-')?.1.parse().ok()

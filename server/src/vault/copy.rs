@@ -204,6 +204,10 @@ fn named(journals: &FsJournals, id: VaultId) -> Result<Vec<(Key, bool)>, LoadErr
         keys.push((Key::manifest(id, *snapshot), true));
         keys.push((Key::packset(id, *snapshot), true));
     }
+    for snapshot in state.gone.keys() {
+        keys.push((Key::manifest(id, *snapshot), false));
+        keys.push((Key::packset(id, *snapshot), false));
+    }
     keys.extend(ranges.into_iter().map(|first| (Key::footers(id, first), false)));
     Ok(keys)
 }

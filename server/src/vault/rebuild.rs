@@ -14,7 +14,7 @@ use ed25519_dalek::VerifyingKey;
 use roaring::RoaringBitmap;
 use tokio::sync::watch;
 use unseen_common::codec::Canonical;
-use unseen_common::id::{DeviceId, Hash, PackId, PackNumber, VaultId};
+use unseen_common::id::{DeviceId, Hash, PackId, PackNumber, SnapshotId, VaultId};
 use unseen_common::limits::{PACK_HEADER, PACK_TRAILER, footer_size_ok, on_ladder};
 use unseen_common::log::chain::Record;
 use unseen_common::log::fold::State;
@@ -244,6 +244,7 @@ impl<'s> Planner<'s> {
     fn plan(mut self, hash: bool) -> Result<(Plan, State), RebuildError> {
         let (records, state) = self.log()?;
         let needed = self.needed(&state)?;
+        self.salvage.next = self.salvage.next.max(self.above_packsets()?);
         let received = self.now.max(state.head_received);
         let (rows, damaged, strange) = self.packs((hash, received), &needed)?;
         let there: RoaringBitmap = rows.keys().map(|number| number.0).collect();
@@ -310,6 +311,21 @@ impl<'s> Planner<'s> {
             }
         }
         Ok(needed)
+    }
+
+    /// A number above all that any list of packs names, of snapshots that are gone too.
+    fn above_packsets(&self) -> Result<u32, RebuildError> {
+        let mut above = 0;
+        for name in self.store.blobs.list(&key::packsets_folder(self.id))? {
+            let Ok(id) = name.parse::<SnapshotId>() else {
+                continue;
+            };
+            let packset = self.store.blobs.get(&Key::packset(self.id, id))?;
+            let packs = packset.and_then(|bytes| PackSet::from_bytes(&bytes).ok());
+            let highest = packs.and_then(|packs| packs.0.max());
+            above = above.max(highest.map_or(0, |highest| highest.saturating_add(1)));
+        }
+        Ok(above)
     }
 
     /// Rows of all packs that are there, which of them are damaged, and how many files are no packs.
