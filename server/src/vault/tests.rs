@@ -235,6 +235,31 @@ async fn a_folder_opens_again_with_and_without_its_index() {
 }
 
 #[tokio::test]
+async fn an_index_of_another_journal_is_made_anew() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (owner, acked) = lived(dir.path()).await;
+    let (_, others) = lived(other.path()).await;
+    let core = open_folder(other.path());
+    let device = owner.log_in_device(&core, &owner.machine).await.unwrap();
+    for seed in 200..203 {
+        device.put_pack(owner.machine.small_pack(seed)).await.unwrap();
+    }
+    drop((core, device));
+    drop(open_folder(other.path()).account(owner.vault).unwrap());
+    let index = dir.path().join("index");
+    std::fs::remove_dir_all(&index).unwrap();
+    std::fs::rename(other.path().join("index"), &index).unwrap();
+    let core = open_folder(dir.path());
+    let known = |core: &Core| core.0.shared.store.index.progress(owner.vault).map(|p| p.salt);
+    let before = known(&core);
+    acked.check(&core, &owner).await;
+    let after = known(&core);
+    assert!(before.is_some() && after.is_some() && before != after);
+    let forgotten = core.0.shared.store.index.pack(owner.vault, PackNumber(7));
+    assert_eq!(forgotten, None, "{others:?}");
+}
+
+#[tokio::test]
 async fn numbers_of_uploads_that_were_cut_off_are_not_given_again() {
     let dir = tempfile::tempdir().unwrap();
     let (owner, acked) = lived(dir.path()).await;
