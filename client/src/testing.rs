@@ -301,6 +301,7 @@ pub(crate) fn options(set: &str) -> RunOptions {
         spool: false,
         workers: 2,
         uploads: 1,
+        patience: Duration::from_secs(600),
     }
 }
 

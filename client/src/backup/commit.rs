@@ -147,13 +147,15 @@ pub async fn send(repo: &mut Committer<'_>, prepared: &Prepared) -> Result<Commi
         match repo.vault.commit(request).await {
             Ok(_) => {
                 repo.log.update(repo.vault).await?;
-                if !repo.log.state.snapshots.contains_key(&id) {
+                forget_pending(repo)?;
+                // One that was sent long ago may have been forgotten since.
+                let state = &repo.log.state;
+                if !state.snapshots.contains_key(&id) && !state.gone.contains_key(&id) {
                     return Err(VaultError::BadAnswer(
                         "it acknowledged a snapshot that is not in its log".to_owned(),
                     )
                     .into());
                 }
-                forget_pending(repo)?;
                 return Ok(Committed::Saved(id));
             }
             Err(VaultError::Conflict(_)) => repo.log.update(repo.vault).await?,

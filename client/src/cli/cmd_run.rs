@@ -19,6 +19,9 @@ use super::vault::{self, Opened};
 use crate::backup::{self, RunOptions, Source};
 use crate::scan::names::OwnerNames;
 
+/// How long after Ctrl-C the vault may still take for what a checkpoint needs.
+const PATIENCE: Duration = Duration::from_secs(15);
+
 /// What `run` takes.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(after_help = "\
@@ -149,7 +152,7 @@ pub fn run(ctx: &Context<'_>, args: &RunArgs) -> Result<Exit, CliError> {
     let runtime = vault::runtime()?;
     let source_args = sources::paths(args)?;
     let setup = ready(ctx, &runtime)?;
-    let (mut repo, opened) = vault::open_repository(ctx, &setup, &runtime)?;
+    let (mut repo, opened) = vault::log_in(ctx, &setup, &runtime)?;
     let interrupt = Interrupt::install()
         .map_err(|error| CliError::new(Exit::Failed, "cannot watch for Ctrl-C").because(error))?;
     let source = sources::open(args, source_args)?;
@@ -164,6 +167,7 @@ pub fn run(ctx: &Context<'_>, args: &RunArgs) -> Result<Exit, CliError> {
     let up = limit(args.how.limit_upload, &setup.profile.limit_upload)?;
     let down = limit(args.how.limit_download, &setup.profile.limit_download)?;
     repo.vault = vault::limited(repo.vault, up, down);
+    repo.vault = vault::retrying(repo.vault, &opened, interrupt.flag());
     warn_same_disk(ctx, &source, &opened);
     let bars = Bars::start(ctx.ui, Task::Backup);
     let flag = interrupt.flag();
@@ -237,6 +241,7 @@ fn options(
         // Each holds a pack of 16 MiB: more of them would break the memory ceiling.
         workers: workers.clamp(1, 4),
         uploads: if opened.folder.is_some() { 1 } else { 3 },
+        patience: PATIENCE,
     })
 }
 

@@ -101,6 +101,8 @@ impl From<BackupError> for CliError {
             BackupError::State(error) => error.into(),
             error @ BackupError::NoPaths => Self::from_error(Exit::Usage, error)
                 .hint("name what to back up: `backup run PATH…`"),
+            error @ BackupError::Interrupted => Self::from_error(Exit::Interrupted, error)
+                .hint("what the vault has taken already need not be sent again"),
             error => Self::from_error(Exit::Failed, error),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::runtime::Runtime;
 use unseen_common::id::VaultId;
@@ -18,7 +19,7 @@ use crate::enrol::init::Place;
 use crate::remote::address::{Address, ParseError, Target};
 use crate::remote::http::HttpService;
 use crate::remote::limit::{Bucket, Limited};
-use crate::remote::retry::Retrying;
+use crate::remote::retry::{Policy, Retrying, SystemPause};
 use crate::repo::{Folders, Repository};
 
 /// The clock of this machine.
@@ -94,8 +95,27 @@ pub fn device_key(setup: &Setup) -> Result<DeviceKey, CliError> {
     Ok(load_device_key(&folders(&setup.places))?)
 }
 
-/// Logs in as this device.
+/// Logs in as this device; what fails for a moment is tried again.
 pub fn open_repository(
+    context: &Context<'_>,
+    setup: &Setup,
+    runtime: &Runtime,
+) -> Result<(Repository, Opened), CliError> {
+    let (mut repo, opened) = log_in(context, setup, runtime)?;
+    repo.vault = retrying(repo.vault, &opened, Arc::default());
+    Ok((repo, opened))
+}
+
+/// Tries again what fails for a moment, as long as nobody wants to `stop`.
+pub fn retrying(vault: Arc<dyn Vault>, opened: &Opened, stop: Arc<AtomicBool>) -> Arc<dyn Vault> {
+    if opened.folder.is_some() {
+        return vault;
+    }
+    Arc::new(Retrying::with(vault, Policy::default(), Arc::new(SystemPause::until(stop))))
+}
+
+/// Logs in as this device.
+pub fn log_in(
     context: &Context<'_>,
     setup: &Setup,
     runtime: &Runtime,
@@ -105,11 +125,7 @@ pub fn open_repository(
     let opened = open(&parse(&address)?)?;
     let service = Arc::clone(&opened.service);
     let repo = Repository::open(service, key, folders(&setup.places), Arc::new(SystemClock));
-    let mut repo = runtime.block_on(repo)?;
-    if opened.folder.is_none() {
-        repo.vault = Arc::new(Retrying::new(repo.vault));
-    }
-    Ok((repo, opened))
+    Ok((runtime.block_on(repo)?, opened))
 }
 
 /// Where an invitation leads.

@@ -3,10 +3,12 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::time::Instant;
 use unseen_common::id::{DeviceId, PackNumber, SnapshotId};
 use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::packset::PackSet;
@@ -17,20 +19,40 @@ use unseen_common::vault::{
 /// How waiting and chance enter.
 #[async_trait]
 pub trait Pause: Send + Sync + std::fmt::Debug {
-    /// Waits.
-    async fn sleep(&self, time: Duration);
+    /// Waits; false if it is of no use to try again afterwards.
+    async fn sleep(&self, time: Duration) -> bool;
     /// Any number, evenly spread.
     fn chance(&self) -> u32;
 }
 
 /// The machine's timer and randomness.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SystemPause;
+#[derive(Debug, Clone, Default)]
+pub struct SystemPause {
+    stop: Arc<AtomicBool>,
+}
+
+impl SystemPause {
+    /// Waits no longer once `stop` is raised.
+    pub fn until(stop: Arc<AtomicBool>) -> Self {
+        Self { stop }
+    }
+}
+
+/// How often a pause looks whether it is to end.
+const LOOK_UP: Duration = Duration::from_millis(100);
 
 #[async_trait]
 impl Pause for SystemPause {
-    async fn sleep(&self, time: Duration) {
-        tokio::time::sleep(time).await;
+    async fn sleep(&self, time: Duration) -> bool {
+        let end = Instant::now() + time;
+        while !self.stop.load(Ordering::Relaxed) {
+            let now = Instant::now();
+            if now >= end {
+                return true;
+            }
+            tokio::time::sleep_until(end.min(now + LOOK_UP)).await;
+        }
+        false
     }
 
     fn chance(&self) -> u32 {
@@ -82,7 +104,9 @@ pub async fn retry<T, F: Future<Output = Result<T>> + Send>(
     loop {
         match call().await {
             Err(error) if error.is_transient() && tried < policy.tries => {
-                pause.sleep(policy.wait(tried, &error, pause.chance())).await;
+                if !pause.sleep(policy.wait(tried, &error, pause.chance())).await {
+                    return Err(error);
+                }
                 tried += 1;
             }
             done => return done,
@@ -101,7 +125,7 @@ pub struct Retrying {
 impl Retrying {
     /// With the usual policy.
     pub fn new(inner: Arc<dyn Vault>) -> Self {
-        Self::with(inner, Policy::default(), Arc::new(SystemPause))
+        Self::with(inner, Policy::default(), Arc::<SystemPause>::default())
     }
 
     /// With any.
@@ -182,8 +206,9 @@ mod tests {
 
     #[async_trait]
     impl Pause for Noted {
-        async fn sleep(&self, time: Duration) {
+        async fn sleep(&self, time: Duration) -> bool {
             self.0.lock().unwrap().push(time);
+            true
         }
 
         fn chance(&self) -> u32 {
@@ -202,6 +227,15 @@ mod tests {
         .await;
         let calls = *calls.lock().unwrap();
         (result, calls)
+    }
+
+    /// The wait would outlast the test by far.
+    #[tokio::test]
+    async fn whoever_wants_to_stop_does_not_wait() {
+        let pause = SystemPause::until(Arc::new(AtomicBool::new(true)));
+        let busy = || async { Err::<(), _>(VaultError::Busy(u64::MAX)) };
+        let result = retry(&Policy::default(), &pause, busy).await;
+        assert!(matches!(result, Err(VaultError::Busy(_))));
     }
 
     fn broken() -> VaultError {

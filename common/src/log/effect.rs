@@ -4,14 +4,12 @@ use std::collections::VecDeque;
 
 use super::entry::{Author, Body, Compact, DeviceAdd, Entry, Snapshot as NewSnapshot, SnapshotIds};
 use super::policy::Policy;
-use super::state::{Burst, Change, Device, Gone, Leave, Pending, Snapshot, State};
+use super::state::{BURST_SPAN, Burst, Change, Device, Gone, Leave, Pending, Snapshot, State};
 use crate::id::{DeviceId, SnapshotId};
 use crate::time::Timestamp;
 
 /// Days in which the owner can cancel an erase.
 const ERASE_DAYS: u32 = 7;
-/// A burst is counted over this many seconds.
-const BURST_SPAN: u64 = 3600;
 
 impl State {
     pub(super) fn take(&mut self, entry: &Entry, received: Timestamp) {

@@ -10,6 +10,9 @@ use crate::disclosure::Disclosure;
 use crate::id::{DeviceId, Hash, SetTag, SnapshotId, VaultId};
 use crate::time::Timestamp;
 
+/// Bursts are counted over this many seconds.
+pub(crate) const BURST_SPAN: u64 = 3600;
+
 /// A device as the log has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {

@@ -27,9 +27,12 @@ pub(crate) fn set(n: u8) -> SetTag {
     SetTag::from_bytes([n; 16])
 }
 
+/// Ascending with the number.
 pub(crate) fn id(n: u64) -> SnapshotId {
     let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&n.to_be_bytes());
+    for (at, byte) in bytes[..8].iter_mut().enumerate() {
+        *byte = u8::try_from(n >> (56 - 8 * at) & 0xff).unwrap();
+    }
     SnapshotId::from_bytes(bytes)
 }
 

@@ -7,7 +7,7 @@ use crate::limits::MAX_ENTRY_SNAPSHOTS;
 use crate::log::entry::{SnapshotIds, Status};
 use crate::log::groups::{Group, Member};
 use crate::log::policy::{KeepRules, Policy};
-use crate::log::state::{Device, State};
+use crate::log::state::{BURST_SPAN, Device, State};
 use crate::time::{SECONDS_A_DAY, Timestamp};
 
 /// The verdict on every live snapshot at `now`, under the rules in force then; in log order.
@@ -17,6 +17,16 @@ pub fn decide(state: &State, now: Timestamp) -> Vec<Decision> {
 
 /// The same under rules that are not in force: what they would do.
 pub fn decide_with(state: &State, policy: &Policy, now: Timestamp) -> Vec<Decision> {
+    collect(state, policy, Some(now))
+}
+
+/// The verdict of `policy` on every live snapshot when the owner asks: neither floor nor pause
+/// nor the first hour stand in the way of whoever signs a `forget`. In log order.
+pub fn decide_for_owner(state: &State, policy: &Policy) -> Vec<Decision> {
+    collect(state, policy, None)
+}
+
+fn collect(state: &State, policy: &Policy, now: Option<Timestamp>) -> Vec<Decision> {
     let mut decisions = Vec::with_capacity(state.snapshots.len());
     judge(state, policy, now, |decision| decisions.push(decision));
     decisions.sort_unstable_by_key(|decision| decision.seq);
@@ -26,7 +36,7 @@ pub fn decide_with(state: &State, policy: &Policy, now: Timestamp) -> Vec<Decisi
 /// The snapshots that the rules in force at `now` keep no longer, in log order.
 pub fn expired(state: &State, now: Timestamp) -> Vec<SnapshotId> {
     let mut gone = Vec::new();
-    judge(state, state.policy_at(now), now, |decision| {
+    judge(state, state.policy_at(now), Some(now), |decision| {
         if !decision.stays() {
             gone.push((decision.seq, decision.snapshot));
         }
@@ -46,25 +56,40 @@ struct Scene<'a> {
     key: (DeviceId, SetTag),
     device: &'a Device,
     rules: &'a KeepRules,
-    paused: Option<Timestamp>,
-    floor_days: u32,
-    now: Timestamp,
+    guard: Option<Guard>,
 }
 
-fn judge(state: &State, policy: &Policy, now: Timestamp, mut tell: impl FnMut(Decision)) {
+/// What protects from the device itself, where the owner is not the one who asks.
+struct Guard {
+    now: Timestamp,
+    floor_days: u32,
+    paused: Option<Timestamp>,
+}
+
+fn judge(state: &State, policy: &Policy, now: Option<Timestamp>, mut tell: impl FnMut(Decision)) {
     for (key, group) in state.groups.iter() {
         let Some(device) = state.devices.get(&key.0) else {
             continue;
         };
-        let scene = Scene {
-            key: *key,
-            device,
-            rules: policy.keep_of(key.1),
-            paused: device.paused_until(policy).filter(|until| now < *until),
-            floor_days: policy.floor_days,
+        let guard = now.map(|now| Guard {
             now,
-        };
+            floor_days: policy.floor_days,
+            paused: device.paused_until(policy).filter(|until| now < *until),
+        });
+        let scene = Scene { key: *key, device, rules: policy.keep_of(key.1), guard };
         scene.judge(group, &mut tell);
+    }
+}
+
+impl Guard {
+    /// Whether a snapshot counts nowhere yet. Before it does, a burst has been noticed.
+    const fn is_fresh(&self, member: &Member) -> bool {
+        self.now.since(member.received) < BURST_SPAN
+    }
+
+    fn floor(&self, member: &Member) -> Option<Timestamp> {
+        let within = self.now.since(member.received) < u64::from(self.floor_days) * SECONDS_A_DAY;
+        within.then(|| member.received.plus_days(self.floor_days))
     }
 }
 
@@ -75,8 +100,10 @@ impl Scene<'_> {
         let mut later_complete = false;
         for (seq, member) in group.iter().rev() {
             let trusted = self.device.trusts(*seq);
+            let fresh = self.guard.as_ref().is_some_and(|guard| guard.is_fresh(member));
+            let counts = trusted && !fresh;
             let mut kept = match member.status {
-                _ if !trusted => Kept { untrusted: true, ..Kept::default() },
+                _ if !counts => Kept { untrusted: !trusted, fresh, ..Kept::default() },
                 Status::Checkpoint => Kept { checkpoint: !later_complete, ..Kept::default() },
                 Status::Partial => both.pick(member.received),
                 Status::Complete => {
@@ -84,8 +111,8 @@ impl Scene<'_> {
                     Kept { newest: !later_complete, ..complete.pick(member.received) }
                 }
             };
-            later_complete |= trusted && member.status == Status::Complete;
-            kept.no_rule = trusted && member.status != Status::Checkpoint && self.rules.is_none();
+            later_complete |= counts && member.status == Status::Complete;
+            kept.no_rule = counts && member.status != Status::Checkpoint && self.rules.is_none();
             self.add_marks(&mut kept, member);
             tell(self.decision(*seq, member, kept));
         }
@@ -95,10 +122,9 @@ impl Scene<'_> {
     fn add_marks(&self, kept: &mut Kept, member: &Member) {
         kept.pinned = member.pinned;
         kept.held = member.held;
-        kept.paused = self.paused;
-        let age = self.now.since(member.received);
-        if age < u64::from(self.floor_days) * SECONDS_A_DAY {
-            kept.floor = Some(member.received.plus_days(self.floor_days));
+        if let Some(guard) = &self.guard {
+            kept.paused = guard.paused;
+            kept.floor = guard.floor(member);
         }
     }
 

@@ -11,6 +11,8 @@
 //!   owner;
 //! - more snapshots in an hour than the policy allows stop the expiry of that device's snapshots
 //!   for some days, or until the owner cancels it;
+//! - a snapshot counts nowhere in its first hour, so that a burst is noticed before any of it has
+//!   pushed anything out;
 //! - the newest complete snapshot of each set of each device always stays.
 
 pub mod calendar;
@@ -22,5 +24,5 @@ mod series;
 #[cfg(test)]
 mod tests;
 
-pub use judge::{decide, decide_with, expired, next_expire};
+pub use judge::{decide, decide_for_owner, decide_with, expired, next_expire};
 pub use reason::{Decision, Every, Kept, Reason, Verdict, Why};

@@ -66,6 +66,8 @@ pub struct Kept {
     pub held: bool,
     /// Its device was revoked and this came after its last trusted entry: the owner decides.
     pub untrusted: bool,
+    /// It is younger than an hour, and counts nowhere yet.
+    pub fresh: bool,
     /// The end of the floor.
     pub floor: Option<Timestamp>,
     /// The end of the pause after a burst.
@@ -113,6 +115,8 @@ pub enum Reason {
     Held,
     /// By a device after its last trusted entry.
     Untrusted,
+    /// Younger than an hour.
+    Fresh,
     /// The floor, until then.
     Floor(Timestamp),
     /// The pause after a burst, until then.
@@ -146,6 +150,7 @@ impl Decision {
             (kept.pinned, Reason::Pinned),
             (kept.held, Reason::Held),
             (kept.untrusted, Reason::Untrusted),
+            (kept.fresh, Reason::Fresh),
         ];
         let mut reasons: Vec<Reason> = kept.last.map(Reason::Last).into_iter().collect();
         reasons.extend(every.map(|(every, _)| Reason::Newest(every, self.received)));
@@ -168,6 +173,7 @@ impl fmt::Display for Reason {
             Self::Pinned => f.write_str("pinned"),
             Self::Held => f.write_str("held"),
             Self::Untrusted => f.write_str("not trusted: the owner decides"),
+            Self::Fresh => f.write_str("younger than an hour"),
             Self::Floor(until) => write!(f, "floor until {}", Date::of(*until)),
             Self::Paused(until) => write!(f, "burst pause until {}", Date::of(*until)),
         }

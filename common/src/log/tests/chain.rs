@@ -70,7 +70,7 @@ fn expired_log() -> Log {
     let by = Author::Device(device(1));
     log.say(by, snapshot(1, set(1), Status::Complete), 10).unwrap();
     log.say(by, snapshot(2, set(1), Status::Complete), 20).unwrap();
-    log.say(Author::Server, Body::Expire(ids(&[id(1)])), 30).unwrap();
+    log.say(Author::Server, Body::Expire(ids(&[id(1)])), 4000).unwrap();
     log
 }
 
@@ -82,9 +82,9 @@ fn the_server_signs_with_zeros_and_writes_nothing_else() {
     assert_eq!(State::of(&log.records).unwrap(), state);
 
     let by = Author::Device(device(1));
-    log.say(by, snapshot(3, set(1), Status::Complete), 40).unwrap();
+    log.say(by, snapshot(3, set(1), Status::Complete), 4040).unwrap();
     let state = log.state.clone().unwrap();
-    let mut signed = log.record(Author::Server, Body::Expire(ids(&[id(2)])), 50);
+    let mut signed = log.record(Author::Server, Body::Expire(ids(&[id(2)])), 8000);
     state.check(&signed.signed, signed.received).unwrap();
     signed.signed.signature[63] = 1;
     let refused = state.check(&signed.signed, signed.received);
@@ -110,7 +110,7 @@ fn a_known_log_folds_without_its_proofs() {
     log.records.pop();
     let state = State::of(&log.records).unwrap();
     log.state = Some(state.clone());
-    let false_one = log.record(Author::Server, Body::Expire(ids(&[id(2)])), 30);
+    let false_one = log.record(Author::Server, Body::Expire(ids(&[id(2)])), 4000);
     log.records.push(false_one.clone());
     assert!(matches!(State::of(&log.records), Err(FoldError::NotExpired(5))));
     let known = State::of_known(&log.records, 5, &false_one.hash()).unwrap();

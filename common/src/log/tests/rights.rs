@@ -22,6 +22,7 @@ fn lab() -> Lab {
     lab.root(Body::Forget(ids(&all[2..3]))).unwrap();
     lab.root(Body::Pin(ids(&all[3..]))).unwrap();
     lab.root(Body::Hold(ids(&all[3..]))).unwrap();
+    lab.wait(3600);
     lab
 }
 

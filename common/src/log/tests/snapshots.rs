@@ -93,6 +93,8 @@ fn an_expire_record_names_exactly_what_has_expired() {
     let all: Vec<_> = (0..5).map(|_| lab.complete()).collect();
     let other = lab.snap(2, 1, Status::Complete);
     let by = Author::Server;
+    assert!(lab.say(by, Body::Expire(ids(&all[..3]))).is_err(), "none counts in its first hour");
+    lab.wait(3600);
     for wrong in [&all[..2], &all[1..3], &all[..4], &all[..], &[all[0], all[1], all[2], other]] {
         let said = lab.say(by, Body::Expire(ids(wrong)));
         assert!(matches!(said, Err(FoldError::NotExpired(_))), "{wrong:?}");
@@ -120,6 +122,7 @@ fn many_go_in_several_records_the_oldest_first() {
             lab.complete()
         })
         .collect();
+    lab.wait(3600);
     let first = retention::next_expire(&lab.state, lab.now).unwrap();
     assert_eq!(first, ids(&all[..MAX_ENTRY_SNAPSHOTS]));
     assert_eq!(lab.expire().len(), count - 1);
@@ -132,6 +135,7 @@ fn pinned_and_held_ones_do_not_expire() {
     let (a, b, c, _last) = (lab.complete(), lab.complete(), lab.complete(), lab.complete());
     lab.root(Body::Pin(ids(&[a]))).unwrap();
     lab.root(Body::Hold(ids(&[b]))).unwrap();
+    lab.wait(3600);
     assert_eq!(lab.expire(), [c]);
     // What comes back stays, although the rules took it.
     lab.root(restore(&[c])).unwrap();

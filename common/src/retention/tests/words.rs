@@ -1,0 +1,75 @@
+//! What people read.
+
+use crate::log::entry::{Body, Status};
+use crate::log::policy::{DEFAULT_POLICY, KeepRules, Policy};
+use crate::log::testing::{DAY, Lab, ids};
+use crate::retention::{Verdict, Why, decide};
+
+fn words(lab: &Lab) -> Vec<String> {
+    let decisions = decide(&lab.state, lab.now);
+    decisions
+        .iter()
+        .map(|decision| match decision.verdict {
+            Verdict::Expired(why) => format!("gone: {why}"),
+            Verdict::Kept(_) => {
+                let reasons = decision.reasons();
+                reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn every_reason_has_its_words() {
+    let keep =
+        KeepRules { last: 1, hourly: 1, daily: 2, weekly: 2, monthly: 1, yearly: 1, within: DAY };
+    let mut lab = Lab::with(Policy { keep, floor_days: 1, ..DEFAULT_POLICY });
+    let pinned = lab.complete();
+    lab.root(Body::Pin(ids(&[pinned]))).unwrap();
+    let held = lab.complete();
+    lab.root(Body::Hold(ids(&[held]))).unwrap();
+    lab.snap(1, 1, Status::Checkpoint);
+    lab.complete();
+    lab.complete();
+    lab.wait(3 * DAY);
+    lab.complete();
+    lab.snap(1, 1, Status::Checkpoint);
+    lab.wait(3600);
+    lab.snap(2, 1, Status::Complete);
+    assert_eq!(
+        words(&lab),
+        [
+            "pinned",
+            "held",
+            "gone: checkpoint superseded by a complete snapshot",
+            "gone: no rule keeps it",
+            "daily 2026-11-22, weekly 2026-W47",
+            "last 1, hourly 2026-11-25 00:00, daily 2026-11-25, weekly 2026-W48, \
+             monthly 2026-11, yearly 2026, within, newest complete, floor until 2026-11-26",
+            "checkpoint newer than any complete, floor until 2026-11-26",
+            "younger than an hour, floor until 2026-11-26",
+        ]
+    );
+    assert_eq!(Why::NoRuleKeepsIt.to_string(), "no rule keeps it");
+}
+
+#[test]
+fn pause_and_distrust_are_said() {
+    let mut lab = Lab::with(Policy { burst_per_hour: 1, ..DEFAULT_POLICY });
+    lab.complete();
+    lab.complete();
+    lab.wait(3600);
+    assert_eq!(
+        words(&lab),
+        [
+            "no keep rule: everything stays, burst pause until 2026-12-22",
+            "no keep rule: everything stays, newest complete, burst pause until 2026-12-22",
+        ]
+    );
+    let first = lab.state.snapshots.values().map(|s| s.seq).min().unwrap();
+    lab.revoke(1, first);
+    assert_eq!(
+        words(&lab),
+        ["no keep rule: everything stays, newest complete", "not trusted: the owner decides",]
+    );
+}
