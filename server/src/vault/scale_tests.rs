@@ -90,10 +90,11 @@ async fn a_million_packs() {
     let load = || core.account(owner.vault).unwrap().unwrap();
     let account = timed("open the account, without an index", load);
     assert_eq!(account.totals().0, u64::from(PACKS));
-    drop(account);
     let index = Arc::clone(&core.0.shared.store.index);
     let begun = Instant::now();
-    while index.progress(owner.vault).is_none() {
+    let wanted = account.journal.extent().0;
+    drop(account);
+    while index.progress(owner.vault).is_none_or(|progress| progress.read < wanted) {
         std::thread::yield_now();
         std::thread::park_timeout(std::time::Duration::from_millis(50));
     }
