@@ -36,7 +36,7 @@ use crate::pack::table::{ChunkRow, SegmentRow};
 use crate::progress::{Monitor, Silent};
 use crate::repo::reader::Place;
 use crate::repo::session::login;
-use crate::repo::{Folders, ReaderIndex, ReaderRepo, RepoError, Repository};
+use crate::repo::{Folders, KitHead, ReaderIndex, ReaderRepo, RepoError, Repository};
 use crate::scan::exclude::Rules;
 use crate::state::db::StateDb;
 use crate::tree::entry::{Entry, Kind, Meta, Name};
@@ -93,7 +93,7 @@ impl World {
         let secret = SlotSecret::Code(&code);
         let slot = Slot::seal(&keys(), &secret, KdfParams::FLOOR, &mut rng(3)).expect("sealed");
         let world = Self { slots: vec![slot.as_bytes().to_vec()], dir, runtime, clock, core };
-        let secrets = DeviceSecrets::generate(&mut rng(10));
+        let secrets = Self::secrets_of_desk();
         world.make_account(&secrets);
         let machine = world.machine(secrets, "desk");
         (world, machine)
@@ -153,6 +153,20 @@ impl World {
     }
 
     fn machine(&self, secrets: DeviceSecrets, name: &str) -> Machine {
+        self.try_machine(secrets, name).expect("opens")
+    }
+
+    /// The keys of `desk`.
+    pub(crate) fn secrets_of_desk() -> DeviceSecrets {
+        DeviceSecrets::generate(&mut rng(10))
+    }
+
+    /// A machine with these keys, and what is in its folders.
+    pub(crate) fn try_machine(
+        &self,
+        secrets: DeviceSecrets,
+        name: &str,
+    ) -> Result<Machine, RepoError> {
         let unlocked = keys();
         let identity = self.core.identity();
         let key = DeviceKey {
@@ -171,8 +185,7 @@ impl World {
         let service = self.service();
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
         let opened = Repository::open(service, key, self.folders(name), clock);
-        let repo = self.runtime.block_on(opened).expect("opens");
-        Machine { repo }
+        Ok(Machine { repo: self.runtime.block_on(opened)? })
     }
 
     /// Where a machine of this name keeps its things.
@@ -222,8 +235,10 @@ impl World {
         kit: Option<(u64, Hash)>,
     ) -> Result<ReaderRepo, RepoError> {
         let folders = self.folders(name);
-        let place =
-            Place { account: VAULT, identity: self.core.identity(), folders: &folders, kit };
+        let kit = kit.map(|(seq, hash)| KitHead::new(seq, hash));
+        let identity = self.core.identity();
+        let kit = kit.as_ref();
+        let place = Place { account: VAULT, identity, folders: &folders, kit, device: None };
         let service = self.service();
         let opened = ReaderRepo::open(&service, place, keys());
         self.runtime.block_on(opened)
@@ -362,11 +377,14 @@ fn sign(seq: u64, prev: Hash, body: Body, key: &SigningKey) -> SignedEntry {
 #[derive(Debug)]
 pub(crate) struct Forge {
     builder: PackBuilder,
+    /// What the manifest will say.
+    pub(crate) totals: Totals,
 }
 
 impl Forge {
     pub(crate) fn new() -> Self {
-        Self { builder: PackBuilder::new(&BufferPool::default()) }
+        let builder = PackBuilder::new(&BufferPool::default());
+        Self { builder, totals: Totals::default() }
     }
 
     /// Adds a chunk in a segment of its own.
@@ -419,7 +437,7 @@ impl Forge {
             end: START,
             program: "test".into(),
             root,
-            totals: Totals::default(),
+            totals: self.totals,
             errors: Vec::new(),
             error_count: 0,
             disclosure_hash: Hash::from_bytes([0; 32]),
@@ -456,5 +474,19 @@ pub(crate) fn entry(name: &str, kind: Kind) -> Entry {
             ..Meta::default()
         },
         kind,
+    }
+}
+
+/// Copies a folder and all that is in it.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("copies");
+    for entry in std::fs::read_dir(from).expect("copies") {
+        let entry = entry.expect("copies");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("copies").is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("copies");
+        }
     }
 }

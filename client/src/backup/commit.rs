@@ -18,7 +18,7 @@ use unseen_common::vault::{CommitRequest, Vault, VaultError};
 use super::BackupError;
 use crate::crypto::device_file::DeviceKey;
 use crate::pack::manifest::seal_manifest;
-use crate::pins::write_durably;
+use crate::pins::{Sent, write_durably};
 use crate::repo::log::Log;
 use crate::repo::{Folders, RepoError};
 use crate::state::db::StateDb;
@@ -121,6 +121,7 @@ pub fn prepare(
         body: Body::Snapshot(snapshot),
     };
     let prepared = Prepared { manifest, packs: PackSet(wish.packs), entry };
+    Sent::announce(&repo.folders.sent(), id).map_err(RepoError::from)?;
     let path = repo.folders.pending_commit();
     write_durably(&path, &prepared.to_bytes()).map_err(|source| RepoError::Io { path, source })?;
     Ok((prepared, id))

@@ -15,6 +15,7 @@ pub mod values;
 #[derive(Debug, Parser)]
 #[command(
     name = "backup",
+    bin_name = "backup",
     version,
     subcommand_required = true,
     arg_required_else_help = true,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
+use unseen_common::id::DeviceId;
 use unseen_common::log::entry::Status;
 use unseen_common::time::Timestamp;
 
@@ -12,11 +13,14 @@ use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
 use super::secrets::Secret;
 use super::vault::{self, Opened};
+use crate::browse::chunks::Chunks;
+use crate::browse::packs::Packs;
 use crate::browse::resolve::{Chosen, Filter, ResolveError, Wanted, parse, parse_path, resolve};
 use crate::crypto::recovery::RecoveryCode;
 use crate::crypto::secret::Passphrase;
 use crate::enrol::connect::{Opener, check_slots, open_anywhere};
-use crate::remote::retry::Retrying;
+use crate::progress::Silent;
+use crate::repo::Repository;
 use crate::repo::reader::{Place, ReaderIndex, ReaderRepo};
 use crate::repo::unlock::{UnlockSecret, unlock};
 
@@ -38,7 +42,7 @@ pub fn open(ctx: &Context<'_>, runtime: &Runtime) -> Result<Reading, CliError> {
     if !setup.places.device_key().exists() {
         return open_bare(ctx, setup, runtime);
     }
-    let (device, opened) = vault::open_repository(ctx, &setup, runtime)?;
+    let (device, opened) = vault::open_repository(ctx, &setup, (runtime, Arc::default()))?;
     let unlocked = if device.key.share.is_some() {
         let slots = runtime.block_on(device.vault.slots())?;
         let expected = Some(device.log.state.slots.hash);
@@ -50,28 +54,31 @@ pub fn open(ctx: &Context<'_>, runtime: &Runtime) -> Result<Reading, CliError> {
     } else {
         // A machine that only backs up may not see the slots: the code fetches them by itself.
         let address = ctx.global.vault.clone().unwrap_or_else(|| device.key.server.clone());
-        drop(device);
-        return by_code(ctx, (setup, opened), &vault::parse(&address)?, runtime);
+        let id = device.key.secrets.device;
+        drop((device, opened));
+        return by_code(ctx, (setup, Some(id)), &vault::parse(&address)?, runtime);
     };
-    let place = (device.key.vault, device.key.server_identity.to_bytes());
-    let folders = device.folders.clone();
-    let service = Arc::clone(&device.service);
-    drop(device);
-    let place = Place { account: place.0, identity: place.1, folders: &folders, kit: None };
+    let Repository { key, folders, service, .. } = device;
+    let place = Place {
+        account: key.vault,
+        identity: key.server_identity.to_bytes(),
+        folders: &folders,
+        kit: None,
+        device: Some(key.secrets.device),
+    };
     let repo = runtime.block_on(ReaderRepo::open(&service, place, unlocked))?;
-    Ok(Reading { repo: lasting(repo, &opened), setup, opened })
+    Ok(Reading { repo, setup, opened })
 }
 
 fn open_bare(ctx: &Context<'_>, setup: Setup, runtime: &Runtime) -> Result<Reading, CliError> {
     let address = vault::parse(setup.vault()?)?;
     setup.places.create()?;
-    let opened = vault::open(&address)?;
-    by_code(ctx, (setup, opened), &address, runtime)
+    by_code(ctx, (setup, None), &address, runtime)
 }
 
 fn by_code(
     ctx: &Context<'_>,
-    (setup, opened): (Setup, Opened),
+    (setup, device): (Setup, Option<DeviceId>),
     address: &crate::remote::address::Address,
     runtime: &Runtime,
 ) -> Result<Reading, CliError> {
@@ -79,24 +86,16 @@ fn by_code(
         Secret::RecoveryCode(code) => Opener::Code(RecoveryCode::parse(&code)?),
         Secret::Passphrase(text) => Opener::Passphrase(passphrase(&text)?),
     };
-    drop(opened);
     let target = vault::target(address, runtime)?;
     let (unlocked, slots) = runtime.block_on(open_anywhere(&target, &opener))?;
     let folders = vault::folders(&setup.places);
-    let place =
-        Place { account: target.account, identity: target.identity, folders: &folders, kit: None };
+    let (account, identity) = (target.account, target.identity);
+    let place = Place { account, identity, folders: &folders, kit: None, device };
     let repo = runtime.block_on(ReaderRepo::open(&target.service, place, unlocked))?;
     check_slots(&repo.log.state, slots)?;
     let folder = vault::folder_of(address);
     let opened = Opened { service: target.service, accounts: Vec::new(), folder };
-    Ok(Reading { repo: lasting(repo, &opened), setup, opened })
-}
-
-fn lasting(mut repo: ReaderRepo, opened: &Opened) -> ReaderRepo {
-    if opened.folder.is_none() {
-        repo.vault = Arc::new(Retrying::new(repo.vault));
-    }
-    repo
+    Ok(Reading { repo, setup, opened })
 }
 
 fn passphrase(text: &str) -> Result<Passphrase, CliError> {
@@ -112,6 +111,21 @@ impl Reading {
             ctx.ui.warn(&format!("{}: what is in it cannot be read", damaged.error));
         }
         Ok(index)
+    }
+
+    /// Finds a snapshot and reads in it.
+    pub fn look<T>(
+        &self,
+        ctx: &Context<'_>,
+        named: (&SnapshotPath, &SnapshotFilter),
+        runtime: &Runtime,
+        act: impl FnOnce(&Chosen, &mut Chunks<'_>) -> Result<T, CliError>,
+    ) -> Result<T, CliError> {
+        let chosen = self.choose(ctx, named, runtime)?;
+        let index = self.index(ctx, runtime)?;
+        let packs = Packs::new(&self.repo, &index, &Silent, runtime.handle());
+        let within = runtime.block_on(self.repo.vault.packs_of(chosen.snapshot.id))?;
+        act(&chosen, &mut Chunks::new(&packs, Arc::new(within.0)))
     }
 
     /// The snapshot that is meant.

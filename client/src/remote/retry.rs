@@ -9,11 +9,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
-use unseen_common::id::{DeviceId, PackNumber, SnapshotId};
+use unseen_common::id::{DeviceId, PackNumber, SnapshotId, VaultId};
 use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::packset::PackSet;
 use unseen_common::vault::{
-    CommitRequest, FooterPage, LogPage, PackBytes, PackUpload, Result, Vault, VaultError,
+    Challenge, CommitRequest, FooterPage, LogPage, LoginRequest, NewAccount, PackBytes, PackUpload,
+    Principal, Result, ServerInfo, Service, Vault, VaultError,
 };
 
 /// How waiting and chance enter.
@@ -79,6 +80,10 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// For the first words to a server: somebody waits for the answer, and nothing is lost yet.
+    pub const HELLO: Self =
+        Self { tries: 4, first: Duration::from_millis(500), longest: Duration::from_secs(60) };
+
     /// The wait after try number `tried`, from 1: between half and all of the nominal time, but
     /// never less than the server asks for.
     fn wait(&self, tried: u32, error: &VaultError, chance: u32) -> Duration {
@@ -193,6 +198,46 @@ impl Vault for Retrying {
 
     async fn packs_of(&self, snapshot: SnapshotId) -> Result<PackSet> {
         self.again(|| self.inner.packs_of(snapshot)).await
+    }
+}
+
+/// A service that is asked again, and whose sessions try again. Logging in is left to
+/// [`super::session::log_in`]: a challenge is good for one answer.
+#[derive(Debug, Clone)]
+pub struct RetryingService {
+    inner: Arc<dyn Service>,
+    pause: Arc<dyn Pause>,
+}
+
+impl RetryingService {
+    /// With the usual policies, until `stop` is raised.
+    pub fn new(inner: Arc<dyn Service>, stop: Arc<AtomicBool>) -> Self {
+        Self { inner, pause: Arc::new(SystemPause::until(stop)) }
+    }
+}
+
+#[async_trait]
+impl Service for RetryingService {
+    async fn describe(&self) -> Result<ServerInfo> {
+        retry(&Policy::HELLO, &*self.pause, || self.inner.describe()).await
+    }
+
+    async fn create_account(&self, account: NewAccount) -> Result<()> {
+        let policy = Policy::default();
+        retry(&policy, &*self.pause, || self.inner.create_account(account.clone())).await
+    }
+
+    async fn challenge(&self, account: VaultId, principal: Principal) -> Result<Challenge> {
+        self.inner.challenge(account, principal).await
+    }
+
+    async fn login(&self, request: LoginRequest) -> Result<Arc<dyn Vault>> {
+        let session = self.inner.login(request).await?;
+        Ok(Arc::new(Retrying::with(session, Policy::default(), Arc::clone(&self.pause))))
+    }
+
+    fn host(&self) -> String {
+        self.inner.host()
     }
 }
 

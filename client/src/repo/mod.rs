@@ -6,7 +6,10 @@ pub mod log;
 pub mod reader;
 pub mod session;
 pub mod unlock;
+pub mod vouch;
+pub mod words;
 
 pub use error::RepoError;
 pub use reader::{ReaderIndex, ReaderRepo};
 pub use session::{Folders, Repository};
+pub use vouch::KitHead;

@@ -4,6 +4,7 @@ mod blind_server;
 mod cli;
 mod crash_client;
 mod crash_server;
+mod enrol;
 mod fidelity;
 mod http;
 mod increments;
