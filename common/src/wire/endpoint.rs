@@ -107,8 +107,10 @@ pub const APPEND: Endpoint = Endpoint::post("/v1/log", 256 * 1024, RECORDS);
 pub const PUT_PACK: Endpoint = Endpoint::put("/v1/packs/{pack}", PACK, SMALL).octets();
 /// Reads a pack by its number.
 pub const GET_PACK: Endpoint = Endpoint::get("/v1/packs/{pack}", PACK);
-/// The packs that are there.
+/// The packs that are there and whole.
 pub const LIVE_PACKS: Endpoint = Endpoint::get("/v1/packs/live", PACKSET);
+/// The packs that are damaged.
+pub const DAMAGED_PACKS: Endpoint = Endpoint::get("/v1/packs/damaged", PACKSET);
 /// A page of footers.
 pub const FOOTERS: Endpoint = Endpoint::get("/v1/footers", 32 * 1024 * 1024);
 /// Makes a snapshot.
@@ -125,7 +127,7 @@ pub const ACCESS: Endpoint = Endpoint::get("/v1/access", 128 * 1024);
 pub const ERASED: Endpoint = Endpoint::get("/v1/erased/{account}", SMALL);
 
 /// All of them.
-pub const ALL: [&Endpoint; 19] = [
+pub const ALL: [&Endpoint; 20] = [
     &DESCRIBE,
     &OPENAPI,
     &CREATE_ACCOUNT,
@@ -138,6 +140,7 @@ pub const ALL: [&Endpoint; 19] = [
     &PUT_PACK,
     &GET_PACK,
     &LIVE_PACKS,
+    &DAMAGED_PACKS,
     &FOOTERS,
     &COMMIT,
     &MANIFEST_OF,

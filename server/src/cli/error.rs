@@ -11,6 +11,7 @@ use super::config::ConfigError;
 use crate::http::tls::TlsError;
 use crate::http::{Listen, ServeError};
 use crate::vault::OpenError;
+use crate::vault::copy::CopyError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -94,9 +95,6 @@ pub(super) enum CliError {
         /// Where it was.
         folder: PathBuf,
     },
-    /// There is no data folder there.
-    #[error("there is no data folder in {0}; `serve` makes one")]
-    NoFolder(PathBuf),
     /// Something that cannot be taken back was not confirmed.
     #[error("account {0} was not erased: it was not confirmed (type its name, or give --yes)")]
     Unconfirmed(String),
@@ -106,6 +104,12 @@ pub(super) enum CliError {
     /// A receipt cannot be read.
     #[error("the receipt cannot be read")]
     Receipt(#[source] DecodeError),
+    /// The copy failed.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// The command did its work and found damage, which it has told.
+    #[error("there is damage")]
+    Damage,
     /// A file or socket.
     #[error("{path}")]
     Io {
@@ -125,7 +129,8 @@ impl CliError {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Open(OpenError::Busy(_)) => 11,
-            Self::Open(
+            Self::Damage
+            | Self::Open(
                 OpenError::Journal(_)
                 | OpenError::Identity(_)
                 | OpenError::IdentityLost(_)

@@ -92,10 +92,7 @@ impl Manage {
 
 /// Opens a data folder that is there: nothing is made in one that was mistyped.
 fn existing(data: &Path) -> Result<Core, CliError> {
-    if !data.join("journal").is_dir() {
-        return Err(CliError::NoFolder(data.to_owned()));
-    }
-    let core = Core::open(data, Options::default())?;
+    let core = Core::open_existing(data, Options::default())?;
     watch(&core, data, DiskLimits::default());
     Ok(core)
 }

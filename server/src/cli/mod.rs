@@ -3,6 +3,7 @@
 mod account;
 mod admin;
 mod config;
+mod copy;
 mod error;
 mod health;
 mod invite;
@@ -10,7 +11,9 @@ mod manage;
 mod output;
 mod pinned;
 mod place;
+mod rebuild;
 mod reload;
+mod scrub;
 mod serve;
 mod units;
 
@@ -47,6 +50,9 @@ enum Command {
     Serve(serve::Serve),
     Invite(invite::Invite),
     Account(account::Account),
+    Scrub(scrub::Scrub),
+    Rebuild(rebuild::Rebuild),
+    Copy(copy::Copy),
     Config(config::check::Config),
     Health(health::Health),
 }
@@ -80,6 +86,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(command) => serve::run(&command, &file, &parsed.everywhere),
         Command::Invite(command) => invite::run(command),
         Command::Account(command) => account::run(command),
+        Command::Scrub(command) => scrub::run(&command),
+        Command::Rebuild(command) => rebuild::run(&command),
+        Command::Copy(command) => copy::run(&command),
         Command::Config(command) => config::check::run(&command, &file, &parsed.everywhere),
         Command::Health(command) => health::run(&command, &file, &parsed.everywhere),
     };

@@ -15,11 +15,13 @@ use super::config::{Serving, Settings};
 use super::error::CliError;
 use super::pinned::Tls;
 use super::place::{Place, fingerprint, public_address};
+use super::scrub::Scrubs;
 use super::{admin, manage, output, reload};
 use crate::clock::SystemClock;
 use crate::http::{Server, ServerOptions};
 use crate::ops::listener::{self, Watched};
 use crate::ops::notify::Manager;
+use crate::vault::rounds::Rounds;
 use crate::vault::{Core, Options};
 
 /// Serve vaults; on the first run this makes the server's keys
@@ -77,8 +79,10 @@ async fn serve(serving: &Serving, core: Core, tls: Tls) -> Result<(), CliError> 
     }
     let manager = Arc::new(Manager::from_environment());
     let watched = Watched::new(core.clone(), &serving.data);
+    let rounds = Arc::new(Rounds::new(core.clone(), Some(&serving.data)));
+    let running = admin::Running { core: core.clone(), place: placed, rounds: Arc::clone(&rounds) };
     let mut beside = vec![
-        tokio::spawn(admin::serve(admin::listen(&serving.data)?, core.clone(), placed)),
+        tokio::spawn(admin::serve(admin::listen(&serving.data)?, running)),
         reload::start(tls, place, &serving.data, Arc::clone(&manager))?,
         tokio::spawn(pulse(Arc::clone(&manager))),
         open_accounts(core.clone()),
@@ -87,10 +91,12 @@ async fn serve(serving: &Serving, core: Core, tls: Tls) -> Result<(), CliError> 
     if let Some(place) = &serving.metrics {
         beside.push(tokio::spawn(listener::listen(place, watched.clone()).await?));
     }
+    let scrubs = Scrubs::start(rounds, serving.scrub)?;
     let stop = told_to_end(Arc::clone(&manager), watched)?;
     output::line(&format!("listening on {}", shown(scheme, &server)));
     manager.ready();
     let served = server.run(stop).await;
+    scrubs.end();
     for task in beside {
         task.abort();
     }

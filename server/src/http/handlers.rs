@@ -131,6 +131,11 @@ pub(super) async fn live_packs(call: Call<Session>) -> Reply {
     Ok(octets(live.to_bytes().into()))
 }
 
+pub(super) async fn damaged_packs(call: Call<Session>) -> Reply {
+    let damaged = call.who.damaged_packs().await?;
+    Ok(octets(damaged.to_bytes().into()))
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FootersQuery {

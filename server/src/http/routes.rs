@@ -112,7 +112,10 @@ fn about_packs() -> Vec<Route> {
     let footer = || number(0xffff_ffff, "Length of the sealed footer, without the trailer");
     vec![
         guarded(&endpoint::LIVE_PACKS, handlers::live_packs)
-            .says("The packs that are there. Device, owner.")
+            .says("The packs that are there and whole. Device, owner.")
+            .gives_octets(200, "A packset"),
+        guarded(&endpoint::DAMAGED_PACKS, handlers::damaged_packs)
+            .says("The packs that are there and damaged. Device, owner.")
             .gives_octets(200, "A packset"),
         guarded(&endpoint::PUT_PACK, handlers::put_pack)
             .says("Stores a pack under its id. Device.")

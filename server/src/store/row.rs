@@ -39,6 +39,12 @@ pub enum AccountRow {
     Log(Record),
     /// A pack was stored.
     Pack(PackRow),
+    /// A pack was found damaged: from here on it counts as missing.
+    Damaged(PackMark),
+    /// A damaged pack is whole again.
+    Healed(PackMark),
+    /// The journal was made anew from the blobs; pack numbers below this one are not given again.
+    Rebuilt(PackMark),
     /// From here on the account may use so many bytes, or has no limit.
     Quota {
         /// In bytes.
@@ -64,6 +70,15 @@ pub enum AccountRow {
     },
 }
 
+/// What was found of a pack, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackMark {
+    /// The pack.
+    pub number: PackNumber,
+    /// The time.
+    pub at: Timestamp,
+}
+
 const OPENED: u8 = 0;
 const LOG: u8 = 1;
 const PACK: u8 = 2;
@@ -71,6 +86,9 @@ const QUOTA: u8 = 16;
 const SUSPENDED: u8 = 17;
 const ACCESS: u8 = 18;
 const METADATA: u8 = 19;
+const DAMAGED: u8 = 32;
+const HEALED: u8 = 33;
+const REBUILT: u8 = 34;
 
 impl Canonical for AccountRow {
     const WHAT: &'static str = "journal record of an account";
@@ -103,6 +121,9 @@ impl Canonical for AccountRow {
             Self::Metadata { snapshot, bytes } => {
                 e.array(3)?.u8(METADATA)?.bytes(snapshot.as_bytes())?.u64(*bytes)?
             }
+            Self::Damaged(mark) => return mark.encode(DAMAGED, e),
+            Self::Healed(mark) => return mark.encode(HEALED, e),
+            Self::Rebuilt(mark) => return mark.encode(REBUILT, e),
         };
         Ok(())
     }
@@ -139,8 +160,22 @@ impl Canonical for AccountRow {
                 snapshot: SnapshotId::from_bytes(bytes_n(d, "snapshot id")?),
                 bytes: d.u64()?,
             },
+            (DAMAGED, Some(3)) => Self::Damaged(PackMark::decode(d)?),
+            (HEALED, Some(3)) => Self::Healed(PackMark::decode(d)?),
+            (REBUILT, Some(3)) => Self::Rebuilt(PackMark::decode(d)?),
             (number, _) => return unknown(number),
         })
+    }
+}
+
+impl PackMark {
+    fn encode(&self, kind: u8, e: &mut Enc<'_>) -> EncodeResult {
+        e.array(3)?.u8(kind)?.u32(self.number.0)?.u64(self.at.0)?;
+        Ok(())
+    }
+
+    fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { number: PackNumber(d.u32()?), at: Timestamp(d.u64()?) })
     }
 }
 
@@ -171,6 +206,9 @@ pub(crate) mod tests {
         rows.push(AccountRow::Opened { quota: None });
         rows.push(AccountRow::Opened { quota: Some(u64::MAX) });
         rows.push(AccountRow::Pack(pack()));
+        rows.push(AccountRow::Damaged(PackMark { number: PackNumber(0), at: Timestamp(u64::MAX) }));
+        rows.push(AccountRow::Healed(PackMark { number: PackNumber(24), at: Timestamp(0) }));
+        rows.push(AccountRow::Rebuilt(PackMark { number: PackNumber(u32::MAX), at: Timestamp(7) }));
         rows
     }
 
@@ -210,7 +248,35 @@ pub(crate) mod tests {
         assert!(AccountRow::from_bytes(&odd.to_bytes()).is_err());
     }
 
+    #[test]
+    fn marks_are_pinned() {
+        let mark = PackMark { number: PackNumber(300), at: Timestamp(5) };
+        assert_eq!(AccountRow::Damaged(mark).to_bytes(), b"\x83\x18\x20\x19\x01\x2c\x05");
+        assert_eq!(AccountRow::Healed(mark).to_bytes(), b"\x83\x18\x21\x19\x01\x2c\x05");
+        assert_eq!(AccountRow::Rebuilt(mark).to_bytes(), b"\x83\x18\x22\x19\x01\x2c\x05");
+    }
+
     proptest! {
+        #[test]
+        fn marks_mutated_never_panic(
+            number in any::<u32>(), time in any::<u64>(), kind in 0u8..3,
+            at in any::<prop::sample::Index>(), to in any::<u8>(),
+        ) {
+            let mark = PackMark { number: PackNumber(number), at: Timestamp(time) };
+            let row = match kind {
+                0 => AccountRow::Damaged(mark),
+                1 => AccountRow::Healed(mark),
+                _ => AccountRow::Rebuilt(mark),
+            };
+            let mut bytes = row.to_bytes();
+            prop_assert_eq!(AccountRow::from_bytes(&bytes).unwrap(), row);
+            let at = at.index(bytes.len());
+            bytes[at] = to;
+            if let Ok(row) = AccountRow::from_bytes(&bytes) {
+                prop_assert_eq!(row.to_bytes(), bytes);
+            }
+        }
+
         #[test]
         fn mutations_never_panic(at in any::<prop::sample::Index>(), to in any::<u8>()) {
             for row in every() {

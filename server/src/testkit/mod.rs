@@ -43,6 +43,11 @@ impl TestClock {
     pub fn advance(&self, seconds: u64) {
         self.0.fetch_add(seconds, Ordering::SeqCst);
     }
+
+    /// Sets it, back too.
+    pub fn set(&self, now: Timestamp) {
+        self.0.store(now.0, Ordering::SeqCst);
+    }
 }
 
 impl Clock for TestClock {
@@ -157,6 +162,17 @@ impl Machine {
             packs: packs.iter().map(|(number, _)| *number).collect::<PackSet>(),
             entry: at.sign(Author::Device(self.id), body, &self.manifest),
         }
+    }
+}
+
+impl Machine {
+    /// The same snapshot entry over another packset.
+    pub fn with_packset(&self, at: &Head, entry: Entry, packset_hash: Hash) -> SignedEntry {
+        let body = match entry.body {
+            Body::Snapshot(snapshot) => Body::Snapshot(Snapshot { packset_hash, ..snapshot }),
+            body => body,
+        };
+        at.sign(Author::Device(self.id), body, &self.manifest)
     }
 }
 

@@ -19,7 +19,7 @@ use unseen_common::log::entry::PublicKey;
 use unseen_common::log::fold::State;
 use unseen_common::privacy::inventory;
 use unseen_common::receipt::{Receipt, SignedReceipt};
-use unseen_common::time::Clock;
+use unseen_common::time::{Clock, Timestamp};
 use unseen_common::vault::{
     Challenge, LoginRequest, NewAccount, Principal, Result, ServerInfo, Service, Vault, VaultError,
     login_message,
@@ -31,6 +31,7 @@ use super::create::INVITE_BYTES;
 use super::format;
 use super::ledger::Ledger;
 use super::load::{self, LoadError, Shared};
+use super::rebuild;
 use super::session::Session;
 use crate::clock::SystemClock;
 use crate::ops::metrics::Metrics;
@@ -40,6 +41,9 @@ use crate::store::{Store, durable, lock, random};
 /// Why a data folder cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// Nothing is there.
+    #[error("there is no data folder in {0}; `serve` makes one")]
+    NoFolder(PathBuf),
     /// Another process has it open.
     #[error("{0} is in use by another process")]
     Busy(PathBuf),
@@ -105,6 +109,8 @@ pub(super) struct Inner {
     pub(super) shared: Shared,
     pub(super) ledger: Ledger,
     pub(super) open_accounts: bool,
+    /// Where everything is; nowhere for a store that was handed over.
+    pub(super) folder: Option<PathBuf>,
     identity: SigningKey,
     challenges: Challenges,
     pub(super) metrics: Arc<Metrics>,
@@ -135,7 +141,21 @@ impl Core {
             return Err(OpenError::IdentityLost(key));
         }
         let identity = identity(&key)?;
-        Self::assemble(store, identity, options, Some(lock))
+        Self::assemble(store, identity, options, Some((lock, dir.to_owned())))
+    }
+
+    /// The same, for a folder that is there: nothing is made in one that was mistyped. Blocks.
+    pub fn open_existing(dir: &Path, options: Options) -> std::result::Result<Self, OpenError> {
+        Self::is_there(dir)?;
+        Self::open(dir, options)
+    }
+
+    /// Refuses a folder that is no data folder.
+    pub fn is_there(dir: &Path) -> std::result::Result<(), OpenError> {
+        if dir.join("journal").is_dir() || dir.join("accounts").is_dir() {
+            return Ok(());
+        }
+        Err(OpenError::NoFolder(dir.to_owned()))
     }
 
     /// Opens a local vault folder: who can open it may make an account in it. Blocks.
@@ -157,9 +177,10 @@ impl Core {
         store: Store,
         identity: SigningKey,
         options: Options,
-        lock: Option<File>,
+        place: Option<(File, PathBuf)>,
     ) -> std::result::Result<Self, OpenError> {
         let ledger = Ledger::open(&*store.journals).map_err(OpenError::Journal)?;
+        let (lock, folder) = place.unzip();
         let shared = Shared {
             store,
             disk: Arc::default(),
@@ -170,6 +191,7 @@ impl Core {
             shared,
             ledger,
             open_accounts: options.open_accounts,
+            folder,
             identity,
             challenges: Challenges::new(),
             metrics: Arc::default(),
@@ -191,6 +213,11 @@ impl Core {
     /// Makes an invite that is good for one account and so many seconds; gives its secret. Blocks.
     pub fn invite(&self, quota: Option<u64>, seconds: u64) -> Result<[u8; INVITE_BYTES]> {
         self.0.invite(quota, seconds)
+    }
+
+    /// The server's time.
+    pub fn now(&self) -> Timestamp {
+        self.0.shared.clock.now()
     }
 
     /// The ids of all accounts. Blocks.
@@ -309,9 +336,10 @@ impl Inner {
     fn load(&self, cell: &Cell, id: VaultId) -> Result<Option<Arc<Account>>> {
         let mut cell = lock(cell);
         if cell.is_none() {
-            let loaded = load::load(&self.shared, id).map_err(|error| {
+            let loaded = load::load(&self.shared, id).or_else(|error| {
                 tracing::error!(account = id.short(), %error, "an account cannot be opened");
-                error.tell()
+                let read_only = rebuild::read_only(&self.shared, id, &error);
+                read_only.map(Some).ok_or_else(|| error.tell())
             })?;
             *cell = loaded.map(Arc::new);
         }
@@ -363,7 +391,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     })
 }
 
-fn lock_folder(dir: &Path) -> std::result::Result<File, OpenError> {
+pub(super) fn lock_folder(dir: &Path) -> std::result::Result<File, OpenError> {
     let wrap = |source| OpenError::Io { folder: dir.to_owned(), source };
     let file = OpenOptions::new()
         .write(true)
@@ -380,7 +408,7 @@ fn lock_folder(dir: &Path) -> std::result::Result<File, OpenError> {
 }
 
 /// The identity key: 64 hexadecimal digits in a file of its owner alone; made at first.
-fn identity(path: &Path) -> std::result::Result<SigningKey, OpenError> {
+pub(super) fn identity(path: &Path) -> std::result::Result<SigningKey, OpenError> {
     let wrap = |source| OpenError::Io { folder: path.to_owned(), source };
     match std::fs::read(path) {
         Ok(text) => {

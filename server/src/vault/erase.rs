@@ -124,7 +124,7 @@ impl Inner {
 impl Account {
     /// Ends all sessions and waits for uploads that are being stored.
     fn shut(self: &Arc<Self>) -> Result<()> {
-        let writer = self.writer()?;
+        let writer = self.only_writer()?;
         lock(&self.tables).standing.gone = true;
         self.uploaded.notify_all();
         drop(writer);

@@ -15,7 +15,7 @@ use unseen_common::privacy::{Access, inventory};
 use unseen_common::receipt::{Receipt, SignedReceipt};
 
 use crate::store::index::Progress;
-use crate::store::row::{AccountRow, PackRow};
+use crate::store::row::{AccountRow, PackMark, PackRow};
 use crate::store::server_row::ServerRow;
 
 /// Takes a type apart completely and gives the names under which its fields are declared.
@@ -161,6 +161,12 @@ fn of_account_row(row: &AccountRow) -> Vec<&'static str> {
         AccountRow::Access(Access { at: _, what: _ }) => vec!["account.access"],
         AccountRow::Metadata { snapshot: _, bytes: _ } => vec!["account.metadata"],
         AccountRow::Log(record) => record.signed.entry().iter().map(|e| of_body(&e.body)).collect(),
+        AccountRow::Damaged(_) | AccountRow::Healed(_) => {
+            fields!(PackMark { number = "pack.marks", at = "pack.marks" })
+        }
+        AccountRow::Rebuilt(_) => {
+            fields!(PackMark { number = "log.rebuilt", at = "log.rebuilt" })
+        }
         AccountRow::Pack(_) => fields!(PackRow {
             number = "pack.number",
             id = "pack.id",
@@ -229,6 +235,8 @@ fn everything_that_is_stored_is_declared() {
         "snapshot.manifest",
         "snapshot.packset",
         "pack.bytes",
+        "pack.ends",
+        "server.scrub",
         "index.pack",
         "session.token",
         "session.challenge",

@@ -91,6 +91,10 @@ impl Ledger {
         }
     }
 
+    pub(super) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     pub(super) fn append(&self, row: &ServerRow, disk: &Disk) -> Result<(), JournalError> {
         let mut done = self.journal.append(vec![row.to_bytes()]);
         while done.as_ref().is_err_and(is_full) && disk.spend() {

@@ -120,6 +120,12 @@ impl Account {
     }
 
     pub(super) fn writer(&self) -> Result<Writer<'_>> {
+        self.writable()?;
+        self.only_writer()
+    }
+
+    /// The same for an account that is about to be erased, damaged or not.
+    pub(super) fn only_writer(&self) -> Result<Writer<'_>> {
         match self.log_writer.lock() {
             Ok(_) if lock(&self.tables).standing.gone => Err(VaultError::Unauthorized),
             Ok(guard) => Ok(Writer { guard, received: self.stamp() }),

@@ -3,6 +3,9 @@
 
 pub mod account;
 pub mod auth;
+pub mod copy;
+#[cfg(test)]
+mod copy_tests;
 pub mod core;
 mod create;
 mod erase;
@@ -19,7 +22,16 @@ mod operator;
 #[cfg(test)]
 mod operator_tests;
 mod packs;
+pub mod rebuild;
+#[cfg(test)]
+mod rebuild_tests;
 mod report;
+pub mod rounds;
+#[cfg(test)]
+mod scale_tests;
+pub mod scrub;
+#[cfg(test)]
+mod scrub_tests;
 pub mod session;
 mod standing;
 pub mod survey;

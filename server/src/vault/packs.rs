@@ -14,17 +14,27 @@ use super::standing::Reservation;
 use super::table::Pack;
 use crate::store::key::Key;
 use crate::store::lock;
-use crate::store::row::{AccountRow, PackRow};
+use crate::store::row::{AccountRow, PackMark, PackRow};
 
 const MAGIC: &[u8; 8] = b"UNSEENP1";
 const SUITE: u8 = 1;
 const TRAILER_VERSION: u16 = 1;
 
-/// The right to store one pack; others that bring the same pack wait for its end.
-struct Claim<'a> {
+/// The right to write one pack; others that bring the same pack wait for its end.
+pub(super) struct Claim<'a> {
     account: &'a Account,
     id: PackId,
     number: PackNumber,
+}
+
+/// What to do with a pack that comes in.
+enum Turn<'a> {
+    /// It is there.
+    Known(PackNumber),
+    /// It is new.
+    New(Claim<'a>),
+    /// It is there and damaged: this copy heals it.
+    Heal(Claim<'a>),
 }
 
 impl Drop for Claim<'_> {
@@ -43,18 +53,24 @@ impl Account {
         pack: &PackUpload,
         reserved: Option<Reservation>,
     ) -> Result<PackNumber> {
+        self.writable()?;
         let content_hash = check_pack(device, pack)?;
         let length = length_of(&pack.bytes);
         let reserved = match reserved.filter(|reserved| reserved.covers(&pack.id, length)) {
             Some(reserved) => Some(reserved),
             None => self.reserve(pack.id, length)?,
         };
-        let claim = match self.claim(pack.id)? {
-            Ok(claim) => claim,
-            Err(known) => return Ok(known),
+        let (claim, heals) = match self.claim(pack.id)? {
+            Turn::Known(number) => return Ok(number),
+            Turn::New(claim) => (claim, false),
+            Turn::Heal(claim) => (claim, true),
         };
         let key = Key::pack(self.id, claim.number, pack.id);
         self.store.blobs.put(&key, &[&pack.bytes]).map_err(|error| storage_error(&error))?;
+        if heals {
+            self.mark(claim.number, false)?;
+            return Ok(claim.number);
+        }
         let row = PackRow {
             number: claim.number,
             id: pack.id,
@@ -72,29 +88,59 @@ impl Account {
                 tracing::warn!(kind = ?error.kind(), "a pack that was not taken stays behind");
             }
         })?;
-        Ok(claim.number)
+        let number = claim.number;
+        drop(claim);
+        self.close_segment(number);
+        Ok(number)
     }
 
-    fn claim(&self, id: PackId) -> Result<std::result::Result<Claim<'_>, PackNumber>> {
+    fn claim(&self, id: PackId) -> Result<Turn<'_>> {
         self.wait_for(|tables| {
-            if let Some(known) = tables.packs.find(&id) {
-                return Some(Ok(Err(known)));
-            }
             if tables.standing.gone {
                 return Some(Err(VaultError::Unauthorized));
             }
-            if tables.storing.contains(&id) {
+            if tables.storing.contains_key(&id) {
                 return None;
+            }
+            if let Some(number) = tables.packs.find(&id) {
+                if !tables.packs.is_damaged(number) {
+                    return Some(Ok(Turn::Known(number)));
+                }
+                tables.storing.insert(id, number);
+                return Some(Ok(Turn::Heal(Claim { account: self, id, number })));
             }
             let number = PackNumber(tables.next_number);
             if number.0 == u32::MAX {
                 return Some(Err(VaultError::Quota("no pack number is left".to_owned())));
             }
             tables.next_number += 1;
-            tables.storing.insert(id);
-            let claim = Claim { account: self, id, number };
-            Some(Ok(Ok(claim)))
+            tables.storing.insert(id, number);
+            Some(Ok(Turn::New(Claim { account: self, id, number })))
         })
+    }
+
+    /// Keeps uploads of a pack that is there away from it; nothing if it is gone.
+    pub(super) fn claim_known(&self, number: PackNumber, id: PackId) -> Option<Claim<'_>> {
+        self.wait_for(|tables| {
+            let there = tables.packs.get(number).is_some_and(|pack| pack.id == id);
+            if tables.standing.gone || !there {
+                return Some(None);
+            }
+            if tables.storing.contains_key(&id) {
+                return None;
+            }
+            tables.storing.insert(id, number);
+            Some(Some(Claim { account: self, id, number }))
+        })
+    }
+
+    /// Notes, durably, that a pack is damaged or whole again.
+    pub(super) fn mark(&self, number: PackNumber, damaged: bool) -> Result<()> {
+        let mark = PackMark { number, at: self.stamp() };
+        let row = if damaged { AccountRow::Damaged(mark) } else { AccountRow::Healed(mark) };
+        self.journal_append(&[row])?;
+        lock(&self.tables).packs.mark(number, damaged);
+        Ok(())
     }
 
     fn publish(&self, row: &PackRow, mut reserved: Option<Reservation>) -> Result<()> {
@@ -117,9 +163,14 @@ impl Account {
         Ok(())
     }
 
-    /// The packs that are there.
+    /// The packs that are there and whole.
     pub(super) fn live_packs(&self) -> PackSet {
         lock(&self.tables).packs.live()
+    }
+
+    /// The packs that are there and damaged.
+    pub(super) fn damaged_packs(&self) -> PackSet {
+        lock(&self.tables).packs.damaged()
     }
 
     /// Reads a pack, or a range of it.
@@ -129,7 +180,10 @@ impl Account {
         range: Option<Range<u64>>,
     ) -> Result<PackBytes> {
         let gone = || VaultError::NotFound(format!("pack {number}"));
-        let pack = lock(&self.tables).packs.get(number).ok_or_else(gone)?;
+        let (pack, damaged) = {
+            let tables = lock(&self.tables);
+            (tables.packs.get(number).ok_or_else(gone)?, tables.packs.is_damaged(number))
+        };
         let range = range.unwrap_or(0..pack.length);
         if range.start >= range.end || range.end > pack.length {
             return Err(VaultError::Invalid(format!(
@@ -145,7 +199,8 @@ impl Account {
             .get_range(&key, range)
             .map_err(|error| storage_error(&error))?
             .ok_or_else(gone)?;
-        Ok(PackBytes { damaged: length_of(&bytes) != wanted, bytes, total: pack.length })
+        let damaged = damaged || length_of(&bytes) != wanted;
+        Ok(PackBytes { damaged, bytes, total: pack.length })
     }
 
     /// The content hash of a pack: from the index, else from its bytes.

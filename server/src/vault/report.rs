@@ -52,6 +52,8 @@ impl Inner {
         let first = account.record(0)?.map(|record| record.received);
         let slots = account.store.blobs.list(&key::slots_folder(account.id));
         let slots = slots.map_err(|error| storage_error(&error))?;
+        let ends = account.store.blobs.list(&key::footers_folder(account.id));
+        let ends = ends.map_err(|error| storage_error(&error))?;
         {
             let tables = lock(&account.tables);
             of_account(&mut fields, account, &tables);
@@ -61,6 +63,7 @@ impl Inner {
             of_packs(&mut fields, account, &tables);
         }
         fields.add("slots.sealed", count(slots.len()), "");
+        fields.add("pack.ends", count(ends.len()), "of 64 packs each");
         let progress = account.store.index.progress(account.id);
         let read = progress.map_or(0, |progress| progress.read);
         fields.add("index.progress", progress.iter().len().try_into().unwrap_or(0), amount(read));
@@ -114,6 +117,7 @@ fn of_log(fields: &mut Fields, state: &State, first: Option<Timestamp>) {
     let keys = state.slots.login_keys.iter().map(|key| HEXLOWER.encode(key));
     fields.add("slots.login_keys", count(state.slots.login_keys.len()), listed(keys));
     fields.add("log.fold", count(state.last_fold.iter().len()), text(state.last_fold));
+    fields.add("log.rebuilt", 0, "told by entries of this kind alone");
     fields.add("log.rollback", 0, "told by entries of this kind alone");
     fields.times("log.erase", super::erase::due(state));
     of_policy(fields, &state.policy);
@@ -227,6 +231,7 @@ fn of_packs(fields: &mut Fields, account: &Account, tables: &Tables) {
     }
     fields.add("pack.length", n, amount(bytes));
     fields.add("pack.bytes", n, amount(bytes));
+    fields.add("pack.marks", tables.packs.damaged().0.len(), "damaged now");
     // The first and the last: numbers are given in the order of arrival.
     let row = |number| account.store.index.pack(account.id, PackNumber(number));
     let ends = numbers.into_iter().flat_map(|(a, b)| [a, b]).filter_map(row);

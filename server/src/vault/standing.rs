@@ -64,7 +64,11 @@ impl Standing {
                 self.metadata_bytes =
                     self.metadata_bytes.saturating_sub(before).saturating_add(bytes);
             }
-            AccountRow::Log(_) | AccountRow::Pack(_) => {}
+            AccountRow::Log(_)
+            | AccountRow::Pack(_)
+            | AccountRow::Damaged(_)
+            | AccountRow::Healed(_)
+            | AccountRow::Rebuilt(_) => {}
         }
     }
 

@@ -148,6 +148,24 @@ pub(in crate::cli) const RESERVE: Key = Key {
     check: |text| units::bytes(text).map(drop),
 };
 
+pub(in crate::cli) const SCRUB_EVERY: Key = Key {
+    name: "scrub-every",
+    value: "TIME",
+    default: Some("30d"),
+    help: "How often everything that is stored is read again and checked",
+    everywhere: false,
+    check: |text| units::seconds(text).map(drop),
+};
+
+pub(in crate::cli) const SCRUB_RATE: Key = Key {
+    name: "scrub-rate",
+    value: "SIZE",
+    default: Some("30MB"),
+    help: "How much of it at most is read in a second",
+    everywhere: false,
+    check: |text| units::bytes(text).map(drop),
+};
+
 pub(in crate::cli) const SHUTDOWN_DEADLINE: Key = Key {
     name: "shutdown-deadline",
     value: "TIME",
@@ -188,7 +206,7 @@ pub(in crate::cli) const LOG_LEVEL: Key = Key {
 };
 
 /// All of them, in the order in which they are shown.
-pub(in crate::cli) const ALL: [&Key; 16] = [
+pub(in crate::cli) const ALL: [&Key; 18] = [
     &DATA,
     &LISTEN,
     &SOCKET_MODE,
@@ -201,6 +219,8 @@ pub(in crate::cli) const ALL: [&Key; 16] = [
     &METRICS_LISTEN,
     &KEEP_FREE,
     &RESERVE,
+    &SCRUB_EVERY,
+    &SCRUB_RATE,
     &SHUTDOWN_DEADLINE,
     &LOG_ADDRESSES,
     &LOG_FORMAT,
