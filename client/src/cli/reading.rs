@@ -18,11 +18,16 @@ use crate::browse::packs::Packs;
 use crate::browse::resolve::{Chosen, Filter, ResolveError, Wanted, parse, parse_path, resolve};
 use crate::crypto::recovery::RecoveryCode;
 use crate::crypto::secret::Passphrase;
+use crate::enrol::EnrolError;
 use crate::enrol::connect::{Opener, check_slots, open_anywhere};
 use crate::progress::Silent;
 use crate::repo::Repository;
 use crate::repo::reader::{Place, ReaderIndex, ReaderRepo};
-use crate::repo::unlock::{UnlockSecret, unlock};
+use crate::repo::unlock::{UnlockSecret, fetch_slots, unlock};
+
+/// A machine that has no share of the passphrase was asked to read.
+const BACKUP_ONLY: &str = "this machine was connected with --backup-only, so that a passphrase \
+    does not open the vault here: give the recovery code of the kit (BACKUP_RECOVERY_CODE)";
 
 /// A vault opened for reading, and where its local files are.
 #[derive(Debug)]
@@ -44,7 +49,7 @@ pub fn open(ctx: &Context<'_>, runtime: &Runtime) -> Result<Reading, CliError> {
     }
     let (device, opened) = vault::open_repository(ctx, &setup, (runtime, Arc::default()))?;
     let unlocked = if device.key.share.is_some() {
-        let slots = runtime.block_on(device.vault.slots())?;
+        let slots = runtime.block_on(fetch_slots::<CliError>(&*device.vault))?;
         let expected = Some(device.log.state.slots.hash);
         let secret = match ctx.secrets().to_unlock()? {
             Secret::RecoveryCode(code) => UnlockSecret::Code(RecoveryCode::parse(&code)?),
@@ -87,7 +92,14 @@ fn by_code(
         Secret::Passphrase(text) => Opener::Passphrase(passphrase(&text)?),
     };
     let target = vault::target(address, runtime)?;
-    let (unlocked, slots) = runtime.block_on(open_anywhere(&target, &opener))?;
+    let (unlocked, slots) = runtime.block_on(open_anywhere(&target, &opener)).map_err(|error| {
+        match (&opener, device, &error) {
+            (Opener::Passphrase(_), Some(_), EnrolError::WrongSecret) => {
+                CliError::from(error).hint(BACKUP_ONLY)
+            }
+            _ => error.into(),
+        }
+    })?;
     let folders = vault::folders(&setup.places);
     let (account, identity) = (target.account, target.identity);
     let place = Place { account, identity, folders: &folders, kit: None, device };

@@ -122,3 +122,31 @@ fn damage_is_found_named_and_costs_no_more_than_it_hit() {
     assert_eq!(fs::read(first).unwrap(), build::noise(1, 400_000));
     assert!(!trees::beneath(&target, &source.join("second")).exists());
 }
+
+#[test]
+fn lost_slots_and_a_damaged_pin_are_told_with_what_to_do() {
+    let world = world!();
+    let (machine, vault) = world.local();
+    let source = world.folder("source");
+    build::write(&source, "file", "contents");
+    machine.back_up(&source, &[]);
+
+    let slots: Vec<_> = trees::files(&vault.join("accounts"))
+        .into_iter()
+        .map(|(path, _)| path)
+        .filter(|path| path.components().any(|part| part.as_os_str() == "slots"))
+        .collect();
+    assert_eq!(slots.len(), 1);
+    fs::remove_file(&slots[0]).unwrap();
+    let ran = machine.exits(20, &["ls", "latest"]);
+    assert!(ran.err.contains("slots are lost") && ran.err.contains("hint:"), "{ran}");
+    // A backup needs none of them.
+    machine.back_up(&source, &[]);
+
+    let pins = machine.data().join("pins");
+    let mut bytes = fs::read(&pins).unwrap();
+    bytes.truncate(20);
+    fs::write(&pins, bytes).unwrap();
+    let ran = machine.exits(1, &["run", source.to_str().unwrap()]);
+    assert!(ran.err.contains("pins is damaged") && ran.err.contains("hint:"), "{ran}");
+}
