@@ -142,6 +142,21 @@ impl fmt::Display for PackNumber {
     }
 }
 
+impl FromStr for PackNumber {
+    type Err = ParsePackNumberError;
+
+    /// Digits alone, in the one form that is shown: no sign, no leading zero.
+    fn from_str(text: &str) -> Result<Self, ParsePackNumberError> {
+        let number = text.parse().map(Self).map_err(|_not_one| ParsePackNumberError)?;
+        if number.to_string() == text { Ok(number) } else { Err(ParsePackNumberError) }
+    }
+}
+
+/// A text that is no pack number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a pack has a number from 0 to 4294967295")]
+pub struct ParsePackNumberError;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,5 +169,15 @@ mod tests {
             assert!(bad.parse::<DeviceId>().is_err(), "{bad}");
         }
         assert_eq!(serde_json::to_string(&id).unwrap(), format!("\"{id}\""));
+    }
+
+    #[test]
+    fn pack_numbers_have_one_form() {
+        for good in [0, 7, u32::MAX] {
+            assert_eq!(good.to_string().parse(), Ok(PackNumber(good)));
+        }
+        for bad in ["", "+1", "-1", "01", " 1", "1 ", "0x1", "4294967296"] {
+            assert_eq!(bad.parse::<PackNumber>(), Err(ParsePackNumberError), "{bad}");
+        }
     }
 }

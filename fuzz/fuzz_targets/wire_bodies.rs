@@ -6,13 +6,14 @@ use unseen_common::wire::body::{
     AccountBody, ChallengeAnswer, ChallengeBody, CommitBody, EntryBody, LogBody, LoginBody,
     PackAnswer, PutSlotsBody, RecordBody, SlotsBody, TokenAnswer,
 };
+use unseen_common::wire::problem::Problem;
 
 fuzz_target!(|data: &[u8]| {
     // The first byte says which.
     let Some((which, text)) = data.split_first() else {
         return;
     };
-    match which % 12 {
+    match which % 13 {
         0 => drop(serde_json::from_slice::<AccountBody>(text)),
         1 => drop(serde_json::from_slice::<ChallengeAnswer>(text)),
         2 => drop(serde_json::from_slice::<ChallengeBody>(text)),
@@ -24,6 +25,7 @@ fuzz_target!(|data: &[u8]| {
         8 => drop(serde_json::from_slice::<PutSlotsBody>(text)),
         9 => drop(serde_json::from_slice::<RecordBody>(text)),
         10 => drop(serde_json::from_slice::<SlotsBody>(text)),
-        _ => drop(serde_json::from_slice::<TokenAnswer>(text)),
+        11 => drop(serde_json::from_slice::<TokenAnswer>(text)),
+        _ => drop(serde_json::from_slice::<Problem>(text).map(Problem::into_error)),
     }
 });

@@ -4,8 +4,8 @@ use std::error::Error;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::CONTENT_TYPE;
-use reqwest::{Response, StatusCode};
+use reqwest::Response;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use unseen_common::vault::{Result, VaultError};
@@ -25,6 +25,7 @@ pub(super) async fn check(response: Response) -> Result<Response> {
     if status.is_redirection() || status.is_informational() {
         return Err(VaultError::BadAnswer(format!("status {}", status.as_u16())));
     }
+    let wait = retry_after(response.headers());
     let is_problem = response
         .headers()
         .get(CONTENT_TYPE)
@@ -35,12 +36,15 @@ pub(super) async fn check(response: Response) -> Result<Response> {
             return Err(problem.into_error());
         }
     }
-    Err(of_status(status))
+    // Not from our server: a proxy's page, at most.
+    let reason = status.canonical_reason().unwrap_or("unknown status");
+    Err(Problem::by_status(status.as_u16(), reason.to_owned(), wait))
 }
 
-fn of_status(status: StatusCode) -> VaultError {
-    let reason = status.canonical_reason().unwrap_or("unknown status");
-    Problem::by_status(status.as_u16(), reason.to_owned())
+/// Seconds to wait. The other form of it, a date, is nothing that a machine with a wrong clock
+/// could use.
+fn retry_after(headers: &HeaderMap) -> Option<u64> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
 }
 
 /// A JSON answer of at most `cap` bytes.
@@ -86,4 +90,22 @@ pub(super) fn transport(error: &reqwest::Error) -> VaultError {
 
 pub(super) fn unreachable(what: &str) -> VaultError {
     VaultError::Unreachable(what.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reqwest::header::HeaderValue;
+
+    #[test]
+    fn seconds_to_wait_are_read() {
+        let of = |text| {
+            retry_after(&HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(text))]))
+        };
+        assert_eq!((of("7"), of(" 120 ")), (Some(7), Some(120)));
+        for odd in ["", "-1", "1.5", "Sun, 22 Nov 2026 04:00:00 GMT"] {
+            assert_eq!(of(odd), None, "{odd}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
 }

@@ -12,6 +12,8 @@ use tokio::time::Instant;
 use unseen_common::id::{DeviceId, PackNumber, SnapshotId, VaultId};
 use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::packset::PackSet;
+use unseen_common::privacy::{Access, Report};
+use unseen_common::receipt::SignedReceipt;
 use unseen_common::vault::{
     Challenge, CommitRequest, FooterPage, LogPage, LoginRequest, NewAccount, PackBytes, PackUpload,
     Principal, Result, ServerInfo, Service, Vault, VaultError,
@@ -176,6 +178,10 @@ impl Vault for Retrying {
         self.again(|| self.inner.live_packs()).await
     }
 
+    async fn damaged_packs(&self) -> Result<PackSet> {
+        self.again(|| self.inner.damaged_packs()).await
+    }
+
     async fn footers(
         &self,
         device: Option<DeviceId>,
@@ -194,6 +200,14 @@ impl Vault for Retrying {
 
     async fn packs_of(&self, snapshot: SnapshotId) -> Result<PackSet> {
         self.again(|| self.inner.packs_of(snapshot)).await
+    }
+
+    async fn privacy(&self) -> Result<Report> {
+        self.again(|| self.inner.privacy()).await
+    }
+
+    async fn access(&self) -> Result<Vec<Access>> {
+        self.again(|| self.inner.access()).await
     }
 }
 
@@ -230,6 +244,10 @@ impl Service for RetryingService {
     async fn login(&self, request: LoginRequest) -> Result<Arc<dyn Vault>> {
         let session = self.inner.login(request).await?;
         Ok(Arc::new(Retrying::with(session, Policy::default(), Arc::clone(&self.pause))))
+    }
+
+    async fn erased(&self, account: VaultId) -> Result<SignedReceipt> {
+        retry(&Policy::default(), &*self.pause, || self.inner.erased(account)).await
     }
 
     fn host(&self) -> String {

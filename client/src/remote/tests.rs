@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ed25519_dalek::Signer as _;
 use unseen_common::id::Hash;
 use unseen_common::vault::{Principal, Service, VaultError};
 use unseen_common::wire::address::{Pin, ServerAddress, Target};
-use unseen_server::http::{Server, ServerOptions, tls};
+use unseen_server::http::{Limits, Rate, Rates, Server, ServerOptions, tls};
 use unseen_server::testkit::{Bench, Owner, TestClock, conformance};
 use unseen_server::vault::{Core, Options};
 
@@ -25,13 +26,14 @@ async fn start(dir: &Path) -> Running {
     let clock = Arc::new(TestClock::default());
     let options = Options { clock: Arc::<TestClock>::clone(&clock), open_accounts: false };
     let core = Core::open(dir, options).unwrap();
-    serve(dir, core, clock).await
+    serve(dir, core, clock, Limits::default()).await
 }
 
-async fn serve(dir: &Path, core: Core, clock: Arc<TestClock>) -> Running {
+async fn serve(dir: &Path, core: Core, clock: Arc<TestClock>, limits: Limits) -> Running {
     let (certificate, key) = tls::own(dir).unwrap();
     let config = certificate.config(&key).unwrap();
     let options = ServerOptions {
+        limits,
         clock: Arc::<TestClock>::clone(&clock),
         ..ServerOptions::new(SocketAddr::from(([127, 0, 0, 1], 0)), Some(config))
     };
@@ -117,5 +119,26 @@ async fn sessions_last() {
     assert!(matches!(ended, Err(VaultError::Unauthorized)), "{ended:?}");
     let number = lasting.put_pack(pack).await.unwrap();
     assert!(lasting.live_packs().await.unwrap().0.contains(number.0));
+    running.server.abort();
+}
+
+/// What the server asks for is what the client waits, and then it gets in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_server_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(TestClock::default());
+    let options = Options { clock: Arc::<TestClock>::clone(&clock), open_accounts: false };
+    let core = Core::open(dir.path(), options).unwrap();
+    // One login is two requests; the third has to wait for a second.
+    let logins = Rate { burst: 2, every: Duration::from_millis(600) };
+    let limits = Limits { rates: Rates { logins, ..Rates::default() }, ..Limits::default() };
+    let running = serve(dir.path(), core, clock, limits).await;
+    let owner = running.bench.owner(52).await;
+    let service = Arc::clone(&running.bench.service);
+    log_in(Arc::clone(&service), device_login(&owner, &running)).await.unwrap();
+    let told = service.challenge(owner.vault, Principal::Owner).await;
+    assert!(matches!(told, Err(VaultError::Busy(1))), "{told:?}");
+    let again = log_in(service, device_login(&owner, &running)).await.unwrap();
+    assert!(again.live_packs().await.unwrap().0.is_empty());
     running.server.abort();
 }

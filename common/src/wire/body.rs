@@ -7,11 +7,14 @@ use crate::codec::DecodeError;
 use crate::id::{PackNumber, VaultId};
 use crate::log::chain::{Record, SignedEntry};
 use crate::packset::PackSet;
+use crate::privacy::Access;
+use crate::receipt::SignedReceipt;
 use crate::time::Timestamp;
 use crate::vault::{Challenge, CommitRequest, LogPage, LoginRequest, NewAccount, Principal};
 
 /// A signed log entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EntryBody {
     /// Its canonical bytes.
@@ -22,6 +25,7 @@ pub struct EntryBody {
 
 /// A log record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RecordBody {
     /// The entry's canonical bytes.
@@ -34,6 +38,7 @@ pub struct RecordBody {
 
 /// [`super::endpoint::CREATE_ACCOUNT`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AccountBody {
     /// The invite's secret.
@@ -46,6 +51,7 @@ pub struct AccountBody {
 
 /// [`super::endpoint::CHALLENGE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ChallengeBody {
     /// The account.
@@ -56,6 +62,7 @@ pub struct ChallengeBody {
 
 /// Its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ChallengeAnswer {
     /// Random, used once.
@@ -66,6 +73,7 @@ pub struct ChallengeAnswer {
 
 /// [`super::endpoint::SESSION`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LoginBody {
     /// The account.
@@ -80,6 +88,7 @@ pub struct LoginBody {
 
 /// Its answer.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TokenAnswer {
     /// Goes into `Authorization: Bearer`.
@@ -96,6 +105,7 @@ impl std::fmt::Debug for TokenAnswer {
 
 /// Answer of [`super::endpoint::SLOTS`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SlotsBody {
     /// The slots, in the order in which they are hashed.
@@ -104,6 +114,7 @@ pub struct SlotsBody {
 
 /// [`super::endpoint::PUT_SLOTS`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PutSlotsBody {
     /// The new slots.
@@ -114,6 +125,7 @@ pub struct PutSlotsBody {
 
 /// Answer of [`super::endpoint::LOG`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LogBody {
     /// The records, oldest first.
@@ -124,6 +136,7 @@ pub struct LogBody {
 
 /// [`super::endpoint::COMMIT`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CommitBody {
     /// The sealed manifest.
@@ -136,10 +149,43 @@ pub struct CommitBody {
 
 /// Answer of [`super::endpoint::PUT_PACK`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PackAnswer {
     /// The pack's number.
     pub number: PackNumber,
+}
+
+/// Answer of [`super::endpoint::ACCESS`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct AccessBody {
+    /// Oldest first.
+    pub access: Vec<Access>,
+}
+
+/// Answer of [`super::endpoint::ERASED`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ReceiptBody {
+    /// The canonical bytes of the receipt.
+    pub receipt: Base64,
+    /// Ed25519 by the server's identity key.
+    pub signature: Base64N<64>,
+}
+
+impl From<SignedReceipt> for ReceiptBody {
+    fn from(signed: SignedReceipt) -> Self {
+        Self { receipt: signed.bytes.into(), signature: Base64N(signed.signature) }
+    }
+}
+
+impl From<ReceiptBody> for SignedReceipt {
+    fn from(body: ReceiptBody) -> Self {
+        Self { bytes: body.receipt.into(), signature: body.signature.0 }
+    }
 }
 
 impl From<SignedEntry> for EntryBody {

@@ -11,6 +11,17 @@ pub enum Method {
     Put,
 }
 
+/// What the body of a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// None is read.
+    Nothing,
+    /// `application/json`.
+    Json,
+    /// `application/octet-stream`.
+    Octets,
+}
+
 /// A route: what client and server must agree on to meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endpoint {
@@ -18,23 +29,40 @@ pub struct Endpoint {
     pub method: Method,
     /// Its path; at most one part in braces stands for an identifier.
     pub path: &'static str,
+    /// What its body is.
+    pub takes: Takes,
     /// Longest body that is accepted, in bytes.
     pub body_cap: usize,
     /// Longest answer that a client reads, in bytes.
     pub answer_cap: usize,
 }
 
+impl Method {
+    /// As HTTP writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+        }
+    }
+}
+
 impl Endpoint {
     const fn get(path: &'static str, answer_cap: usize) -> Self {
-        Self { method: Method::Get, path, body_cap: 0, answer_cap }
+        Self { method: Method::Get, path, takes: Takes::Nothing, body_cap: 0, answer_cap }
     }
 
     const fn post(path: &'static str, body_cap: usize, answer_cap: usize) -> Self {
-        Self { method: Method::Post, path, body_cap, answer_cap }
+        Self { method: Method::Post, path, takes: Takes::Json, body_cap, answer_cap }
     }
 
     const fn put(path: &'static str, body_cap: usize, answer_cap: usize) -> Self {
-        Self { method: Method::Put, path, body_cap, answer_cap }
+        Self { method: Method::Put, path, takes: Takes::Json, body_cap, answer_cap }
+    }
+
+    const fn octets(self) -> Self {
+        Self { takes: Takes::Octets, ..self }
     }
 
     /// The path with its part in braces replaced. Identifiers need no escaping.
@@ -58,7 +86,9 @@ const PACK: usize = 16 * 1024 * 1024;
 pub const PROBLEM_CAP: usize = 96 * 1024 * 1024;
 
 /// Anyone: what the server is.
-pub const DESCRIBE: Endpoint = Endpoint::get("/v1/server", SMALL);
+pub const DESCRIBE: Endpoint = Endpoint::get("/v1/server", 64 * 1024);
+/// Anyone: the API document.
+pub const OPENAPI: Endpoint = Endpoint::get("/v1/openapi.json", RECORDS);
 /// By invite: makes an account.
 pub const CREATE_ACCOUNT: Endpoint = Endpoint::post("/v1/accounts", ENTRIES, SMALL);
 /// Anyone: what to sign.
@@ -74,11 +104,13 @@ pub const LOG: Endpoint = Endpoint::get("/v1/log", RECORDS);
 /// Extends the log.
 pub const APPEND: Endpoint = Endpoint::post("/v1/log", 256 * 1024, RECORDS);
 /// Stores a pack by its id.
-pub const PUT_PACK: Endpoint = Endpoint::put("/v1/packs/{pack}", PACK, SMALL);
+pub const PUT_PACK: Endpoint = Endpoint::put("/v1/packs/{pack}", PACK, SMALL).octets();
 /// Reads a pack by its number.
 pub const GET_PACK: Endpoint = Endpoint::get("/v1/packs/{pack}", PACK);
-/// The packs that are there.
+/// The packs that are there and whole.
 pub const LIVE_PACKS: Endpoint = Endpoint::get("/v1/packs/live", PACKSET);
+/// The packs that are damaged.
+pub const DAMAGED_PACKS: Endpoint = Endpoint::get("/v1/packs/damaged", PACKSET);
 /// A page of footers.
 pub const FOOTERS: Endpoint = Endpoint::get("/v1/footers", 32 * 1024 * 1024);
 /// Makes a snapshot.
@@ -87,10 +119,17 @@ pub const COMMIT: Endpoint = Endpoint::post("/v1/snapshots", 96 * 1024 * 1024, R
 pub const MANIFEST_OF: Endpoint = Endpoint::get("/v1/snapshots/{snapshot}", MANIFEST);
 /// The packs that a snapshot needs.
 pub const PACKS_OF: Endpoint = Endpoint::get("/v1/snapshots/{snapshot}/packs", PACKSET);
+/// Everything that is held about the account.
+pub const PRIVACY: Endpoint = Endpoint::get("/v1/privacy", 64 * 1024);
+/// What whoever runs the server did with the account.
+pub const ACCESS: Endpoint = Endpoint::get("/v1/access", 128 * 1024);
+/// Anyone who knows its id: the receipt for an account that was erased.
+pub const ERASED: Endpoint = Endpoint::get("/v1/erased/{account}", SMALL);
 
 /// All of them.
-pub const ALL: [&Endpoint; 15] = [
+pub const ALL: [&Endpoint; 20] = [
     &DESCRIBE,
+    &OPENAPI,
     &CREATE_ACCOUNT,
     &CHALLENGE,
     &SESSION,
@@ -101,10 +140,14 @@ pub const ALL: [&Endpoint; 15] = [
     &PUT_PACK,
     &GET_PACK,
     &LIVE_PACKS,
+    &DAMAGED_PACKS,
     &FOOTERS,
     &COMMIT,
     &MANIFEST_OF,
     &PACKS_OF,
+    &PRIVACY,
+    &ACCESS,
+    &ERASED,
 ];
 
 #[cfg(test)]
@@ -123,6 +166,7 @@ mod tests {
         for (at, one) in ALL.iter().enumerate() {
             assert!(one.path.starts_with("/v1/"));
             assert_eq!(one.method == Method::Get, one.body_cap == 0);
+            assert_eq!(one.body_cap == 0, one.takes == Takes::Nothing);
             for other in &ALL[at + 1..] {
                 assert_ne!((one.method, one.path), (other.method, other.path));
             }

@@ -11,11 +11,15 @@ pub mod endpoint;
 pub mod footers;
 pub mod host;
 pub mod problem;
+#[cfg(feature = "openapi")]
+pub mod schema;
 
 /// Says that the server knows a pack to be damaged; its value is `1`.
 pub const DAMAGED_HEADER: &str = "unseen-damaged";
 /// The length of the whole pack, in bytes.
 pub const PACK_LENGTH_HEADER: &str = "unseen-pack-length";
+/// The type of bodies that carry control.
+pub const JSON: &str = "application/json";
 /// The type of bodies that are no JSON.
 pub const OCTET_STREAM: &str = "application/octet-stream";
 /// The type of problem documents.

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -15,13 +16,18 @@ use tokio::time::timeout;
 
 use super::error::CliError;
 use super::invite::Order;
+use super::manage::Manage;
 use super::place::Place;
+use super::{copy, scrub};
 use crate::vault::Core;
+use crate::vault::rounds::Rounds;
 
-/// Longest line, in bytes.
+/// Longest question, in bytes.
 const LINE: u64 = 16 * 1024;
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest answer, in bytes.
+const ANSWER: u64 = 64 * 1024 * 1024;
 
 /// What can be asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,6 +35,22 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) enum Ask {
     /// An invite.
     Invite(Order),
+    /// What is done with accounts and invites that are there.
+    Manage(Manage),
+    /// A scrub, or what the last one found.
+    Scrub(scrub::Order),
+    /// A copy of everything, into this folder.
+    Copy(PathBuf),
+}
+
+impl Ask {
+    /// How long the answer may take; `None` for what takes as long as there is data.
+    const fn patience(&self) -> Option<Duration> {
+        match self {
+            Self::Manage(Manage::Erase { .. }) | Self::Scrub(_) | Self::Copy(_) => None,
+            Self::Invite(_) | Self::Manage(_) => Some(PATIENCE),
+        }
+    }
 }
 
 /// What is answered.
@@ -37,6 +59,8 @@ pub(super) enum Ask {
 pub(super) enum Answer {
     /// The result.
     Done(String),
+    /// The result; it tells of damage.
+    Damage(String),
     /// What went wrong.
     Failed(String),
 }
@@ -47,6 +71,11 @@ fn path(data: &Path) -> PathBuf {
 
 /// Asks the server that runs on this folder; `None` if none does.
 pub(super) fn ask(data: &Path, ask: &Ask) -> Result<Option<String>, CliError> {
+    Ok(ask_for_damage(data, ask)?.map(|(text, _)| text))
+}
+
+/// The same; tells whether the answer tells of damage, too.
+pub(super) fn ask_for_damage(data: &Path, ask: &Ask) -> Result<Option<(String, bool)>, CliError> {
     let path = path(data);
     let stream = match StdStream::connect(&path) {
         Ok(stream) => stream,
@@ -62,19 +91,26 @@ pub(super) fn ask(data: &Path, ask: &Ask) -> Result<Option<String>, CliError> {
     };
     let answer = exchange(stream, ask).map_err(|source| CliError::Io { path, source })?;
     match answer {
-        Answer::Done(text) => Ok(Some(text)),
+        Answer::Done(text) => Ok(Some((text, false))),
+        Answer::Damage(text) => Ok(Some((text, true))),
         Answer::Failed(text) => Err(CliError::Running(text)),
     }
 }
 
 fn exchange(mut stream: StdStream, ask: &Ask) -> io::Result<Answer> {
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(ask.patience())?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_vec(ask)?;
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut answer = String::new();
-    BufReader::new(stream.take(LINE)).read_line(&mut answer)?;
+    BufReader::new(stream.take(ANSWER)).read_line(&mut answer)?;
+    if answer.is_empty() {
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the server ended before it was done",
+        ));
+    }
     Ok(serde_json::from_str(&answer)?)
 }
 
@@ -107,17 +143,20 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Answers commands, one at a time, for as long as it is polled.
-pub(super) async fn serve(listener: UnixListener, core: Core, place: watch::Receiver<Place>) {
+/// What commands work on.
+#[derive(Debug, Clone)]
+pub(super) struct Running {
+    pub(super) core: Core,
+    /// It changes when a certificate with a new key is taken.
+    pub(super) place: watch::Receiver<Place>,
+    pub(super) rounds: Arc<Rounds>,
+}
+
+/// Answers commands, side by side, for as long as it is polled.
+pub(super) async fn serve(listener: UnixListener, running: Running) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
-                // It changes when a certificate with a new key is taken.
-                let place = place.borrow().clone();
-                if timeout(PATIENCE, answer(stream, &core, &place)).await.is_err() {
-                    tracing::debug!("an admin command took too long");
-                }
-            }
+            Ok((stream, _)) => drop(tokio::spawn(answer(stream, running.clone()))),
             Err(error) => {
                 tracing::warn!(kind = ?error.kind(), "admin socket");
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -126,12 +165,13 @@ pub(super) async fn serve(listener: UnixListener, core: Core, place: watch::Rece
     }
 }
 
-async fn answer(mut stream: UnixStream, core: &Core, place: &Place) {
+async fn answer(mut stream: UnixStream, running: Running) {
     let mut line = String::new();
     let (reader, mut writer) = stream.split();
-    let read = tokio::io::BufReader::new(reader.take(LINE)).read_line(&mut line).await;
+    let mut reader = tokio::io::BufReader::new(reader.take(LINE));
+    let read = timeout(PATIENCE, reader.read_line(&mut line)).await;
     let answer = match (read, serde_json::from_str(&line)) {
-        (Ok(_), Ok(Ask::Invite(order))) => make_invite(core, place, order).await,
+        (Ok(Ok(_)), Ok(ask)) => fulfil(running, ask).await,
         _ => Answer::Failed("the command is not understood".to_owned()),
     };
     let mut text = serde_json::to_vec(&answer).unwrap_or_default();
@@ -141,11 +181,18 @@ async fn answer(mut stream: UnixStream, core: &Core, place: &Place) {
     }
 }
 
-async fn make_invite(core: &Core, place: &Place, order: Order) -> Answer {
-    let (core, place) = (core.clone(), place.clone());
-    let made = tokio::task::spawn_blocking(move || order.fulfil(&core, Some(place))).await;
-    match made {
-        Ok(Ok(line)) => Answer::Done(line),
+async fn fulfil(running: Running, ask: Ask) -> Answer {
+    let Running { core, place, rounds } = running;
+    let place = place.borrow().clone();
+    let made = tokio::task::spawn_blocking(move || match ask {
+        Ask::Invite(order) => order.fulfil(&core, Some(place)).map(|line| (line, false)),
+        Ask::Manage(manage) => manage.fulfil(&core).map(|text| (text, false)),
+        Ask::Scrub(order) => order.fulfil(&core, &rounds),
+        Ask::Copy(target) => copy::fulfil(&core, &target),
+    });
+    match made.await {
+        Ok(Ok((line, false))) => Answer::Done(line),
+        Ok(Ok((text, true))) => Answer::Damage(text),
         Ok(Err(error)) => Answer::Failed(error.to_string()),
         Err(_broken) => Answer::Failed("the command broke off".to_owned()),
     }

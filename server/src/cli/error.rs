@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use unseen_common::codec::DecodeError;
 use unseen_common::vault::VaultError;
 use unseen_common::wire::address::AddressError;
 
@@ -10,6 +11,7 @@ use super::config::ConfigError;
 use crate::http::tls::TlsError;
 use crate::http::{Listen, ServeError};
 use crate::vault::OpenError;
+use crate::vault::copy::CopyError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +95,21 @@ pub(super) enum CliError {
         /// Where it was.
         folder: PathBuf,
     },
+    /// Something that cannot be taken back was not confirmed.
+    #[error("account {0} was not erased: it was not confirmed (type its name, or give --yes)")]
+    Unconfirmed(String),
+    /// The result cannot be written or read.
+    #[error("the answer cannot be read; is the running server of the same version?")]
+    Answer(#[source] serde_json::Error),
+    /// A receipt cannot be read.
+    #[error("the receipt cannot be read")]
+    Receipt(#[source] DecodeError),
+    /// The copy failed.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// The command did its work and found damage, which it has told.
+    #[error("there is damage")]
+    Damage,
     /// A file or socket.
     #[error("{path}")]
     Io {
@@ -112,14 +129,15 @@ impl CliError {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Open(OpenError::Busy(_)) => 11,
-            Self::Open(
+            Self::Damage
+            | Self::Open(
                 OpenError::Journal(_)
                 | OpenError::Identity(_)
                 | OpenError::IdentityLost(_)
                 | OpenError::Format(_),
             ) => 20,
             Self::Vault(VaultError::DiskFull) => 23,
-            Self::Config(ConfigError::NoData) => 2,
+            Self::Config(ConfigError::NoData) | Self::Vault(VaultError::Invalid(_)) => 2,
             _ => 1,
         }
     }

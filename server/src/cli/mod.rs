@@ -1,14 +1,19 @@
 //! The command line of `backup-server`.
 
+mod account;
 mod admin;
 mod config;
+mod copy;
 mod error;
 mod health;
 mod invite;
+mod manage;
 mod output;
 mod pinned;
 mod place;
+mod rebuild;
 mod reload;
+mod scrub;
 mod serve;
 mod units;
 
@@ -44,6 +49,10 @@ struct Arguments {
 enum Command {
     Serve(serve::Serve),
     Invite(invite::Invite),
+    Account(account::Account),
+    Scrub(scrub::Scrub),
+    Rebuild(rebuild::Rebuild),
+    Copy(copy::Copy),
     Config(config::check::Config),
     Health(health::Health),
 }
@@ -75,7 +84,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     start_log(&Settings::new(&file, &parsed.everywhere, &Flags::default()));
     let done = match parsed.command {
         Command::Serve(command) => serve::run(&command, &file, &parsed.everywhere),
-        Command::Invite(command) => invite::run(&command),
+        Command::Invite(command) => invite::run(command),
+        Command::Account(command) => account::run(command),
+        Command::Scrub(command) => scrub::run(&command),
+        Command::Rebuild(command) => rebuild::run(&command),
+        Command::Copy(command) => copy::run(&command),
         Command::Config(command) => config::check::run(&command, &file, &parsed.everywhere),
         Command::Health(command) => health::run(&command, &file, &parsed.everywhere),
     };
@@ -101,6 +114,9 @@ fn start_log(settings: &Settings) {
         _ => log.with_ansi(false).try_init(),
     });
 }
+
+#[cfg(test)]
+pub(crate) use place::tests::stored as stored_place;
 
 #[cfg(test)]
 mod tests {

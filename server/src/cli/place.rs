@@ -38,6 +38,12 @@ impl Place {
         }
     }
 
+    /// Writes it where it is not written yet: on a full disk, a server that knows its place can start.
+    pub(super) fn keep(&self, data: &Path) -> Result<(), CliError> {
+        let known = Self::read(data).ok().flatten();
+        if known.as_ref() == Some(self) { Ok(()) } else { self.write(data) }
+    }
+
     /// Keeps it.
     pub(super) fn write(&self, data: &Path) -> Result<(), CliError> {
         let path = path(data);
@@ -101,8 +107,14 @@ fn path(data: &Path) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// Under which names the inventory declares what is stored here.
+    pub(crate) fn stored() -> Vec<&'static str> {
+        const _: fn(Place) = |Place { address: _, spki: _ }| {};
+        vec!["server.address", "server.spki"]
+    }
 
     #[test]
     fn addresses() {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use unseen_common::time::Clock as _;
 
 use super::config::file::File;
 use super::config::flags::Flags;
@@ -13,10 +15,13 @@ use super::config::{Serving, Settings};
 use super::error::CliError;
 use super::pinned::Tls;
 use super::place::{Place, fingerprint, public_address};
-use super::{admin, output, reload};
+use super::scrub::Scrubs;
+use super::{admin, manage, output, reload};
+use crate::clock::SystemClock;
 use crate::http::{Server, ServerOptions};
 use crate::ops::listener::{self, Watched};
 use crate::ops::notify::Manager;
+use crate::vault::rounds::Rounds;
 use crate::vault::{Core, Options};
 
 /// Serve vaults; on the first run this makes the server's keys
@@ -30,9 +35,13 @@ pub(super) struct Serve {
     flags: Flags<false>,
 }
 
+/// How often the server looks for what is due.
+const SWEEP: Duration = Duration::from_secs(600);
+
 pub(super) fn run(command: &Serve, file: &File, everywhere: &Flags<true>) -> Result<(), CliError> {
     let serving = Serving::read(&Settings::new(file, everywhere, &command.flags))?;
     let core = Core::open(&serving.data, Options::default())?;
+    manage::watch(&core, &serving.data, serving.disk);
     let tls = Tls::open(&serving)?;
     output::note(&format!("identity {}", fingerprint(&core.identity())));
     if let Some(spki) = tls.spki() {
@@ -64,29 +73,51 @@ async fn serve(serving: &Serving, core: Core, tls: Tls) -> Result<(), CliError> 
     let told = serving.public_address.as_deref();
     let address = public_address(told, server.place())?;
     let (place, placed) = watch::channel(Place { address, spki: tls.spki() });
-    place.borrow().write(&serving.data)?;
+    place.borrow().keep(&serving.data)?;
     if let Some(address) = place.borrow().for_clients(core.identity()) {
         output::note(&format!("address  {address}"));
     }
     let manager = Arc::new(Manager::from_environment());
     let watched = Watched::new(core.clone(), &serving.data);
+    let rounds = Arc::new(Rounds::new(core.clone(), Some(&serving.data)));
+    let running = admin::Running { core: core.clone(), place: placed, rounds: Arc::clone(&rounds) };
     let mut beside = vec![
-        tokio::spawn(admin::serve(admin::listen(&serving.data)?, core.clone(), placed)),
+        tokio::spawn(admin::serve(admin::listen(&serving.data)?, running)),
         reload::start(tls, place, &serving.data, Arc::clone(&manager))?,
         tokio::spawn(pulse(Arc::clone(&manager))),
-        open_accounts(core),
+        open_accounts(core.clone()),
+        tokio::spawn(sweep(core)),
     ];
     if let Some(place) = &serving.metrics {
         beside.push(tokio::spawn(listener::listen(place, watched.clone()).await?));
     }
+    let scrubs = Scrubs::start(rounds, serving.scrub)?;
     let stop = told_to_end(Arc::clone(&manager), watched)?;
     output::line(&format!("listening on {}", shown(scheme, &server)));
     manager.ready();
     let served = server.run(stop).await;
+    scrubs.end();
     for task in beside {
         task.abort();
     }
     Ok(served?)
+}
+
+/// Carries out what is due, now and again.
+async fn sweep(core: Core) {
+    let mut timer = tokio::time::interval(SWEEP);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        timer.tick().await;
+        let core = core.clone();
+        let swept = tokio::task::spawn_blocking(move || core.sweep(SystemClock.now())).await;
+        match swept {
+            Ok(Ok(0)) => {}
+            Ok(Ok(erased)) => tracing::info!(erased, "accounts that were due are erased"),
+            Ok(Err(error)) => tracing::error!(%error, "a sweep broke off; the next one goes on"),
+            Err(error) => tracing::error!(%error, "a sweep broke off; the next one goes on"),
+        }
+    }
 }
 
 fn shown(scheme: &str, server: &Server) -> String {

@@ -3,10 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::Request;
+use bytes::Bytes;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use unseen_common::time::Clock;
 
+use super::client_addr::ClientAddr;
+use super::failure::Failure;
+use super::rate::{Budget, Meters, Rates};
 use super::tokens::Tokens;
+use crate::store::random;
 use crate::vault::Core;
 
 /// How much a client may take, and how slowly.
@@ -20,8 +27,16 @@ pub struct Limits {
     pub grace: Duration,
     /// Bytes per second that a body must keep on average.
     pub minimum_rate: u64,
+    /// Answers hold at most so many KiB together until they are taken.
+    pub answers_kib: usize,
     /// Connections at a time.
     pub connections: usize,
+    /// Of these, connections of one address (of one proxy there is no limit).
+    pub per_address: usize,
+    /// A connection with no request may rest for so long; handshake and head must come in it.
+    pub head: Duration,
+    /// How often somebody may ask.
+    pub rates: Rates,
 }
 
 impl Default for Limits {
@@ -31,7 +46,11 @@ impl Default for Limits {
             idle: Duration::from_secs(30),
             grace: Duration::from_secs(20),
             minimum_rate: 4096,
+            answers_kib: 128 * 1024,
             connections: 1024,
+            per_address: 512,
+            head: Duration::from_secs(10),
+            rates: Rates::default(),
         }
     }
 }
@@ -44,16 +63,35 @@ pub(super) struct App {
     pub(super) limits: Limits,
     pub(super) log_addresses: bool,
     pub(super) in_flight: Arc<Semaphore>,
+    pub(super) answers: Arc<Semaphore>,
+    pub(super) meters: Arc<Meters>,
+    /// Under which addresses are counted.
+    key: [u8; 32],
+    /// The API document.
+    pub(super) api: Bytes,
 }
 
 impl App {
-    pub(super) fn new(core: Core, limits: Limits, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(core: Core, limits: Limits, clock: Arc<dyn Clock>, api: Bytes) -> Self {
         Self {
             core,
             tokens: Arc::new(Tokens::new(clock)),
             limits,
             log_addresses: false,
+            answers: Arc::new(Semaphore::new(limits.answers_kib)),
+            meters: Arc::new(Meters::new(limits.rates, Instant::now())),
+            key: random(),
             in_flight: Arc::new(Semaphore::new(limits.in_flight_kib)),
+            api,
         }
+    }
+
+    /// Counts a request of the client that it comes from.
+    pub(super) fn count(&self, parts: &Request, budget: Budget) -> Result<(), Failure> {
+        let Some(client) = parts.extensions().get::<ClientAddr>() else {
+            return Ok(());
+        };
+        let bucket = client.bucket(&self.key);
+        self.meters.from(&bucket, budget, Instant::now()).map_err(Failure::too_many)
     }
 }

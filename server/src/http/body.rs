@@ -6,17 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 use unseen_common::vault::VaultError;
+use unseen_common::wire::endpoint::Endpoint;
+use unseen_common::wire::problem;
 
 use super::app::{App, Limits};
 use super::failure::Failure;
 
 /// How long a request waits for its turn.
-const TURN: Duration = Duration::from_secs(30);
+pub(super) const TURN: Duration = Duration::from_secs(30);
 
 /// A body in memory, and its share of what may be in flight.
 #[derive(Debug)]
@@ -26,16 +28,18 @@ pub(super) struct Received {
     _share: OwnedSemaphorePermit,
 }
 
-/// Reads a body whose length the client states.
+/// Reads a body whose length the client states, and whose type is the one given.
 pub(super) async fn receive(
     app: &App,
     headers: &HeaderMap,
     body: Body,
-    cap: usize,
+    (endpoint, kind): (&Endpoint, &str),
 ) -> Result<Received, Failure> {
-    let length = stated_length(headers)?;
-    if length > cap {
-        return Err(Failure::too_large(cap));
+    let cap = endpoint.body_cap;
+    let length = stated_length(headers, cap)?;
+    if !is_of(headers, kind) {
+        discard(app, body, cap).await;
+        return Err(Failure::detailed(&problem::WRONG_TYPE, format!("{kind} is accepted here")));
     }
     let kib = u32::try_from(length.div_ceil(1024)).map_err(|_e| Failure::too_large(cap))?;
     let turn = timeout(TURN, Arc::clone(&app.in_flight).acquire_many_owned(kib)).await;
@@ -47,12 +51,12 @@ pub(super) async fn receive(
     let mut body = body;
     while let Some(data) = pace.next(&mut body).await? {
         if bytes.len() + data.len() > length {
-            return Err(Failure::cut_off());
+            return Err(Failure::of(&problem::CUT_OFF));
         }
         bytes.extend_from_slice(&data);
     }
     if bytes.len() != length {
-        return Err(Failure::cut_off());
+        return Err(Failure::of(&problem::CUT_OFF));
     }
     Ok(Received { bytes: bytes.freeze(), _share: share })
 }
@@ -69,17 +73,20 @@ pub(super) async fn discard(app: &App, mut body: Body, cap: usize) {
     }
 }
 
-fn stated_length(headers: &HeaderMap) -> Result<usize, Failure> {
-    headers
+/// The length that the client states, in bytes, at most `cap`.
+pub(super) fn stated_length(headers: &HeaderMap, cap: usize) -> Result<usize, Failure> {
+    let length = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse().ok())
-        .ok_or_else(|| {
-            Failure::transport(
-                StatusCode::LENGTH_REQUIRED,
-                "length-required",
-                "Content-Length is required",
-            )
-        })
+        .ok_or_else(|| Failure::of(&problem::LENGTH_REQUIRED))?;
+    if length > cap { Err(Failure::too_large(cap)) } else { Ok(length) }
+}
+
+/// Whether the body is said to be of this type; parameters such as a charset do not count.
+fn is_of(headers: &HeaderMap, kind: &str) -> bool {
+    let stated = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = stated.and_then(|text| text.split(';').next()).map(str::trim);
+    essence.is_some_and(|essence| essence.eq_ignore_ascii_case(kind))
 }
 
 struct Pace {
@@ -98,9 +105,9 @@ impl Pace {
             let frame = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
             let frame = match timeout(self.limits.idle, frame).await {
                 Ok(Some(Ok(frame))) => frame,
-                Ok(Some(Err(_broken))) => return Err(Failure::cut_off()),
+                Ok(Some(Err(_broken))) => return Err(Failure::of(&problem::CUT_OFF)),
                 Ok(None) => return Ok(None),
-                Err(_elapsed) => return Err(Failure::too_slow()),
+                Err(_elapsed) => return Err(Failure::of(&problem::TOO_SLOW)),
             };
             // Trailers say nothing here.
             let Ok(data) = frame.into_data() else {
@@ -109,7 +116,7 @@ impl Pace {
             self.received =
                 self.received.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
             if too_slow(&self.limits, self.start.elapsed(), self.received) {
-                return Err(Failure::too_slow());
+                return Err(Failure::of(&problem::TOO_SLOW));
             }
             return Ok(Some(data));
         }
@@ -117,8 +124,8 @@ impl Pace {
 }
 
 fn too_slow(limits: &Limits, elapsed: Duration, received: u64) -> bool {
-    let needed = limits.minimum_rate.saturating_mul(elapsed.as_secs());
-    elapsed > limits.grace && received < needed
+    let needed = u128::from(limits.minimum_rate).saturating_mul(elapsed.as_millis()) / 1000;
+    elapsed > limits.grace && u128::from(received) < needed
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use unseen_common::vault::VaultError;
 use unseen_common::wire::PROBLEM_JSON;
-use unseen_common::wire::problem::Problem;
+use unseen_common::wire::problem::{self, Kind, Problem};
 
 /// A request that failed.
 #[derive(Debug)]
@@ -18,29 +18,27 @@ impl From<VaultError> for Failure {
 }
 
 impl Failure {
-    /// Of the transport.
-    pub(super) fn transport(status: StatusCode, code: &str, detail: &str) -> Self {
-        Self(Box::new(Problem::transport(status.as_u16(), code, detail)))
+    /// Of a kind, with nothing more to say.
+    pub(super) fn of(kind: &Kind) -> Self {
+        Self(Box::new(Problem::new(kind)))
+    }
+
+    /// Of a kind, with what happened to which thing.
+    pub(super) fn detailed(kind: &Kind, detail: impl Into<String>) -> Self {
+        Self(Box::new(Problem::new(kind).detailed(detail.into())))
     }
 
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
-        VaultError::Invalid(detail.into()).into()
+        Self::detailed(&problem::INVALID, detail)
+    }
+
+    /// So many seconds too early.
+    pub(super) fn too_many(wait: u64) -> Self {
+        Self(Box::new(Problem { wait: Some(wait), ..Problem::new(&problem::TOO_MANY) }))
     }
 
     pub(super) fn too_large(cap: usize) -> Self {
-        Self::transport(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too-large",
-            &format!("at most {cap} bytes are accepted here"),
-        )
-    }
-
-    pub(super) fn too_slow() -> Self {
-        Self::transport(StatusCode::REQUEST_TIMEOUT, "too-slow", "the body came too slowly")
-    }
-
-    pub(super) fn cut_off() -> Self {
-        Self::transport(StatusCode::BAD_REQUEST, "cut-off", "the body was cut off")
+        Self::detailed(&problem::TOO_LARGE, format!("at most {cap} bytes are accepted here"))
     }
 }
 
@@ -54,6 +52,9 @@ impl IntoResponse for Failure {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(wait) = self.0.wait {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(wait));
+        }
+        if self.0.status == problem::UNAUTHORIZED.status {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }

@@ -3,81 +3,73 @@
 use std::ops::Range;
 
 use axum::body::Body;
-use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use unseen_common::id::{DeviceId, PackId, PackNumber, SnapshotId};
+use unseen_common::id::{DeviceId, PackId, PackNumber, SnapshotId, VaultId};
 use unseen_common::vault::{CommitRequest, PackUpload, Service, Vault, VaultError};
 use unseen_common::wire::base64::Base64;
 use unseen_common::wire::body::{
-    AccountBody, ChallengeAnswer, ChallengeBody, CommitBody, EntryBody, LogBody, LoginBody,
-    PackAnswer, PutSlotsBody, RecordBody, SlotsBody,
+    AccessBody, AccountBody, ChallengeAnswer, ChallengeBody, CommitBody, EntryBody, LogBody,
+    LoginBody, PackAnswer, PutSlotsBody, ReceiptBody, RecordBody, SlotsBody,
 };
-use unseen_common::wire::endpoint::{self, Endpoint};
 use unseen_common::wire::host::host_of;
-use unseen_common::wire::{DAMAGED_HEADER, OCTET_STREAM, PACK_LENGTH_HEADER, footers as pages};
+use unseen_common::wire::{
+    DAMAGED_HEADER, JSON, OCTET_STREAM, PACK_LENGTH_HEADER, footers as pages,
+};
 
-use super::app::App;
-use super::body::{Received, discard, receive};
+use super::call::{Call, Reply};
 use super::failure::Failure;
 use super::request_log::{self, Whose};
 use crate::vault::Session;
 
-type Reply = Result<Response, Failure>;
-
-pub(super) async fn describe(State(app): State<App>) -> Reply {
-    let mut info = app.core.describe().await?;
-    if app.log_addresses {
+pub(super) async fn describe(call: Call<()>) -> Reply {
+    let mut info = call.app.core.describe().await?;
+    if call.app.log_addresses {
         info.privacy = request_log::disclose_addresses(info.privacy);
+        info.policy.addresses_logged = true;
     }
     json(&info)
 }
 
-pub(super) async fn create_account(State(app): State<App>, request: Request) -> Reply {
-    let body: AccountBody = parse(&app, request, &endpoint::CREATE_ACCOUNT).await?;
-    app.core.create_account(body.into()).await?;
+pub(super) async fn openapi(call: Call<()>) -> Reply {
+    Ok(typed(JSON, call.app.api.clone()))
+}
+
+pub(super) async fn create_account(mut call: Call<()>) -> Reply {
+    let body: AccountBody = call.json().await?;
+    call.app.core.create_account(body.into()).await?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::CREATED;
     Ok(response)
 }
 
-pub(super) async fn challenge(State(app): State<App>, request: Request) -> Reply {
-    let body: ChallengeBody = parse(&app, request, &endpoint::CHALLENGE).await?;
-    let challenge = app.core.challenge(body.account, body.principal).await?;
+pub(super) async fn challenge(mut call: Call<()>) -> Reply {
+    let body: ChallengeBody = call.json().await?;
+    let challenge = call.app.core.challenge(body.account, body.principal).await?;
     json(&ChallengeAnswer::from(challenge))
 }
 
-pub(super) async fn session(State(app): State<App>, request: Request) -> Reply {
-    let host = request
-        .uri()
-        .authority()
-        .map(ToString::to_string)
-        .or_else(|| text_header(request.headers(), &header::HOST).map(str::to_owned))
-        .map(|authority| host_of(&authority))
-        .unwrap_or_default();
-    let body: LoginBody = parse(&app, request, &endpoint::SESSION).await?;
-    let session = app.core.login_at(host, body.into()).await?;
+pub(super) async fn session(mut call: Call<()>) -> Reply {
+    let body: LoginBody = call.json().await?;
+    let host = host_of(&call.authority());
+    let session = call.app.core.login_at(host, body.into()).await?;
     let whose = Whose(session.account());
-    let mut response = json(&app.tokens.issue(session))?;
+    let mut response = json(&call.app.tokens.issue(session))?;
     response.extensions_mut().insert(whose);
     Ok(response)
 }
 
-pub(super) async fn slots(State(app): State<App>, headers: HeaderMap) -> Reply {
-    let session = caller(&app, &headers)?;
-    let slots = session.slots().await?.into_iter().map(Base64).collect();
-    of(&session, json(&SlotsBody { slots }))
+pub(super) async fn slots(call: Call<Session>) -> Reply {
+    let slots = call.who.slots().await?.into_iter().map(Base64).collect();
+    json(&SlotsBody { slots })
 }
 
-pub(super) async fn put_slots(State(app): State<App>, request: Request) -> Reply {
-    let (session, body) = received(&app, request, &endpoint::PUT_SLOTS).await?;
-    let body: PutSlotsBody = from_json(&body.bytes)?;
+pub(super) async fn put_slots(mut call: Call<Session>) -> Reply {
+    let body: PutSlotsBody = call.json().await?;
     let slots = body.slots.into_iter().map(|slot| slot.0).collect();
-    let record = session.put_slots(slots, body.entry.into()).await?;
-    of(&session, json(&RecordBody::from(record)))
+    json(&RecordBody::from(call.who.put_slots(slots, body.entry.into()).await?))
 }
 
 #[derive(Debug, Deserialize)]
@@ -86,18 +78,14 @@ struct LogQuery {
     after: Option<u64>,
 }
 
-pub(super) async fn log(State(app): State<App>, request: Request) -> Reply {
-    let session = caller(&app, request.headers())?;
-    let query: LogQuery = query(&request)?;
-    let page = session.log(query.after).await?;
-    of(&session, json(&LogBody::from(page)))
+pub(super) async fn log(call: Call<Session>) -> Reply {
+    let LogQuery { after } = call.query()?;
+    json(&LogBody::from(call.who.log(after).await?))
 }
 
-pub(super) async fn append(State(app): State<App>, request: Request) -> Reply {
-    let (session, body) = received(&app, request, &endpoint::APPEND).await?;
-    let entry: EntryBody = from_json(&body.bytes)?;
-    let record = session.append(entry.into()).await?;
-    of(&session, json(&RecordBody::from(record)))
+pub(super) async fn append(mut call: Call<Session>) -> Reply {
+    let entry: EntryBody = call.json().await?;
+    json(&RecordBody::from(call.who.append(entry.into()).await?))
 }
 
 #[derive(Debug, Deserialize)]
@@ -106,33 +94,22 @@ struct PackQuery {
     footer: u32,
 }
 
-pub(super) async fn put_pack(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Reply {
-    let PackQuery { footer } = query(&request)?;
-    let id: PackId = parse_id(&id)?;
-    let (session, body) = received(&app, request, &endpoint::PUT_PACK).await?;
-    let pack = PackUpload { id, footer_len: footer, bytes: body.bytes.clone() };
-    let number = session.put_pack(pack).await?;
-    of(&session, json(&PackAnswer { number }))
+pub(super) async fn put_pack(mut call: Call<Session>) -> Reply {
+    let PackQuery { footer } = call.query()?;
+    let id: PackId = call.id()?;
+    // Quota and disk before a byte of it is taken.
+    let reserved = call.who.reserve(id, call.length()?).await?;
+    let pack = PackUpload { id, footer_len: footer, bytes: call.bytes().await? };
+    json(&PackAnswer { number: call.who.put_reserved(pack, reserved).await? })
 }
 
-pub(super) async fn get_pack(
-    State(app): State<App>,
-    Path(number): Path<String>,
-    headers: HeaderMap,
-) -> Reply {
-    let session = caller(&app, &headers)?;
-    let number = number
-        .parse()
-        .map(PackNumber)
-        .map_err(|_e: std::num::ParseIntError| Failure::invalid("a pack has a number"))?;
-    let range = text_header(&headers, &header::RANGE)
+pub(super) async fn get_pack(call: Call<Session>) -> Reply {
+    let number: PackNumber = call.id()?;
+    let range = call
+        .header(&header::RANGE)
         .map(|text| byte_range(text).ok_or_else(|| Failure::invalid("not a range of bytes")))
         .transpose()?;
-    let pack = session.get_pack(number, range.clone()).await?;
+    let pack = call.who.get_pack(number, range.clone()).await?;
     let mut response = octets(pack.bytes);
     let headers = response.headers_mut();
     headers.insert(PACK_LENGTH_HEADER, HeaderValue::from(pack.total));
@@ -146,13 +123,17 @@ pub(super) async fn get_pack(
         }
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
-    of(&session, Ok(response))
+    Ok(response)
 }
 
-pub(super) async fn live_packs(State(app): State<App>, headers: HeaderMap) -> Reply {
-    let session = caller(&app, &headers)?;
-    let live = session.live_packs().await?;
-    of(&session, Ok(octets(live.to_bytes().into())))
+pub(super) async fn live_packs(call: Call<Session>) -> Reply {
+    let live = call.who.live_packs().await?;
+    Ok(octets(live.to_bytes().into()))
+}
+
+pub(super) async fn damaged_packs(call: Call<Session>) -> Reply {
+    let damaged = call.who.damaged_packs().await?;
+    Ok(octets(damaged.to_bytes().into()))
 }
 
 #[derive(Debug, Deserialize)]
@@ -162,105 +143,49 @@ struct FootersQuery {
     after: Option<u32>,
 }
 
-pub(super) async fn footers(State(app): State<App>, request: Request) -> Reply {
-    let session = caller(&app, request.headers())?;
-    let query: FootersQuery = query(&request)?;
-    let page = session.footers(query.device, query.after.map(PackNumber)).await?;
-    of(&session, Ok(octets(pages::encode(&page).into())))
+pub(super) async fn footers(call: Call<Session>) -> Reply {
+    let FootersQuery { device, after } = call.query()?;
+    let page = call.who.footers(device, after.map(PackNumber)).await?;
+    Ok(octets(pages::encode(&page).into()))
 }
 
-pub(super) async fn commit(State(app): State<App>, request: Request) -> Reply {
-    let (session, body) = received(&app, request, &endpoint::COMMIT).await?;
-    let body: CommitBody = from_json(&body.bytes)?;
+pub(super) async fn commit(mut call: Call<Session>) -> Reply {
+    let body: CommitBody = call.json().await?;
     let request = CommitRequest::try_from(body).map_err(|e| Failure::invalid(e.to_string()))?;
-    let record = session.commit(request).await?;
-    of(&session, json(&RecordBody::from(record)))
+    json(&RecordBody::from(call.who.commit(request).await?))
 }
 
-pub(super) async fn manifest(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Reply {
-    let session = caller(&app, &headers)?;
-    let id: SnapshotId = parse_id(&id)?;
-    let manifest = session.manifest(id).await?;
-    of(&session, Ok(octets(manifest)))
+pub(super) async fn manifest(call: Call<Session>) -> Reply {
+    let id: SnapshotId = call.id()?;
+    Ok(octets(call.who.manifest(id).await?))
 }
 
-pub(super) async fn packs_of(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Reply {
-    let session = caller(&app, &headers)?;
-    let id: SnapshotId = parse_id(&id)?;
-    let packs = session.packs_of(id).await?;
-    of(&session, Ok(octets(packs.to_bytes().into())))
+pub(super) async fn packs_of(call: Call<Session>) -> Reply {
+    let id: SnapshotId = call.id()?;
+    let packs = call.who.packs_of(id).await?;
+    Ok(octets(packs.to_bytes().into()))
 }
 
-/// Who is asking.
-fn caller(app: &App, headers: &HeaderMap) -> Result<Session, Failure> {
-    let token = text_header(headers, &header::AUTHORIZATION)
-        .and_then(|value| value.strip_prefix("Bearer "))
-        .ok_or(VaultError::Unauthorized)?;
-    Ok(app.tokens.session(token)?)
+pub(super) async fn privacy(call: Call<Session>) -> Reply {
+    json(&call.who.privacy().await?)
 }
 
-/// Who is asking, and the body. Nothing is kept in memory for who is not logged in.
-async fn received(
-    app: &App,
-    request: Request,
-    endpoint: &Endpoint,
-) -> Result<(Session, Received), Failure> {
-    let (parts, body) = request.into_parts();
-    match caller(app, &parts.headers) {
-        Ok(session) => {
-            let body = receive(app, &parts.headers, body, endpoint.body_cap).await?;
-            Ok((session, body))
-        }
-        Err(failure) => {
-            discard(app, body, endpoint.body_cap).await;
-            Err(failure)
-        }
-    }
+pub(super) async fn access(call: Call<Session>) -> Reply {
+    json(&AccessBody { access: call.who.access().await? })
 }
 
-async fn parse<T: DeserializeOwned>(
-    app: &App,
-    request: Request,
-    endpoint: &Endpoint,
-) -> Result<T, Failure> {
-    let (parts, body) = request.into_parts();
-    let received = receive(app, &parts.headers, body, endpoint.body_cap).await?;
-    from_json(&received.bytes)
-}
-
-fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
-    serde_json::from_slice(bytes).map_err(|error| Failure::invalid(error.to_string()))
-}
-
-fn query<T: DeserializeOwned>(request: &Request) -> Result<T, Failure> {
-    match Query::try_from_uri(request.uri()) {
-        Ok(Query(query)) => Ok(query),
-        Err(error) => Err(Failure::invalid(error.body_text())),
-    }
-}
-
-fn parse_id<T: std::str::FromStr<Err = unseen_common::id::ParseIdError>>(
-    text: &str,
-) -> Result<T, Failure> {
-    text.parse()
-        .map_err(|error: unseen_common::id::ParseIdError| Failure::invalid(error.to_string()))
-}
-
-fn text_header<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Option<&'h str> {
-    headers.get(name)?.to_str().ok()
+pub(super) async fn erased(call: Call<()>) -> Reply {
+    let account: VaultId = call.id()?;
+    json(&ReceiptBody::from(call.app.core.erased(account).await?))
 }
 
 /// `bytes=FIRST-LAST`, the only form that clients send.
 fn byte_range(text: &str) -> Option<Range<u64>> {
     let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(first) || !digits(last) {
+        return None;
+    }
     let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
     Some(first..last.checked_add(1)?)
 }
@@ -268,22 +193,15 @@ fn byte_range(text: &str) -> Option<Range<u64>> {
 fn json(body: &impl Serialize) -> Reply {
     let text = serde_json::to_vec(body)
         .map_err(|_e| VaultError::Server("an answer cannot be written".to_owned()))?;
-    let mut response = Response::new(Body::from(text));
-    let kind = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    Ok(response)
+    Ok(typed(JSON, text.into()))
 }
 
 fn octets(bytes: Bytes) -> Response {
-    let mut response = Response::new(Body::from(bytes));
-    let kind = HeaderValue::from_static(OCTET_STREAM);
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
+    typed(OCTET_STREAM, bytes)
 }
 
-fn of(session: &Session, reply: Reply) -> Reply {
-    reply.map(|mut response| {
-        response.extensions_mut().insert(Whose(session.account()));
-        response
-    })
+fn typed(kind: &'static str, bytes: Bytes) -> Response {
+    let mut response = Response::new(Body::from(bytes));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
 }

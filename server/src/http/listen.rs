@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
@@ -103,6 +103,16 @@ impl Drop for Removed {
 pub(crate) enum Stream {
     Tcp(TcpStream, SocketAddr),
     Unix(UnixStream),
+}
+
+impl Stream {
+    /// Who connected. A socket file has no addresses: whoever comes through it is on this machine.
+    pub(crate) const fn peer(&self) -> IpAddr {
+        match self {
+            Self::Tcp(_, peer) => peer.ip(),
+            Self::Unix(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        }
+    }
 }
 
 impl Listener {

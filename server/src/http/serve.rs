@@ -6,20 +6,26 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use unseen_common::time::Clock;
 
+use super::answer::{Answer, Share};
 use super::app::{App, Limits};
+use super::client_addr::ClientAddr;
+use super::connections::{Connections, Place};
 use super::listen::{Listen, Listener, Stream};
-use super::origin::Named;
-use super::routes::router;
+use super::{api, forwarded, routes};
 use crate::clock::SystemClock;
 use crate::vault::Core;
 
@@ -83,8 +89,9 @@ pub struct Server {
     options: ServerOptions,
 }
 
-/// TLS handshakes and request heads must be done in this time.
-const HEAD: Duration = Duration::from_secs(10);
+/// Longest head of a request over HTTP/1.1, in bytes, and most lines in it.
+const MAX_HEAD: usize = 128 * 1024;
+const MAX_HEADERS: usize = 64;
 
 impl Server {
     /// Begins to listen.
@@ -114,20 +121,21 @@ impl Server {
     /// Serves until `stop` ends, then lets running requests finish.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let ServerOptions { tls, limits, clock, finish, log_addresses, .. } = self.options;
-        let app = App { log_addresses, ..App::new(self.core.clone(), limits, clock) };
+        let routes = routes::table();
+        // Behind a proxy all connections are the proxy's.
         let proxied = tls.is_none();
-        let connections = Arc::new(Semaphore::new(limits.connections));
-        let router = router(app);
+        let per_address = if proxied { usize::MAX } else { limits.per_address };
+        let connections = Arc::new(Connections::new(Limits { per_address, ..limits }));
+        let document = api::document(&routes);
+        let mut app = App::new(self.core.clone(), limits, clock, document);
+        app.log_addresses = log_addresses;
+        let router = routes::router(app, routes);
         let acceptor = tls.map(TlsAcceptor::from);
+        let serving = Serving { acceptor, router, head: limits.head, proxied };
         let graceful = GracefulShutdown::new();
         let mut stop = pin!(stop);
         let mut failed = pin!(self.core.failed());
         loop {
-            let permit = tokio::select! {
-                permit = Arc::clone(&connections).acquire_owned() => permit,
-                () = &mut stop => break,
-                () = &mut failed => return Err(ServeError::Journal),
-            };
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 () = &mut stop => break,
@@ -137,17 +145,25 @@ impl Server {
                 Ok(stream) => stream,
                 Err(error) => {
                     tracing::warn!(kind = ?error.kind(), "accepting a connection");
+                    // Out of file descriptors, most likely.
+                    connections.make_room();
                     sleep(Duration::from_millis(100)).await;
                     continue;
                 }
             };
-            let (acceptor, service) = (acceptor.clone(), Named::new(&stream, proxied, &router));
+            let Some(place) = connections.admit(stream.peer().into()) else {
+                tracing::debug!("no room for a connection");
+                continue;
+            };
+            let serving = serving.clone();
             let watcher = graceful.watcher();
             let metrics = Arc::clone(self.core.metrics());
             tokio::spawn(async move {
                 let _counted = metrics.connections.hold();
-                connection(stream, acceptor, service, watcher).await;
-                drop(permit);
+                tokio::select! {
+                    () = place.pulse.expired() => tracing::debug!("a connection was closed"),
+                    () = serving.connection(stream, &place, watcher) => {}
+                }
             });
         }
         drop(self.listener);
@@ -163,46 +179,73 @@ impl Server {
     }
 }
 
-async fn connection(
-    stream: Stream,
+/// What connections are served with.
+#[derive(Clone)]
+struct Serving {
     acceptor: Option<TlsAcceptor>,
-    service: Named,
-    watcher: Watcher,
-) {
-    let stream = match stream {
-        Stream::Tcp(stream, _) => stream,
-        Stream::Unix(stream) => return http(stream, service, watcher).await,
-    };
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(kind = ?error.kind(), "TCP_NODELAY");
-    }
-    match acceptor {
-        None => http(stream, service, watcher).await,
-        Some(acceptor) => match timeout(HEAD, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => http(stream, service, watcher).await,
-            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake"),
-            Err(_elapsed) => tracing::debug!("TLS handshake took too long"),
-        },
-    }
+    router: Router,
+    head: Duration,
+    /// The peer is a proxy, which names the client.
+    proxied: bool,
 }
 
-async fn http<S>(stream: S, service: Named, watcher: Watcher)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(4 * 1024 * 1024)
-        .initial_connection_window_size(16 * 1024 * 1024)
-        .max_frame_size(256 * 1024)
-        .max_concurrent_streams(32)
-        .max_header_list_size(16 * 1024)
-        .keep_alive_interval(Duration::from_secs(20));
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection.into_owned()).await {
-        tracing::debug!(%error, "connection");
+impl Serving {
+    async fn connection(self, stream: Stream, place: &Place, watcher: Watcher) {
+        let peer = stream.peer().into();
+        let stream = match stream {
+            Stream::Tcp(stream, _) => stream,
+            Stream::Unix(stream) => return self.http(stream, (peer, place), watcher).await,
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(kind = ?error.kind(), "TCP_NODELAY");
+        }
+        match &self.acceptor {
+            None => self.http(stream, (peer, place), watcher).await,
+            Some(acceptor) => match acceptor.accept(stream).await {
+                Ok(stream) => self.http(stream, (peer, place), watcher).await,
+                Err(error) => tracing::debug!(%error, "TLS handshake"),
+            },
+        }
+    }
+
+    async fn http<S>(&self, stream: S, (peer, place): (ClientAddr, &Place), watcher: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.head)
+            .max_headers(MAX_HEADERS)
+            .max_buf_size(MAX_HEAD);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(4 * 1024 * 1024)
+            .initial_connection_window_size(16 * 1024 * 1024)
+            .max_frame_size(256 * 1024)
+            .max_concurrent_streams(32)
+            .max_header_list_size(16 * 1024)
+            .keep_alive_interval(Duration::from_secs(20));
+        let routes = TowerToHyperService::new(self.router.clone());
+        let (proxied, pulse) = (self.proxied, Arc::clone(&place.pulse));
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let named = proxied.then(|| forwarded::client(request.headers())).flatten();
+            let busy = pulse.begin();
+            request.extensions_mut().insert(named.unwrap_or(peer));
+            request.extensions_mut().insert(busy.ticket());
+            let answer = routes.call(request);
+            async move {
+                answer.await.map(|mut response| {
+                    let share = response.extensions_mut().remove::<Share>();
+                    response.map(|body| Answer::new(body, busy, share))
+                })
+            }
+        });
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        if let Err(error) = watcher.watch(connection.into_owned()).await {
+            tracing::debug!(%error, "connection");
+        }
     }
 }

@@ -30,8 +30,14 @@ pub trait Journals: Send + Sync + fmt::Debug {
     fn open(&self, name: &str) -> io::Result<Option<Arc<dyn JournalFile>>>;
     /// Makes a journal with this content, durably and all at once.
     fn create(&self, name: &str, content: &[u8]) -> io::Result<()>;
+    /// Keeps the journal that is there under another name too, so that a new one can take its
+    /// place. None there is no error.
+    fn keep_aside(&self, name: &str) -> io::Result<()>;
     /// The names of all journals, in no order.
     fn list(&self) -> io::Result<Vec<String>>;
+    /// Removes a journal durably, and those that were kept aside of it; who has it open keeps it
+    /// until then. None there is no error.
+    fn remove(&self, name: &str) -> io::Result<()>;
 }
 
 /// Journals as files of a folder.
@@ -62,6 +68,21 @@ impl Journals for FsJournals {
         durable::write(&self.folder.join(name), &[content])
     }
 
+    fn keep_aside(&self, name: &str) -> io::Result<()> {
+        let path = self.folder.join(name);
+        for number in 0..u32::MAX {
+            let aside = self.folder.join(aside(name, number));
+            match fs::hard_link(&path, &aside) {
+                Ok(()) => return durable::sync_folder(&self.folder),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                // A file system without links.
+                Err(_unsupported) => return durable::write(&aside, &[&fs::read(&path)?]),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
@@ -73,6 +94,27 @@ impl Journals for FsJournals {
         }
         Ok(names)
     }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            if entry.file_name().to_str().is_some_and(|other| is_aside_of(other, name)) {
+                durable::remove(&entry.path())?;
+            }
+        }
+        durable::remove(&self.folder.join(name))
+    }
+}
+
+/// The name of a journal that was replaced.
+pub fn aside(name: &str, number: u32) -> String {
+    format!(".old-{name}-{number}")
+}
+
+/// Whether this is the name of a journal that the journal of that name replaced.
+pub fn is_aside_of(other: &str, name: &str) -> bool {
+    let rest = other.strip_prefix(".old-").and_then(|rest| rest.strip_prefix(name));
+    rest.is_some_and(|rest| rest.starts_with('-'))
 }
 
 #[derive(Debug)]
@@ -97,5 +139,65 @@ impl JournalFile for FsJournal {
 
     fn truncate(&self, length: u64) -> io::Result<()> {
         self.0.set_len(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::MemJournals;
+    use super::*;
+
+    fn content(journals: &dyn Journals, name: &str) -> Option<Vec<u8>> {
+        let file = journals.open(name).unwrap()?;
+        let mut bytes = vec![0; usize::try_from(file.length().unwrap()).unwrap()];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            filled += file.read_at(u64::try_from(filled).unwrap(), &mut bytes[filled..]).unwrap();
+        }
+        Some(bytes)
+    }
+
+    /// What every body of [`Journals`] must do.
+    fn conforms(journals: &dyn Journals) {
+        assert_eq!(content(journals, "one"), None);
+        assert!(journals.list().unwrap().is_empty());
+        journals.keep_aside("one").unwrap();
+        journals.create("one", b"begins").unwrap();
+        journals.create("two", b"").unwrap();
+        let mut names = journals.list().unwrap();
+        names.sort_unstable();
+        assert_eq!(names, ["one", "two"]);
+
+        let file = journals.open("one").unwrap().unwrap();
+        file.write_at(6, b" and goes on").unwrap();
+        file.sync().unwrap();
+        assert_eq!(content(journals, "one").unwrap(), b"begins and goes on");
+        assert_eq!(file.read_at(18, &mut [0; 4]).unwrap(), 0);
+        assert_eq!(file.read_at(99, &mut [0; 4]).unwrap(), 0);
+        file.truncate(10).unwrap();
+        assert_eq!((file.length().unwrap(), content(journals, "two").unwrap().len()), (10, 0));
+
+        journals.keep_aside("one").unwrap();
+        journals.create("one", b"anew").unwrap();
+        assert_eq!(content(journals, "one").unwrap(), b"anew");
+        assert_eq!(content(journals, &aside("one", 0)).unwrap(), b"begins and");
+        assert_eq!(file.length().unwrap(), 10, "who has the old one open keeps it");
+        journals.keep_aside("one").unwrap();
+        assert_eq!(content(journals, &aside("one", 1)).unwrap(), b"anew");
+        assert_eq!(journals.list().unwrap().len(), 2, "what is aside is not listed");
+    }
+
+    #[test]
+    fn files_conform() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("journal");
+        conforms(&FsJournals::open(&folder).unwrap());
+        fs::write(folder.join(".tmp-00"), b"").unwrap();
+        assert_eq!(FsJournals::open(&folder).unwrap().list().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn memory_conforms() {
+        conforms(&MemJournals::default());
     }
 }

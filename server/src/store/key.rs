@@ -40,6 +40,11 @@ impl Key {
         Self::of(account, "log", format!("{seq:016x}"))
     }
 
+    /// The second copy of the footers of a range of packs, by its first number.
+    pub fn footers(account: VaultId, first: PackNumber) -> Self {
+        Self::of(account, "footers", format!("{:08x}", first.0))
+    }
+
     fn of(account: VaultId, kind: &str, name: String) -> Self {
         Self { folder: format!("accounts/{account}/{kind}"), name }
     }
@@ -66,6 +71,21 @@ pub fn pack_shard(account: VaultId, number: PackNumber) -> String {
     format!("accounts/{account}/packs/{:05x}", number.0 >> SHARD_BITS)
 }
 
+/// The folder of the shards of packs.
+pub fn packs_folder(account: VaultId) -> String {
+    format!("accounts/{account}/packs")
+}
+
+/// The folder of the lists of packs.
+pub fn packsets_folder(account: VaultId) -> String {
+    format!("accounts/{account}/packsets")
+}
+
+/// The id in the name of a pack's blob.
+pub fn pack_id_of(name: &str) -> Option<PackId> {
+    name.split_once('-')?.1.parse().ok()
+}
+
 /// The first number of the shard after the one that holds `number`.
 pub fn next_shard(number: PackNumber) -> PackNumber {
     let shard = (number.0 >> SHARD_BITS).saturating_add(1);
@@ -75,6 +95,21 @@ pub fn next_shard(number: PackNumber) -> PackNumber {
 /// The folder of the copies of log records.
 pub fn log_folder(account: VaultId) -> String {
     format!("accounts/{account}/log")
+}
+
+/// The folder of the slot sets.
+pub fn slots_folder(account: VaultId) -> String {
+    format!("accounts/{account}/slots")
+}
+
+/// The folder of the second copies of footers.
+pub fn footers_folder(account: VaultId) -> String {
+    format!("accounts/{account}/footers")
+}
+
+/// The folder of everything that belongs to an account.
+pub fn account_folder(account: VaultId) -> String {
+    format!("accounts/{account}")
 }
 
 /// The number in the name of a pack's blob.

@@ -43,6 +43,11 @@ impl TestClock {
     pub fn advance(&self, seconds: u64) {
         self.0.fetch_add(seconds, Ordering::SeqCst);
     }
+
+    /// Sets it, back too.
+    pub fn set(&self, now: Timestamp) {
+        self.0.store(now.0, Ordering::SeqCst);
+    }
 }
 
 impl Clock for TestClock {
@@ -160,6 +165,17 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// The same snapshot entry over another packset.
+    pub fn with_packset(&self, at: &Head, entry: Entry, packset_hash: Hash) -> SignedEntry {
+        let body = match entry.body {
+            Body::Snapshot(snapshot) => Body::Snapshot(Snapshot { packset_hash, ..snapshot }),
+            body => body,
+        };
+        at.sign(Author::Device(self.id), body, &self.manifest)
+    }
+}
+
 /// Names a pack by what is in it.
 pub fn name_pack(bytes: Vec<u8>, footer_len: u32) -> PackUpload {
     let total = u64::try_from(bytes.len()).expect("a pack's length fits");
@@ -211,8 +227,16 @@ impl Head {
 
     /// Signs the next entry.
     pub fn sign(&self, author: Author, body: Body, key: &SigningKey) -> SignedEntry {
-        let entry =
-            Entry { vault: self.vault, seq: self.seq, prev: self.hash, author, time: START, body };
+        self.sign_at(START, author, (body, key))
+    }
+
+    fn sign_at(
+        &self,
+        time: Timestamp,
+        author: Author,
+        (body, key): (Body, &SigningKey),
+    ) -> SignedEntry {
+        let entry = Entry { vault: self.vault, seq: self.seq, prev: self.hash, author, time, body };
         SignedEntry::sign(&entry, key)
     }
 }
@@ -254,6 +278,11 @@ impl Owner {
 
     /// A new account on the server of this identity: genesis and first machine.
     pub fn account(&self, identity: PublicKey, invite: &[u8]) -> NewAccount {
+        self.account_at(START, identity, invite)
+    }
+
+    /// The same, made at another time: a real server takes no genesis from afar.
+    pub fn account_at(&self, time: Timestamp, identity: PublicKey, invite: &[u8]) -> NewAccount {
         let genesis = Body::Genesis(Genesis {
             root_key: public(&self.root),
             vault_key_hash: Hash::of(b"vault key"),
@@ -262,8 +291,8 @@ impl Owner {
             slots: self.slots_body(&self.slots),
         });
         let start = Head { vault: self.vault, seq: 0, hash: Hash::from_bytes([0; 32]) };
-        let genesis = start.sign(Author::Root, genesis, &self.root);
-        let record = Record { signed: genesis.clone(), received: START };
+        let genesis = start.sign_at(time, Author::Root, (genesis, &self.root));
+        let record = Record { signed: genesis.clone(), received: time };
         let head = Head::after(self.vault, &record);
         let device = head.sign(Author::Root, self.machine.add(), &self.root);
         NewAccount {

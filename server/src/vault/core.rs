@@ -17,7 +17,9 @@ use tokio::task::spawn_blocking;
 use unseen_common::id::{Hash, VaultId};
 use unseen_common::log::entry::PublicKey;
 use unseen_common::log::fold::State;
-use unseen_common::time::Clock;
+use unseen_common::privacy::inventory;
+use unseen_common::receipt::{Receipt, SignedReceipt};
+use unseen_common::time::{Clock, Timestamp};
 use unseen_common::vault::{
     Challenge, LoginRequest, NewAccount, Principal, Result, ServerInfo, Service, Vault, VaultError,
     login_message,
@@ -25,17 +27,23 @@ use unseen_common::vault::{
 
 use super::account::Account;
 use super::auth::Challenges;
-use super::create::{INVITE_BYTES, Invites};
+use super::create::INVITE_BYTES;
 use super::format;
+use super::ledger::Ledger;
 use super::load::{self, LoadError, Shared};
+use super::rebuild;
 use super::session::Session;
 use crate::clock::SystemClock;
 use crate::ops::metrics::Metrics;
+use crate::store::space::Disk;
 use crate::store::{Store, durable, lock, random};
 
 /// Why a data folder cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// Nothing is there.
+    #[error("there is no data folder in {0}; `serve` makes one")]
+    NoFolder(PathBuf),
     /// Another process has it open.
     #[error("{0} is in use by another process")]
     Busy(PathBuf),
@@ -99,8 +107,10 @@ pub struct Core(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) shared: Shared,
-    pub(super) invites: Invites,
+    pub(super) ledger: Ledger,
     pub(super) open_accounts: bool,
+    /// Where everything is; nowhere for a store that was handed over.
+    pub(super) folder: Option<PathBuf>,
     identity: SigningKey,
     challenges: Challenges,
     pub(super) metrics: Arc<Metrics>,
@@ -131,7 +141,21 @@ impl Core {
             return Err(OpenError::IdentityLost(key));
         }
         let identity = identity(&key)?;
-        Self::assemble(store, identity, options, Some(lock))
+        Self::assemble(store, identity, options, Some((lock, dir.to_owned())))
+    }
+
+    /// The same, for a folder that is there: nothing is made in one that was mistyped. Blocks.
+    pub fn open_existing(dir: &Path, options: Options) -> std::result::Result<Self, OpenError> {
+        Self::is_there(dir)?;
+        Self::open(dir, options)
+    }
+
+    /// Refuses a folder that is no data folder.
+    pub fn is_there(dir: &Path) -> std::result::Result<(), OpenError> {
+        if dir.join("journal").is_dir() || dir.join("accounts").is_dir() {
+            return Ok(());
+        }
+        Err(OpenError::NoFolder(dir.to_owned()))
     }
 
     /// Opens a local vault folder: who can open it may make an account in it. Blocks.
@@ -153,14 +177,21 @@ impl Core {
         store: Store,
         identity: SigningKey,
         options: Options,
-        lock: Option<File>,
+        place: Option<(File, PathBuf)>,
     ) -> std::result::Result<Self, OpenError> {
-        let invites = Invites::open(&*store.journals).map_err(OpenError::Journal)?;
-        let shared = Shared { store, clock: options.clock, failed: watch::channel(false).0 };
+        let ledger = Ledger::open(&*store.journals).map_err(OpenError::Journal)?;
+        let (lock, folder) = place.unzip();
+        let shared = Shared {
+            store,
+            disk: Arc::default(),
+            clock: options.clock,
+            failed: watch::channel(false).0,
+        };
         Ok(Self(Arc::new(Inner {
             shared,
-            invites,
+            ledger,
             open_accounts: options.open_accounts,
+            folder,
             identity,
             challenges: Challenges::new(),
             metrics: Arc::default(),
@@ -184,15 +215,26 @@ impl Core {
         self.0.invite(quota, seconds)
     }
 
+    /// The server's time.
+    pub fn now(&self) -> Timestamp {
+        self.0.shared.clock.now()
+    }
+
     /// The ids of all accounts. Blocks.
     pub fn accounts(&self) -> io::Result<Vec<VaultId>> {
         let names = self.0.shared.store.journals.list()?;
-        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+        let ids = names.iter().filter_map(|name| name.parse().ok());
+        Ok(ids.filter(|id| !self.0.ledger.is_erased(*id)).collect())
     }
 
     /// An account, opened if need be; `None` if there is none of this id. Blocks.
     pub fn account(&self, id: VaultId) -> Result<Option<Arc<Account>>> {
         self.0.account(id)
+    }
+
+    /// The disk that everything is on, for those who watch it.
+    pub fn disk(&self) -> &Disk {
+        &self.0.shared.disk
     }
 
     /// Ends when a journal could not be made durable: then the process must end.
@@ -222,6 +264,7 @@ impl Service for Core {
             protocols: vec![1],
             identity: Hash::from_bytes(self.identity()),
             privacy: PRIVACY.iter().map(|&line| line.to_owned()).collect(),
+            policy: inventory::statement(),
         })
     }
 
@@ -233,6 +276,11 @@ impl Service for Core {
     async fn challenge(&self, account: VaultId, principal: Principal) -> Result<Challenge> {
         let now = self.0.shared.clock.now();
         Ok(self.0.challenges.make(account, principal, now))
+    }
+
+    async fn erased(&self, account: VaultId) -> Result<SignedReceipt> {
+        let known = self.0.ledger.receipt(account);
+        known.ok_or_else(|| VaultError::NotFound("a receipt for this account".to_owned()))
     }
 
     async fn login(&self, request: LoginRequest) -> Result<Arc<dyn Vault>> {
@@ -261,6 +309,9 @@ impl Inner {
     }
 
     pub(super) fn account(&self, id: VaultId) -> Result<Option<Arc<Account>>> {
+        if self.ledger.is_erased(id) {
+            return Ok(None);
+        }
         let cell = lock(&self.accounts).get(&id).cloned();
         if let Some(cell) = cell {
             return self.load(&cell, id);
@@ -273,12 +324,22 @@ impl Inner {
         self.load(&cell, id)
     }
 
+    /// The account is not opened again; who has it keeps it for now.
+    pub(super) fn forget_account(&self, id: VaultId) {
+        lock(&self.accounts).remove(&id);
+    }
+
+    pub(super) fn sign_receipt(&self, receipt: &Receipt) -> SignedReceipt {
+        SignedReceipt::sign(receipt, &self.identity)
+    }
+
     fn load(&self, cell: &Cell, id: VaultId) -> Result<Option<Arc<Account>>> {
         let mut cell = lock(cell);
         if cell.is_none() {
-            let loaded = load::load(&self.shared, id).map_err(|error| {
+            let loaded = load::load(&self.shared, id).or_else(|error| {
                 tracing::error!(account = id.short(), %error, "an account cannot be opened");
-                error.tell()
+                let read_only = rebuild::read_only(&self.shared, id, &error);
+                read_only.map(Some).ok_or_else(|| error.tell())
             })?;
             *cell = loaded.map(Arc::new);
         }
@@ -330,7 +391,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     })
 }
 
-fn lock_folder(dir: &Path) -> std::result::Result<File, OpenError> {
+pub(super) fn lock_folder(dir: &Path) -> std::result::Result<File, OpenError> {
     let wrap = |source| OpenError::Io { folder: dir.to_owned(), source };
     let file = OpenOptions::new()
         .write(true)
@@ -347,7 +408,7 @@ fn lock_folder(dir: &Path) -> std::result::Result<File, OpenError> {
 }
 
 /// The identity key: 64 hexadecimal digits in a file of its owner alone; made at first.
-fn identity(path: &Path) -> std::result::Result<SigningKey, OpenError> {
+pub(super) fn identity(path: &Path) -> std::result::Result<SigningKey, OpenError> {
     let wrap = |source| OpenError::Io { folder: path.to_owned(), source };
     match std::fs::read(path) {
         Ok(text) => {

@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, Weak};
+use std::thread;
 
 use tokio::sync::watch;
 use unseen_common::codec::{Canonical, DecodeError};
@@ -13,13 +14,15 @@ use unseen_common::log::fold::{FoldError, State};
 use unseen_common::time::Clock;
 use unseen_common::vault::VaultError;
 
-use super::account::{Account, Tables};
+use super::account::{Account, Tables, kind_is_full};
+use super::standing::Standing;
 use super::table::{PackTable, TableError};
 use crate::store::frame::Owner;
-use crate::store::index::Progress;
-use crate::store::journal::{Journal, JournalError, Position};
+use crate::store::index::{Index, Progress};
+use crate::store::journal::{Journal, JournalError, Past, Position};
 use crate::store::key::{self, Key};
 use crate::store::row::{AccountRow, PackRow};
+use crate::store::space::Disk;
 use crate::store::{Store, lock};
 
 /// Why an account cannot be opened.
@@ -54,6 +57,14 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// Whether the journal is not what it was, rather than out of reach.
+    pub(super) fn is_damage(&self) -> bool {
+        !matches!(
+            self,
+            Self::Blobs(_) | Self::Journal(JournalError::Io { .. } | JournalError::Fatal { .. })
+        )
+    }
+
     /// What a caller is told: damage in words.
     pub(super) fn tell(&self) -> VaultError {
         match self {
@@ -68,12 +79,17 @@ impl LoadError {
 #[derive(Debug, Clone)]
 pub(super) struct Shared {
     pub(super) store: Store,
+    pub(super) disk: Arc<Disk>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) failed: watch::Sender<bool>,
 }
 
 /// Rows that go to the index at once.
 const INDEX_BATCH: usize = 1000;
+/// Rows that are kept for the index while the journal is read; more are read again.
+const MANY: usize = 10_000;
+/// Bytes of journal that the index may lack and an account still waits for it.
+const MUCH: u64 = 4 * 1024 * 1024;
 
 struct Replay<'s> {
     account: VaultId,
@@ -82,7 +98,7 @@ struct Replay<'s> {
     packs: PackTable,
     records: Vec<Position>,
     commits: HashMap<(DeviceId, SnapshotId), u64>,
-    quota: Option<u64>,
+    standing: Standing,
     index_from: u64,
     unindexed: Vec<PackRow>,
 }
@@ -97,7 +113,7 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
         packs: PackTable::default(),
         records: Vec::new(),
         commits: HashMap::new(),
-        quota: None,
+        standing: Standing::default(),
         index_from: progress.map_or(0, |p| p.read),
         unindexed: Vec::new(),
     };
@@ -107,7 +123,7 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
     let Some(journal) = opened else {
         return Ok(None);
     };
-    replay.catch_up(&journal, progress)?;
+    replay.catch_up(&journal, progress);
     let Some(state) = replay.state else {
         return Err(LoadError::Empty);
     };
@@ -117,18 +133,20 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
         packs: replay.packs,
         records: replay.records,
         commits: replay.commits,
-        quota: replay.quota,
+        standing: replay.standing,
         next_number,
-        storing: HashSet::new(),
+        storing: HashMap::new(),
     };
     let account = Account {
         id,
         store: shared.store.clone(),
         clock: Arc::clone(&shared.clock),
         journal,
+        disk: Arc::clone(&shared.disk),
         tables: Mutex::new(tables),
         log_writer: Mutex::new(()),
         uploaded: Condvar::new(),
+        read_only: None,
         failed: shared.failed.clone(),
     };
     account.restore_log_copies()?;
@@ -137,8 +155,9 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
 
 impl Replay<'_> {
     fn visit(&mut self, at: Position, bytes: &[u8]) -> Result<(), LoadError> {
-        match AccountRow::from_bytes(bytes)? {
-            AccountRow::Opened { quota } => self.quota = quota,
+        let row = AccountRow::from_bytes(bytes)?;
+        self.standing.take(&row);
+        match row {
             AccountRow::Log(record) => {
                 let entry = self.fold(&record)?;
                 remember_commit(&mut self.commits, &entry);
@@ -146,13 +165,19 @@ impl Replay<'_> {
             }
             AccountRow::Pack(row) => {
                 self.packs.insert(&row)?;
-                if at.frame >= self.index_from {
+                if at.frame >= self.index_from && self.unindexed.len() < MANY {
                     self.unindexed.push(row);
-                    if self.unindexed.len() >= INDEX_BATCH {
-                        self.flush(None);
-                    }
                 }
             }
+            AccountRow::Damaged(mark) => self.packs.mark(mark.number, true),
+            AccountRow::Healed(mark) => self.packs.mark(mark.number, false),
+            AccountRow::Rebuilt(mark) => self.packs.skip_to(mark.number),
+            // The standing took them.
+            AccountRow::Opened { .. }
+            | AccountRow::Quota { .. }
+            | AccountRow::Suspended { .. }
+            | AccountRow::Access(_)
+            | AccountRow::Metadata { .. } => {}
         }
         Ok(())
     }
@@ -165,37 +190,93 @@ impl Replay<'_> {
         Ok(record.signed.entry()?)
     }
 
-    fn flush(&mut self, progress: Option<Progress>) {
-        let index = &self.shared.store.index;
-        index.add(self.account, &self.unindexed, progress);
-        self.unindexed.clear();
-    }
-
-    /// Brings the index to the end of the journal. One that was made from another file, or knows
-    /// more than the journal, is made anew.
-    fn catch_up(&mut self, journal: &Journal, known: Option<Progress>) -> Result<(), LoadError> {
+    /// Brings the index to the end of the journal: at once if little is missing, else beside what
+    /// the account does. One that was made from another file, or knows more than the journal, is
+    /// made anew.
+    fn catch_up(&mut self, journal: &Journal, known: Option<Progress>) {
         let (read, salt) = journal.extent();
         let progress = Progress { read, salt };
-        if known.is_some_and(|known| known.salt != salt || known.read > read) {
-            self.shared.store.index.forget(self.account);
-            self.unindexed.clear();
-            let journals = Arc::clone(&self.shared.store.journals);
-            let owner = Owner::Account(self.account);
-            let again = |_: Position, bytes: &[u8]| {
-                if let AccountRow::Pack(row) = AccountRow::from_bytes(bytes)? {
-                    self.unindexed.push(row);
-                    if self.unindexed.len() >= INDEX_BATCH {
-                        self.flush(None);
-                    }
+        if known == Some(progress) {
+            return;
+        }
+        let index = &self.shared.store.index;
+        let stale = known.is_some_and(|known| known.salt != salt || known.read > read);
+        if !stale && self.unindexed.len() < MANY {
+            index.add(self.account, &self.unindexed, Some(progress));
+            return;
+        }
+        let from = if stale { 0 } else { self.index_from };
+        let filling = Filling {
+            index: Arc::downgrade(index),
+            account: self.account,
+            past: journal.past(),
+            from,
+            progress,
+            stale,
+        };
+        let much = read.saturating_sub(from) > MUCH;
+        self.unindexed = Vec::new();
+        if much {
+            filling.start();
+        } else {
+            filling.run();
+        }
+    }
+}
+
+/// The index that catches up with a journal.
+struct Filling {
+    /// Whoever closes the store need not wait for this.
+    index: Weak<Index>,
+    account: VaultId,
+    past: Past,
+    from: u64,
+    progress: Progress,
+    stale: bool,
+}
+
+impl Filling {
+    fn start(self) {
+        let started = thread::Builder::new().name("index".to_owned()).spawn(move || self.run());
+        if let Err(error) = started {
+            tracing::warn!(kind = ?error.kind(), "the index is filled at the next start");
+        }
+    }
+
+    fn run(&self) {
+        if self.stale
+            && let Some(index) = self.index.upgrade()
+        {
+            index.forget(self.account);
+        }
+        let mut rows = Vec::new();
+        let mut closed = false;
+        let visited = self.past.visit(self.from, |bytes| {
+            if let Ok(AccountRow::Pack(row)) = AccountRow::from_bytes(bytes) {
+                rows.push(row);
+                if rows.len() >= INDEX_BATCH {
+                    closed = !self.add(&rows, None);
+                    rows.clear();
                 }
-                Ok::<(), LoadError>(())
-            };
-            Journal::open(&*journals, owner, again)?;
+            }
+            !closed
+        });
+        match visited {
+            Ok(()) if !closed => {
+                self.add(&rows, Some(self.progress));
+            }
+            Ok(()) => {}
+            Err(error) => tracing::warn!(%error, "the index is filled at the next start"),
         }
-        if known != Some(progress) {
-            self.flush(Some(progress));
-        }
-        Ok(())
+    }
+
+    /// Adds rows, unless the store was closed.
+    fn add(&self, rows: &[PackRow], progress: Option<Progress>) -> bool {
+        let index = self.index.upgrade();
+        index.is_some_and(|index| {
+            index.add(self.account, rows, progress);
+            true
+        })
     }
 }
 
@@ -239,7 +320,13 @@ impl Account {
             let record = self.record(seq).map_err(|_told| LoadError::Empty)?;
             let record = record.ok_or(LoadError::Empty)?;
             let key = Key::log(self.id, seq);
-            self.store.blobs.put(&key, &[&record.to_bytes()])?;
+            match self.store.blobs.put(&key, &[&record.to_bytes()]) {
+                Err(error) if kind_is_full(error.kind()) => {
+                    tracing::warn!("the disk is full: a copy of a log record is made later");
+                    return Ok(());
+                }
+                done => done?,
+            }
         }
         Ok(())
     }

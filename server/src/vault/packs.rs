@@ -1,6 +1,7 @@
 //! Storing and reading packs.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use unseen_common::id::{DeviceId, Hash, PackId, PackNumber};
 use unseen_common::limits::{PACK_HEADER, PACK_TRAILER, footer_size_ok, on_ladder};
@@ -9,20 +10,31 @@ use unseen_common::vault::{PackBytes, PackUpload, Result, VaultError, pack_id};
 
 use super::account::{Account, storage_error};
 use super::log::refusal;
+use super::standing::Reservation;
 use super::table::Pack;
 use crate::store::key::Key;
 use crate::store::lock;
-use crate::store::row::{AccountRow, PackRow};
+use crate::store::row::{AccountRow, PackMark, PackRow};
 
 const MAGIC: &[u8; 8] = b"UNSEENP1";
 const SUITE: u8 = 1;
 const TRAILER_VERSION: u16 = 1;
 
-/// The right to store one pack; others that bring the same pack wait for its end.
-struct Claim<'a> {
+/// The right to write one pack; others that bring the same pack wait for its end.
+pub(super) struct Claim<'a> {
     account: &'a Account,
     id: PackId,
     number: PackNumber,
+}
+
+/// What to do with a pack that comes in.
+enum Turn<'a> {
+    /// It is there.
+    Known(PackNumber),
+    /// It is new.
+    New(Claim<'a>),
+    /// It is there and damaged: this copy heals it.
+    Heal(Claim<'a>),
 }
 
 impl Drop for Claim<'_> {
@@ -35,24 +47,40 @@ impl Drop for Claim<'_> {
 impl Account {
     /// Stores a pack that is whole, named by its content and made by this device. Durable when it
     /// returns. The same pack again is told its number.
-    pub(super) fn put_pack(&self, device: DeviceId, pack: &PackUpload) -> Result<PackNumber> {
+    pub(super) fn put_pack(
+        self: &Arc<Self>,
+        device: DeviceId,
+        pack: &PackUpload,
+        reserved: Option<Reservation>,
+    ) -> Result<PackNumber> {
+        self.writable()?;
         let content_hash = check_pack(device, pack)?;
-        let claim = match self.claim(pack.id)? {
-            Ok(claim) => claim,
-            Err(known) => return Ok(known),
+        let length = length_of(&pack.bytes);
+        let reserved = match reserved.filter(|reserved| reserved.covers(&pack.id, length)) {
+            Some(reserved) => Some(reserved),
+            None => self.reserve(pack.id, length)?,
+        };
+        let (claim, heals) = match self.claim(pack.id)? {
+            Turn::Known(number) => return Ok(number),
+            Turn::New(claim) => (claim, false),
+            Turn::Heal(claim) => (claim, true),
         };
         let key = Key::pack(self.id, claim.number, pack.id);
         self.store.blobs.put(&key, &[&pack.bytes]).map_err(|error| storage_error(&error))?;
+        if heals {
+            self.mark(claim.number, false)?;
+            return Ok(claim.number);
+        }
         let row = PackRow {
             number: claim.number,
             id: pack.id,
             content_hash,
             device,
-            length: length_of(&pack.bytes),
+            length,
             footer_len: pack.footer_len.into(),
             received: self.stamp(),
         };
-        self.publish(&row).inspect_err(|_error| {
+        self.publish(&row, reserved).inspect_err(|_error| {
             // After a failed fsync the journal may name the pack all the same.
             if !self.journal.has_failed()
                 && let Err(error) = self.store.blobs.delete(&key)
@@ -60,45 +88,89 @@ impl Account {
                 tracing::warn!(kind = ?error.kind(), "a pack that was not taken stays behind");
             }
         })?;
-        Ok(claim.number)
+        let number = claim.number;
+        drop(claim);
+        self.close_segment(number);
+        Ok(number)
     }
 
-    fn claim(&self, id: PackId) -> Result<std::result::Result<Claim<'_>, PackNumber>> {
+    fn claim(&self, id: PackId) -> Result<Turn<'_>> {
         self.wait_for(|tables| {
-            if let Some(known) = tables.packs.find(&id) {
-                return Some(Ok(Err(known)));
+            if tables.standing.gone {
+                return Some(Err(VaultError::Unauthorized));
             }
-            if tables.storing.contains(&id) {
+            if tables.storing.contains_key(&id) {
                 return None;
+            }
+            if let Some(number) = tables.packs.find(&id) {
+                if !tables.packs.is_damaged(number) {
+                    return Some(Ok(Turn::Known(number)));
+                }
+                tables.storing.insert(id, number);
+                return Some(Ok(Turn::Heal(Claim { account: self, id, number })));
             }
             let number = PackNumber(tables.next_number);
             if number.0 == u32::MAX {
                 return Some(Err(VaultError::Quota("no pack number is left".to_owned())));
             }
             tables.next_number += 1;
-            tables.storing.insert(id);
-            let claim = Claim { account: self, id, number };
-            Some(Ok(Ok(claim)))
+            tables.storing.insert(id, number);
+            Some(Ok(Turn::New(Claim { account: self, id, number })))
         })
     }
 
-    fn publish(&self, row: &PackRow) -> Result<()> {
-        // It may have been revoked while its bytes came in.
+    /// Keeps uploads of a pack that is there away from it; nothing if it is gone.
+    pub(super) fn claim_known(&self, number: PackNumber, id: PackId) -> Option<Claim<'_>> {
+        self.wait_for(|tables| {
+            let there = tables.packs.get(number).is_some_and(|pack| pack.id == id);
+            if tables.standing.gone || !there {
+                return Some(None);
+            }
+            if tables.storing.contains_key(&id) {
+                return None;
+            }
+            tables.storing.insert(id, number);
+            Some(Some(Claim { account: self, id, number }))
+        })
+    }
+
+    /// Notes, durably, that a pack is damaged or whole again.
+    pub(super) fn mark(&self, number: PackNumber, damaged: bool) -> Result<()> {
+        let mark = PackMark { number, at: self.stamp() };
+        let row = if damaged { AccountRow::Damaged(mark) } else { AccountRow::Healed(mark) };
+        self.journal_append(&[row])?;
+        lock(&self.tables).packs.mark(number, damaged);
+        Ok(())
+    }
+
+    fn publish(&self, row: &PackRow, mut reserved: Option<Reservation>) -> Result<()> {
+        // It may have been revoked, or the account suspended, while its bytes came in.
         self.with_state(|state| state.active_device(row.device).map(drop))
             .map_err(|error| refusal(&error))?;
+        lock(&self.tables).standing.may_write()?;
         self.journal_append(&[AccountRow::Pack(*row)])?;
-        lock(&self.tables).packs.insert(row).map_err(|error| {
+        let mut tables = lock(&self.tables);
+        tables.packs.insert(row).map_err(|error| {
             tracing::error!(%error, "a pack that was stored does not fit");
             self.fail();
             VaultError::Server("the packs contradict each other".to_owned())
         })?;
+        if let Some(reserved) = &mut reserved {
+            reserved.settle(&mut tables);
+        }
+        drop(tables);
         self.store.index.add(self.id, &[*row], None);
         Ok(())
     }
 
-    /// The packs that are there.
+    /// The packs that are there and whole.
     pub(super) fn live_packs(&self) -> PackSet {
         lock(&self.tables).packs.live()
+    }
+
+    /// The packs that are there and damaged.
+    pub(super) fn damaged_packs(&self) -> PackSet {
+        lock(&self.tables).packs.damaged()
     }
 
     /// Reads a pack, or a range of it.
@@ -108,7 +180,10 @@ impl Account {
         range: Option<Range<u64>>,
     ) -> Result<PackBytes> {
         let gone = || VaultError::NotFound(format!("pack {number}"));
-        let pack = lock(&self.tables).packs.get(number).ok_or_else(gone)?;
+        let (pack, damaged) = {
+            let tables = lock(&self.tables);
+            (tables.packs.get(number).ok_or_else(gone)?, tables.packs.is_damaged(number))
+        };
         let range = range.unwrap_or(0..pack.length);
         if range.start >= range.end || range.end > pack.length {
             return Err(VaultError::Invalid(format!(
@@ -124,7 +199,8 @@ impl Account {
             .get_range(&key, range)
             .map_err(|error| storage_error(&error))?
             .ok_or_else(gone)?;
-        Ok(PackBytes { damaged: length_of(&bytes) != wanted, bytes, total: pack.length })
+        let damaged = damaged || length_of(&bytes) != wanted;
+        Ok(PackBytes { damaged, bytes, total: pack.length })
     }
 
     /// The content hash of a pack: from the index, else from its bytes.

@@ -105,7 +105,7 @@ impl Account {
             id: self.id,
             packs,
             bytes,
-            quota: tables.quota,
+            quota: tables.standing.quota,
             records: state.head_seq.saturating_add(1),
             snapshots: u64::try_from(state.snapshots.len()).unwrap_or(u64::MAX),
             silent_days: state.policy_at(self.clock.now()).silent_days,

@@ -45,10 +45,16 @@ pub(super) struct Pack {
 #[derive(Debug, Default)]
 pub(super) struct PackTable {
     slots: Vec<Option<Slot>>,
-    live: RoaringBitmap,
+    there: RoaringBitmap,
+    /// Those of them that are damaged.
+    damaged: RoaringBitmap,
+    /// Lies above every number that was ever given.
+    next: u32,
     devices: Vec<DeviceId>,
     /// Open addressing over pack ids, which are hashes: places of numbers.
     by_id: Vec<u32>,
+    /// Places that are taken in it.
+    links: usize,
     bytes: u64,
 }
 
@@ -59,7 +65,7 @@ impl PackTable {
         if place > self.slots.len() + usize::try_from(MAX_GAP).unwrap_or(0) || number == EMPTY {
             return Err(TableError::Gap(row.number));
         }
-        if self.live.contains(number) || self.find(&row.id).is_some() {
+        if self.there.contains(number) || self.find(&row.id).is_some() {
             return Err(TableError::Twice(row.number));
         }
         let slot = Slot {
@@ -68,15 +74,16 @@ impl PackTable {
             length_log2: log2(row.length),
             footer_log2: log2(row.footer_len),
         };
+        self.grow();
         if self.slots.len() <= place {
             self.slots.resize(place + 1, None);
         }
         if let Some(free) = self.slots.get_mut(place) {
             *free = Some(slot);
         }
-        self.live.insert(number);
+        self.there.insert(number);
+        self.next = self.next.max(number + 1);
         self.bytes = self.bytes.saturating_add(row.length);
-        self.grow();
         self.link(&row.id, number);
         Ok(())
     }
@@ -101,12 +108,36 @@ impl PackTable {
             if self.slot(number).is_some_and(|slot| slot.id == *id) {
                 return Some(PackNumber(number));
             }
-            place = (place + 1) % self.by_id.len();
+            place = self.place_after(place);
         }
     }
 
+    /// The packs that are there and whole.
     pub(super) fn live(&self) -> PackSet {
-        PackSet(self.live.clone())
+        PackSet(&self.there - &self.damaged)
+    }
+
+    /// The packs that are there and damaged.
+    pub(super) fn damaged(&self) -> PackSet {
+        PackSet(self.damaged.clone())
+    }
+
+    pub(super) fn is_damaged(&self, number: PackNumber) -> bool {
+        self.damaged.contains(number.0)
+    }
+
+    /// Notes whether a pack is damaged. One that is gone meanwhile is neither.
+    pub(super) fn mark(&mut self, number: PackNumber, damaged: bool) {
+        if damaged && self.there.contains(number.0) {
+            self.damaged.insert(number.0);
+        } else {
+            self.damaged.remove(number.0);
+        }
+    }
+
+    /// Numbers below this one are not given again.
+    pub(super) fn skip_to(&mut self, next: PackNumber) {
+        self.next = self.next.max(next.0);
     }
 
     /// Numbers of packs above `after` that one of `devices` wrote; of all devices with `None`.
@@ -117,7 +148,7 @@ impl PackTable {
         most: usize,
     ) -> Vec<(PackNumber, Pack)> {
         let from = after.map_or(0, |n| n.0.saturating_add(1));
-        self.live
+        self.there
             .range(from..)
             .map(PackNumber)
             .filter_map(|number| Some((number, self.get(number)?)))
@@ -126,19 +157,19 @@ impl PackTable {
             .collect()
     }
 
-    /// Those of `wanted` that are not there.
+    /// Those of `wanted` that are not there, or damaged.
     pub(super) fn missing(&self, wanted: &PackSet) -> PackSet {
-        PackSet(&wanted.0 - &self.live)
+        PackSet((&wanted.0 - &self.there) | (&wanted.0 & &self.damaged))
     }
 
     /// The lowest number above all that were ever given.
     pub(super) fn next(&self) -> u32 {
-        self.live.max().map_or(0, |highest| highest + 1)
+        self.next
     }
 
     /// Packs and their bytes.
     pub(super) fn totals(&self) -> (u64, u64) {
-        (self.live.len(), self.bytes)
+        (self.there.len(), self.bytes)
     }
 
     fn slot(&self, number: u32) -> Option<&Slot> {
@@ -155,9 +186,13 @@ impl PackTable {
     }
 
     fn first_place(&self, id: &PackId) -> Option<usize> {
-        let start = u64::from_le_bytes(*id.as_bytes().first_chunk()?);
-        let length = u64::try_from(self.by_id.len()).ok()?;
-        usize::try_from(start.checked_rem(length)?).ok()
+        let start = u32::from_le_bytes(*id.as_bytes().first_chunk()?);
+        Some(usize::try_from(start).ok()? & self.by_id.len().checked_sub(1)?)
+    }
+
+    /// The length is a power of two.
+    fn place_after(&self, place: usize) -> usize {
+        (place + 1) & (self.by_id.len() - 1)
     }
 
     fn link(&mut self, id: &PackId, number: u32) {
@@ -165,21 +200,23 @@ impl PackTable {
             return;
         };
         while self.by_id.get(place).is_some_and(|n| *n != EMPTY) {
-            place = (place + 1) % self.by_id.len();
+            place = self.place_after(place);
         }
         if let Some(free) = self.by_id.get_mut(place) {
             *free = number;
+            self.links += 1;
         }
     }
 
     /// Keeps the table at most two thirds full.
     fn grow(&mut self) {
-        let needed = usize::try_from(self.live.len()).unwrap_or(usize::MAX);
-        if needed.saturating_mul(3) / 2 < self.by_id.len() {
+        if (self.links + 1).saturating_mul(3) / 2 < self.by_id.len() {
             return;
         }
+        let needed = usize::try_from(self.there.len()).unwrap_or(usize::MAX / 4) + 1;
         self.by_id = vec![EMPTY; (needed * 2).next_power_of_two().max(64)];
-        let linked: Vec<u32> = self.live.iter().collect();
+        self.links = 0;
+        let linked: Vec<u32> = self.there.iter().collect();
         for number in linked {
             if let Some(id) = self.slot(number).map(|slot| slot.id) {
                 self.link(&id, number);
@@ -232,6 +269,26 @@ mod tests {
         let found = table.after(Some(PackNumber(3)), Some(&of_two), 3);
         let numbers: Vec<u32> = found.iter().map(|(n, _)| n.0).collect();
         assert_eq!(numbers, [4, 5, 8]);
+    }
+
+    #[test]
+    fn damaged_packs_are_there_and_missing() {
+        let mut table = PackTable::default();
+        for number in 0..4 {
+            table.insert(&row(number)).unwrap();
+        }
+        let set = |numbers: &[u32]| numbers.iter().copied().map(PackNumber).collect::<PackSet>();
+        table.mark(PackNumber(2), true);
+        table.mark(PackNumber(9), true);
+        assert_eq!((table.live(), table.damaged()), (set(&[0, 1, 3]), set(&[2])));
+        assert_eq!(table.missing(&set(&[1, 2, 9])), set(&[2, 9]));
+        assert_eq!(table.find(&row(2).id), Some(PackNumber(2)));
+        assert_eq!(table.after(None, None, 9).len(), 4);
+        table.mark(PackNumber(2), false);
+        assert_eq!(table.missing(&set(&[1, 2])), set(&[]));
+        table.skip_to(PackNumber(70));
+        table.skip_to(PackNumber(60));
+        assert_eq!(table.next(), 70);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The two programs together, as a user runs them. One file a theme.
 
+mod accounts;
 mod blind_server;
 mod cli;
 mod crash_client;
@@ -12,6 +13,7 @@ mod moving;
 mod readme;
 mod restore;
 mod round_trip;
+mod scrub;
 mod secrecy;
 mod tidy;
 mod trouble;

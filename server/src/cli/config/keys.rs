@@ -130,6 +130,42 @@ pub(in crate::cli) const METRICS_LISTEN: Key = Key {
     check: |text| if text == OFF { Ok(()) } else { listen(text) },
 };
 
+pub(in crate::cli) const KEEP_FREE: Key = Key {
+    name: "keep-free",
+    value: "SIZE",
+    default: None,
+    help: "How much of the disk packs leave free; 256 MiB, or 1 % of a small disk, if not given",
+    everywhere: false,
+    check: |text| units::bytes(text).map(drop),
+};
+
+pub(in crate::cli) const RESERVE: Key = Key {
+    name: "reserve",
+    value: "SIZE",
+    default: Some("64MiB"),
+    help: "What is set aside to pay for records when the disk is full",
+    everywhere: false,
+    check: |text| units::bytes(text).map(drop),
+};
+
+pub(in crate::cli) const SCRUB_EVERY: Key = Key {
+    name: "scrub-every",
+    value: "TIME",
+    default: Some("30d"),
+    help: "How often everything that is stored is read again and checked",
+    everywhere: false,
+    check: |text| units::seconds(text).map(drop),
+};
+
+pub(in crate::cli) const SCRUB_RATE: Key = Key {
+    name: "scrub-rate",
+    value: "SIZE",
+    default: Some("30MB"),
+    help: "How much of it at most is read in a second",
+    everywhere: false,
+    check: |text| units::bytes(text).map(drop),
+};
+
 pub(in crate::cli) const SHUTDOWN_DEADLINE: Key = Key {
     name: "shutdown-deadline",
     value: "TIME",
@@ -170,7 +206,7 @@ pub(in crate::cli) const LOG_LEVEL: Key = Key {
 };
 
 /// All of them, in the order in which they are shown.
-pub(in crate::cli) const ALL: [&Key; 14] = [
+pub(in crate::cli) const ALL: [&Key; 18] = [
     &DATA,
     &LISTEN,
     &SOCKET_MODE,
@@ -181,6 +217,10 @@ pub(in crate::cli) const ALL: [&Key; 14] = [
     &TLS_ALLOW_NEW_KEY,
     &BEHIND_PROXY,
     &METRICS_LISTEN,
+    &KEEP_FREE,
+    &RESERVE,
+    &SCRUB_EVERY,
+    &SCRUB_RATE,
     &SHUTDOWN_DEADLINE,
     &LOG_ADDRESSES,
     &LOG_FORMAT,

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use super::keys::{self, Key};
 use super::{ConfigError, Settings, owner};
+use crate::cli::scrub::Every;
 use crate::cli::units;
 use crate::http::Listen;
+use crate::store::space::DiskLimits;
 
 /// How to serve.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub(in crate::cli) struct Serving {
     pub(in crate::cli) allow_new_key: bool,
     pub(in crate::cli) behind_proxy: bool,
     pub(in crate::cli) metrics: Option<Listen>,
+    pub(in crate::cli) disk: DiskLimits,
+    pub(in crate::cli) scrub: Every,
     pub(in crate::cli) deadline: Duration,
     pub(in crate::cli) log_addresses: bool,
 }
@@ -39,6 +43,8 @@ impl Serving {
             allow_new_key: switch(&keys::TLS_ALLOW_NEW_KEY)?,
             behind_proxy: switch(&keys::BEHIND_PROXY)?,
             metrics: Self::metrics(settings)?,
+            disk: Self::disk(settings)?,
+            scrub: Self::scrub(settings)?,
             deadline: Duration::from_secs(seconds.unwrap_or_default()),
             log_addresses: switch(&keys::LOG_ADDRESSES)?,
         };
@@ -48,6 +54,18 @@ impl Serving {
     /// Where metrics and health are, if anywhere.
     pub(in crate::cli) fn metrics(settings: &Settings) -> Result<Option<Listen>, ConfigError> {
         place(settings, &keys::METRICS_LISTEN)
+    }
+
+    fn scrub(settings: &Settings) -> Result<Every, ConfigError> {
+        let seconds = settings.read(&keys::SCRUB_EVERY, units::seconds)?.unwrap_or_default();
+        let rate = settings.read(&keys::SCRUB_RATE, units::bytes)?.unwrap_or_default();
+        Ok(Every { seconds, rate })
+    }
+
+    fn disk(settings: &Settings) -> Result<DiskLimits, ConfigError> {
+        let keep_free = settings.read(&keys::KEEP_FREE, units::bytes)?;
+        let reserve = settings.read(&keys::RESERVE, units::bytes)?.unwrap_or_default();
+        Ok(DiskLimits { keep_free, reserve })
     }
 
     fn consistent(&self) -> Option<&'static str> {
