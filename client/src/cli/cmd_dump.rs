@@ -10,7 +10,7 @@ use super::exit::{CliError, Exit};
 use super::reading;
 use super::vault;
 use crate::browse::chunks::Chunks;
-use crate::browse::dump::dump;
+use crate::browse::dump::{DumpError, dump};
 use crate::browse::ls::{Found, find_path};
 use crate::browse::resolve::{Chosen, parse_path};
 use crate::tree::entry::Kind;
@@ -60,5 +60,9 @@ fn print(
         Kind::Directory { .. } => return Err(folder()),
         _ => return Err(CliError::usage(format!("{shown} is not a regular file"))),
     };
-    Ok(dump(chunks, (content, size), &mut ctx.ui.stdout())?)
+    match dump(chunks, (content, size), &mut ctx.ui.stdout()) {
+        // `Ui::finish` tells about standard output; a reader that left early is no failure.
+        Err(DumpError::Write(_)) => Ok(()),
+        done => Ok(done?),
+    }
 }

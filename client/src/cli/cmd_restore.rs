@@ -176,10 +176,10 @@ fn report(ctx: &Context<'_>, args: &RestoreArgs, outcome: &RestoreOutcome, took:
         return;
     }
     let mut line = format!(
-        "{} {} files, {} folders, {} in {} ({} fetched)",
+        "{} {}, {}, {} in {} ({} fetched)",
         if args.dry_run { "would restore" } else { "restored" },
-        count(outcome.files + outcome.others),
-        count(outcome.dirs),
+        plural(outcome.files + outcome.others, "file", "files"),
+        plural(outcome.dirs, "folder", "folders"),
         bytes(outcome.bytes),
         duration(took),
         bytes(outcome.fetched),

@@ -39,9 +39,9 @@ pub struct RunArgs {
     /// What to back up; with --stdin-from-command, the command and its arguments
     #[arg(value_name = "PATH")]
     pub paths: Vec<OsString>,
-    /// Back up this set of config.toml; given again: also that one
+    /// The set that the snapshot belongs to [default: default]
     #[arg(long, value_name = "NAME")]
-    pub set: Vec<String>,
+    pub set: Option<String>,
     /// Read a list of paths from this file, one a line; - is standard input
     #[arg(long, value_name = "FILE")]
     pub files_from: Vec<PathBuf>,
@@ -262,7 +262,7 @@ fn options(
     let host = args.label.host.clone().or_else(|| setup.profile.host.clone());
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     RunOptions {
-        set: args.set.first().cloned().unwrap_or_else(|| "default".to_owned()),
+        set: args.set.clone().unwrap_or_else(|| "default".to_owned()),
         host: host.unwrap_or_else(host_name),
         user: user_name(),
         tags: args.label.tag.iter().flat_map(|list| list.0.clone()).collect(),

@@ -13,6 +13,7 @@ use crate::crypto::slot::SlotError;
 use crate::enrol::EnrolError;
 use crate::enrol::kit::KitError;
 use crate::maintain::CheckError;
+use crate::pins::PinError;
 use crate::repo::RepoError;
 use crate::repo::unlock::UnlockError;
 use crate::restore::RestoreError;
@@ -88,6 +89,13 @@ impl From<RepoError> for CliError {
                      gives it a new key, and revokes the old one and every copy of it"
                 ))
             }
+            error @ RepoError::Pin(PinError::Damaged { .. }) => {
+                Self::from_error(Exit::Failed, error).hint(
+                    "nothing was sent. It proves that the server has not been set back, so it is \
+                     never replaced by itself. Move the file away, if its disk is to blame: what \
+                     the server shows next is then taken as it is, and remembered anew",
+                )
+            }
             error @ RepoError::Revoked(_) => Self::from_error(Exit::Refused, error)
                 .hint("`backup connect` enrols this machine again"),
             error @ RepoError::Footer { .. } => Self::from_error(Exit::Damaged, error)
@@ -152,6 +160,10 @@ impl From<SlotError> for CliError {
     fn from(error: SlotError) -> Self {
         match error {
             SlotError::WrongSecret => Self::from_error(Exit::WrongSecret, error),
+            SlotError::Lost => Self::from_error(Exit::Damaged, error).hint(
+                "put the folder `slots` of this account back from a copy of the server's data: \
+                 without it neither passphrase nor code opens anything",
+            ),
             SlotError::Damaged => Self::from_error(Exit::Damaged, error)
                 .hint("the recovery code of the kit opens a slot of its own: try that"),
             error => Self::from_error(Exit::Failed, error),

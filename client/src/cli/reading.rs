@@ -20,11 +20,16 @@ use crate::browse::resolve::{Chosen, Filter, ResolveError, Wanted, parse, parse_
 use crate::crypto::recovery::RecoveryCode;
 use crate::crypto::schedule::Unlocked;
 use crate::crypto::secret::Passphrase;
+use crate::enrol::EnrolError;
 use crate::enrol::connect::{Opener, check_slots, open_anywhere};
 use crate::progress::Silent;
 use crate::repo::Folders;
 use crate::repo::reader::{Place, ReaderIndex, ReaderRepo};
-use crate::repo::unlock::{UnlockSecret, unlock};
+use crate::repo::unlock::{UnlockSecret, fetch_slots, unlock};
+
+/// A machine that has no share of the passphrase was asked to read.
+const BACKUP_ONLY: &str = "this machine was connected with --backup-only, so that a passphrase \
+    does not open the vault here: give the recovery code of the kit (BACKUP_RECOVERY_CODE)";
 
 /// A vault opened for reading, and where its local files are.
 #[derive(Debug)]
@@ -99,7 +104,7 @@ pub fn unlock_vault(ctx: &Context<'_>, runtime: &Runtime) -> Result<Unlocking, C
         drop((repo, opened));
         return by_code(ctx, (setup, device), &vault::parse(&address)?, runtime);
     }
-    let slots = runtime.block_on(repo.vault.slots())?;
+    let slots = runtime.block_on(fetch_slots::<CliError>(&*repo.vault))?;
     let expected = Some(repo.log.state.slots.hash);
     let secret = match ctx.secrets().to_unlock()? {
         Secret::RecoveryCode(code) => UnlockSecret::Code(RecoveryCode::parse(&code)?),
@@ -121,7 +126,14 @@ fn by_code(
         Secret::Passphrase(text) => Opener::Passphrase(passphrase(&text)?),
     };
     let target = vault::target(address, runtime)?;
-    let (unlocked, slots) = runtime.block_on(open_anywhere(&target, &opener))?;
+    let (unlocked, slots) = runtime.block_on(open_anywhere(&target, &opener)).map_err(|error| {
+        match (&opener, device, &error) {
+            (Opener::Passphrase(_), Some(_), EnrolError::WrongSecret) => {
+                CliError::from(error).hint(BACKUP_ONLY)
+            }
+            _ => error.into(),
+        }
+    })?;
     let folder = vault::folder_of(address);
     let (account, identity) = (target.account, target.identity);
     let opened = Opened { service: target.service, accounts: Vec::new(), folder };

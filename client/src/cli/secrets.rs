@@ -185,8 +185,8 @@ impl<'a> Secrets<'a> {
 
     /// A new passphrase, typed twice.
     pub fn type_new_passphrase(&self) -> Result<Zeroizing<String>, SecretError> {
-        for _ in 0..3 {
-            let first = self.prompt(&PASSPHRASE, "New passphrase: ")?;
+        for before in ["", "They differ. ", "They differ. "] {
+            let first = self.prompt(&PASSPHRASE, &format!("{before}New passphrase: "))?;
             let second = self.prompt(&PASSPHRASE, "The same again: ")?;
             if first == second {
                 return Ok(first);

@@ -107,6 +107,9 @@ pub enum SlotError {
     /// The slot's bytes are not those that were written.
     #[error("the unlock slot is damaged")]
     Damaged,
+    /// There is no slot left: whoever keeps them has lost them.
+    #[error("the vault's unlock slots are lost")]
+    Lost,
     /// Written by a later version of the program.
     #[error("unlock slot of version {version}, kind {kind} is not supported")]
     Unsupported {

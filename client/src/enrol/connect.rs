@@ -25,6 +25,7 @@ use crate::crypto::slot_set::SlotSet;
 use crate::repo::log::{Keeping, Log};
 use crate::repo::owner::append_root;
 use crate::repo::session::login;
+use crate::repo::unlock::fetch_slots;
 use crate::repo::vouch::{KitHead, vouched};
 use crate::repo::{Folders, RepoError};
 
@@ -202,7 +203,7 @@ pub async fn open_anywhere(
             }
             session => session?,
         };
-    let set = SlotSet::parse(&session.slots().await?)?;
+    let set = SlotSet::parse(&fetch_slots::<EnrolError>(&*session).await?)?;
     let secret = match opener {
         Opener::Code(code) => SlotSecret::Code(code),
         Opener::Passphrase(passphrase) => SlotSecret::PassphraseAnywhere(passphrase),

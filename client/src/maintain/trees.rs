@@ -266,10 +266,10 @@ impl Walk<'_, '_> {
             }
         }
         if missing > 0 {
-            self.damaged(format!("{missing} of its chunks are in no pack"));
+            self.damaged(format!("{} in no pack", of_its_chunks(missing)));
         }
         if outside > 0 {
-            self.damaged(format!("{outside} of its chunks are in no pack of the snapshot"));
+            self.damaged(format!("{} in no pack of the snapshot", of_its_chunks(outside)));
         }
         frame.whole &= missing + outside == 0;
         // The allocation is used again.
@@ -295,6 +295,10 @@ impl Walk<'_, '_> {
         let path = if self.path.is_empty() { b"/".to_vec() } else { self.path.clone() };
         self.checking.found(Damage::Path { snapshot: self.snapshot.row.id, path, what });
     }
+}
+
+fn of_its_chunks(count: u64) -> String {
+    format!("{count} of its chunks {}", if count == 1 { "is" } else { "are" })
 }
 
 fn short(id: &ChunkId) -> Short {

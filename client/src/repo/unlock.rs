@@ -1,7 +1,8 @@
 //! From what the user types to the keys of the vault.
 
+use bytes::Bytes;
 use unseen_common::id::Hash;
-use unseen_common::vault::slot_set_hash;
+use unseen_common::vault::{Vault, VaultError, slot_set_hash};
 
 use crate::crypto::kdf::KdfError;
 use crate::crypto::recovery::RecoveryCode;
@@ -52,6 +53,17 @@ pub enum UnlockError {
 
 /// Most slots that are looked at.
 const MAX_SLOTS: usize = SlotSet::MAX;
+
+/// The slots of a vault. That it has none at all is damage: no vault is made without.
+pub async fn fetch_slots<E>(vault: &dyn Vault) -> Result<Vec<Bytes>, E>
+where
+    E: From<VaultError> + From<SlotError>,
+{
+    match vault.slots().await {
+        Err(VaultError::NotFound(_)) => Err(SlotError::Lost.into()),
+        slots => Ok(slots?),
+    }
+}
 
 /// Opens the vault with the first slot that the secret fits.
 ///

@@ -75,8 +75,10 @@ impl<'a> Run<'a> {
 
     /// Something could not be restored; the rest goes on.
     pub(super) fn problem(&self, path: Vec<u8>, what: String) {
+        self.not_restored(&path);
+        // The root has no name of its own.
+        let path = if path.is_empty() { b"/".to_vec() } else { path };
         let problem = Problem { path, during: During::Restore, what };
-        self.not_restored(&problem.path);
         self.monitor.problem(&problem);
         self.count(|tally| {
             tally.problem_count += 1;
@@ -150,7 +152,7 @@ impl<'a> Run<'a> {
         let interrupted = self.interrupted();
         let notes = self.notes.into_inner();
         for (text, count) in notes.unwrap_or_else(PoisonError::into_inner) {
-            let text = format!("{text} ({count} times)");
+            let text = if count == 1 { text } else { format!("{text} ({count} times)") };
             self.monitor.note(&Note::info(text));
         }
         let fatal = self.fatal.into_inner();

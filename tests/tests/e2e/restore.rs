@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use unseen_tests::trees::{self, build};
 use unseen_tests::{Machine, World, world};
@@ -101,4 +102,28 @@ fn dump_and_ls_show_what_was_saved() {
     let listed = machine.ok(&["ls", "latest"]).text();
     assert!(listed.lines().any(|line| line == path), "{listed}");
     machine.exits(1, &["dump", "latest", "/no/such/file"]);
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_failure() {
+    let world = world!();
+    let (machine, _) = world.local();
+    let source = world.folder("source");
+    let path = build::write(&source, "noise", build::noise(9, 3_000_000));
+    machine.back_up(&source, &[]);
+    for words in [vec!["dump", "latest", path.to_str().unwrap()], vec!["ls", "latest"]] {
+        let mut command = machine.command(&words);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // Nobody reads: the pipe is closed before the first byte is in it.
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words:?}: {err}");
+        assert!(!err.contains("error:"), "{words:?}: {err}");
+    }
+    let mut full = machine.command(&["dump", "latest", path.to_str().unwrap()]);
+    full.stdout(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let output = full.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "what did not get out is told");
 }

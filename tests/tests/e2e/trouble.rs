@@ -113,12 +113,59 @@ fn damage_is_found_named_and_costs_no_more_than_it_hit() {
     build::chmod(later, 0o600);
     fs::write(later, bytes).unwrap();
     let ran = machine.exits(20, &["check", "--read-data"]);
-    assert!(!ran.err.is_empty() || !ran.out.is_empty());
+    let second = source.join("second");
+    let told = format!("{}{}", ran.text(), ran.err);
+    assert!(told.contains(second.to_str().unwrap()), "the file that suffers is named: {ran}");
     let target = world.path("target");
-    let ran = machine.run(&["restore", "latest", "--target", target.to_str().unwrap()]);
-    assert!(matches!(ran.code, Some(1 | 20)), "{ran}");
+    let ran = machine.exits(1, &["restore", "latest", "--target", target.to_str().unwrap()]);
     assert!(ran.err.contains("second"), "the lost file is named: {ran}");
     let first = trees::beneath(&target, &source.join("first"));
     assert_eq!(fs::read(first).unwrap(), build::noise(1, 400_000));
     assert!(!trees::beneath(&target, &source.join("second")).exists());
+}
+
+#[test]
+fn lost_slots_and_a_damaged_pin_are_told_with_what_to_do() {
+    let world = world!();
+    let (machine, vault) = world.local();
+    let source = world.folder("source");
+    build::write(&source, "file", "contents");
+    machine.back_up(&source, &[]);
+
+    let slots: Vec<_> = trees::files(&vault.join("accounts"))
+        .into_iter()
+        .map(|(path, _)| path)
+        .filter(|path| path.components().any(|part| part.as_os_str() == "slots"))
+        .collect();
+    assert_eq!(slots.len(), 1);
+    fs::remove_file(&slots[0]).unwrap();
+    let ran = machine.exits(20, &["ls", "latest"]);
+    assert!(ran.err.contains("slots are lost") && ran.err.contains("hint:"), "{ran}");
+    // A backup needs none of them.
+    machine.back_up(&source, &[]);
+
+    let pins = machine.data().join("pins");
+    let mut bytes = fs::read(&pins).unwrap();
+    bytes.truncate(20);
+    fs::write(&pins, bytes).unwrap();
+    let ran = machine.exits(1, &["run", source.to_str().unwrap()]);
+    assert!(ran.err.contains("pins is damaged") && ran.err.contains("hint:"), "{ran}");
+}
+
+/// A snapshot whose trees are lost says so, and names the root by a name.
+#[test]
+fn a_lost_pack_of_trees_is_told() {
+    let world = world!();
+    let (machine, vault) = world.local();
+    let source = world.folder("source");
+    build::write(&source, "file", "contents");
+    machine.back_up(&source, &[]);
+    for (pack, _) in trees::packs(&vault) {
+        fs::remove_file(pack).unwrap();
+    }
+    let ran = machine.exits(20, &["check"]);
+    assert!(ran.err.contains("the server lists it and does not have it"), "{ran}");
+    let target = world.path("target");
+    let ran = machine.exits(1, &["restore", "latest", "--target", target.to_str().unwrap()]);
+    assert!(ran.err.contains("error: /: no pack holds a chunk of it"), "{ran}");
 }

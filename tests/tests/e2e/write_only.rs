@@ -85,6 +85,7 @@ fn a_backup_only_device_cannot_use_the_passphrase() {
     let target = world.path("target");
     let passphrase = unseen_tests::machine::PASSPHRASE;
     let knowing = device.with("BACKUP_PASSPHRASE", passphrase);
-    knowing.exits(12, &["restore", &snapshot, "--target", target.to_str().unwrap()]);
+    let ran = knowing.exits(12, &["restore", &snapshot, "--target", target.to_str().unwrap()]);
+    assert!(ran.err.contains("--backup-only"), "why, and what to give instead: {ran}");
     owner.restores_to(&snapshot, &source, &wanted);
 }

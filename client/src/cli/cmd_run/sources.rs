@@ -28,7 +28,7 @@ pub(super) fn paths(args: &RunArgs) -> Result<Vec<PathBuf>, CliError> {
     for file in &args.files_from {
         named.extend(lines(file)?);
     }
-    if !args.set.is_empty() && named.is_empty() {
+    if args.set.is_some() && named.is_empty() {
         return Err(CliError::usage("sets of config.toml come with the watcher")
             .hint("name the paths: `backup run --set NAME PATH…`"));
     }
