@@ -121,7 +121,7 @@ def median(runs, step, figure):
 def table(corpus, results):
     second = ", then with src2" if corpus == "src" else ""
     lines = [
-        f"**{corpus}** (median of {len(next(iter(results.values())))}; CPU s / wall s / peak MB)",
+        f"**{corpus}** (medians; CPU s / wall s / peak MB)",
         "",
         f"| | first | unchanged | changed | added MB | restore | stored MB{second} | CPU against unseen: first, unchanged, changed, restore |",
         "|---|---|---|---|---|---|---|---|",
@@ -136,7 +136,9 @@ def table(corpus, results):
         if second:
             size += f", {median(runs, 'second', 'stored'):.1f}"
         peak = max(median(runs, s, "server_mb") for s in STEPS)
-        shown = f"{name} (server {peak:.0f} MB)" if peak else name
+        shown = f"{name}, {len(runs)} run{'s' if len(runs) > 1 else ''}"
+        if peak:
+            shown += f"; server {peak:.0f} MB"
         lines.append(
             f"| {shown} | {cell('first')} | {cell('unchanged')} | {cell('changed')} | "
             f"{median(runs, 'changed', 'added'):.1f} | {cell('restore')} | {size} | {ratios} |"
@@ -157,21 +159,25 @@ def write(corpus, table, command):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpora", default="src")
-    parser.add_argument("--tools", default=",".join(TOOLS))
+    parser.add_argument("--tools", default=",".join(TOOLS), help="NAME or NAME:RUNS, by comma")
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--work", default=None, help="where repositories go")
     parser.add_argument("--scratch", default=None, help="where restored files go, if elsewhere")
     parser.add_argument("--write", action="store_true", help="write the tables into docs/PERFORMANCE.md")
     args = parser.parse_args()
-    names = [n for n in args.tools.split(",") if TOOLS[n].binary and os.path.exists(TOOLS[n].binary)]
-    for missing in set(args.tools.split(",")) - set(names):
-        print(f"{missing} is not installed: left out", file=sys.stderr)
+    runs = {}
+    for word in args.tools.split(","):
+        name, _, times = word.partition(":")
+        if TOOLS[name].binary and os.path.exists(TOOLS[name].binary):
+            runs[name] = int(times or args.runs)
+        else:
+            print(f"{name} is not installed: left out", file=sys.stderr)
     for corpus in args.corpora.split(","):
         files = some_files(CORPORA / corpus)
         warm(CORPORA / corpus)
-        results = {name: [] for name in names}
-        for _ in range(args.runs):
-            for name in names:
+        results = {name: [] for name in runs}
+        for turn in range(max(runs.values())):
+            for name in [name for name, times in runs.items() if turn < times]:
                 folder = lambda at: tempfile.TemporaryDirectory(dir=at, ignore_cleanup_errors=True)
                 with folder(args.work) as work, folder(args.scratch or args.work) as scratch:
                     log = Path(tempfile.gettempdir()) / f"unseen-bench-{os.getpid()}.log"
