@@ -185,6 +185,18 @@ mod tests {
         journals.keep_aside("one").unwrap();
         assert_eq!(content(journals, &aside("one", 1)).unwrap(), b"anew");
         assert_eq!(journals.list().unwrap().len(), 2, "what is aside is not listed");
+
+        journals.create("one2", b"another").unwrap();
+        journals.keep_aside("one2").unwrap();
+        journals.remove("one").unwrap();
+        journals.remove("one").unwrap();
+        for gone in ["one".to_owned(), aside("one", 0), aside("one", 1)] {
+            assert_eq!(content(journals, &gone), None, "{gone}");
+        }
+        assert_eq!(content(journals, "one2").unwrap(), b"another");
+        assert_eq!(content(journals, &aside("one2", 0)).unwrap(), b"another");
+        journals.remove("one2").unwrap();
+        journals.create("one", b"").unwrap();
     }
 
     #[test]

@@ -6,6 +6,7 @@ use ed25519_dalek::SigningKey;
 use unseen_common::id::{PackNumber, VaultId};
 use unseen_common::log::entry::{Body, Policy};
 use unseen_common::log::fold::DEFAULT_POLICY;
+use unseen_common::privacy::Looked;
 use unseen_common::time::Clock;
 use unseen_common::vault::VaultError;
 
@@ -15,7 +16,7 @@ use super::scrub_tests::{MANIFEST, Scene, core, set};
 use crate::store::Store;
 use crate::store::blobs::Blobs;
 use crate::store::frame::Owner as JournalOwner;
-use crate::store::journal_files::Journals;
+use crate::store::journal_files::{self, Journals};
 use crate::store::key::Key;
 use crate::store::memory::{self, MemBlobs, MemJournals};
 use crate::testkit::faults::{self, Fault, Plan};
@@ -88,7 +89,7 @@ async fn a_damaged_journal_is_read_only_and_says_so_until_it_is_rebuilt() {
     let name = scene.owner.vault.to_string();
     let mut length = 0;
     scene.journals.edit(&name, |bytes| length = bytes.len());
-    for at in [3, 40, 70, length / 2, length - 300] {
+    for at in [3, 40, 70, length / 2, length - 400] {
         let mut before = Vec::new();
         scene.journals.edit(&name, |bytes| {
             before.clone_from(bytes);
@@ -101,24 +102,25 @@ async fn a_damaged_journal_is_read_only_and_says_so_until_it_is_rebuilt() {
         assert_eq!(read.bytes, scene.packs[3].1.bytes);
         assert_eq!(root.footers(None, None).await.unwrap().items.len(), 5);
         assert_eq!(root.manifest(snapshot_id(MANIFEST)).await.unwrap(), MANIFEST);
-        let told = |refused: VaultError| {
-            matches!(&refused, VaultError::Forbidden(text)
+        let told = |refused: &VaultError| {
+            matches!(refused, VaultError::Forbidden(text)
                 if text.contains("damaged") && text.contains("rebuild"))
         };
         let device = scene.device().await;
         let pack = scene.owner.machine.small_pack(500);
-        assert!(told(device.put_pack(pack).await.unwrap_err()), "byte {at}");
-        assert!(told(scene.commit(b"another").await.unwrap_err()));
+        let refused = device.put_pack(pack).await.unwrap_err();
+        assert!(told(&refused), "byte {at}: {refused:?}");
+        assert!(told(&scene.commit(b"another").await.unwrap_err()));
         let head = Head::of(scene.owner.vault, &*root).await;
         let policy = Body::Policy(Policy { grace_days: 50, ..DEFAULT_POLICY });
-        assert!(told(root.append(scene.owner.sign(&head, policy)).await.unwrap_err()));
+        assert!(told(&root.append(scene.owner.sign(&head, policy)).await.unwrap_err()));
         let damaged = scene.journals.open(&name).unwrap().unwrap();
         assert_eq!(damaged.length().unwrap(), u64::try_from(length).unwrap(), "left as it is");
         scene.journals.edit(&name, |bytes| bytes.clone_from(&before));
     }
     scene.journals.edit(&name, |bytes| bytes[length / 2] ^= 1);
     assert_eq!(rebuilt(&scene).packs, 5);
-    let aside = crate::store::journal_files::aside(&name, 0);
+    let aside = journal_files::aside(&name, 0);
     assert_eq!(
         scene.journals.open(&aside).unwrap().unwrap().length().unwrap(),
         u64::try_from(length).unwrap()
@@ -223,6 +225,47 @@ async fn a_log_of_another_account_and_another_identity_are_seen() {
     let options = Options { clock, open_accounts: true };
     let fate = Rebuilder::new(store, &options, identity).account(scene.owner.vault);
     assert!(matches!(fate, Fate::Rebuilt(Rebuilt { same_identity: false, .. })), "{fate:?}");
+}
+
+/// What the operator set is kept, and what manifests take of the quota is counted anew.
+#[tokio::test]
+async fn quota_suspension_and_access_record_survive_a_rebuild() {
+    let mut scene = Scene::new(3).await;
+    let name = scene.owner.vault.short();
+    scene.core.account_quota(&name, Some(1 << 30)).unwrap();
+    let before = scene.core.account_suspend(&name).unwrap();
+    scene.commit(b"while suspended").await.unwrap_err();
+    let journal = scene.owner.vault.to_string();
+    scene.journals.edit(&journal, |bytes| bytes[70] ^= 1);
+    rebuilt(&scene);
+    scene.restart();
+    assert_eq!(scene.core.account_show(&name).unwrap(), before);
+    let root = scene.owner.log_in(&scene.core).await.unwrap();
+    let access = root.access().await.unwrap();
+    let kinds: Vec<Looked> = access.iter().map(|line| line.what).collect();
+    assert_eq!(kinds, [Looked::Quota, Looked::Suspend, Looked::Show]);
+    assert!(matches!(scene.commit(b"still").await, Err(VaultError::Suspended(_))));
+}
+
+/// An account that was damaged, rebuilt or not, can be erased, and nothing of it stays.
+#[tokio::test]
+async fn damaged_and_rebuilt_accounts_are_erased_whole() {
+    for first_rebuilt in [false, true] {
+        let mut scene = Scene::new(64).await;
+        let name = scene.owner.vault.to_string();
+        scene.journals.edit(&name, |bytes| bytes[70] ^= 1);
+        let aside = journal_files::aside(&name, 0);
+        if first_rebuilt {
+            rebuilt(&scene);
+            assert!(scene.journals.open(&aside).unwrap().is_some());
+        }
+        scene.restart();
+        scene.core.account_erase(&name).unwrap();
+        assert!(scene.journals.open(&name).unwrap().is_none());
+        assert!(scene.journals.open(&aside).unwrap().is_none());
+        let blobs = scene.blobs.names();
+        assert!(!blobs.iter().any(|blob| blob.contains(&name)), "{blobs:?}");
+    }
 }
 
 #[tokio::test]
