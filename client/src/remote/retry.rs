@@ -10,6 +10,7 @@ use bytes::Bytes;
 use unseen_common::id::{DeviceId, PackNumber, SnapshotId};
 use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::packset::PackSet;
+use unseen_common::privacy::{Access, Report};
 use unseen_common::vault::{
     CommitRequest, FooterPage, LogPage, PackBytes, PackUpload, Result, Vault, VaultError,
 };
@@ -165,6 +166,14 @@ impl Vault for Retrying {
 
     async fn packs_of(&self, snapshot: SnapshotId) -> Result<PackSet> {
         self.again(|| self.inner.packs_of(snapshot)).await
+    }
+
+    async fn privacy(&self) -> Result<Report> {
+        self.again(|| self.inner.privacy()).await
+    }
+
+    async fn access(&self) -> Result<Vec<Access>> {
+        self.again(|| self.inner.access()).await
     }
 }
 
