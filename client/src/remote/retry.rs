@@ -12,7 +12,8 @@ use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::packset::PackSet;
 use unseen_common::privacy::{Access, Report};
 use unseen_common::vault::{
-    CommitRequest, FooterPage, LogPage, PackBytes, PackUpload, Result, Vault, VaultError,
+    CommitRequest, CompactRequest, FooterPage, LogPage, PackBytes, PackUpload, Result, Vault,
+    VaultError,
 };
 
 /// How waiting and chance enter.
@@ -158,6 +159,10 @@ impl Vault for Retrying {
 
     async fn commit(&self, request: CommitRequest) -> Result<Record> {
         self.again(|| self.inner.commit(request.clone())).await
+    }
+
+    async fn compact(&self, request: CompactRequest) -> Result<Record> {
+        self.again(|| self.inner.compact(request.clone())).await
     }
 
     async fn manifest(&self, snapshot: SnapshotId) -> Result<Bytes> {

@@ -3,28 +3,37 @@
 
 pub mod account;
 pub mod auth;
+mod compact;
 pub mod core;
 mod create;
 mod erase;
+mod expire;
 mod footers;
+mod gc;
 #[cfg(test)]
 mod inventory_tests;
 mod ledger;
+mod lists;
 mod load;
 mod log;
 mod operator;
 #[cfg(test)]
 mod operator_tests;
 mod packs;
+mod references;
 mod report;
 pub mod session;
 mod standing;
+mod strays;
+mod sweep;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use core::{Core, OpenError, Options};
+pub use gc::Collected;
 pub use ledger::InviteInfo;
 pub use operator::{AccountInfo, Listed};
 pub use session::Session;
 pub use standing::{Reservation, amount};
+pub use sweep::{Held, Swept};
