@@ -113,7 +113,7 @@ impl Account {
     /// Removes the rows of what may go still.
     pub(super) fn remove_rows(&self, plan: &Plan) -> Result<Gone> {
         let _writer = self.writer()?;
-        let now = plan.now.min(self.clock.now());
+        let now = plan.now;
         let mut packs = plan.candidates.clone();
         let since = {
             let tables = lock(&self.tables);

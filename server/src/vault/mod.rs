@@ -11,6 +11,14 @@ mod expire;
 mod footers;
 mod gc;
 #[cfg(test)]
+mod gc_lab;
+#[cfg(test)]
+mod gc_model;
+#[cfg(test)]
+mod gc_tests;
+#[cfg(test)]
+mod gc_walks;
+#[cfg(test)]
 mod inventory_tests;
 mod ledger;
 mod lists;
