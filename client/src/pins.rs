@@ -2,6 +2,8 @@
 //!
 //! A server that shows an older or another history is caught by it (attacks.md F1, F2).
 
+mod sent;
+
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,6 +11,8 @@ use std::path::{Path, PathBuf};
 use minicbor::decode::Decoder;
 use unseen_common::codec::{Canonical, DecodeError, Enc, EncodeResult, array_of, bytes_n};
 use unseen_common::id::{Hash, VaultId};
+
+pub use sent::Sent;
 
 /// A remembered head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

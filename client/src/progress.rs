@@ -390,6 +390,17 @@ impl Monitor for Recorder {
     }
 }
 
+/// An error and its reasons, in one line.
+pub fn in_words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(reason) = source {
+        text = format!("{text}: {reason}");
+        source = reason.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

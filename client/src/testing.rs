@@ -19,6 +19,7 @@ use unseen_common::vault::{NewAccount, Principal, Service, Vault, slot_set_hash}
 use unseen_server::vault::{Core, Options};
 
 use crate::backup::commit::{Committed, Committer, Wish, prepare, send};
+use crate::backup::kinds::Kinds;
 use crate::backup::{self, Outcome, RunOptions, Source};
 use crate::compress::Encoding;
 use crate::crypto::content_id::{ChunkId, ChunkKind};
@@ -36,7 +37,7 @@ use crate::pack::table::{ChunkRow, SegmentRow};
 use crate::progress::{Monitor, Silent};
 use crate::repo::reader::Place;
 use crate::repo::session::login;
-use crate::repo::{Folders, ReaderIndex, ReaderRepo, RepoError, Repository};
+use crate::repo::{Folders, KitHead, ReaderIndex, ReaderRepo, RepoError, Repository};
 use crate::scan::exclude::Rules;
 use crate::state::db::StateDb;
 use crate::tree::entry::{Entry, Kind, Meta, Name};
@@ -93,7 +94,7 @@ impl World {
         let secret = SlotSecret::Code(&code);
         let slot = Slot::seal(&keys(), &secret, KdfParams::FLOOR, &mut rng(3)).expect("sealed");
         let world = Self { slots: vec![slot.as_bytes().to_vec()], dir, runtime, clock, core };
-        let secrets = DeviceSecrets::generate(&mut rng(10));
+        let secrets = Self::secrets_of_desk();
         world.make_account(&secrets);
         let machine = world.machine(secrets, "desk");
         (world, machine)
@@ -153,6 +154,20 @@ impl World {
     }
 
     fn machine(&self, secrets: DeviceSecrets, name: &str) -> Machine {
+        self.try_machine(secrets, name).expect("opens")
+    }
+
+    /// The keys of `desk`.
+    pub(crate) fn secrets_of_desk() -> DeviceSecrets {
+        DeviceSecrets::generate(&mut rng(10))
+    }
+
+    /// A machine with these keys, and what is in its folders.
+    pub(crate) fn try_machine(
+        &self,
+        secrets: DeviceSecrets,
+        name: &str,
+    ) -> Result<Machine, RepoError> {
         let unlocked = keys();
         let identity = self.core.identity();
         let key = DeviceKey {
@@ -171,8 +186,7 @@ impl World {
         let service = self.service();
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
         let opened = Repository::open(service, key, self.folders(name), clock);
-        let repo = self.runtime.block_on(opened).expect("opens");
-        Machine { repo }
+        Ok(Machine { repo: self.runtime.block_on(opened)? })
     }
 
     /// Where a machine of this name keeps its things.
@@ -222,8 +236,10 @@ impl World {
         kit: Option<(u64, Hash)>,
     ) -> Result<ReaderRepo, RepoError> {
         let folders = self.folders(name);
-        let place =
-            Place { account: VAULT, identity: self.core.identity(), folders: &folders, kit };
+        let kit = kit.map(|(seq, hash)| KitHead::new(seq, hash));
+        let identity = self.core.identity();
+        let kit = kit.as_ref();
+        let place = Place { account: VAULT, identity, folders: &folders, kit, device: None };
         let service = self.service();
         let opened = ReaderRepo::open(&service, place, keys());
         self.runtime.block_on(opened)
@@ -301,6 +317,7 @@ pub(crate) fn options(set: &str) -> RunOptions {
         spool: false,
         workers: 2,
         uploads: 1,
+        patience: Duration::from_secs(600),
     }
 }
 
@@ -361,11 +378,14 @@ fn sign(seq: u64, prev: Hash, body: Body, key: &SigningKey) -> SignedEntry {
 #[derive(Debug)]
 pub(crate) struct Forge {
     builder: PackBuilder,
+    /// What the manifest will say.
+    pub(crate) totals: Totals,
 }
 
 impl Forge {
     pub(crate) fn new() -> Self {
-        Self { builder: PackBuilder::new(&BufferPool::default()) }
+        let builder = PackBuilder::new(&BufferPool::default());
+        Self { builder, totals: Totals::default() }
     }
 
     /// Adds a chunk in a segment of its own.
@@ -418,12 +438,13 @@ impl Forge {
             end: START,
             program: "test".into(),
             root,
-            totals: Totals::default(),
+            totals: self.totals,
             errors: Vec::new(),
             error_count: 0,
             disclosure_hash: Hash::from_bytes([0; 32]),
         };
         let wish = Wish {
+            kinds: Kinds::default(),
             set: repo.key.write_set.content_keys().set_tag(&manifest.set),
             manifest,
             status: Status::Complete,
@@ -455,5 +476,19 @@ pub(crate) fn entry(name: &str, kind: Kind) -> Entry {
             ..Meta::default()
         },
         kind,
+    }
+}
+
+/// Copies a folder and all that is in it.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("copies");
+    for entry in std::fs::read_dir(from).expect("copies") {
+        let entry = entry.expect("copies");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("copies").is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("copies");
+        }
     }
 }

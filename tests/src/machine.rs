@@ -66,6 +66,12 @@ impl Machine {
         self
     }
 
+    /// The same machine, which is told the passphrase alone.
+    #[must_use]
+    pub fn by_passphrase(self) -> Self {
+        self.without_secrets().with("BACKUP_PASSPHRASE", PASSPHRASE)
+    }
+
     /// `backup` with these arguments, not started.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
         let mut command = Command::new(&self.program);

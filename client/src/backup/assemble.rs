@@ -43,6 +43,8 @@ pub struct Assembler<'a> {
     path: Vec<u8>,
     monitor: &'a dyn Monitor,
     flow: &'a Flow,
+    /// Whether records are written.
+    records: bool,
     /// What is in the snapshot so far.
     pub totals: Totals,
 }
@@ -87,12 +89,14 @@ enum Mode {
 }
 
 impl<'a> Assembler<'a> {
-    /// Trees go through `packer`; file contents come from `results`.
+    /// Trees go through `packer`; file contents come from `results`. Without `records` none are
+    /// written.
     pub fn new(
         dedup: &'a Dedup<'a>,
         state: &'a StateDb,
         (results, monitor, flow): (Receiver<Vec<Done>>, &'a dyn Monitor, &'a Flow),
         packer: Packer<'a>,
+        records: bool,
     ) -> Self {
         Self {
             dedup,
@@ -105,6 +109,7 @@ impl<'a> Assembler<'a> {
             path: Vec::new(),
             monitor,
             flow,
+            records,
             totals: Totals::default(),
         }
     }
@@ -197,13 +202,13 @@ impl<'a> Assembler<'a> {
         let mode = if entered.header.is_some() {
             Mode::Matching { seen: 0, packs: roaring::RoaringBitmap::new(), last: None }
         } else {
-            Self::writing(entered.key)
+            self.writing(entered.key)
         };
         self.stack.push(Frame { entered, mode, objects: Vec::new() });
     }
 
-    fn writing(key: Option<DirKey>) -> Mode {
-        let record = key.map(RecordBuilder::new);
+    fn writing(&self, key: Option<DirKey>) -> Mode {
+        let record = key.filter(|_| self.records).map(RecordBuilder::new);
         Mode::Writing { tree: DirWriter::new(), record }
     }
 
@@ -260,7 +265,7 @@ impl<'a> Assembler<'a> {
             return Ok(());
         };
         let seen = *seen;
-        let mode = Self::writing(Some(key));
+        let mode = self.writing(Some(key));
         if let Some(frame) = self.stack.last_mut() {
             frame.mode = mode;
         }
@@ -281,7 +286,7 @@ impl<'a> Assembler<'a> {
         tree.push(name, row.encoded, &mut self.sink)?;
         frame.objects.append(&mut self.sink.objects);
         if let Some(record) = record {
-            record.push(row, needs, &mut self.recorder);
+            record.push(row, needs, self.state)?;
         }
         Ok(())
     }
@@ -378,7 +383,7 @@ impl<'a> Assembler<'a> {
                 let id = tree.finish(&mut self.sink)?;
                 objects.append(&mut self.sink.objects);
                 if let Some(record) = record {
-                    record.finish(id, objects, &mut self.recorder);
+                    record.finish(id, objects, (&mut self.recorder, self.state))?;
                 }
                 (id, entered.header.as_ref().is_some_and(|h| h.tree == id))
             }

@@ -16,9 +16,10 @@ use unseen_common::time::Clock;
 use unseen_common::vault::{CommitRequest, Vault, VaultError};
 
 use super::BackupError;
+use super::kinds::Kinds;
 use crate::crypto::device_file::DeviceKey;
 use crate::pack::manifest::seal_manifest;
-use crate::pins::write_durably;
+use crate::pins::{Sent, write_durably};
 use crate::repo::log::Log;
 use crate::repo::{Folders, RepoError};
 use crate::state::db::StateDb;
@@ -36,6 +37,8 @@ pub struct Wish {
     pub status: Status,
     /// The packs that it needs.
     pub packs: RoaringBitmap,
+    /// Its files by kind; told at level `types` alone.
+    pub kinds: Kinds,
 }
 
 /// How an attempt ended.
@@ -85,8 +88,7 @@ pub fn prepare(
     repo: &Committer<'_>,
     mut wish: Wish,
 ) -> Result<(Prepared, SnapshotId), BackupError> {
-    let disclosure =
-        disclose(&wish.manifest, repo.log.state.policy_at(repo.clock.now()).disclosure);
+    let disclosure = disclose(&wish, repo.log.state.policy_at(repo.clock.now()).disclosure);
     wish.manifest.disclosure_hash = Hash::of(&disclosure.to_bytes());
     if Manifest::from_bytes(&wish.manifest.to_bytes()).is_err() {
         return Err(BackupError::Internal("the manifest breaks its own format"));
@@ -121,6 +123,7 @@ pub fn prepare(
         body: Body::Snapshot(snapshot),
     };
     let prepared = Prepared { manifest, packs: PackSet(wish.packs), entry };
+    Sent::announce(&repo.folders.sent(), id).map_err(RepoError::from)?;
     let path = repo.folders.pending_commit();
     write_durably(&path, &prepared.to_bytes()).map_err(|source| RepoError::Io { path, source })?;
     Ok((prepared, id))
@@ -147,13 +150,15 @@ pub async fn send(repo: &mut Committer<'_>, prepared: &Prepared) -> Result<Commi
         match repo.vault.commit(request).await {
             Ok(_) => {
                 repo.log.update(repo.vault).await?;
-                if !repo.log.state.snapshots.contains_key(&id) {
+                forget_pending(repo)?;
+                // One that was sent long ago may have been forgotten since.
+                let state = &repo.log.state;
+                if !state.snapshots.contains_key(&id) && !state.gone.contains_key(&id) {
                     return Err(VaultError::BadAnswer(
                         "it acknowledged a snapshot that is not in its log".to_owned(),
                     )
                     .into());
                 }
-                forget_pending(repo)?;
                 return Ok(Committed::Saved(id));
             }
             Err(VaultError::Conflict(_)) => repo.log.update(repo.vault).await?,
@@ -214,13 +219,14 @@ fn forget_pending(repo: &Committer<'_>) -> Result<(), BackupError> {
     }
 }
 
-fn disclose(manifest: &Manifest, level: Level) -> Disclosure {
+fn disclose(wish: &Wish, level: Level) -> Disclosure {
+    let manifest = &wish.manifest;
     let totals = (two_digits(manifest.totals.files), two_digits(manifest.totals.bytes));
     Disclosure {
         start: manifest.start.to_minute(),
         end: manifest.end.to_minute(),
         totals: (level >= Level::Summary).then_some(totals),
-        types: Vec::new(),
+        types: if level >= Level::Types { wish.kinds.disclosed() } else { Vec::new() },
     }
 }
 

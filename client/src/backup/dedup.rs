@@ -16,6 +16,14 @@ const SHARDS: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentHandle(u32);
 
+#[cfg(test)]
+impl SegmentHandle {
+    /// The handle of this number.
+    pub(crate) const fn numbered(number: u32) -> Self {
+        Self(number)
+    }
+}
+
 /// Where a chunk is, or will be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PackRef {

@@ -18,6 +18,7 @@ use super::listener::Listener;
 use super::nearly_full::NearlyFull;
 use super::prelude::{mark_synced, open_index};
 use super::spool::Spool;
+use super::stop::Stop;
 use super::threads::{Passed, Threads};
 use super::upload::{Flow, Uploads};
 use crate::chunk::{Chunker, Params};
@@ -90,6 +91,8 @@ pub struct RunOptions {
     pub workers: usize,
     /// Threads that upload.
     pub uploads: usize,
+    /// How long the vault may still take once the user wants to stop.
+    pub patience: Duration,
 }
 
 /// How a run ended.
@@ -132,9 +135,10 @@ pub fn run(
     runtime: &Handle,
 ) -> Result<Outcome, BackupError> {
     raise_fd_limit();
+    let stop = Stop::new(interrupt, options.patience, monitor);
     let mut state = StateDb::open(&repo.folders.state)?;
     if !options.dry_run
-        && runtime.block_on(finish_pending(&mut committer(repo, &state).0))?.is_some()
+        && stop.at_once(runtime, finish_pending(&mut committer(repo, &state).0))?.is_some()
     {
         monitor.note(&Note::info("finished the snapshot that an earlier run had begun to commit"));
     }
@@ -143,15 +147,19 @@ pub fn run(
         if matches!(source, Source::Stream(None)) {
             break;
         }
-        let (index, own) = runtime.block_on(open_index(repo, &state, monitor))?;
+        let (index, own) = stop.at_once(runtime, open_index(repo, &state, monitor))?;
         let start = repo.clock.now();
         let listener = Listener::new(monitor);
         let mut round = Round { options, state: &state, index: &index, own, start };
-        let ended = round.go(repo, &mut source, (&listener, interrupt), runtime)?;
+        let ended = round.go(repo, &mut source, (&listener, &stop), runtime)?;
         if !options.dry_run {
             mark_synced(&index, &state)?;
         }
         let (passed, packs, sent) = ended;
+        if passed.interrupted && matches!(source, Source::Stream(_)) {
+            // A stream is one file: whole, or nothing.
+            return Err(BackupError::Interrupted);
+        }
         let unchanged =
             sent.0 == 0 && state.last(&options.set)?.is_some_and(|l| l.0 == passed.root);
         if options.dry_run || (options.skip_if_unchanged && unchanged && !passed.interrupted) {
@@ -161,7 +169,7 @@ pub fn run(
         let wish = wish(repo, options, (&passed, packs, status), (start, &source), &listener);
         let mut committer = committer(repo, &state).0;
         let (prepared, _) = prepare(&committer, wish)?;
-        match runtime.block_on(send(&mut committer, &prepared))? {
+        match stop.in_time(runtime, send(&mut committer, &prepared))? {
             Committed::Saved(id) => {
                 if status != Status::Checkpoint {
                     state.set_last(&options.set, &passed.root, &id)?;
@@ -226,7 +234,7 @@ impl Round<'_> {
         &mut self,
         repo: &mut Repository,
         source: &mut Source,
-        (listener, interrupt): (&Listener<'_>, Interrupt<'_>),
+        (listener, stop): (&Listener<'_>, &Stop<'_>),
         runtime: &Handle,
     ) -> Result<(Passed, RoaringBitmap, Sent), BackupError> {
         let options = self.options;
@@ -250,6 +258,7 @@ impl Round<'_> {
             spool,
             monitor: listener,
             progress: &flow,
+            stop,
             dry_run: options.dry_run,
         };
         uploads.resume(parts.key.vault, &parts.key.secrets)?;
@@ -265,7 +274,7 @@ impl Round<'_> {
             nearly_full: &nearly_full,
             uploads: &uploads,
             monitor: listener,
-            interrupt,
+            stop,
             secrets: &parts.key.secrets,
             racy_from: i64::try_from(self.start.0).unwrap_or(i64::MAX) - RACY_SECONDS,
         };
@@ -281,7 +290,7 @@ impl Round<'_> {
                 listener,
             );
             let (prepared, id) = prepare(&committer, wish)?;
-            if let Committed::Saved(_) = runtime.block_on(send(&mut committer, &prepared))? {
+            if let Committed::Saved(_) = stop.in_time(runtime, send(&mut committer, &prepared))? {
                 listener.inner.checkpoint(&id);
             }
             Ok(())
@@ -354,7 +363,7 @@ fn make_wish(
         disclosure_hash: Hash::from_bytes([0; 32]),
     };
     let set = key.write_set.content_keys().set_tag(&options.set);
-    Wish { manifest, set, status, packs }
+    Wish { manifest, set, status, packs, kinds: listener.kinds() }
 }
 
 fn outcome(
@@ -389,3 +398,6 @@ fn fitting_paths(paths: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     };
     paths.into_iter().take(MAX_PATHS).take_while(fits).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,6 +57,9 @@ pub enum BackupError {
     /// Another part of the run failed first; that part tells why.
     #[error("stopped")]
     Stopped,
+    /// The user stopped the run before anything could be committed.
+    #[error("stopped before a snapshot could be saved")]
+    Interrupted,
     /// A promise of our own code was broken.
     #[error("internal error: {0}")]
     Internal(&'static str),

@@ -21,7 +21,7 @@ pub enum Event {
     Enter(Box<Entered>),
     /// As it was.
     Same(Old),
-    /// Something recorded is no longer there.
+    /// Something recorded, or several things, are no longer there.
     Gone,
     /// Something that is no file and no directory.
     Ready(Box<(Entry, Seen, Option<Old>)>),
@@ -50,7 +50,7 @@ pub struct Entered {
     /// Names its record; none for a directory that is only on the way to what was named.
     pub key: Option<DirKey>,
     /// Its record.
-    pub header: Option<Header>,
+    pub header: Option<Arc<Header>>,
     /// How its parent recorded it.
     pub old: Option<Old>,
 }

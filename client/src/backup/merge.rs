@@ -21,12 +21,12 @@ impl<'a> Merge<'a> {
         Self { reader, part: None, index: 0 }
     }
 
-    /// Passes over entries named before `name` and tells how many there were.
-    pub fn skip_before(&mut self, name: &Name) -> u64 {
-        let mut skipped = 0;
+    /// Passes over entries named before `name` and tells whether there were any.
+    pub fn skip_before(&mut self, name: &Name) -> bool {
+        let mut skipped = false;
         while self.compare(name) == Some(Ordering::Less) {
             self.index += 1;
-            skipped += 1;
+            skipped = true;
         }
         skipped
     }
@@ -41,14 +41,9 @@ impl<'a> Merge<'a> {
         old
     }
 
-    /// How many entries are left.
-    pub fn rest(&mut self) -> u64 {
-        let mut left = 0;
-        while self.load() {
-            left += 1;
-            self.index += 1;
-        }
-        left
+    /// Whether any entry is left.
+    pub fn has_more(&mut self) -> bool {
+        self.load()
     }
 
     fn compare(&mut self, name: &Name) -> Option<Ordering> {

@@ -2,11 +2,11 @@
 //! few open packs of its own, so that nothing is locked on the way.
 
 use crossbeam_channel::Sender;
-use unseen_common::limits::MAX_PACK;
 
 use super::BackupError;
 use super::dedup::{Dedup, PackRef, SegmentHandle};
 use super::nearly_full::{FULL, NearlyFull, OpenPack, Placed};
+use super::tail::settle;
 use super::upload::Flow;
 use crate::compress::{Compressor, Encoding, Level};
 use crate::crypto::content_id::{ChunkId, ChunkKind, ContentKeys};
@@ -18,7 +18,7 @@ use crate::progress::{Monitor, Stored};
 /// A segment is closed when it holds so many bytes.
 const SEGMENT: usize = 1024 * 1024;
 /// Or when it holds so many chunks: tiny files must not outgrow the table of contents.
-const SEGMENT_CHUNKS: usize = 16 * 1024;
+const SEGMENT_CHUNKS: usize = 4 * 1024;
 /// A chunk of so many bytes is a segment of its own: it gains nothing from neighbours.
 const ALONE: usize = 256 * 1024;
 
@@ -160,10 +160,7 @@ impl<'a> Packer<'a> {
         self.close_segment()?;
         let mut open = self.context.nearly_full.take_all();
         open.extend(self.pack.take());
-        for pack in open {
-            self.count_and_seal(pack)?;
-        }
-        Ok(())
+        self.settle(open)
     }
 
     /// Ends the open segment and hands over packs that are not full, to be joined with others'.
@@ -178,24 +175,15 @@ impl<'a> Packer<'a> {
         let mut packs = self.context.nearly_full.take_all();
         packs.extend(self.pack.take());
         packs.extend(others.into_iter().map(|l| l.0));
-        packs.sort_by_key(|p| std::cmp::Reverse(MAX_PACK - p.builder.room().min(MAX_PACK)));
-        let mut joined: Vec<OpenPack> = Vec::new();
-        'next: for mut pack in packs {
-            for into in &mut joined {
-                match into.builder.absorb(pack.builder) {
-                    Ok(()) => {
-                        into.handles.append(&mut pack.handles);
-                        continue 'next;
-                    }
-                    Err(back) => pack.builder = back,
-                }
-            }
-            joined.push(pack);
-        }
-        for pack in joined {
+        self.settle(packs)?;
+        Ok(self.added)
+    }
+
+    fn settle(&mut self, packs: Vec<OpenPack>) -> Result<(), BackupError> {
+        for pack in settle(packs, &self.context.pool) {
             self.count_and_seal(pack)?;
         }
-        Ok(self.added)
+        Ok(())
     }
 
     fn close_segment(&mut self) -> Result<(), BackupError> {

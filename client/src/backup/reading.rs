@@ -7,6 +7,8 @@ use std::os::unix::fs::FileExt;
 use super::BackupError;
 use super::dedup::PackRef;
 use super::packer::Packer;
+use super::stop::Stop;
+use super::upload::Flow;
 use crate::chunk::Chunker;
 use crate::scan::holes::{Span, extents};
 use crate::scan::os::Stat;
@@ -29,6 +31,8 @@ pub enum ReadError {
     Source(io::Error),
     /// The run cannot go on.
     Fatal(BackupError),
+    /// The user wants to stop, or the run has failed: there is no point in reading on.
+    Stopped,
 }
 
 impl From<BackupError> for ReadError {
@@ -41,6 +45,8 @@ impl From<BackupError> for ReadError {
 #[derive(Debug)]
 pub struct Reader<'a> {
     chunker: &'a Chunker,
+    stop: &'a Stop<'a>,
+    flow: &'a Flow,
     window: Vec<u8>,
 }
 
@@ -49,8 +55,16 @@ const WINDOW: usize = 4 * 1024 * 1024;
 
 impl<'a> Reader<'a> {
     /// A reader that cuts with `chunker`.
-    pub fn new(chunker: &'a Chunker) -> Self {
-        Self { chunker, window: Vec::new() }
+    pub fn new(chunker: &'a Chunker, stop: &'a Stop<'a>, flow: &'a Flow) -> Self {
+        Self { chunker, stop, flow, window: Vec::new() }
+    }
+
+    /// An error when there is no point in reading on.
+    pub fn go_on(&self) -> Result<(), ReadError> {
+        if self.stop.is_wanted() || self.flow.has_failed() {
+            return Err(ReadError::Stopped);
+        }
+        Ok(())
     }
 
     /// Reads bytes `from..to` of a file, holes as holes.
@@ -107,6 +121,7 @@ impl<'a> Reader<'a> {
         packer: &mut Packer<'_>,
         out: &mut ReadOut,
     ) -> Result<u64, ReadError> {
+        self.go_on()?;
         let length = to - from;
         if let Ok(length) = usize::try_from(length)
             && length <= self.chunker.params().min()
@@ -132,6 +147,7 @@ impl<'a> Reader<'a> {
         self.window.resize(WINDOW, 0);
         let (mut start, mut end, mut eof) = (0, 0, false);
         loop {
+            self.go_on()?;
             if !eof && end - start < self.chunker.params().max() {
                 self.window.copy_within(start..end, 0);
                 (start, end) = (0, end - start);

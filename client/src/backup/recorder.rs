@@ -1,6 +1,6 @@
 //! Writes directory records, once the packs that they speak of are on the server.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use roaring::RoaringBitmap;
 
@@ -9,7 +9,7 @@ use super::dedup::{Dedup, PackRef, SegmentHandle};
 use crate::crypto::content_id::ChunkId;
 use crate::state::blocks::Place;
 use crate::state::db::StateDb;
-use crate::state::records::{DirKey, Header, PART, Row, part_bytes, write_row};
+use crate::state::records::{DirKey, Header, PART, PartPlace, Row, write_row};
 
 /// Packs that something needs, some still without a number.
 #[derive(Debug, Clone, Default)]
@@ -50,27 +50,41 @@ impl Needs {
     }
 }
 
-/// A record in the making.
+/// A record in the making. Its entries are on disk already; what is in memory of a part is where
+/// it is and what it needs.
 #[derive(Debug)]
 pub struct RecordBuilder {
     key: DirKey,
     entries: u64,
     rows: Vec<u8>,
     needs: Needs,
+    parts: Vec<(Place, Needs)>,
     objects: Vec<ChunkId>,
 }
 
 impl RecordBuilder {
     /// An empty record.
     pub fn new(key: DirKey) -> Self {
-        Self { key, entries: 0, rows: Vec::new(), needs: Needs::default(), objects: Vec::new() }
+        Self {
+            key,
+            entries: 0,
+            rows: Vec::new(),
+            needs: Needs::default(),
+            parts: Vec::new(),
+            objects: Vec::new(),
+        }
     }
 
     /// Adds an entry. A file with content lists gets a part of its own.
-    pub fn push(&mut self, row: &Row<'_>, needs: &Needs, recorder: &mut Recorder) {
+    pub fn push(
+        &mut self,
+        row: &Row<'_>,
+        needs: &Needs,
+        state: &StateDb,
+    ) -> Result<(), BackupError> {
         let (lists, _) = row.lists.as_chunks::<32>();
-        if !lists.is_empty() && !self.rows.is_empty() {
-            self.close(recorder);
+        if !lists.is_empty() {
+            self.close(state)?;
         }
         write_row(&mut self.rows, row);
         self.entries += 1;
@@ -80,43 +94,49 @@ impl RecordBuilder {
             self.needs.add(PackRef::Pending(*handle));
         }
         if self.rows.len() >= PART || !lists.is_empty() {
-            self.close(recorder);
+            self.close(state)?;
         }
+        Ok(())
     }
 
     /// Ends the record. `objects` are those of the tree itself.
-    pub fn finish(mut self, tree: ChunkId, objects: Vec<ChunkId>, recorder: &mut Recorder) {
-        if !self.rows.is_empty() {
-            self.close(recorder);
-        }
+    pub fn finish(
+        mut self,
+        tree: ChunkId,
+        objects: Vec<ChunkId>,
+        (recorder, state): (&mut Recorder, &StateDb),
+    ) -> Result<(), BackupError> {
+        self.close(state)?;
         self.objects.extend(objects);
-        let header =
-            Header { tree, objects: self.objects, entries: self.entries, parts: Vec::new() };
-        recorder.queue.push_back(Queued::Header(self.key, header));
+        let (objects, entries) = (self.objects, self.entries);
+        let header = Header { tree, objects, entries, parts: Vec::with_capacity(self.parts.len()) };
+        recorder.queue.push_back(Waiting { key: self.key, header, parts: self.parts.into() });
+        Ok(())
     }
 
-    fn close(&mut self, recorder: &mut Recorder) {
-        recorder.queue.push_back(Queued::Part {
-            key: self.key,
-            rows: std::mem::take(&mut self.rows),
-            needs: std::mem::take(&mut self.needs),
-        });
+    fn close(&mut self, state: &StateDb) -> Result<(), BackupError> {
+        if !self.rows.is_empty() {
+            let place = state.append_block(&self.rows)?;
+            self.rows.clear();
+            self.parts.push((place, std::mem::take(&mut self.needs)));
+        }
+        Ok(())
     }
 }
 
-/// Records that wait for their packs, in order: the parts of a directory, then its header.
+/// Records that wait for their packs, in order.
 #[derive(Debug, Default)]
 pub struct Recorder {
-    queue: VecDeque<Queued>,
-    /// Parts that were written and whose header is still to come; those of a directory lie
-    /// between those of the directory that it is in.
-    parts: HashMap<[u8; 16], Vec<Place>>,
+    queue: VecDeque<Waiting>,
 }
 
 #[derive(Debug)]
-enum Queued {
-    Part { key: DirKey, rows: Vec<u8>, needs: Needs },
-    Header(DirKey, Header),
+struct Waiting {
+    key: DirKey,
+    /// With the parts whose packs are known.
+    header: Header,
+    /// The other parts.
+    parts: VecDeque<(Place, Needs)>,
 }
 
 /// Records that wait before any of them is looked at.
@@ -133,24 +153,18 @@ impl Recorder {
         if !all && self.queue.len() < BATCH {
             return Ok(());
         }
-        loop {
-            if let Some(Queued::Part { needs, .. }) = self.queue.front_mut()
-                && !needs.resolve(dedup)
-            {
-                return Ok(());
-            }
-            match self.queue.pop_front() {
-                Some(Queued::Part { key, rows, needs }) => {
-                    let bytes = part_bytes(&needs.known, &rows);
-                    let place = state.append_block(&bytes)?;
-                    self.parts.entry(*key.as_bytes()).or_default().push(place);
+        while let Some(front) = self.queue.front_mut() {
+            while let Some((place, needs)) = front.parts.front_mut() {
+                if !needs.resolve(dedup) {
+                    return Ok(());
                 }
-                Some(Queued::Header(key, mut header)) => {
-                    header.parts = self.parts.remove(key.as_bytes()).unwrap_or_default();
-                    state.set_record(key, &header)?;
-                }
-                None => return Ok(()),
+                let packs = std::mem::take(&mut needs.known);
+                front.header.parts.push(PartPlace { place: *place, packs });
+                front.parts.pop_front();
             }
+            state.set_record(front.key, &front.header)?;
+            self.queue.pop_front();
         }
+        Ok(())
     }
 }

@@ -5,7 +5,6 @@
 //!    \--events--> assembler <--results--/          (the assembler is the calling thread)
 //! ```
 
-use std::sync::atomic::AtomicBool;
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Instant;
 
@@ -20,6 +19,7 @@ use super::nearly_full::NearlyFull;
 use super::packer::{Added, Leftover, Outgoing, Packer, PackerContext};
 use super::plan::plan;
 use super::reading::Reader;
+use super::stop::Stop;
 use super::upload::{Flow, Uploads};
 use super::walk::{WalkContext, Walker};
 use super::worker::{Done, FlushRequest, Job, Worker, WorkerContext};
@@ -64,7 +64,7 @@ pub struct Threads<'a> {
     /// Hears of progress.
     pub monitor: &'a dyn Monitor,
     /// The user wants to stop.
-    pub interrupt: &'a AtomicBool,
+    pub stop: &'a Stop<'a>,
     /// Source of randomness.
     pub secrets: &'a DeviceSecrets,
     /// What changed at or after this second is read again next time.
@@ -91,7 +91,7 @@ type Worked = Result<(Vec<Leftover>, Added), BackupError>;
 struct Line<'scope> {
     workers: Vec<ScopedJoinHandle<'scope, Worked>>,
     flush: Vec<Sender<FlushRequest>>,
-    walker: ScopedJoinHandle<'scope, Result<bool, BackupError>>,
+    walker: ScopedJoinHandle<'scope, Result<(), BackupError>>,
     events: Receiver<Vec<Event>>,
 }
 
@@ -139,14 +139,15 @@ impl<'a> Threads<'a> {
         drop(results_in);
         let level = self.options.compression;
         let packer = Packer::new(context, ChunkKind::Tree, level, self.secrets.rng());
-        let mut assembler =
-            Assembler::new(self.dedup, self.state, (results, self.monitor, self.flow), packer);
+        let records = !self.options.dry_run;
+        let listens = (results, self.monitor, self.flow);
+        let mut assembler = Assembler::new(self.dedup, self.state, listens, packer, records);
         let root = self.assemble(&mut assembler, &line, checkpoint).inspect_err(|_| {
             self.flow.fail(BackupError::Stopped);
         });
         let Line { workers, flush, walker, events } = line;
         drop((events, flush));
-        let interrupted = join(walker);
+        let walked = join(walker);
         let mut leftovers = Vec::new();
         let mut failed = None;
         for worker in workers {
@@ -159,7 +160,8 @@ impl<'a> Threads<'a> {
             self.flow.fail(error);
             return Err(BackupError::Stopped);
         }
-        let (root, interrupted) = (root?, interrupted?);
+        let root = root?;
+        walked?;
         let totals = assembler.totals;
         let (packer, mut recorder) = assembler.into_packer();
         packer.finish(leftovers)?;
@@ -167,7 +169,8 @@ impl<'a> Threads<'a> {
         if !self.options.dry_run {
             recorder.write(self.dedup, self.state, true)?;
         }
-        Ok(Passed { root, totals, interrupted })
+        // Whoever left something out did so because of the wish, and the wish stands.
+        Ok(Passed { root, totals, interrupted: self.stop.is_wanted() })
     }
 
     fn start<'scope>(
@@ -201,7 +204,7 @@ impl<'a> Threads<'a> {
                 self.options.compression,
                 self.secrets.rng(),
             );
-            let worker = Worker::new(work, packer, Reader::new(self.chunker));
+            let worker = Worker::new(work, packer, Reader::new(self.chunker, self.stop, self.flow));
             workers.push(
                 scope.spawn(move || worker.work(&flush_out).map_err(|error| self.stop(error))),
             );
@@ -216,7 +219,7 @@ impl<'a> Threads<'a> {
         source: &mut Source,
         events_in: Sender<Vec<Event>>,
         jobs_in: Sender<Job>,
-    ) -> ScopedJoinHandle<'scope, Result<bool, BackupError>>
+    ) -> ScopedJoinHandle<'scope, Result<(), BackupError>>
     where
         'a: 'scope,
     {
@@ -250,8 +253,7 @@ impl<'a> Threads<'a> {
                         Event::Pending { name: stream.name, ticket: 0, pieces: 1, old: None };
                     let all = vec![Event::Enter(Box::new(root)), file, Event::Leave];
                     jobs_in.send(job).map_err(|_e| BackupError::Stopped)?;
-                    events_in.send(all).map_err(|_e| BackupError::Stopped)?;
-                    Ok(false)
+                    events_in.send(all).map_err(|_e| BackupError::Stopped)
                 })
             }
         }
@@ -265,8 +267,9 @@ impl<'a> Threads<'a> {
             owners: self.owners,
             monitor: self.monitor,
             flow: self.flow,
-            interrupt: self.interrupt,
+            stop: self.stop,
             force: self.options.force,
+            dry_run: self.options.dry_run,
             one_file_system: self.options.one_file_system,
             racy_from: self.racy_from,
         }

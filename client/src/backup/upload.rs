@@ -12,6 +12,7 @@ use super::BackupError;
 use super::dedup::Dedup;
 use super::packer::Outgoing;
 use super::spool::Spool;
+use super::stop::Stop;
 use crate::crypto::content_id::ChunkId;
 use crate::crypto::device::DeviceSecrets;
 use crate::progress::Monitor;
@@ -34,6 +35,8 @@ pub struct Uploads<'a> {
     pub monitor: &'a dyn Monitor,
     /// How the run is going.
     pub progress: &'a Flow,
+    /// The user's wish to stop.
+    pub stop: &'a Stop<'a>,
     /// Send nothing, count only.
     pub dry_run: bool,
 }
@@ -113,15 +116,17 @@ impl Flow {
 }
 
 impl Uploads<'_> {
-    /// Uploads until the packers hang up, or something fails. One call a thread.
+    /// Uploads until the packers hang up. One call a thread. After a failure what still comes is
+    /// only put into the spool, for the next run to send.
     pub fn work(&self, packs: &Receiver<Outgoing>) {
         for outgoing in packs {
             if self.progress.has_failed() {
-                return;
-            }
-            if let Err(error) = self.one(&outgoing) {
+                if let Some(spool) = &self.spool {
+                    // The run has failed for another reason, which is the one to tell.
+                    spool.put(&outgoing.pack).ok();
+                }
+            } else if let Err(error) = self.one(&outgoing) {
                 self.progress.fail(error);
-                return;
             }
         }
     }
@@ -148,7 +153,7 @@ impl Uploads<'_> {
         if let Some(spool) = &self.spool {
             spool.put(pack).map_err(BackupError::Spool)?;
         }
-        let number = self.runtime.block_on(self.vault.put_pack(pack.upload()))?;
+        let number = self.stop.in_time(&self.runtime, self.vault.put_pack(pack.upload()))?;
         self.state.set_pack(number, &pack.id)?;
         let ids: Vec<ChunkId> =
             pack.table.segments.iter().flat_map(|s| s.chunks.iter().map(|c| c.id)).collect();

@@ -5,7 +5,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::Sender;
 
@@ -13,10 +12,13 @@ use super::BackupError;
 use super::dedup::Dedup;
 use super::events::{Entered, Event, Old};
 use super::merge::Merge;
+use super::outbox::Outbox;
 use super::plan::Node;
 use super::seen::{DirPath, bytes_to_os, describe, join, meta_of, seen_of};
+use super::stop::Stop;
 use super::upload::Flow;
-use super::worker::{Job, Task};
+use super::via;
+use super::worker::Job;
 use crate::crypto::content_id::ChunkId;
 use crate::progress::{Amount, During, Monitor, Problem};
 use crate::scan::exclude::{Candidate, Decision, DirCtx, Rules};
@@ -43,40 +45,26 @@ pub struct WalkContext<'a> {
     /// How the run is going.
     pub flow: &'a Flow,
     /// The user wants to stop.
-    pub interrupt: &'a AtomicBool,
+    pub stop: &'a Stop<'a>,
     /// Read everything again.
     pub force: bool,
+    /// Leave no trace in the state.
+    pub dry_run: bool,
     /// Stay on the file systems of the named paths.
     pub one_file_system: bool,
     /// What changed at or after this second is read again next time.
     pub racy_from: i64,
 }
 
-/// Entries in one message.
-const BATCH: usize = 256;
-/// Files in one job.
-const JOB_FILES: usize = 48;
-/// Bytes in one job, about.
-const JOB_BYTES: u64 = 2 * 1024 * 1024;
-/// A longer file is read in pieces of this many bytes, by several workers.
-pub const PIECE: u64 = 256 * 1024 * 1024;
-
 /// One walk.
 #[derive(Debug)]
 pub struct Walker<'a> {
     context: WalkContext<'a>,
-    events: Sender<Vec<Event>>,
-    jobs: Sender<Job>,
-    batch: Vec<Event>,
-    next_ticket: u64,
+    out: Outbox,
     path: Vec<u8>,
-    tasks: Vec<Task>,
-    task_bytes: u64,
-    /// The directory that the tasks are in, and its path.
-    task_dir: Option<(Arc<Dir>, DirPath)>,
     stack: Vec<Frame<'a>>,
-    /// Whether the user stopped it.
-    pub interrupted: bool,
+    /// Nothing more is looked at: open directories are closed as they are.
+    ending: bool,
 }
 
 #[derive(Debug)]
@@ -101,21 +89,15 @@ impl<'a> Walker<'a> {
     pub fn new(context: WalkContext<'a>, events: Sender<Vec<Event>>, jobs: Sender<Job>) -> Self {
         Self {
             context,
-            events,
-            jobs,
-            batch: Vec::new(),
-            next_ticket: 0,
+            out: Outbox::new(events, jobs),
             path: Vec::new(),
-            tasks: Vec::new(),
-            task_bytes: 0,
-            task_dir: None,
             stack: Vec::new(),
-            interrupted: false,
+            ending: false,
         }
     }
 
     /// Walks everything in `plan`. What cannot be read is reported and left out.
-    pub fn walk(mut self, plan: Node) -> Result<bool, BackupError> {
+    pub fn walk(mut self, plan: Node) -> Result<(), BackupError> {
         let root = Dir::open_root(Path::new("/"))
             .map_err(|source| BackupError::Source { path: PathBuf::from("/"), source })?;
         self.enter(None, root, plan, None)?;
@@ -123,8 +105,8 @@ impl<'a> Walker<'a> {
             if self.context.flow.has_failed() {
                 return Err(BackupError::Stopped);
             }
-            self.interrupted = self.interrupted || self.context.interrupt.load(Ordering::Relaxed);
-            let descended = !self.interrupted && self.advance(&mut frame)?;
+            self.ending = self.ending || self.context.stop.is_wanted();
+            let descended = !self.ending && self.advance(&mut frame)?;
             if descended {
                 // The child was pushed first; put it on top of its parent.
                 let child = self.stack.pop();
@@ -134,8 +116,9 @@ impl<'a> Walker<'a> {
                 self.leave(frame)?;
             }
         }
-        self.send_batch()?;
-        Ok(self.interrupted)
+        self.out.send()?;
+        self.context.monitor.scan_done();
+        Ok(())
     }
 
     /// Goes on in a directory until it is done (false) or a child has been entered (true).
@@ -157,11 +140,11 @@ impl<'a> Walker<'a> {
             if self.child(frame, name, node)? {
                 return Ok(true);
             }
-            if self.batch.len() >= BATCH {
-                self.send_batch()?;
+            if self.out.is_full() {
+                self.out.send()?;
             }
-            if self.context.interrupt.load(Ordering::Relaxed) || self.context.flow.has_failed() {
-                self.interrupted = true;
+            if self.context.stop.is_wanted() || self.context.flow.has_failed() {
+                self.ending = true;
                 return Ok(false);
             }
         }
@@ -175,8 +158,8 @@ impl<'a> Walker<'a> {
     ) -> Result<bool, BackupError> {
         let old = match &mut frame.record {
             Some(record) => {
-                for _ in 0..record.skip_before(&name) {
-                    self.batch.push(Event::Gone);
+                if record.skip_before(&name) {
+                    self.out.push(Event::Gone);
                 }
                 record.take(&name)
             }
@@ -210,11 +193,11 @@ impl<'a> Walker<'a> {
             && !self.context.force
             && self.is_unchanged(old, &stat)
         {
-            self.batch.push(Event::Same(old.clone()));
+            self.out.push(Event::Same(old.clone()));
             return Ok(false);
         }
         if stat.file_type == FileType::File {
-            self.file(frame, name, stat, old)?;
+            self.out.file((&frame.dir, &frame.place), name, stat, old)?;
         } else {
             self.special(frame, name, &stat, old);
         }
@@ -273,7 +256,7 @@ impl<'a> Walker<'a> {
             && matches!(frame.children, Children::All(..))
             && stat.dev != frame.device;
         let node = if foreign { Node::Via(std::collections::BTreeMap::new()) } else { node };
-        self.flush_tasks()?;
+        self.out.flush_tasks()?;
         self.path.push(b'/');
         self.path.extend_from_slice(name.as_bytes());
         let above = self.context.rules.enter(&frame.rules, name.as_bytes());
@@ -319,11 +302,15 @@ impl<'a> Walker<'a> {
             Some(key) => RecordReader::open(self.context.state, key)?,
             None => None,
         };
-        let header = record.as_ref().map(|r| r.header.clone());
+        let header = record.as_ref().map(|r| Arc::clone(&r.header));
         let stat = dir.stat_self();
-        let meta = self.meta_of_dir(&dir, stat.as_ref().ok());
+        let mut meta = self.meta_of_dir(&dir, stat.as_ref().ok());
+        if let (None, Some(name)) = (&key, &name) {
+            let record = !self.context.dry_run;
+            meta = via::settled(self.context.state, (&self.path, name), meta, record)?;
+        }
         let device = stat.map_or(0, |s| s.dev);
-        self.batch.push(Event::Enter(Box::new(Entered { name, meta, key, header, old })));
+        self.out.push(Event::Enter(Box::new(Entered { name, meta, key, header, old })));
         self.stack.push(Frame {
             dir: Arc::new(dir),
             place,
@@ -337,49 +324,12 @@ impl<'a> Walker<'a> {
     }
 
     fn leave(&mut self, mut frame: Frame<'a>) -> Result<(), BackupError> {
-        self.send_large_tasks()?;
-        if let Some(record) = &mut frame.record {
-            for _ in 0..record.rest() {
-                self.batch.push(Event::Gone);
-            }
+        self.out.end_of_directory()?;
+        if frame.record.as_mut().is_some_and(Merge::has_more) {
+            self.out.push(Event::Gone);
         }
-        self.batch.push(Event::Leave);
+        self.out.push(Event::Leave);
         self.path.truncate(frame.path_len);
-        Ok(())
-    }
-
-    fn file(
-        &mut self,
-        frame: &Frame<'a>,
-        name: Name,
-        stat: Stat,
-        old: Option<Old>,
-    ) -> Result<(), BackupError> {
-        let ticket = self.next_ticket;
-        let pieces = stat.size.div_ceil(PIECE).max(1);
-        self.next_ticket += pieces;
-        self.batch.push(Event::Pending { name: name.clone(), ticket, pieces, old });
-        if pieces > 1 {
-            self.flush_tasks()?;
-            for piece in 0..pieces {
-                let task = Task { ticket: ticket + piece, name: name.clone(), stat };
-                self.send_batch()?;
-                self.send_job(Job::Piece {
-                    dir: Arc::clone(&frame.dir),
-                    path: frame.place.clone(),
-                    task,
-                    offset: piece * PIECE,
-                })?;
-            }
-            return Ok(());
-        }
-        self.task_dir = Some((Arc::clone(&frame.dir), frame.place.clone()));
-        self.tasks.push(Task { ticket, name, stat });
-        self.task_bytes += stat.size;
-        if self.tasks.len() >= JOB_FILES || self.task_bytes >= JOB_BYTES {
-            // With its events, so that what is seen of the run keeps up with it.
-            self.send_batch()?;
-        }
         Ok(())
     }
 
@@ -409,7 +359,7 @@ impl<'a> Walker<'a> {
             Err(error) => self.problem(&join(&self.path, name.as_bytes()), error.to_string()),
         }
         let seen = seen_of(stat, self.context.racy_from, false);
-        self.batch.push(Event::Ready(Box::new((Entry { name, meta, kind }, seen, old))));
+        self.out.push(Event::Ready(Box::new((Entry { name, meta, kind }, seen, old))));
     }
 
     fn meta_of_dir(&self, dir: &Dir, stat: Option<&Stat>) -> Meta {
@@ -422,37 +372,9 @@ impl<'a> Walker<'a> {
         meta
     }
 
-    /// Ends the job of a directory; one that will take a while goes with its events.
-    fn send_large_tasks(&mut self) -> Result<(), BackupError> {
-        if self.task_bytes >= JOB_BYTES / 2 { self.send_batch() } else { self.flush_tasks() }
-    }
-
-    fn flush_tasks(&mut self) -> Result<(), BackupError> {
-        let Some((dir, path)) = self.task_dir.take() else {
-            return Ok(());
-        };
-        self.task_bytes = 0;
-        let tasks = std::mem::take(&mut self.tasks);
-        self.send_job(Job::Files { dir, path, tasks })
-    }
-
-    fn send_job(&mut self, job: Job) -> Result<(), BackupError> {
-        self.jobs.send(job).map_err(|_e| BackupError::Stopped)
-    }
-
-    /// Sends what has been found. Jobs go first: an event may make the other end wait for its job.
-    fn send_batch(&mut self) -> Result<(), BackupError> {
-        self.flush_tasks()?;
-        if self.batch.is_empty() {
-            return Ok(());
-        }
-        let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
-        self.events.send(batch).map_err(|_e| BackupError::Stopped)
-    }
-
     fn gone(&mut self, old: Option<&Old>) {
         if old.is_some() {
-            self.batch.push(Event::Gone);
+            self.out.push(Event::Gone);
         }
     }
 

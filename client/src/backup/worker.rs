@@ -6,11 +6,11 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, select};
 
 use super::BackupError;
+use super::outbox::PIECE;
 use super::packer::{Added, Leftover, Packer};
 use super::reading::{ReadError, ReadOut, Reader};
 use super::seen::{DirPath, describe, meta_of, seen_of};
 use super::upload::Flow;
-use super::walk::PIECE;
 use crate::progress::{During, Monitor, Problem};
 use crate::scan::names::OwnerNames;
 use crate::scan::os::{Dir, Stat, fstat};
@@ -72,7 +72,8 @@ impl std::fmt::Debug for Job {
     }
 }
 
-/// The result of a task; `None`: it could not be read, which has been reported.
+/// The result of a task; `None`: it could not be read, which has been reported, or the run is
+/// being stopped.
 pub type Done = (u64, Option<Box<FileRead>>);
 
 /// A file, or a piece of one, that has been read.
@@ -181,6 +182,7 @@ impl<'a> Worker<'a> {
         let read = match self.open_and_read(dir, task, piece) {
             Ok(read) => read,
             Err(ReadError::Fatal(error)) => return Err(error),
+            Err(ReadError::Stopped) => return Ok((task.ticket, None)),
             Err(ReadError::Source(error)) => {
                 let what = if error.kind() == std::io::ErrorKind::NotFound {
                     "it vanished before it was read".to_owned()
@@ -209,6 +211,7 @@ impl<'a> Worker<'a> {
         task: &Task,
         piece: Option<(u64, u64)>,
     ) -> Result<(FileRead, Vec<String>), ReadError> {
+        self.reader.go_on()?;
         let file = dir.open_file(&task.name).map_err(ReadError::Source)?;
         let mut before = fstat(&file).map_err(ReadError::Source)?;
         if before.file_type != task.stat.file_type {
@@ -256,6 +259,7 @@ impl<'a> Worker<'a> {
                 Ok((ticket, Some(Box::new(FileRead { meta, seen, out }))))
             }
             Err(ReadError::Fatal(error)) => Err(error),
+            Err(ReadError::Stopped) => Ok((ticket, None)),
             Err(ReadError::Source(source)) => {
                 let path = std::path::PathBuf::from("standard input");
                 Err(BackupError::Source { path, source })

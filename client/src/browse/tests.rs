@@ -13,7 +13,7 @@ use super::resolve::{Filter, ResolveError, parse, parse_path, resolve};
 use super::snapshots::{list_snapshots, packs_hold, rows};
 use crate::repo::unlock::{UnlockSecret, unlock};
 use crate::repo::{ReaderIndex, ReaderRepo, RepoError};
-use crate::testing::{World, code, keys, noise, silent};
+use crate::testing::{World, code, copy_folder, keys, noise, silent};
 use crate::tree::entry::{Entry, Kind, Name};
 
 fn chunks<'a>(packs: &'a Packs<'a>, snapshot: SnapshotId) -> Chunks<'a> {
@@ -295,17 +295,4 @@ fn a_forged_introduction_makes_a_stranger_of_the_device() {
     let strangers: Vec<_> = repo.strangers().iter().map(|(id, _)| *id).collect();
     assert_eq!(strangers, [device]);
     assert_eq!(repo.devices().map(|(_, name)| name).collect::<Vec<_>>(), ["desk"]);
-}
-
-fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }

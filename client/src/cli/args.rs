@@ -5,8 +5,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use super::output::Voice;
 use super::places::ProfileName;
 use super::{
-    cmd_check, cmd_connect, cmd_dump, cmd_init, cmd_ls, cmd_restore, cmd_run, cmd_snapshots,
-    cmd_version,
+    cmd_check, cmd_connect, cmd_dump, cmd_init, cmd_ls, cmd_privacy, cmd_restore, cmd_run,
+    cmd_snapshots, cmd_version,
 };
 
 pub mod values;
@@ -15,6 +15,7 @@ pub mod values;
 #[derive(Debug, Parser)]
 #[command(
     name = "backup",
+    bin_name = "backup",
     version,
     subcommand_required = true,
     arg_required_else_help = true,
@@ -108,6 +109,8 @@ pub enum Command {
     Restore(Box<cmd_restore::RestoreArgs>),
     /// Verify what is stored
     Check(cmd_check::CheckArgs),
+    /// See what the server holds about you, and who looked at it; erase it all
+    Privacy(cmd_privacy::PrivacyArgs),
     /// Print the version
     Version(cmd_version::VersionArgs),
 }

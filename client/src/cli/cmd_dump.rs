@@ -1,7 +1,6 @@
 //! `backup dump`: one file of a snapshot, on standard output.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use super::args::SnapshotFilter;
 use super::args::values::SnapshotPath;
@@ -13,9 +12,7 @@ use super::vault;
 use crate::browse::chunks::Chunks;
 use crate::browse::dump::dump;
 use crate::browse::ls::{Found, find_path};
-use crate::browse::packs::Packs;
-use crate::browse::resolve::parse_path;
-use crate::progress::Silent;
+use crate::browse::resolve::{Chosen, parse_path};
 use crate::tree::entry::Kind;
 
 /// What `dump` takes.
@@ -39,21 +36,29 @@ pub struct DumpArgs {
 pub fn run(ctx: &Context<'_>, args: &DumpArgs) -> Result<Exit, CliError> {
     let runtime = vault::runtime()?;
     let reading = reading::open(ctx, &runtime)?;
-    let chosen = reading.choose(ctx, (&args.snapshot, &args.filter), &runtime)?;
-    let index = reading.index(ctx, &runtime)?;
-    let packs = Packs::new(&reading.repo, &index, &Silent, runtime.handle());
-    let within = runtime.block_on(reading.repo.vault.packs_of(chosen.snapshot.id))?;
-    let mut chunks = Chunks::new(&packs, Arc::new(within.0));
+    let named = (&args.snapshot, &args.filter);
+    reading.look(ctx, named, &runtime, |chosen, chunks| print(ctx, args, chosen, chunks))?;
+    Ok(Exit::Done)
+}
+
+fn print(
+    ctx: &Context<'_>,
+    args: &DumpArgs,
+    chosen: &Chosen,
+    chunks: &mut Chunks<'_>,
+) -> Result<(), CliError> {
     let mut path = chosen.path.clone().unwrap_or_default();
     let bytes = std::os::unix::ffi::OsStrExt::as_bytes(args.path.as_os_str());
     path.extend(parse_path(bytes).map_err(|error| CliError::from_error(Exit::Usage, error))?);
     let shown = escape_for_terminal(bytes).into_owned();
-    let Found::Entry(entry) = find_path(&mut chunks, chosen.manifest.root, &path)? else {
-        return Err(CliError::usage(format!("{shown} is a folder")).hint("`backup ls` lists it"));
+    let folder = || CliError::usage(format!("{shown} is a folder")).hint("`backup ls` lists it");
+    let Found::Entry(entry) = find_path(chunks, chosen.manifest.root, &path)? else {
+        return Err(folder());
     };
-    let Kind::File { size, content } = &entry.kind else {
-        return Err(CliError::usage(format!("{shown} is not a regular file")));
+    let (size, content) = match &entry.kind {
+        Kind::File { size, content } => (*size, content),
+        Kind::Directory { .. } => return Err(folder()),
+        _ => return Err(CliError::usage(format!("{shown} is not a regular file"))),
     };
-    dump(&mut chunks, (content, *size), &mut ctx.ui.stdout())?;
-    Ok(Exit::Done)
+    Ok(dump(chunks, (content, size), &mut ctx.ui.stdout())?)
 }

@@ -1,6 +1,6 @@
 //! `backup init`: a new vault.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::runtime::Runtime;
 use unseen_common::id::Hash;
@@ -15,7 +15,7 @@ use crate::crypto::rng::Hedged;
 use crate::crypto::secret::Passphrase;
 use crate::enrol::EnrolError;
 use crate::enrol::init::{Made, Place, Wishes, init};
-use crate::enrol::kit::{Challenge, Format, Kit};
+use crate::enrol::kit::{Challenge, Kit, KitFile};
 use crate::enrol::strength::{Use, Verdict, judge};
 
 /// What `init` takes.
@@ -68,20 +68,15 @@ pub fn make(ctx: &Context<'_>, args: &InitArgs, runtime: &Runtime) -> Result<(),
     if setup.places.device_key().exists() {
         return Err(EnrolError::AlreadyEnrolled(setup.places.device_key()).into());
     }
-    if let Some(kit) = &args.kit {
-        Format::of(kit)?;
-        if kit.exists() {
-            let message = format!("{} exists already", kit.display());
-            return Err(CliError::new(Exit::Failed, message).hint("name another file with --kit"));
-        }
-    } else if !ctx.terminal.is_present() {
+    if args.kit.is_none() && !ctx.terminal.is_present() {
         return Err(CliError::usage("without a terminal the recovery kit needs a file")
             .hint("add --kit FILE.txt or --kit FILE.html"));
     }
+    // All that can be refused is, before anything is asked or made.
+    let site = Site::find(&setup, args)?;
+    let kit_file = args.kit.as_deref().map(KitFile::prepare).transpose()?;
     let name = args.name.clone().unwrap_or_else(host_name);
     let passphrase = passphrase(ctx, args, &name)?;
-    setup.places.create()?;
-    let place = place(&setup, args)?;
     let wishes = Wishes {
         passphrase: Passphrase::new(&passphrase)
             .map_err(|error| CliError::from_error(Exit::Usage, error))?,
@@ -89,11 +84,18 @@ pub fn make(ctx: &Context<'_>, args: &InitArgs, runtime: &Runtime) -> Result<(),
         device_name: name,
         kdf: None,
     };
-    let folders = vault::folders(&setup.places);
-    let made = runtime.block_on(init(&place, &wishes, &folders, &SystemClock))?;
+    setup.places.create()?;
+    let made =
+        found(&setup, site, &wishes, runtime).inspect_err(|_| setup.places.remove_empty())?;
     set_server(&setup.places.config, &setup.name, &made.address)?;
     ctx.ui.status(&format!("made the vault {} at {}", made.vault.short(), made.address));
-    hand_over_kit(ctx, args, &kit_of(&made))
+    hand_over_kit(ctx, kit_file, args.kit.as_deref(), &kit_of(&made))
+}
+
+fn found(setup: &Setup, site: Site, wishes: &Wishes, runtime: &Runtime) -> Result<Made, CliError> {
+    let place = site.open()?;
+    let folders = vault::folders(&setup.places);
+    Ok(runtime.block_on(init(&place, wishes, &folders, &SystemClock))?)
 }
 
 fn kit_of(made: &Made) -> Kit {
@@ -108,19 +110,29 @@ fn kit_of(made: &Made) -> Kit {
     }
 }
 
-fn hand_over_kit(ctx: &Context<'_>, args: &InitArgs, kit: &Kit) -> Result<(), CliError> {
-    if let Some(path) = &args.kit {
-        kit.write(path)?;
-        ctx.ui.warn(&format!(
-            "the recovery kit is in {}: print it or move it to a safe place, then delete it here. \
-             Without the kit and the passphrase nobody can ever restore",
-            path.display()
-        ));
-    } else {
+fn hand_over_kit(
+    ctx: &Context<'_>,
+    file: Option<KitFile>,
+    path: Option<&Path>,
+    kit: &Kit,
+) -> Result<(), CliError> {
+    let print = || {
         for line in kit.to_text().lines() {
             ctx.ui.line(line);
         }
         ctx.ui.flush();
+    };
+    match (file, path) {
+        (Some(file), Some(path)) => {
+            // The vault is there, and nothing else opens it on another machine.
+            kit.write(file).inspect_err(|_| print())?;
+            ctx.ui.warn(&format!(
+                "the recovery kit is in {}: print it or move it to a safe place, then delete it \
+                 here. Without the kit and the passphrase nobody can ever restore",
+                path.display()
+            ));
+        }
+        _ => print(),
     }
     if ctx.terminal.is_present() && !ctx.global.yes {
         ask_back(ctx, kit)?;
@@ -180,25 +192,41 @@ fn passphrase(
     Err(CliError::usage("no passphrase was strong enough"))
 }
 
-fn place(setup: &Setup, args: &InitArgs) -> Result<Place, CliError> {
-    if let Some(invite) = &args.invite {
-        return vault::invited(invite);
+/// Where the vault is to be.
+enum Site {
+    Invited(Box<Place>),
+    Folder(PathBuf),
+}
+
+impl Site {
+    /// Makes nothing.
+    fn find(setup: &Setup, args: &InitArgs) -> Result<Self, CliError> {
+        if let Some(invite) = &args.invite {
+            return Ok(Self::Invited(Box::new(vault::invited(invite)?)));
+        }
+        let folder = args.local.clone().unwrap_or_else(|| setup.places.local_vault());
+        let folder = std::path::absolute(&folder)
+            .map_err(|error| CliError::usage("--local names no folder").because(error))?;
+        vault::address_of(&folder)?;
+        if vault::is_vault(&folder) && !vault::open_folder(&folder)?.accounts.is_empty() {
+            let message = format!("there is a vault in {} already", folder.display());
+            return Err(CliError::new(Exit::Failed, message)
+                .hint("`backup connect --local DIR` joins it with the recovery code"));
+        }
+        Ok(Self::Folder(folder))
     }
-    let folder = args.local.clone().unwrap_or_else(|| setup.places.local_vault());
-    let folder = std::path::absolute(&folder)
-        .map_err(|error| CliError::usage("--local names no folder").because(error))?;
-    let address = vault::address_of(&folder)?;
-    let opened = vault::open_folder(&folder)?;
-    if !opened.accounts.is_empty() {
-        let message = format!("there is a vault in {} already", folder.display());
-        return Err(CliError::new(Exit::Failed, message)
-            .hint("`backup connect --local DIR` joins it with the recovery code"));
+
+    fn open(self) -> Result<Place, CliError> {
+        let folder = match self {
+            Self::Invited(place) => return Ok(*place),
+            Self::Folder(folder) => folder,
+        };
+        Ok(Place {
+            address: vault::address_of(&folder)?,
+            service: vault::open_folder(&folder)?.service,
+            identity: None,
+            tls_pin: None,
+            invite: Vec::new(),
+        })
     }
-    Ok(Place {
-        service: opened.service,
-        address,
-        identity: None,
-        tls_pin: None,
-        invite: Vec::new(),
-    })
 }

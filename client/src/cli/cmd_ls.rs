@@ -1,7 +1,5 @@
 //! `backup ls`: the files of a snapshot.
 
-use std::sync::Arc;
-
 use super::args::SnapshotFilter;
 use super::args::values::SnapshotPath;
 use super::context::Context;
@@ -12,8 +10,7 @@ use super::units::bytes;
 use super::vault;
 use crate::browse::chunks::Chunks;
 use crate::browse::ls::{Found, Lister, find_path};
-use crate::browse::packs::Packs;
-use crate::progress::Silent;
+use crate::browse::resolve::Chosen;
 use crate::tree::entry::{Entry, FileTime, Kind};
 
 /// What `ls` takes.
@@ -43,13 +40,19 @@ pub struct LsArgs {
 pub fn run(ctx: &Context<'_>, args: &LsArgs) -> Result<Exit, CliError> {
     let runtime = vault::runtime()?;
     let reading = reading::open(ctx, &runtime)?;
-    let chosen = reading.choose(ctx, (&args.snapshot, &args.filter), &runtime)?;
-    let index = reading.index(ctx, &runtime)?;
-    let packs = Packs::new(&reading.repo, &index, &Silent, runtime.handle());
-    let within = runtime.block_on(reading.repo.vault.packs_of(chosen.snapshot.id))?;
-    let mut chunks = Chunks::new(&packs, Arc::new(within.0));
+    let named = (&args.snapshot, &args.filter);
+    reading.look(ctx, named, &runtime, |chosen, chunks| list(ctx, args, chosen, chunks))?;
+    Ok(Exit::Done)
+}
+
+fn list(
+    ctx: &Context<'_>,
+    args: &LsArgs,
+    chosen: &Chosen,
+    chunks: &mut Chunks<'_>,
+) -> Result<(), CliError> {
     let path = chosen.path.clone().unwrap_or_default();
-    let found = find_path(&mut chunks, chosen.manifest.root, &path)?;
+    let found = find_path(chunks, chosen.manifest.root, &path)?;
     if ctx.ui.is_json() {
         ctx.ui.json(&serde_json::json!({
             "message_type": "snapshot",
@@ -74,20 +77,20 @@ pub fn run(ctx: &Context<'_>, args: &LsArgs) -> Result<Exit, CliError> {
         Found::Entry(entry) => {
             let Kind::Directory { tree } = entry.kind else {
                 show(ctx, args, &base, &entry);
-                return Ok(Exit::Done);
+                return Ok(());
             };
             tree
         }
     };
     let mut lister = Lister::new(tree, args.recursive || chosen.path.is_none());
-    while let Some(line) = lister.next(&mut chunks)? {
+    while let Some(line) = lister.next(chunks)? {
         let full = [base.as_slice(), b"/", &line.path].concat();
         show(ctx, args, &full, &line.entry);
         if ctx.ui.is_closed() {
             break;
         }
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 fn show(ctx: &Context<'_>, args: &LsArgs, path: &[u8], entry: &Entry) {

@@ -5,6 +5,7 @@ mod sources;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -12,12 +13,17 @@ use tokio::runtime::Runtime;
 use super::args::values::{BytesPerSecond, Compression, Size, TagList};
 use super::bars::{Bars, Task};
 use super::cmd_init::InitArgs;
+use super::config::Profile;
 use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
 use super::interrupt::Interrupt;
 use super::vault::{self, Opened};
 use crate::backup::{self, RunOptions, Source};
+use crate::scan::exclude::{Options, Rules};
 use crate::scan::names::OwnerNames;
+
+/// How long after Ctrl-C the vault may still take for what a checkpoint needs.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What `run` takes.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -146,24 +152,18 @@ pub struct HowArgs {
 
 /// Backs up.
 pub fn run(ctx: &Context<'_>, args: &RunArgs) -> Result<Exit, CliError> {
+    // All that the command line and the configuration can be wrong about, before anything is
+    // opened or made.
+    let paths = sources::paths(args)?;
+    let wishes = Wishes::of(args, &ctx.setup()?.profile)?;
     let runtime = vault::runtime()?;
-    let source_args = sources::paths(args)?;
     let setup = ready(ctx, &runtime)?;
-    let (mut repo, opened) = vault::open_repository(ctx, &setup, &runtime)?;
     let interrupt = Interrupt::install()
         .map_err(|error| CliError::new(Exit::Failed, "cannot watch for Ctrl-C").because(error))?;
-    let source = sources::open(args, source_args)?;
-    let options = options(ctx, args, &setup, &opened)?;
-    let limit = |flag: Option<BytesPerSecond>, config: &Option<String>| match (flag, config) {
-        (None, Some(text)) => text
-            .parse()
-            .map(Some)
-            .map_err(|error| CliError::usage("a limit in config.toml").because(error)),
-        (flag, _) => Ok(flag),
-    };
-    let up = limit(args.how.limit_upload, &setup.profile.limit_upload)?;
-    let down = limit(args.how.limit_download, &setup.profile.limit_download)?;
-    repo.vault = vault::limited(repo.vault, up, down);
+    let (mut repo, opened) = vault::open_repository(ctx, &setup, (&runtime, interrupt.flag()))?;
+    let source = sources::open(args, paths)?;
+    repo.vault = vault::limited(repo.vault, wishes.up, wishes.down);
+    let options = options(ctx, args, wishes, (&setup, &opened));
     warn_same_disk(ctx, &source, &opened);
     let bars = Bars::start(ctx.ui, Task::Backup);
     let flag = interrupt.flag();
@@ -203,41 +203,82 @@ fn ready(ctx: &Context<'_>, runtime: &Runtime) -> Result<Setup, CliError> {
     ctx.setup()
 }
 
+/// What of the command line and the configuration is more than a flag.
+struct Wishes {
+    excludes: Options,
+    compression: Compression,
+    up: Option<BytesPerSecond>,
+    down: Option<BytesPerSecond>,
+}
+
+impl Wishes {
+    fn of(args: &RunArgs, profile: &Profile) -> Result<Self, CliError> {
+        let how = &args.how;
+        Ok(Self {
+            excludes: sources::excludes(args)?,
+            compression: configured(
+                how.compression,
+                profile.compression.as_deref(),
+                "compression",
+            )?
+            .unwrap_or_default(),
+            up: configured(how.limit_upload, profile.limit_upload.as_deref(), "limit_upload")?,
+            down: configured(
+                how.limit_download,
+                profile.limit_download.as_deref(),
+                "limit_download",
+            )?,
+        })
+    }
+}
+
+/// The flag, or what the profile says.
+fn configured<T: FromStr>(
+    flag: Option<T>,
+    config: Option<&str>,
+    key: &str,
+) -> Result<Option<T>, CliError>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    match (flag, config) {
+        (None, Some(text)) => text
+            .parse()
+            .map(Some)
+            .map_err(|error| CliError::usage(format!("{key} in config.toml")).because(error)),
+        (flag, _) => Ok(flag),
+    }
+}
+
 fn options(
     ctx: &Context<'_>,
     args: &RunArgs,
-    setup: &Setup,
-    opened: &Opened,
-) -> Result<RunOptions, CliError> {
+    wishes: Wishes,
+    (setup, opened): (&Setup, &Opened),
+) -> RunOptions {
     let mut own = setup.places.own();
     own.extend(opened.folder.clone());
     own.extend(super::cmd_init::default_kit(ctx, setup));
     let host = args.label.host.clone().or_else(|| setup.profile.host.clone());
-    let compression = match (args.how.compression, &setup.profile.compression) {
-        (Some(how), _) => how,
-        (None, Some(text)) => text
-            .parse()
-            .map_err(|error| CliError::usage("compression in config.toml").because(error))?,
-        (None, None) => Compression::default(),
-    };
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    Ok(RunOptions {
+    RunOptions {
         set: args.set.first().cloned().unwrap_or_else(|| "default".to_owned()),
         host: host.unwrap_or_else(host_name),
         user: user_name(),
         tags: args.label.tag.iter().flat_map(|list| list.0.clone()).collect(),
-        rules: sources::rules(args, own)?,
+        rules: Rules::new(Options { own, ..wishes.excludes }),
         one_file_system: args.excludes.one_file_system,
         force: args.how.force,
         dry_run: args.how.dry_run,
         skip_if_unchanged: args.how.skip_if_unchanged,
-        compression: compression.level(),
+        compression: wishes.compression.level(),
         checkpoint_every: Duration::from_secs(args.how.checkpoint_every),
         spool: opened.folder.is_none(),
         // Each holds a pack of 16 MiB: more of them would break the memory ceiling.
         workers: workers.clamp(1, 4),
         uploads: if opened.folder.is_some() { 1 } else { 3 },
-    })
+        patience: PATIENCE,
+    }
 }
 
 /// The name of this machine.

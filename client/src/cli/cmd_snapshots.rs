@@ -1,5 +1,7 @@
 //! `backup snapshots`: what there is.
 
+use std::sync::Arc;
+
 use tokio::runtime::Runtime;
 use unseen_common::log::entry::Status;
 
@@ -86,7 +88,7 @@ struct Shown {
 
 /// Without any secret: what this machine remembers of its own, what the log says of the others.
 fn own(ctx: &Context<'_>, setup: &Setup, runtime: &Runtime) -> Result<Vec<Shown>, CliError> {
-    let (repo, _) = vault::open_repository(ctx, setup, runtime)?;
+    let (repo, _) = vault::open_repository(ctx, setup, (runtime, Arc::default()))?;
     let rows = list_locked(&repo.log.state);
     let own = OwnSnapshots::open(&repo.folders.own_snapshots());
     let shown = rows.into_iter().map(|row| Shown { manifest: own.get(&row.id), row });

@@ -44,8 +44,14 @@ fn vault_advice(error: &VaultError) -> (Exit, Option<&'static str>) {
         ),
         VaultError::Forbidden(_) | VaultError::Unauthorized => (
             Exit::Refused,
-            Some("was this device revoked, or the account suspended? Ask whoever runs the server"),
+            Some(
+                "was this device revoked? `backup connect` enrols it again. Was the account \
+                 erased? `backup privacy receipt` tells",
+            ),
         ),
+        VaultError::Suspended(_) => {
+            (Exit::Refused, Some("ask whoever runs the server; restores work all the same"))
+        }
         VaultError::Quota(_) => {
             (Exit::Full, Some("ask for more quota, or remove old snapshots; what was sent is kept"))
         }
@@ -72,8 +78,14 @@ impl From<RepoError> for CliError {
                 Self::from_error(Exit::History, error)
                     .hint("nothing was sent. This is not the vault that this device belongs to")
             }
-            error @ RepoError::Cloned => Self::from_error(Exit::History, error)
-                .hint("a copy of this machine's keys is in use elsewhere: revoke this device"),
+            RepoError::Cloned { device, .. } => {
+                let device = device.short();
+                Self::from_error(Exit::History, error).hint(format!(
+                    "nothing was sent. A copy of this machine's key is in use elsewhere, or this \
+                     machine was set back to an older state. `backup connect --replaces {device}` \
+                     gives it a new key, and revokes the old one and every copy of it"
+                ))
+            }
             error @ RepoError::Revoked(_) => Self::from_error(Exit::Refused, error)
                 .hint("`backup connect` enrols this machine again"),
             error @ RepoError::Footer { .. } => Self::from_error(Exit::Damaged, error)
@@ -101,6 +113,8 @@ impl From<BackupError> for CliError {
             BackupError::State(error) => error.into(),
             error @ BackupError::NoPaths => Self::from_error(Exit::Usage, error)
                 .hint("name what to back up: `backup run PATH…`"),
+            error @ BackupError::Interrupted => Self::from_error(Exit::Interrupted, error)
+                .hint("what the vault has taken already need not be sent again"),
             error => Self::from_error(Exit::Failed, error),
         }
     }
@@ -118,6 +132,8 @@ impl From<EnrolError> for CliError {
             error @ EnrolError::NotEnrolled(_) => Self::from_error(Exit::NoVault, error).hint(
                 "`backup init` makes a vault, `backup connect ADDRESS` joins one that exists",
             ),
+            error @ EnrolError::NoSuchInvite => Self::from_error(Exit::Refused, error)
+                .hint("ask whoever runs the server for a new one: `backup-server invite`"),
             error @ EnrolError::OtherSlots => Self::from_error(Exit::History, error)
                 .hint("nothing was kept. The server hands out old or foreign slots"),
             error @ EnrolError::WrongSecret => Self::from_error(Exit::WrongSecret, error)
@@ -222,6 +238,12 @@ impl From<DumpError> for CliError {
 
 impl From<KitError> for CliError {
     fn from(error: KitError) -> Self {
-        Self::from_error(Exit::Failed, error)
+        match error {
+            error @ KitError::Format { .. } => Self::from_error(Exit::Usage, error),
+            error @ KitError::Exists { .. } => {
+                Self::from_error(Exit::Failed, error).hint("name another file with --kit")
+            }
+            error => Self::from_error(Exit::Failed, error),
+        }
     }
 }

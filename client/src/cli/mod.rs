@@ -7,6 +7,7 @@ pub mod cmd_connect;
 pub mod cmd_dump;
 pub mod cmd_init;
 pub mod cmd_ls;
+pub mod cmd_privacy;
 pub mod cmd_restore;
 pub mod cmd_run;
 pub mod cmd_snapshots;
@@ -70,6 +71,7 @@ fn dispatch(context: &Context<'_>, command: &Command) -> Result<Exit, CliError> 
         Command::Dump(args) => cmd_dump::run(context, args),
         Command::Restore(args) => cmd_restore::run(context, args),
         Command::Check(args) => cmd_check::run(context, args),
+        Command::Privacy(args) => cmd_privacy::run(context, args),
         Command::Version(args) => cmd_version::run(context, args),
     }
 }

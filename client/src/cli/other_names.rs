@@ -70,7 +70,6 @@ const RESERVED: &[&str] = &[
     "log",
     "daemon",
     "web",
-    "privacy",
     "support",
     "completions",
     "man",

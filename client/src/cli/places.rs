@@ -155,6 +155,17 @@ impl Places {
         Ok(())
     }
 
+    /// Removes the folders again, as far as nothing is in them: of a vault that did not come to be.
+    pub fn remove_empty(&self) {
+        for path in [&self.data, &self.state, &self.cache] {
+            let above = path.parent().filter(|above| above.ends_with("unseen"));
+            for folder in std::iter::once(path.as_path()).chain(above) {
+                // Fails if it holds anything.
+                std::fs::remove_dir(folder).ok();
+            }
+        }
+    }
+
     /// The folders that a backup leaves out, each also by the path that symbolic links lead to.
     pub fn own(&self) -> Vec<PathBuf> {
         let mut own = Vec::new();

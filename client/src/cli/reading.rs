@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
+use unseen_common::id::{DeviceId, Hash, VaultId};
 use unseen_common::log::entry::Status;
+use unseen_common::log::state::State;
 use unseen_common::time::Timestamp;
 
 use super::args::SnapshotFilter;
@@ -12,11 +14,15 @@ use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
 use super::secrets::Secret;
 use super::vault::{self, Opened};
+use crate::browse::chunks::Chunks;
+use crate::browse::packs::Packs;
 use crate::browse::resolve::{Chosen, Filter, ResolveError, Wanted, parse, parse_path, resolve};
 use crate::crypto::recovery::RecoveryCode;
+use crate::crypto::schedule::Unlocked;
 use crate::crypto::secret::Passphrase;
 use crate::enrol::connect::{Opener, check_slots, open_anywhere};
-use crate::remote::retry::Retrying;
+use crate::progress::Silent;
+use crate::repo::Folders;
 use crate::repo::reader::{Place, ReaderIndex, ReaderRepo};
 use crate::repo::unlock::{UnlockSecret, unlock};
 
@@ -31,72 +37,95 @@ pub struct Reading {
     pub opened: Opened,
 }
 
+/// A vault whose secret was told, before anything is asked of it.
+#[derive(Debug)]
+pub struct Unlocking {
+    /// The profile.
+    pub setup: Setup,
+    /// Where the vault is.
+    pub opened: Opened,
+    /// The account.
+    pub account: VaultId,
+    /// The server's pinned identity key.
+    pub identity: [u8; 32],
+    /// What the slot held. To be dropped as soon as the command has what it needs.
+    pub unlocked: Unlocked,
+    /// The device that this machine is enrolled as.
+    device: Option<DeviceId>,
+    /// The slots that were handed out without a log to compare them with.
+    slots: Option<Hash>,
+}
+
+impl Unlocking {
+    /// Where the vault is, for the engines.
+    pub fn place<'f>(&self, folders: &'f Folders) -> Place<'f> {
+        let Self { account, identity, device, .. } = *self;
+        Place { account, identity, folders, kit: None, device }
+    }
+
+    /// The slots must be those of the log.
+    pub fn check_slots(&self, state: &State) -> Result<(), CliError> {
+        Ok(self.slots.map_or(Ok(()), |slots| check_slots(state, slots))?)
+    }
+}
+
 /// Asks for a secret and opens the vault with it: on an enrolled machine by the vault's slots, on
 /// another one, named by `--vault`, by recovery code.
 pub fn open(ctx: &Context<'_>, runtime: &Runtime) -> Result<Reading, CliError> {
-    let setup = ctx.setup()?;
-    if !setup.places.device_key().exists() {
-        return open_bare(ctx, setup, runtime);
+    let unlocking = unlock_vault(ctx, runtime)?;
+    let folders = vault::folders(&unlocking.setup.places);
+    let place = unlocking.place(&folders);
+    let Unlocking { setup, opened, unlocked, slots, .. } = unlocking;
+    let repo = runtime.block_on(ReaderRepo::open(&opened.service, place, unlocked))?;
+    if let Some(slots) = slots {
+        check_slots(&repo.log.state, slots)?;
     }
-    let (device, opened) = vault::open_repository(ctx, &setup, runtime)?;
-    let unlocked = if device.key.share.is_some() {
-        let slots = runtime.block_on(device.vault.slots())?;
-        let expected = Some(device.log.state.slots.hash);
-        let secret = match ctx.secrets().to_unlock()? {
-            Secret::RecoveryCode(code) => UnlockSecret::Code(RecoveryCode::parse(&code)?),
-            Secret::Passphrase(text) => UnlockSecret::Passphrase(passphrase(&text)?),
-        };
-        unlock(&slots, &secret, expected, device.key.share.as_ref())?
-    } else {
-        // A machine that only backs up may not see the slots: the code fetches them by itself.
-        let address = ctx.global.vault.clone().unwrap_or_else(|| device.key.server.clone());
-        drop(device);
-        return by_code(ctx, (setup, opened), &vault::parse(&address)?, runtime);
-    };
-    let place = (device.key.vault, device.key.server_identity.to_bytes());
-    let folders = device.folders.clone();
-    let service = Arc::clone(&device.service);
-    drop(device);
-    let place = Place { account: place.0, identity: place.1, folders: &folders, kit: None };
-    let repo = runtime.block_on(ReaderRepo::open(&service, place, unlocked))?;
-    Ok(Reading { repo: lasting(repo, &opened), setup, opened })
+    Ok(Reading { repo, setup, opened })
 }
 
-fn open_bare(ctx: &Context<'_>, setup: Setup, runtime: &Runtime) -> Result<Reading, CliError> {
-    let address = vault::parse(setup.vault()?)?;
-    setup.places.create()?;
-    let opened = vault::open(&address)?;
-    by_code(ctx, (setup, opened), &address, runtime)
+/// Asks for a secret and opens a slot with it.
+pub fn unlock_vault(ctx: &Context<'_>, runtime: &Runtime) -> Result<Unlocking, CliError> {
+    let setup = ctx.setup()?;
+    if !setup.places.device_key().exists() {
+        let address = vault::parse(setup.vault()?)?;
+        setup.places.create()?;
+        return by_code(ctx, (setup, None), &address, runtime);
+    }
+    let (repo, opened) = vault::open_repository(ctx, &setup, (runtime, Arc::default()))?;
+    let device = Some(repo.key.secrets.device);
+    if repo.key.share.is_none() {
+        // A machine that only backs up may not see the slots: the code fetches them by itself.
+        let address = ctx.global.vault.clone().unwrap_or_else(|| repo.key.server.clone());
+        drop((repo, opened));
+        return by_code(ctx, (setup, device), &vault::parse(&address)?, runtime);
+    }
+    let slots = runtime.block_on(repo.vault.slots())?;
+    let expected = Some(repo.log.state.slots.hash);
+    let secret = match ctx.secrets().to_unlock()? {
+        Secret::RecoveryCode(code) => UnlockSecret::Code(RecoveryCode::parse(&code)?),
+        Secret::Passphrase(text) => UnlockSecret::Passphrase(passphrase(&text)?),
+    };
+    let unlocked = unlock(&slots, &secret, expected, repo.key.share.as_ref())?;
+    let (account, identity) = (repo.key.vault, repo.key.server_identity.to_bytes());
+    Ok(Unlocking { setup, opened, account, identity, unlocked, device, slots: None })
 }
 
 fn by_code(
     ctx: &Context<'_>,
-    (setup, opened): (Setup, Opened),
+    (setup, device): (Setup, Option<DeviceId>),
     address: &crate::remote::address::Address,
     runtime: &Runtime,
-) -> Result<Reading, CliError> {
+) -> Result<Unlocking, CliError> {
     let opener = match ctx.secrets().to_connect()? {
         Secret::RecoveryCode(code) => Opener::Code(RecoveryCode::parse(&code)?),
         Secret::Passphrase(text) => Opener::Passphrase(passphrase(&text)?),
     };
-    drop(opened);
     let target = vault::target(address, runtime)?;
     let (unlocked, slots) = runtime.block_on(open_anywhere(&target, &opener))?;
-    let folders = vault::folders(&setup.places);
-    let place =
-        Place { account: target.account, identity: target.identity, folders: &folders, kit: None };
-    let repo = runtime.block_on(ReaderRepo::open(&target.service, place, unlocked))?;
-    check_slots(&repo.log.state, slots)?;
     let folder = vault::folder_of(address);
+    let (account, identity) = (target.account, target.identity);
     let opened = Opened { service: target.service, accounts: Vec::new(), folder };
-    Ok(Reading { repo: lasting(repo, &opened), setup, opened })
-}
-
-fn lasting(mut repo: ReaderRepo, opened: &Opened) -> ReaderRepo {
-    if opened.folder.is_none() {
-        repo.vault = Arc::new(Retrying::new(repo.vault));
-    }
-    repo
+    Ok(Unlocking { setup, opened, account, identity, unlocked, device, slots: Some(slots) })
 }
 
 fn passphrase(text: &str) -> Result<Passphrase, CliError> {
@@ -112,6 +141,21 @@ impl Reading {
             ctx.ui.warn(&format!("{}: what is in it cannot be read", damaged.error));
         }
         Ok(index)
+    }
+
+    /// Finds a snapshot and reads in it.
+    pub fn look<T>(
+        &self,
+        ctx: &Context<'_>,
+        named: (&SnapshotPath, &SnapshotFilter),
+        runtime: &Runtime,
+        act: impl FnOnce(&Chosen, &mut Chunks<'_>) -> Result<T, CliError>,
+    ) -> Result<T, CliError> {
+        let chosen = self.choose(ctx, named, runtime)?;
+        let index = self.index(ctx, runtime)?;
+        let packs = Packs::new(&self.repo, &index, &Silent, runtime.handle());
+        let within = runtime.block_on(self.repo.vault.packs_of(chosen.snapshot.id))?;
+        act(&chosen, &mut Chunks::new(&packs, Arc::new(within.0)))
     }
 
     /// The snapshot that is meant.

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::runtime::Runtime;
 use unseen_common::id::VaultId;
+use unseen_common::log::state::{Change, State};
 use unseen_common::time::{Clock, Timestamp};
 use unseen_common::vault::{Service, Vault};
 
@@ -12,13 +14,15 @@ use super::args::values::BytesPerSecond;
 use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
 use super::places::Places;
+use super::reading::local_time;
 use crate::crypto::device_file::DeviceKey;
-use crate::enrol::connect::{self as enrol, load_device_key};
+use crate::enrol::connect as enrol;
+use crate::enrol::earlier::load_device_key;
 use crate::enrol::init::Place;
-use crate::remote::address::{Address, ParseError, Target};
+use crate::remote::address::{Address, ParseError, ServerAddress, Target};
 use crate::remote::http::HttpService;
 use crate::remote::limit::{Bucket, Limited};
-use crate::remote::retry::Retrying;
+use crate::remote::retry::RetryingService;
 use crate::repo::{Folders, Repository};
 
 /// The clock of this machine.
@@ -94,22 +98,37 @@ pub fn device_key(setup: &Setup) -> Result<DeviceKey, CliError> {
     Ok(load_device_key(&folders(&setup.places))?)
 }
 
-/// Logs in as this device.
+/// Logs in as this device. What fails for a moment is tried again, until `stop` is raised.
 pub fn open_repository(
     context: &Context<'_>,
     setup: &Setup,
-    runtime: &Runtime,
+    (runtime, stop): (&Runtime, Arc<AtomicBool>),
 ) -> Result<(Repository, Opened), CliError> {
     let key = device_key(setup)?;
     let address = context.global.vault.clone().unwrap_or_else(|| key.server.clone());
-    let opened = open(&parse(&address)?)?;
+    let opened = open(&parse(&address)?, stop)?;
     let service = Arc::clone(&opened.service);
     let repo = Repository::open(service, key, folders(&setup.places), Arc::new(SystemClock));
-    let mut repo = runtime.block_on(repo)?;
-    if opened.folder.is_none() {
-        repo.vault = Arc::new(Retrying::new(repo.vault));
+    let repo = runtime.block_on(repo)?;
+    if let Some(due) = erase_due(&repo.log.state) {
+        context.ui.warn(&format!(
+            "everything in this vault will be erased on {}: `backup privacy erase --cancel` stops \
+             that",
+            local_time(due)
+        ));
     }
     Ok((repo, opened))
+}
+
+/// When the vault is erased, if its owner wants that.
+pub fn erase_due(state: &State) -> Option<Timestamp> {
+    let erase = state.pending.iter().find(|pending| pending.change == Change::Erase);
+    erase.map(|pending| pending.effective)
+}
+
+/// A server, which is asked again when it does not answer, until `stop` is raised.
+fn service_of(server: &ServerAddress, stop: Arc<AtomicBool>) -> Result<Arc<dyn Service>, CliError> {
+    Ok(Arc::new(RetryingService::new(Arc::new(HttpService::new(server)?), stop)))
 }
 
 /// Where an invitation leads.
@@ -123,7 +142,7 @@ pub fn invited(link: &str) -> Result<Place, CliError> {
             .hint("`backup connect` joins it with the recovery code"));
     };
     Ok(Place {
-        service: Arc::new(HttpService::new(&server)?),
+        service: service_of(&server, Arc::default())?,
         identity: Some(server.pin.identity),
         tls_pin: Some(*server.pin.spki.as_bytes()),
         invite: invite.clone(),
@@ -140,7 +159,7 @@ pub fn target(address: &Address, runtime: &Runtime) -> Result<enrol::Target, Cli
                     .hint("`backup init LINK` accepts it; the kit has the address of a vault"));
             };
             return Ok(enrol::Target {
-                service: Arc::new(HttpService::new(server)?),
+                service: service_of(server, Arc::default())?,
                 account,
                 identity: server.pin.identity,
                 tls_pin: Some(*server.pin.spki.as_bytes()),
@@ -168,19 +187,22 @@ pub fn target(address: &Address, runtime: &Runtime) -> Result<enrol::Target, Cli
 }
 
 /// The service at an address.
-pub fn open(address: &Address) -> Result<Opened, CliError> {
+pub fn open(address: &Address, stop: Arc<AtomicBool>) -> Result<Opened, CliError> {
     match address {
         Address::Folder(folder) => open_existing(folder),
-        Address::Server(server) => Ok(Opened {
-            service: Arc::new(HttpService::new(server)?),
-            accounts: Vec::new(),
-            folder: None,
-        }),
+        Address::Server(server) => {
+            Ok(Opened { service: service_of(server, stop)?, accounts: Vec::new(), folder: None })
+        }
     }
 }
 
+/// Whether this is the folder of a local vault, or of a server.
+pub fn is_vault(folder: &Path) -> bool {
+    folder.join("journal").is_dir()
+}
+
 fn open_existing(folder: &Path) -> Result<Opened, CliError> {
-    if !folder.join("journal").is_dir() {
+    if !is_vault(folder) {
         let message = format!("there is no vault in {}", folder.display());
         return Err(CliError::new(Exit::NoVault, message)
             .hint("is its disk mounted? Or name another place with --vault"));

@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
+use ed25519_dalek::SigningKey;
 use unseen_common::id::{DeviceId, Hash, VaultId};
-use unseen_common::log::chain::SignedEntry;
-use unseen_common::log::entry::{Author, Body, DeviceRevoke, Entry};
+use unseen_common::log::entry::{Body, DeviceAdd, DeviceRevoke};
 use unseen_common::log::fold::State;
 use unseen_common::time::Clock;
 use unseen_common::vault::{Principal, Service, Vault, VaultError};
 
 use super::EnrolError;
+use super::earlier::{Earlier, is_start_of};
 use super::init::{device_add, device_key};
 use crate::crypto::device::DeviceSecrets;
 use crate::crypto::device_file::{DeviceKey, Existing};
@@ -21,8 +22,10 @@ use crate::crypto::schedule::{OwnerKeys, ReaderKeys, Unlocked};
 use crate::crypto::secret::Passphrase;
 use crate::crypto::slot::{SlotError, SlotSecret};
 use crate::crypto::slot_set::SlotSet;
-use crate::repo::log::Log;
+use crate::repo::log::{Keeping, Log};
+use crate::repo::owner::append_root;
 use crate::repo::session::login;
+use crate::repo::vouch::{KitHead, vouched};
 use crate::repo::{Folders, RepoError};
 
 /// What opens the vault on a machine that knows nothing of it.
@@ -58,13 +61,17 @@ pub struct JoinOptions {
     pub replaces: Option<String>,
     /// Keep nothing that helps to unlock.
     pub backup_only: bool,
+    /// What the kit remembers of the log.
+    pub kit: Option<KitHead>,
 }
 
 /// What joining found.
 #[derive(Debug)]
 pub struct Joined {
-    /// This machine's new id.
+    /// This machine's id.
     pub device: DeviceId,
+    /// It had joined before.
+    pub already: bool,
     /// The machine whose place it took, by name.
     pub replaced: Option<String>,
     /// Devices that are enrolled and not revoked, this one included.
@@ -73,65 +80,96 @@ pub struct Joined {
     pub snapshots: usize,
 }
 
-/// Attempts to win the race for the head of the log.
-const ATTEMPTS: u32 = 32;
-
-/// Joins. Nothing is kept on this machine before the log has the new device.
+/// Joins. Done again after it was interrupted, it goes on: a device that the log has stays the
+/// device of this machine, and one that it does not have is made anew. `earlier` is what
+/// [`Earlier::find`] found.
 pub async fn connect(
     target: &Target,
     opener: &Opener,
     options: &JoinOptions,
-    (folders, clock): (&Folders, &dyn Clock),
+    (folders, earlier): (&Folders, Option<Earlier>),
+    clock: &dyn Clock,
 ) -> Result<Joined, EnrolError> {
-    let path = folders.device_key();
-    if path.exists() {
-        return Err(EnrolError::AlreadyEnrolled(path));
-    }
     let (unlocked, slots) = open_anywhere(target, opener).await?;
     let owner = unlocked.owner_keys();
-    let service = &target.service;
-    let session =
-        login(service, &target.identity, target.account, Principal::Owner, &owner.login).await?;
-    let mut log = Log::sync(&folders.log(), &folders.pin(), &*session).await?;
-    check_genesis(&log.state, &unlocked, target)?;
-    check_slots(&log.state, slots)?;
-    let mut rng = Hedged::fresh();
-    let secrets = DeviceSecrets::generate(&mut rng);
-    let place = (target.address.as_str(), target.identity, target.tls_pin);
-    let mut key = device_key(&unlocked, secrets, place, !options.backup_only)?;
-    let old = match &options.replaces {
-        Some(wanted) => Some(find_device(&log.state, &unlocked.reader_keys(), wanted)?),
-        None => None,
-    };
-    if let Some(old) = &old {
-        key.inherited = inheritance(&log.state, &unlocked.reader_keys(), old.0)?;
-    }
-    let add = device_add(&key, &options.device_name, old.as_ref().map(|o| o.0), &mut rng)?;
-    // On disk first: if the answer to the append is lost, the enrolled key must not be.
-    key.save(&path, Existing::Keep)?;
-    let result = write(&mut log, &*session, (&owner, clock), Body::DeviceAdd(add)).await;
-    if let Err(error) = result {
-        if !error.is_transient() {
-            std::fs::remove_file(&path).ok();
+    let session = owner_session(target, &owner).await?;
+    let keeping = Keeping::new(folders, earlier.as_ref().and_then(Earlier::device));
+    let mut log = vouched(&*session, keeping, options.kit.as_ref(), |state| {
+        check_genesis(state, &unlocked, target)?;
+        check_slots(state, slots)
+    })
+    .await?;
+    let signer = (&owner.root, clock);
+    let (device, old, already) = match earlier {
+        Some(earlier) if earlier.is_device_of(&log.state) => {
+            let keys = unlocked.reader_keys();
+            let wanted = options.replaces.as_deref();
+            let wanted = wanted.map(|w| find_device(&log.state, &keys, w)).transpose()?;
+            let wanted = wanted.map(|found| found.0);
+            let (device, old) = earlier.resume(&log.state, target, (folders, wanted))?;
+            (device, old.map(|old| named(&log.state, &keys, old)), true)
         }
-        return Err(error);
-    }
-    if let Some((device, _)) = &old {
-        revoke(&mut log, &*session, (&owner, clock), *device).await?;
+        earlier => {
+            let (key, add, old) = new_device(&log.state, &unlocked, target, options)?;
+            let path = folders.device_key();
+            // On disk first: if the answer to the append is lost, the enrolled key must not be.
+            key.save(&path, Existing::Replace)?;
+            let added = append_root(&mut log, &*session, signer, Body::DeviceAdd(add)).await;
+            if let Err(error) = added.map_err(EnrolError::from) {
+                if !error.is_transient() {
+                    Earlier::bring_back(earlier, &path);
+                }
+                return Err(error);
+            }
+            (key.secrets.device, old, false)
+        }
+    };
+    if let Some((old, _)) = &old {
+        revoke(&mut log, &*session, signer, *old).await?;
     }
     Ok(Joined {
-        device: key.secrets.device,
-        replaced: old.map(|o| o.1),
+        device,
+        already,
+        replaced: old.map(|old| old.1),
         devices: log.state.devices.values().filter(|d| d.revoked.is_none()).count(),
         snapshots: log.state.snapshots.len(),
     })
+}
+
+async fn owner_session(target: &Target, owner: &OwnerKeys) -> Result<Arc<dyn Vault>, EnrolError> {
+    let (service, account) = (&target.service, target.account);
+    Ok(login(service, &target.identity, account, Principal::Owner, &owner.login).await?)
+}
+
+/// A device and its name.
+type Named = (DeviceId, String);
+
+/// A device key that the log has yet to hear of, and the device whose place it takes.
+fn new_device(
+    state: &State,
+    unlocked: &Unlocked,
+    target: &Target,
+    options: &JoinOptions,
+) -> Result<(DeviceKey, DeviceAdd, Option<Named>), EnrolError> {
+    let mut rng = Hedged::fresh();
+    let secrets = DeviceSecrets::generate(&mut rng);
+    let place = (target.address.as_str(), target.identity, target.tls_pin);
+    let mut key = device_key(unlocked, secrets, place, !options.backup_only)?;
+    let keys = unlocked.reader_keys();
+    let wanted = options.replaces.as_deref();
+    let old = wanted.map(|wanted| find_device(state, &keys, wanted)).transpose()?;
+    if let Some(old) = &old {
+        key.inherited = inheritance(state, &keys, old.0)?;
+    }
+    let add = device_add(&key, &options.device_name, old.as_ref().map(|o| o.0), &mut rng)?;
+    Ok((key, add, old))
 }
 
 /// Takes a device out of use, unless it is already.
 async fn revoke(
     log: &mut Log,
     session: &dyn Vault,
-    signer: (&OwnerKeys, &dyn Clock),
+    signer: (&SigningKey, &dyn Clock),
     device: DeviceId,
 ) -> Result<(), EnrolError> {
     let Ok(known) = log.state.active_device(device) else {
@@ -139,7 +177,8 @@ async fn revoke(
     };
     let last_valid = known.last_entry.unwrap_or(known.added);
     let revoke = DeviceRevoke { device, last_valid };
-    write(log, session, signer, Body::DeviceRevoke(revoke)).await
+    append_root(log, session, signer, Body::DeviceRevoke(revoke)).await?;
+    Ok(())
 }
 
 /// Opens the vault with nothing but an address and a secret. Tells the hash of the slots, which
@@ -194,18 +233,12 @@ fn check_genesis(state: &State, unlocked: &Unlocked, target: &Target) -> Result<
     if same { Ok(()) } else { Err(RepoError::OtherOwner.into()) }
 }
 
-fn find_device(
-    state: &State,
-    keys: &ReaderKeys,
-    wanted: &str,
-) -> Result<(DeviceId, String), EnrolError> {
+fn find_device(state: &State, keys: &ReaderKeys, wanted: &str) -> Result<Named, EnrolError> {
     let mut found = Vec::new();
-    for (id, device) in &state.devices {
-        let name = Introduction::open(keys, keys.epoch(), *id, &device.add.sealed)
-            .map(|i| i.name)
-            .unwrap_or_default();
-        if name == wanted || (wanted.len() >= 4 && id.to_string().starts_with(wanted)) {
-            found.push((*id, name));
+    for id in state.devices.keys() {
+        let (id, name) = named(state, keys, *id);
+        if name == wanted || is_start_of(wanted, id) {
+            found.push((id, name));
         }
     }
     match found.len() {
@@ -216,6 +249,14 @@ fn find_device(
             Err(EnrolError::AmbiguousDevice { wanted: wanted.to_owned(), ids })
         }
     }
+}
+
+fn named(state: &State, keys: &ReaderKeys, id: DeviceId) -> Named {
+    let sealed = state.devices.get(&id).map(|device| device.add.sealed.as_slice());
+    let name = sealed
+        .and_then(|sealed| Introduction::open(keys, keys.epoch(), id, sealed).ok())
+        .map(|introduction| introduction.name);
+    (id, name.unwrap_or_else(|| id.short()))
 }
 
 /// What opens the tables of contents of a device and of those whose place it took.
@@ -233,41 +274,4 @@ fn inheritance(
         all.push((id, introduction.index_key));
     }
     Ok(all)
-}
-
-/// Appends a root-signed entry.
-async fn write(
-    log: &mut Log,
-    session: &dyn Vault,
-    (owner, clock): (&OwnerKeys, &dyn Clock),
-    body: Body,
-) -> Result<(), EnrolError> {
-    for _ in 0..ATTEMPTS {
-        let entry = Entry {
-            vault: log.state.vault,
-            seq: log.state.head_seq + 1,
-            prev: log.state.head,
-            author: Author::Root,
-            time: clock.now(),
-            body: body.clone(),
-        };
-        match session.append(SignedEntry::sign(&entry, &owner.root)).await {
-            Ok(_) => {
-                log.update(session).await?;
-                return Ok(());
-            }
-            Err(VaultError::Conflict(_)) => log.update(session).await?,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(VaultError::Busy(60).into())
-}
-
-/// The device key of this machine, with a hint at what to do when there is none.
-pub fn load_device_key(folders: &Folders) -> Result<DeviceKey, EnrolError> {
-    let path = folders.device_key();
-    if !path.exists() {
-        return Err(EnrolError::NotEnrolled(path));
-    }
-    Ok(DeviceKey::load(&path)?)
 }

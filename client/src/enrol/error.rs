@@ -25,6 +25,9 @@ pub enum EnrolError {
     /// Nothing at that address opens with this secret.
     #[error("the recovery code or passphrase does not open a vault at this address")]
     WrongSecret,
+    /// The invitation is not, or no longer, good.
+    #[error("the server does not know this invitation: it was used, has expired, or is another's")]
+    NoSuchInvite,
     /// The server handed out other unlock slots than the log names.
     #[error("the server's unlock slots are not those that the vault's log names")]
     OtherSlots,

@@ -107,7 +107,10 @@ pub async fn init(
         if !error.is_transient() {
             std::fs::remove_file(&path).ok();
         }
-        return Err(error.into());
+        return Err(match error {
+            VaultError::NotFound(_) => EnrolError::NoSuchInvite,
+            error => error.into(),
+        });
     }
     pins::write(&folders.pin(), &Pin { vault, seq: 1, head })?;
     Ok(Made { code, vault, address, identity, head: (1, head), created })

@@ -9,12 +9,14 @@ use unseen_common::id::{Hash, VaultId};
 use unseen_common::time::Timestamp;
 use zeroize::Zeroizing;
 
-use super::words::words;
+use crate::repo::KitHead;
+use crate::repo::vouch::HASH_WORDS;
+use crate::repo::words::words;
 
 mod html;
+mod read;
 
-/// The words of a hash that the kit and the screen show.
-pub const HASH_WORDS: usize = 8;
+pub use read::{ReadKit, read};
 
 /// What is on the sheet.
 #[derive(Clone)]
@@ -66,6 +68,20 @@ pub enum KitError {
     /// It is there already, and may be the kit of another vault.
     #[error("{}: the file exists, and a kit never replaces one", .path.display())]
     Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It cannot be read.
+    #[error("{}: cannot read the kit", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It holds no address, no recovery code or no record of the log.
+    #[error("{}: not a recovery kit", .path.display())]
+    NotAKit {
         /// The file.
         path: PathBuf,
     },
@@ -133,40 +149,25 @@ impl Kit {
     }
 
     /// Writes a new file that only its owner can read. It is there as a whole or not at all.
-    pub fn write(&self, path: &Path) -> Result<(), KitError> {
-        let text = match Format::of(path)? {
+    pub fn write(&self, place: KitFile) -> Result<(), KitError> {
+        let text = match place.format {
             Format::Text => self.to_text(),
             Format::Html => self.to_html(),
         };
-        let failed = |source| KitError::Write { path: path.to_path_buf(), source };
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        // Made with mode 0600.
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-        file.write_all(text.as_bytes()).map_err(failed)?;
-        file.as_file().sync_all().map_err(failed)?;
-        match file.persist_noclobber(path) {
-            Ok(_) => {}
-            Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => {
-                return Err(KitError::Exists { path: path.to_path_buf() });
-            }
-            Err(error) => return Err(failed(error.error)),
-        }
-        let folder = std::fs::File::open(folder).map_err(failed)?;
-        folder.sync_all().map_err(failed)
+        place.fill(text.as_bytes())
     }
 
     fn steps(&self) -> [Step; 4] {
         let version = &self.program_version;
+        let (number, hash) = self.log_head;
+        let head = KitHead::new(number, hash);
         [
             Step::say(format!(
                 "Install the program `backup` (Unseen), version {version} or later."
             )),
             Step::run(
                 "Connect it, and type the recovery code when it asks:",
-                format!("backup connect {}", quoted(&self.address)),
+                format!("backup connect {} --log-head {head}", quoted(&self.address)),
             ),
             Step::run("See what is there:", "backup snapshots".to_owned()),
             Step::run(
@@ -186,6 +187,51 @@ impl Kit {
         facts.push(("Log", format!("record {number}: {}", words(hash, HASH_WORDS))));
         facts.push(("", hash.to_string()));
         facts
+    }
+}
+
+/// A place for a kit, found before there is one: a vault whose kit cannot be written is lost.
+#[derive(Debug)]
+pub struct KitFile {
+    path: PathBuf,
+    folder: PathBuf,
+    format: Format,
+    file: tempfile::NamedTempFile,
+}
+
+impl KitFile {
+    /// Makes sure that the file can be written, and is not there. Leaves nothing when dropped.
+    pub fn prepare(path: &Path) -> Result<Self, KitError> {
+        let format = Format::of(path)?;
+        if path.symlink_metadata().is_ok() {
+            return Err(KitError::Exists { path: path.to_path_buf() });
+        }
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        // Made with mode 0600. The name of the temporary file is nobody's business.
+        let file = tempfile::NamedTempFile::new_in(folder).map_err(|error| KitError::Write {
+            path: path.to_path_buf(),
+            source: error.kind().into(),
+        })?;
+        Ok(Self { path: path.to_path_buf(), folder: folder.to_path_buf(), format, file })
+    }
+
+    fn fill(mut self, text: &[u8]) -> Result<(), KitError> {
+        let Self { path, folder, .. } = self;
+        let failed = |source| KitError::Write { path: path.clone(), source };
+        self.file.write_all(text).map_err(failed)?;
+        self.file.as_file().sync_all().map_err(failed)?;
+        match self.file.persist_noclobber(&path) {
+            Ok(_) => {}
+            Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => {
+                return Err(KitError::Exists { path });
+            }
+            Err(error) => return Err(failed(error.error)),
+        }
+        let folder = std::fs::File::open(&folder).map_err(failed)?;
+        folder.sync_all().map_err(failed)
     }
 }
 

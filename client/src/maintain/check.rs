@@ -16,8 +16,9 @@ use crate::browse::error::{PackFault, ReadError};
 use crate::browse::packs::Packs;
 use crate::browse::snapshots::{Row, SnapshotError, manifest, packs_hold, rows};
 use crate::crypto::content_id::ChunkId;
-use crate::progress::{During, Monitor, Problem};
+use crate::progress::{During, Monitor, Problem, in_words};
 use crate::repo::{ReaderIndex, ReaderRepo};
+use crate::tree::manifest::{Manifest, Totals};
 
 /// What to check.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,6 +46,8 @@ pub(super) struct Checking<'a> {
 pub(super) struct Checked {
     pub(super) row: Row,
     pub(super) root: ChunkId,
+    /// What its manifest says is in it.
+    pub(super) totals: Totals,
     /// Its packs, or all of them where its list cannot be had.
     pub(super) packs: RoaringBitmap,
 }
@@ -151,7 +154,8 @@ impl Checking<'_> {
                     self.packs.index.live().clone()
                 }
             };
-            checked.push(Checked { row, root: manifest.root, packs });
+            let Manifest { root, totals, .. } = manifest;
+            checked.push(Checked { row, root, totals, packs });
         }
         Ok(checked)
     }
@@ -209,17 +213,6 @@ impl Checking<'_> {
             }
         });
     }
-}
-
-/// An error and its reasons, in one line.
-pub(super) fn in_words(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(reason) = source {
-        text = format!("{text}: {reason}");
-        source = reason.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -5,25 +5,47 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use super::check::{Checked, Checking, in_words};
+use super::check::{Checked, Checking};
 use super::outcome::Damage;
 use crate::browse::chunks::Chunks;
 use crate::browse::error::ReadError;
 use crate::browse::ls::MAX_DEPTH;
 use crate::crypto::content_id::ChunkId;
-use crate::progress::Amount;
+use crate::progress::{Amount, in_words};
 use crate::tree::entry::{Content, Entry, Extent, Kind};
 use crate::tree::reader::{DirReader, ObjectSource, for_each_extent};
 
 /// The start of a tree's id: enough to tell trees apart, as ids are keyed hashes.
 type Short = [u8; 16];
 
-/// Trees that were found whole, with the packs that they need: about 30 bytes each.
+/// Trees that were found whole, with the packs that they need: about 50 bytes each.
 #[derive(Debug)]
 pub(super) struct TreeCheck<'a> {
     checking: &'a Checking<'a>,
-    whole: HashMap<Short, u32>,
+    whole: HashMap<Short, Whole>,
     sets: Sets,
+}
+
+/// A tree with all that is beneath it.
+#[derive(Debug, Clone, Copy)]
+struct Whole {
+    /// Where its set of packs is.
+    set: u32,
+    holds: Holds,
+}
+
+/// What a tree holds, as a manifest counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Holds {
+    files: u64,
+    bytes: u64,
+}
+
+impl Holds {
+    fn add(&mut self, other: Self) {
+        self.files = self.files.saturating_add(other.files);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
 }
 
 /// Different sets of packs. Neighbouring trees mostly need the same ones.
@@ -57,12 +79,14 @@ struct Frame {
     path: usize,
     /// The packs that it needs so far, with all that is beneath it.
     needs: RoaringBitmap,
+    holds: Holds,
     whole: bool,
 }
 
 impl Frame {
     fn new(tree: ChunkId, path: usize) -> Self {
-        Self { reader: DirReader::new(tree), tree, path, needs: RoaringBitmap::new(), whole: true }
+        let (needs, holds) = (RoaringBitmap::new(), Holds::default());
+        Self { reader: DirReader::new(tree), tree, path, needs, holds, whole: true }
     }
 }
 
@@ -73,7 +97,7 @@ impl<'a> TreeCheck<'a> {
 
     /// The packs that a tree needs with all that is beneath it, if it was found whole.
     pub(super) fn needs(&self, tree: &ChunkId) -> Option<&[u32]> {
-        self.sets.get(*self.whole.get(&short(tree))?)
+        self.sets.get(self.whole.get(&short(tree))?.set)
     }
 
     /// Walks a snapshot. Trees that were found whole are not read again, if all packs that they
@@ -94,6 +118,8 @@ impl<'a> TreeCheck<'a> {
                 Some(tree) if self.fits(&tree, &snapshot.packs) => {
                     let needs = self.needs(&tree).unwrap_or_default();
                     frame.needs.extend(needs);
+                    let known = self.whole.get(&short(&tree));
+                    frame.holds.add(known.map(|tree| tree.holds).unwrap_or_default());
                 }
                 Some(_) if stack.len() >= MAX_DEPTH => {
                     walk.damaged("its directories are nested too deeply".to_owned());
@@ -101,6 +127,9 @@ impl<'a> TreeCheck<'a> {
                 Some(tree) => stack.push(Frame::new(tree, walk.path.len())),
                 None => {
                     if let Some(frame) = stack.pop() {
+                        if stack.is_empty() && frame.whole {
+                            walk.compare(frame.holds);
+                        }
                         self.leave(frame, stack.last_mut());
                     }
                 }
@@ -116,11 +145,12 @@ impl<'a> TreeCheck<'a> {
     fn leave(&mut self, frame: Frame, parent: Option<&mut Frame>) {
         self.checking.count(|outcome| outcome.trees += 1);
         if frame.whole {
-            let place = self.sets.place(&frame.needs);
-            self.whole.insert(short(&frame.tree), place);
+            let set = self.sets.place(&frame.needs);
+            self.whole.insert(short(&frame.tree), Whole { set, holds: frame.holds });
         }
         if let Some(parent) = parent {
             parent.needs |= frame.needs;
+            parent.holds.add(frame.holds);
             parent.whole &= frame.whole;
         }
     }
@@ -182,10 +212,11 @@ impl Walk<'_, '_> {
         match &entry.kind {
             Kind::Directory { tree } => return Ok(Some(*tree)),
             Kind::File { size, content } => {
+                frame.holds.add(Holds { files: 1, bytes: *size });
                 self.checking.monitor.scanned(Amount { files: 1, dirs: 0, bytes: *size });
                 self.content(frame, content, *size)?;
             }
-            _ => {}
+            _ => frame.holds.add(Holds { files: 1, bytes: 0 }),
         }
         Ok(None)
     }
@@ -245,6 +276,19 @@ impl Walk<'_, '_> {
         self.source.noted = noted;
         self.source.noted.clear();
         Ok(())
+    }
+
+    /// Holds what is there against what the manifest says was saved.
+    fn compare(&self, found: Holds) {
+        let said = &self.snapshot.totals;
+        if found == (Holds { files: said.files, bytes: said.bytes }) {
+            return;
+        }
+        let what = format!(
+            "its manifest counts {} files of {} bytes, and its tree holds {} files of {} bytes",
+            said.files, said.bytes, found.files, found.bytes
+        );
+        self.checking.found(Damage::Snapshot { snapshot: self.snapshot.row.id, what });
     }
 
     fn damaged(&self, what: String) {

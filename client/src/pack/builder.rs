@@ -11,7 +11,7 @@ use unseen_common::id::{Hash, PackId, PackUid, VaultId};
 use unseen_common::limits::{MAX_FOOTER, MAX_PACK, PACK_TRAILER};
 use unseen_common::vault::{PackUpload, pack_id};
 
-use super::ladder::{TAG, footer_len, pack_len};
+use super::ladder::{TAG, footer_len, needed, pack_len};
 use super::table::{SegmentRow, Table, row_len};
 use crate::crypto::envelope::{EnvelopeKind, HEADER_LEN, SealError, SealTo};
 use crate::crypto::rng::Hedged;
@@ -46,8 +46,13 @@ impl BufferPool {
 
 /// Bytes of one buffer: the largest pack.
 const BUFFER: usize = 16 * 1024 * 1024;
-/// A table that has not so many bytes left before it outgrows its footer is full.
-const ROOM_FOR_ROWS: u64 = 1024 * 1024;
+/// A table that has not so many bytes left before it outgrows its footer is full: one segment has
+/// at most 4096 chunks.
+const ROOM_FOR_ROWS: u64 = 256 * 1024;
+/// A footer of so many bytes is of chunks that are tiny.
+const HEAVY: u64 = MAX_FOOTER / 2;
+/// The count of segments in a table may grow by so many bytes.
+const COUNT: u64 = 3;
 /// Free buffers that are kept.
 const KEEP: usize = 2;
 
@@ -121,21 +126,59 @@ impl PackBuilder {
         &self.table.segments
     }
 
+    /// The bytes of the segments, tags included, in order. Nothing is sealed yet.
+    pub fn bodies(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.buffer.get(HEADER_LEN..).unwrap_or_default();
+        self.table.segments.iter().map_while(move |row| {
+            let (body, after) = rest.split_at_checked(row.sealed as usize)?;
+            rest = after;
+            Some(body)
+        })
+    }
+
+    /// Bytes that it takes at least.
+    pub fn needed(&self) -> u64 {
+        needed(self.body_len(), self.table_len as u64 + COUNT)
+    }
+
+    /// Bytes that it takes on the ladder.
+    pub fn length(&self) -> u64 {
+        pack_len(self.body_len(), self.table_len as u64 + COUNT).unwrap_or(MAX_PACK)
+    }
+
+    /// Bytes of padding, if it were sealed now.
+    pub fn waste(&self) -> u64 {
+        self.length().saturating_sub(self.needed())
+    }
+
     /// Bytes still free for sealed segments and their rows.
     pub fn room(&self) -> u64 {
         let table = self.table_len as u64;
         if footer_len(table + ROOM_FOR_ROWS) > MAX_FOOTER {
             return 0;
         }
-        let used = self.body_len() + HEADER_LEN as u64 + TAG + PACK_TRAILER;
-        MAX_PACK.saturating_sub(used + footer_len(table))
+        let most = if self.is_table_heavy() { self.length() } else { MAX_PACK };
+        most.saturating_sub(self.needed())
     }
 
-    /// Whether a segment of `encoded` bytes with this row fits.
+    /// Whether a segment of `encoded` bytes with this row fits, and is better here than in the
+    /// next pack.
     pub fn fits(&self, encoded: usize, row: &SegmentRow) -> bool {
         let body = self.body_len() + encoded as u64 + TAG;
-        // Three more bytes: the count of segments may grow by that.
-        pack_len(body, (self.table_len + row_len(row) + 3) as u64).is_some()
+        let table = self.table_len as u64 + row_len(row) as u64;
+        match pack_len(body, table + COUNT) {
+            None => false,
+            Some(length) if length > self.length() && self.is_table_heavy() => {
+                self.waste() > self.length() / 8
+            }
+            Some(_) => true,
+        }
+    }
+
+    /// Chunks so tiny that the table will be full long before the pack: such a pack is best ended
+    /// just before it takes the next step on the ladder.
+    fn is_table_heavy(&self) -> bool {
+        footer_len(self.table_len as u64) >= HEAVY
     }
 
     /// Adds a segment. The row's `sealed` is set here; returns false, and takes nothing, when it
@@ -155,17 +198,39 @@ impl PackBuilder {
         true
     }
 
-    /// Takes over all segments of `other`, or none and returns it.
-    pub fn absorb(&mut self, other: Self) -> Result<(), Self> {
-        let body = self.body_len() + other.body_len();
-        if pack_len(body, (self.table_len + other.table_len + 3) as u64).is_none() {
-            return Err(other);
+    /// Moves segments to `into`, the largest first, as long as it takes at most `length` bytes on
+    /// the ladder. Tells of each segment whether it has moved; all keep their order.
+    pub fn pour(&mut self, into: &mut Self, length: u64) -> Vec<bool> {
+        let mut moves = vec![false; self.table.segments.len()];
+        let (mut body, mut table) = (into.body_len(), into.table_len);
+        let mut order: Vec<_> = moves.iter_mut().zip(&self.table.segments).collect();
+        order.sort_by_key(|(_, row)| std::cmp::Reverse(row.sealed));
+        for (moves, row) in order {
+            let (more, rows) = (body + u64::from(row.sealed), table + row_len(row));
+            if pack_len(more, rows as u64 + COUNT).is_some_and(|fits| fits <= length) {
+                (body, table) = (more, rows);
+                *moves = true;
+            }
         }
-        self.buffer.extend_from_slice(other.buffer.get(HEADER_LEN..).unwrap_or_default());
-        self.table_len += other.table_len;
-        self.table.segments.extend(other.table.segments);
-        other.pool.give_back(other.buffer);
-        Ok(())
+        let (mut from, mut to) = (HEADER_LEN, HEADER_LEN);
+        let mut kept = Vec::new();
+        for (row, moves) in std::mem::take(&mut self.table.segments).into_iter().zip(&moves) {
+            let end = from + row.sealed as usize;
+            if *moves {
+                into.buffer.extend_from_slice(self.buffer.get(from..end).unwrap_or_default());
+                self.table_len -= row_len(&row);
+                into.table_len += row_len(&row);
+                into.table.segments.push(row);
+            } else {
+                self.buffer.copy_within(from..end, to);
+                to += row.sealed as usize;
+                kept.push(row);
+            }
+            from = end;
+        }
+        self.buffer.truncate(to);
+        self.table.segments = kept;
+        moves
     }
 
     /// Seals everything under a new key.

@@ -16,5 +16,5 @@ pub mod tls;
 pub use address::Address;
 pub use http::HttpService;
 pub use limit::Limited;
-pub use retry::Retrying;
+pub use retry::{Retrying, RetryingService};
 pub use session::{Login, log_in};

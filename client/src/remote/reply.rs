@@ -69,20 +69,19 @@ pub(super) async fn read(mut response: Response, cap: usize) -> Result<Bytes> {
     }
 }
 
-/// An error of the connection, with its causes and without the address.
+/// An error of the connection: its last cause says what happened, those before it how the layers
+/// of the library are called.
 pub(super) fn transport(error: &reqwest::Error) -> VaultError {
-    let mut text = if error.is_connect() {
-        "connecting".to_owned()
-    } else {
-        "the connection broke".to_owned()
-    };
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
+    let mut last = error.source();
+    while let Some(cause) = last.and_then(Error::source) {
+        last = Some(cause);
     }
-    VaultError::Unreachable(text)
+    let cause = last.map_or_else(|| "the connection broke".to_owned(), ToString::to_string);
+    VaultError::Unreachable(if error.is_connect() || last.is_none() {
+        cause
+    } else {
+        format!("the connection broke: {cause}")
+    })
 }
 
 pub(super) fn unreachable(what: &str) -> VaultError {

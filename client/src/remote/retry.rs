@@ -3,36 +3,59 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use unseen_common::id::{DeviceId, PackNumber, SnapshotId};
+use tokio::time::Instant;
+use unseen_common::id::{DeviceId, PackNumber, SnapshotId, VaultId};
 use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::packset::PackSet;
 use unseen_common::privacy::{Access, Report};
+use unseen_common::receipt::SignedReceipt;
 use unseen_common::vault::{
-    CommitRequest, CompactRequest, FooterPage, LogPage, PackBytes, PackUpload, Result, Vault,
-    VaultError,
+    Challenge, CommitRequest, CompactRequest, FooterPage, LogPage, LoginRequest, NewAccount,
+    PackBytes, PackUpload, Principal, Result, ServerInfo, Service, Vault, VaultError,
 };
 
 /// How waiting and chance enter.
 #[async_trait]
 pub trait Pause: Send + Sync + std::fmt::Debug {
-    /// Waits.
-    async fn sleep(&self, time: Duration);
+    /// Waits; false if it is of no use to try again afterwards.
+    async fn sleep(&self, time: Duration) -> bool;
     /// Any number, evenly spread.
     fn chance(&self) -> u32;
 }
 
 /// The machine's timer and randomness.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SystemPause;
+#[derive(Debug, Clone, Default)]
+pub struct SystemPause {
+    stop: Arc<AtomicBool>,
+}
+
+impl SystemPause {
+    /// Waits no longer once `stop` is raised.
+    pub fn until(stop: Arc<AtomicBool>) -> Self {
+        Self { stop }
+    }
+}
+
+/// How often a pause looks whether it is to end.
+const LOOK_UP: Duration = Duration::from_millis(100);
 
 #[async_trait]
 impl Pause for SystemPause {
-    async fn sleep(&self, time: Duration) {
-        tokio::time::sleep(time).await;
+    async fn sleep(&self, time: Duration) -> bool {
+        let end = Instant::now() + time;
+        while !self.stop.load(Ordering::Relaxed) {
+            let now = Instant::now();
+            if now >= end {
+                return true;
+            }
+            tokio::time::sleep_until(end.min(now + LOOK_UP)).await;
+        }
+        false
     }
 
     fn chance(&self) -> u32 {
@@ -59,6 +82,10 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// For the first words to a server: somebody waits for the answer, and nothing is lost yet.
+    pub const HELLO: Self =
+        Self { tries: 4, first: Duration::from_millis(500), longest: Duration::from_secs(60) };
+
     /// The wait after try number `tried`, from 1: between half and all of the nominal time, but
     /// never less than the server asks for.
     fn wait(&self, tried: u32, error: &VaultError, chance: u32) -> Duration {
@@ -84,7 +111,9 @@ pub async fn retry<T, F: Future<Output = Result<T>> + Send>(
     loop {
         match call().await {
             Err(error) if error.is_transient() && tried < policy.tries => {
-                pause.sleep(policy.wait(tried, &error, pause.chance())).await;
+                if !pause.sleep(policy.wait(tried, &error, pause.chance())).await {
+                    return Err(error);
+                }
                 tried += 1;
             }
             done => return done,
@@ -103,7 +132,7 @@ pub struct Retrying {
 impl Retrying {
     /// With the usual policy.
     pub fn new(inner: Arc<dyn Vault>) -> Self {
-        Self::with(inner, Policy::default(), Arc::new(SystemPause))
+        Self::with(inner, Policy::default(), Arc::<SystemPause>::default())
     }
 
     /// With any.
@@ -182,6 +211,50 @@ impl Vault for Retrying {
     }
 }
 
+/// A service that is asked again, and whose sessions try again. Logging in is left to
+/// [`super::session::log_in`]: a challenge is good for one answer.
+#[derive(Debug, Clone)]
+pub struct RetryingService {
+    inner: Arc<dyn Service>,
+    pause: Arc<dyn Pause>,
+}
+
+impl RetryingService {
+    /// With the usual policies, until `stop` is raised.
+    pub fn new(inner: Arc<dyn Service>, stop: Arc<AtomicBool>) -> Self {
+        Self { inner, pause: Arc::new(SystemPause::until(stop)) }
+    }
+}
+
+#[async_trait]
+impl Service for RetryingService {
+    async fn describe(&self) -> Result<ServerInfo> {
+        retry(&Policy::HELLO, &*self.pause, || self.inner.describe()).await
+    }
+
+    async fn create_account(&self, account: NewAccount) -> Result<()> {
+        let policy = Policy::default();
+        retry(&policy, &*self.pause, || self.inner.create_account(account.clone())).await
+    }
+
+    async fn challenge(&self, account: VaultId, principal: Principal) -> Result<Challenge> {
+        self.inner.challenge(account, principal).await
+    }
+
+    async fn login(&self, request: LoginRequest) -> Result<Arc<dyn Vault>> {
+        let session = self.inner.login(request).await?;
+        Ok(Arc::new(Retrying::with(session, Policy::default(), Arc::clone(&self.pause))))
+    }
+
+    async fn erased(&self, account: VaultId) -> Result<SignedReceipt> {
+        retry(&Policy::default(), &*self.pause, || self.inner.erased(account)).await
+    }
+
+    fn host(&self) -> String {
+        self.inner.host()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,8 +265,9 @@ mod tests {
 
     #[async_trait]
     impl Pause for Noted {
-        async fn sleep(&self, time: Duration) {
+        async fn sleep(&self, time: Duration) -> bool {
             self.0.lock().unwrap().push(time);
+            true
         }
 
         fn chance(&self) -> u32 {
@@ -212,6 +286,15 @@ mod tests {
         .await;
         let calls = *calls.lock().unwrap();
         (result, calls)
+    }
+
+    /// The wait would outlast the test by far.
+    #[tokio::test]
+    async fn whoever_wants_to_stop_does_not_wait() {
+        let pause = SystemPause::until(Arc::new(AtomicBool::new(true)));
+        let busy = || async { Err::<(), _>(VaultError::Busy(u64::MAX)) };
+        let result = retry(&Policy::default(), &pause, busy).await;
+        assert!(matches!(result, Err(VaultError::Busy(_))));
     }
 
     fn broken() -> VaultError {

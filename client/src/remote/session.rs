@@ -17,6 +17,8 @@ use unseen_common::vault::{
     Principal, Result, Service, Vault, VaultError, login_message,
 };
 
+use super::retry::{Policy, SystemPause, retry};
+
 /// Signs login messages with a login key.
 pub type Signer = Arc<dyn Fn(&[u8]) -> [u8; 64] + Send + Sync>;
 
@@ -43,6 +45,15 @@ impl fmt::Debug for Login {
 }
 
 impl Login {
+    /// Logs in, again if the server does not answer. A challenge is good for one answer, so both
+    /// are asked for again.
+    async fn patiently(&self, service: &dyn Service) -> Result<Arc<dyn Vault>> {
+        if service.host().is_empty() {
+            return self.answer(service).await;
+        }
+        retry(&Policy::HELLO, &SystemPause::default(), || self.answer(service)).await
+    }
+
     /// Answers a challenge of the service.
     pub async fn answer(&self, service: &dyn Service) -> Result<Arc<dyn Vault>> {
         let challenge = service.challenge(self.account, self.principal).await?;
@@ -61,7 +72,7 @@ impl Login {
 
 /// Logs in; the session logs in again by itself when the server has forgotten it.
 pub async fn log_in(service: Arc<dyn Service>, login: Login) -> Result<Arc<dyn Vault>> {
-    let current = login.answer(&*service).await?;
+    let current = login.patiently(&*service).await?;
     Ok(Arc::new(Lasting { service, login, current: RwLock::new(current) }))
 }
 
@@ -77,7 +88,7 @@ impl Lasting {
     async fn renew(&self, ended: &Arc<dyn Vault>) -> Result<Arc<dyn Vault>> {
         let mut current = self.current.write().await;
         if Arc::ptr_eq(&current, ended) {
-            *current = self.login.answer(&*self.service).await?;
+            *current = self.login.patiently(&*self.service).await?;
         }
         Ok(Arc::clone(&current))
     }

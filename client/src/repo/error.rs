@@ -35,9 +35,14 @@ pub enum RepoError {
     /// The log belongs to another owner: root key or vault key differ from those pinned here.
     #[error("the log was signed by another owner than this device was enrolled by")]
     OtherOwner,
-    /// This device's own log entries include one that it did not write.
-    #[error("the log holds an entry by this device that this device did not write")]
-    Cloned,
+    /// An entry carries this device's signature, and this machine did not write it.
+    #[error("record {seq} of the log is signed with this device's key, and not by this machine")]
+    Cloned {
+        /// This device.
+        device: DeviceId,
+        /// The record.
+        seq: u64,
+    },
     /// This device was revoked.
     #[error("this device was revoked")]
     Revoked(DeviceId),

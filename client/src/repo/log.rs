@@ -5,34 +5,77 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use unseen_common::codec::Canonical;
+use unseen_common::id::DeviceId;
 use unseen_common::log::chain::Record;
+use unseen_common::log::entry::{Author, Body};
 use unseen_common::log::fold::{FoldError, State};
 use unseen_common::vault::{Vault, VaultError};
 
-use super::RepoError;
-use crate::pins::{self, Pin};
+use super::{Folders, RepoError};
+use crate::pins::{self, Pin, Sent};
+
+/// Where this machine keeps the log, and what it holds new records against.
+#[derive(Debug, Clone)]
+pub struct Keeping {
+    /// The copy.
+    pub copy: PathBuf,
+    /// The newest record seen.
+    pub pin: PathBuf,
+    /// The device of this machine, and the list of what it sent.
+    own: Option<(DeviceId, PathBuf)>,
+}
+
+impl Keeping {
+    /// In these folders. With `own`, records signed by this device are held against what this
+    /// machine sent.
+    pub fn new(folders: &Folders, own: Option<DeviceId>) -> Self {
+        let own = own.map(|device| (device, folders.sent()));
+        Self { copy: folders.log(), pin: folders.pin(), own }
+    }
+
+    /// Whether a record beyond the pinned head may be taken: not one by this device that this
+    /// machine did not send. Then its key is in use elsewhere, and the pin stays where it is, so
+    /// that every later run finds the same.
+    fn judge(&self, state: &State, record: &Record) -> Result<(), RepoError> {
+        let Some((device, sent)) = &self.own else {
+            return Ok(());
+        };
+        let entry = record.signed.entry().map_err(FoldError::from)?;
+        if entry.author != Author::Device(*device) {
+            return Ok(());
+        }
+        // A forged one is the server's doing, and no sign of a copied key.
+        state.check(&record.signed, record.received)?;
+        match &entry.body {
+            Body::Snapshot(snapshot) if Sent::read(sent)?.contains(&snapshot.manifest) => Ok(()),
+            _ => Err(RepoError::Cloned { device: *device, seq: entry.seq }),
+        }
+    }
+}
 
 /// The log as far as this machine knows it.
 #[derive(Debug)]
 pub struct Log {
     /// What it adds up to.
     pub state: State,
-    copy: PathBuf,
-    pin: PathBuf,
+    keeping: Keeping,
 }
 
 impl Log {
     /// Loads the copy, asks the vault for what came since, checks that it goes on from the pinned
     /// head, and pins the new one.
-    pub async fn sync(copy: &Path, pin_path: &Path, vault: &dyn Vault) -> Result<Self, RepoError> {
-        let pin = pins::read(pin_path)?;
+    ///
+    /// Records up to the pin were judged when it was set; without a pin nothing is known, and
+    /// whatever holds together is taken.
+    pub async fn sync(keeping: Keeping, vault: &dyn Vault) -> Result<Self, RepoError> {
+        let pin = pins::read(&keeping.pin)?;
         let known = match &pin {
-            Some(pin) => load(copy, pin),
+            Some(pin) => load(&keeping.copy, pin),
             None => None,
         };
         let mut log = match known {
-            Some(state) => Self { state, copy: copy.to_path_buf(), pin: pin_path.to_path_buf() },
-            None => Self::from_start(copy, pin_path, vault, pin.as_ref()).await?,
+            Some(state) => Self { state, keeping },
+            None => Self::from_start(keeping, vault, pin.as_ref()).await?,
         };
         log.update(vault).await?;
         Ok(log)
@@ -74,6 +117,7 @@ impl Log {
         }
         let mut bytes = Vec::new();
         for record in records {
+            self.keeping.judge(&self.state, record)?;
             self.state.apply(record)?;
             frame(record, &mut bytes);
         }
@@ -82,8 +126,7 @@ impl Log {
     }
 
     async fn from_start(
-        copy: &Path,
-        pin_path: &Path,
+        keeping: Keeping,
         vault: &dyn Vault,
         pin: Option<&Pin>,
     ) -> Result<Self, RepoError> {
@@ -96,6 +139,9 @@ impl Log {
         let mut skip = 1;
         loop {
             for record in page.records.iter().skip(skip) {
+                if pin.is_some_and(|pin| state.head_seq >= pin.seq) {
+                    keeping.judge(&state, record)?;
+                }
                 state.apply(record)?;
                 check_pin(&state, pin)?;
                 frame(record, &mut bytes);
@@ -114,24 +160,27 @@ impl Log {
         {
             return Err(RepoError::RolledBack { seq: pin.seq, missing: true });
         }
-        pins::write_durably(copy, &bytes)
-            .map_err(|source| RepoError::Io { path: copy.to_path_buf(), source })?;
-        let log = Self { state, copy: copy.to_path_buf(), pin: pin_path.to_path_buf() };
+        pins::write_durably(&keeping.copy, &bytes)
+            .map_err(|source| RepoError::Io { path: keeping.copy.clone(), source })?;
+        let log = Self { state, keeping };
         log.remember()?;
         Ok(log)
     }
 
     fn append(&self, bytes: &[u8]) -> Result<(), RepoError> {
         use std::io::Write;
-        let io = |source: io::Error| RepoError::Io { path: self.copy.clone(), source };
-        let mut file =
-            fs::OpenOptions::new().append(true).create(true).open(&self.copy).map_err(io)?;
+        let io = |source: io::Error| RepoError::Io { path: self.keeping.copy.clone(), source };
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&self.keeping.copy)
+            .map_err(io)?;
         file.write_all(bytes).map_err(io)
     }
 
     fn remember(&self) -> Result<(), RepoError> {
         let pin = Pin { vault: self.state.vault, seq: self.state.head_seq, head: self.state.head };
-        Ok(pins::write(&self.pin, &pin)?)
+        Ok(pins::write(&self.keeping.pin, &pin)?)
     }
 }
 
@@ -180,3 +229,6 @@ fn frame(record: &Record, out: &mut Vec<u8>) {
     out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
     out.extend_from_slice(&bytes);
 }
+
+#[cfg(test)]
+mod tests;

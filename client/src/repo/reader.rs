@@ -4,24 +4,21 @@ mod index;
 mod pack_map;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
 use ed25519_dalek::VerifyingKey;
-use unseen_common::codec::Canonical;
-use unseen_common::id::{DeviceId, Hash, VaultId};
-use unseen_common::log::chain::Record;
+use unseen_common::id::{DeviceId, VaultId};
+use unseen_common::log::fold::State;
 use unseen_common::vault::{Principal, Service, Vault};
 
+use super::RepoError;
 use super::footers::Known;
-use super::log::Log;
+use super::log::{Keeping, Log};
 use super::session::{Folders, login};
-use super::{RepoError, log};
+use super::vouch::{KitHead, vouched};
 use crate::crypto::content_id::ContentKeys;
 use crate::crypto::introduction::{Introduction, IntroductionError};
 use crate::crypto::schedule::{ReaderKeys, Unlocked};
-use crate::pins::{self, Pin};
 
 pub use index::{DamagedFooter, ReaderIndex};
 pub use pack_map::PackInfo;
@@ -35,8 +32,10 @@ pub struct Place<'a> {
     pub identity: [u8; 32],
     /// Where this machine keeps the log and its pin.
     pub folders: &'a Folders,
-    /// The head of the log that the kit remembers, if a kit is at hand.
-    pub kit: Option<(u64, Hash)>,
+    /// What the kit remembers of the log, if a kit is at hand.
+    pub kit: Option<&'a KitHead>,
+    /// The device that this machine is enrolled as.
+    pub device: Option<DeviceId>,
 }
 
 /// A vault opened for reading. Holds what opens packs, and nothing that signs.
@@ -77,14 +76,7 @@ impl ReaderRepo {
         let (principal, key) = (Principal::Owner, &owner.login);
         let vault = login(service, &place.identity, place.account, principal, key).await?;
         let keys = unlocked.reader_keys();
-        let belongs = |log: &Log| {
-            let state = &log.state;
-            let vault_key = keys.key(keys.epoch()).map(|key| key.public().hash());
-            state.vault == place.account
-                && state.root_key == owner.root_verify().to_bytes()
-                && Some(state.vault_key_hash) == vault_key
-        };
-        let log = synced(&*vault, place, belongs).await?;
+        let log = log_of(&*vault, place, &unlocked).await?;
         let ids = keys.write_set().content_keys();
         let mut repo = Self {
             vault,
@@ -169,45 +161,20 @@ impl ReaderRepo {
     }
 }
 
-/// The log, checked against the pin, the kit and the owner's keys. A machine that had no pin has
-/// one afterwards only if all of that holds.
-async fn synced(
+/// The log of the vault that these secrets open, checked against the pin and the kit.
+pub(super) async fn log_of(
     vault: &dyn Vault,
     place: Place<'_>,
-    belongs: impl Fn(&Log) -> bool,
+    unlocked: &Unlocked,
 ) -> Result<Log, RepoError> {
-    let (copy, pin) = (place.folders.log(), place.folders.pin());
-    let first_time = pins::read(&pin)?.is_none();
-    let outcome = async {
-        if let (true, Some((seq, head))) = (first_time, place.kit) {
-            let vault = place.account;
-            pins::write(&pin, &Pin { vault, seq, head })?;
-        }
-        let log = Log::sync(&copy, &pin, vault).await?;
-        if let Some(kit) = place.kit {
-            check_kit(&copy, kit)?;
-        }
-        if belongs(&log) { Ok(log) } else { Err(RepoError::OtherOwner) }
-    }
-    .await;
-    if outcome.is_err() && first_time {
-        // A head that was not vouched for must not stop this machine from seeing the right one.
-        for path in [&pin, &copy] {
-            fs::remove_file(path).ok();
-        }
-    }
-    outcome
-}
-
-/// Finds the record that the kit names in the copy of the log, which has been checked as a chain.
-fn check_kit(copy: &Path, (seq, head): (u64, Hash)) -> Result<(), RepoError> {
-    let bytes =
-        fs::read(copy).map_err(|source| RepoError::Io { path: copy.to_path_buf(), source })?;
-    let place = usize::try_from(seq).unwrap_or(usize::MAX);
-    let record = log::frames(&bytes).nth(place).and_then(|frame| Record::from_bytes(frame).ok());
-    match record {
-        Some(record) if record.hash() == head => Ok(()),
-        Some(_) => Err(RepoError::RolledBack { seq, missing: false }),
-        None => Err(RepoError::RolledBack { seq, missing: true }),
-    }
+    let (owner, keys) = (unlocked.owner_keys(), unlocked.reader_keys());
+    let belongs = |state: &State| {
+        let vault_key = keys.key(keys.epoch()).map(|key| key.public().hash());
+        let same = state.vault == place.account
+            && state.root_key == owner.root_verify().to_bytes()
+            && Some(state.vault_key_hash) == vault_key;
+        if same { Ok(()) } else { Err(RepoError::OtherOwner) }
+    };
+    let keeping = Keeping::new(place.folders, place.device);
+    vouched(vault, keeping, place.kit, belongs).await
 }

@@ -10,14 +10,14 @@ use unseen_common::time::Clock;
 use unseen_common::vault::{Principal, Service, Vault, VaultError};
 
 use super::RepoError;
-use super::log::Log;
+use super::log::{Keeping, Log};
 use crate::crypto::device_file::DeviceKey;
 use crate::remote::session::{Login, Signer, log_in};
 
 /// Where a profile keeps its things.
 #[derive(Debug, Clone)]
 pub struct Folders {
-    /// `device.key` and pins: not to be lost.
+    /// `device.key`, pins and what was sent: not to be lost.
     pub data: PathBuf,
     /// sled, the copy of the log, the spool: can be lost, costs time.
     pub state: PathBuf,
@@ -34,6 +34,11 @@ impl Folders {
     /// The remembered head of the log.
     pub fn pin(&self) -> PathBuf {
         self.data.join("pins")
+    }
+
+    /// The snapshots that this device has sent.
+    pub fn sent(&self) -> PathBuf {
+        self.data.join("sent")
     }
 
     /// The copy of the log.
@@ -95,7 +100,8 @@ impl Repository {
         let principal = Principal::Device(key.secrets.device);
         let server = key.server_identity.to_bytes();
         let vault = login(&service, &server, key.vault, principal, &key.secrets.login).await?;
-        let log = Log::sync(&folders.log(), &folders.pin(), &*vault).await?;
+        let keeping = Keeping::new(&folders, Some(key.secrets.device));
+        let log = Log::sync(keeping, &*vault).await?;
         check_owner(&log, &key)?;
         Ok(Self { key, service, vault, log, folders, clock })
     }

@@ -11,7 +11,7 @@ use super::options::{RestoreError, RestoreOutcome};
 use super::policy::Note as Left;
 use crate::browse::error::ReadError;
 use crate::browse::packs::Packs;
-use crate::progress::{Change, During, Item, Level, Monitor, Note, Problem};
+use crate::progress::{Change, During, Item, Level, Monitor, Note, Problem, in_words};
 
 /// Problems that are kept; the others are counted.
 const PROBLEMS: usize = 1000;
@@ -163,17 +163,6 @@ impl<'a> Run<'a> {
         tally.fetched = self.packs.fetched();
         Ok(tally)
     }
-}
-
-/// An error and its reasons, in one line.
-pub(super) fn in_words(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(reason) = source {
-        text = format!("{text}: {reason}");
-        source = reason.source();
-    }
-    text
 }
 
 fn digest(path: &[u8]) -> u64 {

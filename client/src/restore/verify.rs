@@ -7,13 +7,14 @@ use roaring::RoaringBitmap;
 use super::dirs::DirNode;
 use super::existing::same_content;
 use super::options::RestoreOptions;
-use super::run::{Run, in_words};
+use super::run::Run;
 use super::select::{Pick, SelectCtx};
 use super::walk::Start;
 use crate::browse::chunks::Chunks;
 use crate::browse::error::ReadError;
 use crate::browse::ls::MAX_DEPTH;
 use crate::crypto::content_id::ChunkId;
+use crate::progress::in_words;
 use crate::tree::entry::{Content, Entry, Kind, Name};
 use crate::tree::reader::DirReader;
 

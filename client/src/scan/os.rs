@@ -158,6 +158,21 @@ impl From<OwnedFd> for Dir {
     }
 }
 
+impl From<rustix::fs::FileType> for FileType {
+    fn from(kind: rustix::fs::FileType) -> Self {
+        match kind {
+            rustix::fs::FileType::RegularFile => Self::File,
+            rustix::fs::FileType::Directory => Self::Directory,
+            rustix::fs::FileType::Symlink => Self::Symlink,
+            rustix::fs::FileType::Fifo => Self::Fifo,
+            rustix::fs::FileType::Socket => Self::Socket,
+            rustix::fs::FileType::CharacterDevice => Self::CharDevice,
+            rustix::fs::FileType::BlockDevice => Self::BlockDevice,
+            rustix::fs::FileType::Unknown => Self::Unknown,
+        }
+    }
+}
+
 impl AsFd for Dir {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

@@ -26,7 +26,7 @@ pub(super) fn each_name(fd: BorrowedFd<'_>, mut each: impl FnMut(&[u8], FileType
             Some(Err(error)) => return Err(error),
             Some(Ok(entry)) => match entry.file_name().to_bytes() {
                 b"." | b".." => {}
-                name => each(name, file_type(entry.file_type())),
+                name => each(name, entry.file_type().into()),
             },
         }
     }
@@ -76,7 +76,7 @@ fn from_statx(stat: &rustix::fs::Statx) -> Stat {
     let time =
         |time: &rustix::fs::StatxTimestamp| FileTime { seconds: time.tv_sec, nanos: time.tv_nsec };
     Stat {
-        file_type: file_type(rustix::fs::FileType::from_raw_mode(mode)),
+        file_type: rustix::fs::FileType::from_raw_mode(mode).into(),
         mode: mode & 0o7777,
         uid: stat.stx_uid,
         gid: stat.stx_gid,
@@ -89,18 +89,5 @@ fn from_statx(stat: &rustix::fs::Statx) -> Stat {
         nlink: u64::from(stat.stx_nlink),
         rdev: DeviceNumber { major: stat.stx_rdev_major, minor: stat.stx_rdev_minor },
         mount_id: told_mount.then_some(stat.stx_mnt_id),
-    }
-}
-
-fn file_type(kind: rustix::fs::FileType) -> FileType {
-    match kind {
-        rustix::fs::FileType::RegularFile => FileType::File,
-        rustix::fs::FileType::Directory => FileType::Directory,
-        rustix::fs::FileType::Symlink => FileType::Symlink,
-        rustix::fs::FileType::Fifo => FileType::Fifo,
-        rustix::fs::FileType::Socket => FileType::Socket,
-        rustix::fs::FileType::CharacterDevice => FileType::CharDevice,
-        rustix::fs::FileType::BlockDevice => FileType::BlockDevice,
-        rustix::fs::FileType::Unknown => FileType::Unknown,
     }
 }

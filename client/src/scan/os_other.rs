@@ -18,7 +18,7 @@ pub(super) fn each_name(fd: BorrowedFd<'_>, mut each: impl FnMut(&[u8], FileType
         let entry = entry?;
         match entry.file_name().to_bytes() {
             b"." | b".." => {}
-            name => each(name, file_type(entry.file_type())),
+            name => each(name, entry.file_type().into()),
         }
     }
     Ok(())
@@ -50,7 +50,7 @@ fn from_stat(stat: &rustix::fs::Stat) -> Result<Stat> {
     let wide = |value: i128| u64::try_from(value).map_err(|_negative| Errno::OVERFLOW);
     let nanos = |value: i128| u32::try_from(value).map_err(|_negative| Errno::OVERFLOW);
     Ok(Stat {
-        file_type: file_type(rustix::fs::FileType::from_raw_mode(stat.st_mode)),
+        file_type: rustix::fs::FileType::from_raw_mode(stat.st_mode).into(),
         mode: mode & 0o7777,
         uid: stat.st_uid,
         gid: stat.st_gid,
@@ -68,17 +68,4 @@ fn from_stat(stat: &rustix::fs::Stat) -> Result<Stat> {
         },
         mount_id: None,
     })
-}
-
-fn file_type(kind: rustix::fs::FileType) -> FileType {
-    match kind {
-        rustix::fs::FileType::RegularFile => FileType::File,
-        rustix::fs::FileType::Directory => FileType::Directory,
-        rustix::fs::FileType::Symlink => FileType::Symlink,
-        rustix::fs::FileType::Fifo => FileType::Fifo,
-        rustix::fs::FileType::Socket => FileType::Socket,
-        rustix::fs::FileType::CharacterDevice => FileType::CharDevice,
-        rustix::fs::FileType::BlockDevice => FileType::BlockDevice,
-        _ => FileType::Unknown,
-    }
 }

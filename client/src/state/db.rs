@@ -4,12 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
-use unseen_common::id::{PackId, PackNumber, SnapshotId};
+use unseen_common::id::{Hash, PackId, PackNumber, SnapshotId};
 
 use super::blocks::{BlockFile, Place};
 use super::records::{DirKey, Header, header_bytes, parse_header};
 
 use crate::crypto::content_id::ChunkId;
+use crate::tree::entry::FileTime;
 
 /// Bytes of sled's cache.
 const CACHE: u64 = 24 * 1024 * 1024;
@@ -111,6 +112,31 @@ impl StateDb {
         Ok(())
     }
 
+    /// What was remembered of a folder above a source: a hash of it without its time, and a time.
+    pub fn folder_above(&self, path: &[u8]) -> Result<Option<(Hash, FileTime)>, StateError> {
+        let found = self.meta.get([b"above ", path].concat())?;
+        Ok(found.and_then(|v| {
+            let (rest, time) = v.split_first_chunk::<32>()?;
+            let (seconds, nanos) = time.split_first_chunk::<8>()?;
+            let nanos = u32::from_le_bytes(nanos.try_into().ok()?);
+            let time = FileTime { seconds: i64::from_le_bytes(*seconds), nanos };
+            Some((Hash::from_bytes(*rest), time))
+        }))
+    }
+
+    /// Remembers that.
+    pub fn set_folder_above(
+        &self,
+        path: &[u8],
+        rest: &Hash,
+        time: FileTime,
+    ) -> Result<(), StateError> {
+        let (seconds, nanos) = (time.seconds.to_le_bytes(), time.nanos.to_le_bytes());
+        let value = [&rest.as_bytes()[..], &seconds, &nanos].concat();
+        self.meta.insert([b"above ", path].concat(), value)?;
+        Ok(())
+    }
+
     /// Tables of contents of packs up to this number have been taken into the index.
     pub fn synced(&self) -> Result<Option<PackNumber>, StateError> {
         let found = self.meta.get(SYNCED)?;
@@ -166,7 +192,7 @@ impl StateDb {
             let place = Place::from_bytes(place);
             let header = self.blocks.read(place).and_then(|bytes| parse_header(&bytes));
             let Some(header) = header else { continue };
-            let parts: u64 = header.parts.iter().map(|p| u64::from(p.length)).sum();
+            let parts: u64 = header.parts.iter().map(|p| u64::from(p.place.length)).sum();
             live += u64::from(place.length) + parts;
             records.push((*key, place));
         }
@@ -199,10 +225,10 @@ impl StateDb {
             return Ok(None);
         };
         for part in &mut header.parts {
-            let Some(bytes) = self.blocks.read(*part) else {
+            let Some(bytes) = self.blocks.read(part.place) else {
                 return Ok(None);
             };
-            *part = fresh.append(&bytes).map_err(|source| self.io(source))?;
+            part.place = fresh.append(&bytes).map_err(|source| self.io(source))?;
         }
         let place = fresh.append(&header_bytes(&header)).map_err(|source| self.io(source))?;
         Ok(Some(place))

@@ -1,9 +1,9 @@
 //! Directory records: what a directory looked like when it was last saved.
 //!
-//! One header a directory and as many parts as it needs, each a sorted run of entries. A part
-//! carries the packs that its files need, so that an unchanged directory costs no look-up a file.
-//! Headers and parts are blocks of one file; sled maps a directory to its header. The header is
-//! written last and names its parts: a torn record is no record.
+//! One header a directory and as many parts as it needs, each a sorted run of entries. The header
+//! has the packs that the files of each part need, so that an unchanged directory costs no look-up
+//! a file. Headers and parts are blocks of one file; sled maps a directory to its header. Parts
+//! are written at once, before their packs are known, the header last: a torn record is no record.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::tree::entry::FileTime;
 
 /// Bytes of entries in one part, about.
 pub const PART: usize = 12 * 1024;
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Name length, kind, inode, size, two times, two lengths.
 const FIXED: usize = 1 + 1 + 8 + 8 + 12 + 12 + 4 + 4;
 
@@ -46,8 +46,17 @@ pub struct Header {
     pub objects: Vec<ChunkId>,
     /// Entries in all parts.
     pub entries: u64,
-    /// Where its parts are.
-    pub parts: Vec<Place>,
+    /// Its parts, in order.
+    pub parts: Vec<PartPlace>,
+}
+
+/// Where a part is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartPlace {
+    /// The block with its entries.
+    pub place: Place,
+    /// The packs that its files need.
+    pub packs: RoaringBitmap,
 }
 
 /// What is compared to tell whether an entry has changed.
@@ -91,11 +100,8 @@ pub struct Part {
 }
 
 impl Part {
-    fn parse(bytes: Vec<u8>) -> Option<Self> {
-        let rest = bytes.strip_prefix(&[VERSION])?;
-        let (length, rest) = rest.split_first_chunk::<4>()?;
-        let (packs, mut rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        let packs = RoaringBitmap::deserialize_from(packs).ok()?;
+    fn parse(bytes: Vec<u8>, packs: RoaringBitmap) -> Option<Self> {
+        let mut rest = bytes.as_slice();
         let mut rows = Vec::new();
         while !rest.is_empty() {
             rows.push(u32::try_from(bytes.len() - rest.len()).ok()?);
@@ -166,7 +172,7 @@ pub fn write_row(out: &mut Vec<u8>, row: &Row<'_>) {
 pub struct RecordReader<'a> {
     db: &'a StateDb,
     /// The directory as a whole.
-    pub header: Header,
+    pub header: Arc<Header>,
     next_part: usize,
 }
 
@@ -177,32 +183,21 @@ impl<'a> RecordReader<'a> {
             return Ok(None);
         };
         let header = db.blocks.read(place).and_then(|bytes| parse_header(&bytes));
-        Ok(header.map(|header| Self { db, header, next_part: 0 }))
+        Ok(header.map(|header| Self { db, header: Arc::new(header), next_part: 0 }))
     }
 
     /// The next part; `None` at the end, or when the record turns out to be torn.
     pub fn next_part(&mut self) -> Option<Arc<Part>> {
-        let place = *self.header.parts.get(self.next_part)?;
+        let part = self.header.parts.get(self.next_part)?;
         self.next_part += 1;
-        self.db.blocks.read(place).and_then(Part::parse).map(Arc::new)
+        let rows = self.db.blocks.read(part.place)?;
+        Part::parse(rows, part.packs.clone()).map(Arc::new)
     }
-}
-
-/// The bytes of a part, from its rows and the packs that they need.
-pub fn part_bytes(packs: &RoaringBitmap, rows: &[u8]) -> Vec<u8> {
-    let size = packs.serialized_size();
-    let mut out = Vec::with_capacity(5 + size + rows.len());
-    out.push(VERSION);
-    out.extend_from_slice(&u32::try_from(size).expect("a bitmap is far below 4 GiB").to_le_bytes());
-    packs.serialize_into(&mut out).expect("writing to memory cannot fail");
-    out.extend_from_slice(rows);
-    out
 }
 
 /// The bytes of a header.
 pub fn header_bytes(header: &Header) -> Vec<u8> {
-    let mut out =
-        Vec::with_capacity(64 + 32 * header.objects.len() + Place::LEN * header.parts.len());
+    let mut out = Vec::with_capacity(64 + 32 * header.objects.len() + 48 * header.parts.len());
     out.push(VERSION);
     out.extend_from_slice(&header.entries.to_le_bytes());
     out.extend_from_slice(&header.tree.0);
@@ -211,8 +206,12 @@ pub fn header_bytes(header: &Header) -> Vec<u8> {
     for id in &header.objects {
         out.extend_from_slice(&id.0);
     }
-    for place in &header.parts {
-        out.extend_from_slice(&place.to_bytes());
+    for part in &header.parts {
+        out.extend_from_slice(&part.place.to_bytes());
+        let size = part.packs.serialized_size();
+        let length = u32::try_from(size).expect("a bitmap is far below 4 GiB");
+        out.extend_from_slice(&length.to_le_bytes());
+        part.packs.serialize_into(&mut out).expect("writing to memory cannot fail");
     }
     out
 }
@@ -225,14 +224,21 @@ pub(super) fn parse_header(bytes: &[u8]) -> Option<Header> {
     let length = (u32::from_le_bytes(*count) as usize).checked_mul(32)?;
     let (ids, rest) = rest.split_at_checked(length)?;
     let (ids, _) = ids.as_chunks::<32>();
-    let (places, []) = rest.as_chunks::<{ Place::LEN }>() else {
-        return None;
-    };
+    let mut parts = Vec::new();
+    let mut left = rest;
+    while !left.is_empty() {
+        let (place, after) = left.split_first_chunk::<{ Place::LEN }>()?;
+        let (length, after) = after.split_first_chunk::<4>()?;
+        let (packs, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        let packs = RoaringBitmap::deserialize_from(packs).ok()?;
+        parts.push(PartPlace { place: Place::from_bytes(place), packs });
+        left = after;
+    }
     Some(Header {
         tree: ChunkId(*tree),
         objects: ids.iter().map(|id| ChunkId(*id)).collect(),
         entries: u64::from_le_bytes(*entries),
-        parts: places.iter().map(Place::from_bytes).collect(),
+        parts,
     })
 }
 
@@ -260,17 +266,17 @@ mod tests {
                 &Row { seen: seen(ino), name: name.as_bytes(), encoded: b"entry", lists: b"p" },
             );
         }
-        let place = db.blocks.append(&part_bytes(&packs, &rows)).unwrap();
+        let place = db.blocks.append(&rows).unwrap();
         let header = Header {
             tree: ChunkId([1; 32]),
             objects: vec![ChunkId([2; 32])],
             entries: 10,
-            parts: vec![place],
+            parts: vec![PartPlace { place, packs: packs.clone() }],
         };
         db.set_record(key, &header).unwrap();
         db.flush().unwrap();
         let mut reader = RecordReader::open(&db, key).unwrap().unwrap();
-        assert_eq!(reader.header, header);
+        assert_eq!(*reader.header, header);
         let part = reader.next_part().unwrap();
         assert_eq!((part.len(), &part.packs), (10, &packs));
         let row = part.row(7).unwrap();
@@ -278,7 +284,7 @@ mod tests {
         assert_eq!(found, (seen(7), &b"n7"[..], &b"entry"[..], &b"p"[..]));
         assert!(reader.next_part().is_none());
 
-        let torn = Place { length: place.length - 1, ..place };
+        let torn = PartPlace { place: Place { length: place.length - 1, ..place }, packs };
         db.set_record(key, &Header { parts: vec![torn], ..header }).unwrap();
         db.flush().unwrap();
         let mut reader = RecordReader::open(&db, key).unwrap().unwrap();
@@ -295,9 +301,10 @@ mod tests {
         let keys: Vec<DirKey> = (0_u32..50).map(|n| DirKey::of(&n.to_le_bytes())).collect();
         for round in 0_u8..10 {
             for key in &keys {
-                let place = db.blocks.append(&part_bytes(&packs, &rows)).unwrap();
+                let place = db.blocks.append(&rows).unwrap();
+                let parts = vec![PartPlace { place, packs: packs.clone() }];
                 let tree = ChunkId([round; 32]);
-                let header = Header { tree, objects: vec![], entries: 1, parts: vec![place] };
+                let header = Header { tree, objects: vec![], entries: 1, parts };
                 db.set_record(*key, &header).unwrap();
             }
         }

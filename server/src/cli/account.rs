@@ -180,7 +180,7 @@ fn show_receipt(body: ReceiptBody) -> Result<(), CliError> {
         ErasedBy::Operator => "whoever runs the server",
     };
     output::line(&format!(
-        "account {} is gone: {} packs, {}, {} snapshots; erased for {by}",
+        "account {} is gone ({} packs, {}, {} snapshots), erased for {by}",
         receipt.account.short(),
         receipt.packs,
         amount(receipt.bytes),

@@ -19,7 +19,7 @@ use tracing_subscriber::EnvFilter;
 
 /// Self-hosted storage for Unseen backups: it sees only ciphertext.
 #[derive(Debug, Parser)]
-#[command(name = "backup-server", version, about, max_term_width = 100)]
+#[command(name = "backup-server", bin_name = "backup-server", version, about, max_term_width = 100)]
 struct Arguments {
     /// How log lines on stderr look
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]

@@ -94,7 +94,7 @@ pub(super) mod tests {
 
     /// Under which names the inventory declares what is stored here.
     pub(crate) fn stored() -> Vec<&'static str> {
-        let _complete: fn(Place) = |Place { address: _, spki: _ }| {};
+        const _: fn(Place) = |Place { address: _, spki: _ }| {};
         vec!["server.address", "server.spki"]
     }
     use unseen_common::wire::address::SCHEME;

@@ -21,6 +21,7 @@ pub async fn all(bench: &Bench) {
     slots(bench).await;
     footers(bench).await;
     parallel_uploads(bench).await;
+    super::marks::all(bench).await;
     super::refusals::all(bench).await;
 }
 

@@ -3,6 +3,7 @@
 
 pub mod conformance;
 pub mod faults;
+pub mod marks;
 pub mod refusals;
 
 use std::sync::Arc;

@@ -21,7 +21,7 @@ use crate::store::server_row::ServerRow;
 /// Takes a type apart completely and gives the names under which its fields are declared.
 macro_rules! fields {
     ($type:ident { $($field:ident = $name:literal),* $(,)? }) => {{
-        let _complete: fn($type) = |$type { $($field: _),* }| {};
+        const _: fn($type) = |$type { $($field: _),* }| {};
         vec![$($name),*]
     }};
 }
@@ -154,8 +154,9 @@ fn of_body(body: &Body) -> &'static str {
 
 fn of_account_row(row: &AccountRow) -> Vec<&'static str> {
     match row {
-        AccountRow::Opened { quota: _ } => vec!["account.quota"],
-        AccountRow::Quota { quota: _, at: _ } => vec!["account.quota"],
+        AccountRow::Opened { quota: _ } | AccountRow::Quota { quota: _, at: _ } => {
+            vec!["account.quota"]
+        }
         AccountRow::Suspended { suspended: _, at: _ } => vec!["account.suspended"],
         AccountRow::Access(Access { at: _, what: _ }) => vec!["account.access"],
         AccountRow::Metadata { snapshot: _, bytes: _ } => vec!["account.metadata"],

@@ -7,6 +7,8 @@ mod compact;
 pub mod core;
 mod create;
 mod erase;
+#[cfg(test)]
+mod erase_tests;
 mod expire;
 mod footers;
 mod gc;

@@ -1,23 +1,14 @@
 //! The command line, case by case: tests/cli holds what is typed and what comes back.
 
-use std::os::unix::fs::symlink;
-
 use unseen_tests::world;
 
 /// In none of these cases is anything made: home is a place where nothing can be made.
 #[test]
 fn cases() {
-    let world = world!();
-    // By the names that people know: usage lines show what was typed.
-    let named = |name: &str, program: &std::path::Path| {
-        let link = world.path(name);
-        symlink(program, &link).unwrap();
-        link
-    };
-    let programs = world.programs();
+    let programs = unseen_tests::programs!();
     trycmd::TestCases::new()
-        .register_bin("backup", named("backup", &programs.backup))
-        .register_bin("backup-server", named("backup-server", &programs.server))
+        .register_bin("backup", programs.backup)
+        .register_bin("backup-server", programs.server)
         .case("tests/cli/*.toml");
 }
 

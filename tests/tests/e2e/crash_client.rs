@@ -45,9 +45,7 @@ fn survives(machine: &Machine, source: &Path, watched: &[PathBuf]) {
 #[test]
 fn killed_at_many_points_with_a_local_vault() {
     let world = world!();
-    let machine = world.machine("home");
-    let vault = world.path("vault");
-    machine.init_local(&vault);
+    let (machine, vault) = world.local();
     let source = source(&world);
     // Makes the folders that are watched.
     machine.back_up(&build::write(&world.path("first"), "file", "x"), &[]);
@@ -57,9 +55,7 @@ fn killed_at_many_points_with_a_local_vault() {
 #[test]
 fn killed_at_many_points_with_a_server() {
     let world = world!();
-    let server = world.server("server");
-    let machine = world.machine("home");
-    machine.init_remote(&server.invite(&[]));
+    let (server, machine, _) = world.remote();
     let source = source(&world);
     machine.back_up(&build::write(&world.path("first"), "file", "x"), &[]);
     let watched = [server.data.join("accounts"), machine.state(), machine.cache()];
@@ -70,9 +66,7 @@ fn killed_at_many_points_with_a_server() {
 #[test]
 fn what_was_sent_before_the_kill_is_not_sent_again() {
     let world = world!();
-    let server = world.server("server");
-    let machine = world.machine("home");
-    machine.init_remote(&server.invite(&[]));
+    let (server, machine, _) = world.remote();
     machine.back_up(&build::write(&world.path("first"), "file", "x"), &[]);
     let source = world.folder("source");
     for n in 0..30 {
@@ -96,8 +90,7 @@ fn what_was_sent_before_the_kill_is_not_sent_again() {
 #[test]
 fn a_restore_killed_at_many_points_goes_on() {
     let world = world!();
-    let machine = world.machine("home");
-    machine.init_local(&world.path("vault"));
+    let (machine, _) = world.local();
     let source = source(&world);
     let wanted = trees::capture(&source);
     machine.back_up(&source, &[]);
@@ -124,8 +117,7 @@ fn a_restore_killed_at_many_points_goes_on() {
 #[test]
 fn a_second_run_at_the_same_time_is_busy() {
     let world = world!();
-    let machine = world.machine("home");
-    machine.init_local(&world.path("vault"));
+    let (machine, _) = world.local();
     let pipe = world.path("pipe");
     trees::tool("mkfifo", &[&pipe]);
     let read = format!("cat '{}'", pipe.display());

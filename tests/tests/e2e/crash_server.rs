@@ -4,15 +4,13 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use rustix::process::Signal;
+use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use unseen_tests::trees::{self, build};
 use unseen_tests::watch::Watch;
-use unseen_tests::{Machine, Server, World, world};
+use unseen_tests::{Machine, Ran, Server, World, world};
 
 fn enrolled(world: &World) -> (Server, Machine) {
-    let server = world.server("server");
-    let machine = world.machine("home");
-    machine.init_remote(&server.invite(&[]));
+    let (server, machine, _) = world.remote();
     // Makes the folders that are watched.
     machine.back_up(&build::write(&world.path("first"), "file", "x"), &[]);
     (server, machine)
@@ -24,6 +22,37 @@ fn change(source: &Path, round: u64) {
     }
 }
 
+/// Runs a backup, and kills the server after so many events. Tells whether the kill came before the
+/// run was over. The server runs again afterwards.
+fn run_and_kill(
+    server: &mut Server,
+    machine: &Machine,
+    path: &str,
+    (count, stays_away): (usize, bool),
+) -> (Ran, bool) {
+    let watch = Watch::new(std::slice::from_ref(&server.data), server.pid());
+    let process = pidfd_open(server.pid(), PidfdFlags::empty()).unwrap();
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| {
+            let ran = machine.run(&["run", "--json", path]);
+            // Ends the wait of a watch that still counts. Fails if the server is gone.
+            pidfd_send_signal(&process, Signal::KILL).ok();
+            ran
+        });
+        let was_killed = watch.signal_after(count, Signal::KILL);
+        server.wait();
+        let early = !stays_away && !run.is_finished();
+        if early {
+            server.restart();
+        }
+        let ran = run.join().unwrap();
+        if !early {
+            server.restart();
+        }
+        (ran, was_killed)
+    })
+}
+
 /// After every kill the snapshots that were acknowledged are there, and restore.
 #[test]
 fn killed_at_many_points_nothing_acknowledged_is_lost() {
@@ -32,31 +61,30 @@ fn killed_at_many_points_nothing_acknowledged_is_lost() {
     let source = world.folder("source");
     let path = source.to_str().unwrap().to_owned();
     let mut acknowledged = Vec::new();
-    let (mut round, mut count, mut killed) = (0, 1, 0);
+    let (mut round, mut count, mut killed, mut away) = (0, 1, 0, 0);
     loop {
         round += 1;
         assert!(round < 60, "runs never get through");
         change(&source, round);
-        let watch = Watch::new(&[server.data.clone()], server.pid());
-        let killer = std::thread::spawn(move || watch.signal_after(count, Signal::KILL));
-        let ran = machine.run(&["run", "--json", &path]);
+        // Now and then the server stays away until the run gives up; else it is back at once, and
+        // the run goes on.
+        let stays_away = killed % 6 == 1;
+        let (ran, was_killed) = run_and_kill(&mut server, &machine, &path, (count, stays_away));
         if ran.code == Some(0) {
             let id = ran.json_lines().pop().unwrap()["snapshot_id"].clone();
             acknowledged.push((id.as_str().unwrap().to_owned(), trees::capture(&source)));
         } else {
             assert!(matches!(ran.code, Some(24 | 1)), "{ran}");
         }
-        // Ends the wait of a killer that still counts.
-        server.kill();
-        let was_killed = killer.join().unwrap();
-        server.restart();
-        if ran.code == Some(0) && !was_killed {
+        if !was_killed {
             break;
         }
+        away += usize::from(ran.code != Some(0));
         killed += 1;
         count += 1 + count / 3;
     }
     assert!(killed >= 5, "the server was killed only {killed} times");
+    assert!((1..killed).contains(&away), "{away} of {killed} runs gave up");
     let listed = machine.ok(&["snapshots", "--json"]).text();
     for (id, _) in &acknowledged {
         assert!(listed.contains(&id[..8]), "{id} is lost:\n{listed}");

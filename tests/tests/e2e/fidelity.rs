@@ -2,15 +2,14 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use unseen_tests::trees::{self, build, differences};
 use unseen_tests::{Machine, World, is_root, world};
 
-fn prepared(world: &World) -> Machine {
-    let machine = world.machine("home");
-    machine.init_local(&world.path("vault"));
-    machine
+/// A machine that can back up, and a folder for what it does.
+fn prepared(world: &World) -> (Machine, PathBuf) {
+    (world.local().0, world.folder("source"))
 }
 
 /// Backs up, restores, compares in both ways, and once more from a second snapshot.
@@ -30,8 +29,7 @@ fn comes_back(world: &World, machine: &Machine, source: &Path, options: &[&str])
 #[test]
 fn the_edge_case_tree_comes_back_whole() {
     let world = world!();
-    let machine = prepared(&world);
-    let source = world.folder("source");
+    let (machine, source) = prepared(&world);
     build::contents(&source.join("contents"));
     build::holes(&source.join("holes"));
     build::names(&source.join("names"));
@@ -51,8 +49,7 @@ fn privileged_things_come_back_on_request() {
         return;
     }
     let world = world!();
-    let machine = prepared(&world);
-    let source = world.folder("source");
+    let (machine, source) = prepared(&world);
     build::privileged(&source);
     comes_back(&world, &machine, &source, &["--preserve-privileged"]);
 }
@@ -64,8 +61,7 @@ fn privileged_things_do_not_come_back_unasked() {
         return;
     }
     let world = world!();
-    let machine = prepared(&world);
-    let source = world.folder("source");
+    let (machine, source) = prepared(&world);
     build::privileged(&source);
     build::write(&source, "harmless", "x");
     machine.back_up(&source, &[]);
@@ -87,8 +83,7 @@ fn privileged_things_do_not_come_back_unasked() {
 #[test]
 fn paths_longer_than_path_max_come_back() {
     let world = world!();
-    let machine = prepared(&world);
-    let source = world.folder("source");
+    let (machine, source) = prepared(&world);
     build::deep(&source.join("deep"));
     let wanted = trees::capture(&source);
     let longest = wanted.keys().map(Vec::len).max().unwrap();
@@ -100,8 +95,7 @@ fn paths_longer_than_path_max_come_back() {
 #[test]
 fn holes_stay_holes() {
     let world = world!();
-    let machine = prepared(&world);
-    let source = world.folder("source");
+    let (machine, source) = prepared(&world);
     let files = build::holes(&source);
     let summary = machine.back_up(&source, &[]);
     assert!(summary.number("data_uploaded") < 4 << 20, "{summary:?}");
@@ -118,8 +112,7 @@ fn holes_stay_holes() {
 #[test]
 fn times_have_nanoseconds_links_and_folders_included() {
     let world = world!();
-    let machine = prepared(&world);
-    let source = world.folder("source");
+    let (machine, source) = prepared(&world);
     build::times(&source);
     build::links(&source.join("links"));
     build::set_mtime(&source, 999, 1);
@@ -138,8 +131,7 @@ fn times_have_nanoseconds_links_and_folders_included() {
 #[test]
 fn acls_and_attributes_read_the_same() {
     let world = world!();
-    let machine = prepared(&world);
-    let source = world.folder("source");
+    let (machine, source) = prepared(&world);
     build::attributes(&source);
     machine.back_up(&source, &[]);
     let target = world.path("target");
@@ -164,8 +156,7 @@ fn acls_and_attributes_read_the_same() {
 #[test]
 fn sockets_are_no_reason_to_fail() {
     let world = world!();
-    let machine = prepared(&world);
-    let source = world.folder("source");
+    let (machine, source) = prepared(&world);
     build::write(&source, "file", "x");
     let socket = source.join("socket");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -180,8 +171,7 @@ fn sockets_are_no_reason_to_fail() {
 #[test]
 fn a_path_within_a_snapshot_restores_alone() {
     let world = world!();
-    let machine = prepared(&world);
-    let source = world.folder("source");
+    let (machine, source) = prepared(&world);
     build::contents(&source);
     let snapshot = machine.back_up(&source, &[]).snapshot();
     let target = world.path("target");
@@ -196,8 +186,7 @@ fn a_path_within_a_snapshot_restores_alone() {
 #[test]
 fn includes_and_excludes_choose_what_comes_back() {
     let world = world!();
-    let machine = prepared(&world);
-    let source = world.folder("source");
+    let (machine, source) = prepared(&world);
     for name in ["a.txt", "b.dat", "sub/c.txt", "sub/d.dat", "skip/e.txt"] {
         build::write(&source, name, name);
     }

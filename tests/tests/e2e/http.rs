@@ -3,19 +3,12 @@
 use std::fs;
 
 use unseen_tests::trees::{self, build};
-use unseen_tests::{Machine, World, world};
-
-fn enrolled(world: &World, server: &unseen_tests::Server) -> (Machine, unseen_tests::Kit) {
-    let machine = world.machine("home");
-    let kit = machine.init_remote(&server.invite(&[]));
-    (machine, kit)
-}
+use unseen_tests::world;
 
 #[test]
 fn a_new_machine_restores_with_the_recovery_code_alone() {
     let world = world!();
-    let server = world.server("server");
-    let (machine, kit) = enrolled(&world, &server);
+    let (_server, machine, kit) = world.remote();
     let source = world.folder("source");
     build::contents(&source);
     build::links(&source.join("links"));
@@ -37,8 +30,7 @@ fn a_new_machine_restores_with_the_recovery_code_alone() {
 #[test]
 fn the_recovery_code_is_taken_as_people_type_it() {
     let world = world!();
-    let server = world.server("server");
-    let (machine, kit) = enrolled(&world, &server);
+    let (_server, machine, kit) = world.remote();
     machine.back_up(&build::write(&world.path("source"), "file", "x"), &[]);
     let typed = kit.code.to_ascii_lowercase().replace('-', " ");
     let new = world.machine("new").without_secrets();
@@ -48,8 +40,7 @@ fn the_recovery_code_is_taken_as_people_type_it() {
 #[test]
 fn a_wrong_recovery_code_is_refused() {
     let world = world!();
-    let server = world.server("server");
-    let (_, kit) = enrolled(&world, &server);
+    let (server, _, kit) = world.remote();
     let new = world.machine("new").without_secrets();
     // One character changed: the checksum finds it. Another vault's code: the server does.
     let flipped = if kit.code.starts_with('0') { "1" } else { "0" };
@@ -79,8 +70,7 @@ fn an_invitation_is_good_for_one_account() {
 #[test]
 fn a_server_that_is_down_is_unreachable_and_nothing_is_lost() {
     let world = world!();
-    let mut server = world.server("server");
-    let (machine, _) = enrolled(&world, &server);
+    let (mut server, machine, _) = world.remote();
     let source = world.folder("source");
     build::contents(&source);
     server.stop();
@@ -95,8 +85,7 @@ fn a_server_that_is_down_is_unreachable_and_nothing_is_lost() {
 #[test]
 fn another_servers_key_is_refused() {
     let world = world!();
-    let mut server = world.server("server");
-    let (machine, kit) = enrolled(&world, &server);
+    let (mut server, machine, kit) = world.remote();
     let path = build::write(&world.path("source"), "file", "x");
     machine.back_up(&path, &[]);
     server.stop();
@@ -140,8 +129,7 @@ fn a_replaced_device_is_revoked() {
 #[test]
 fn a_server_that_rolled_back_is_found_out() {
     let world = world!();
-    let mut server = world.server("server");
-    let (machine, _) = enrolled(&world, &server);
+    let (mut server, machine, _) = world.remote();
     let path = build::write(&world.path("source"), "file", "x");
     machine.back_up(&path, &[]);
     server.stop();
@@ -178,8 +166,8 @@ fn a_full_quota_stops_the_run_and_keeps_what_is_there() {
 #[test]
 fn two_machines_share_a_vault() {
     let world = world!();
-    let server = world.server("server");
-    let (first, kit) = enrolled(&world, &server);
+    let (_server, first, kit) = world.remote();
+    let first = first.by_passphrase();
     let second = world.machine("second").with("BACKUP_RECOVERY_CODE", &kit.code);
     second.ok(&["connect", &kit.address, "--name", "second"]);
     let source = world.folder("source");

@@ -9,9 +9,7 @@ use unseen_tests::world;
 #[test]
 fn a_second_run_uploads_nothing_and_a_small_change_one_small_pack() {
     let world = world!();
-    let machine = world.machine("home");
-    let vault = world.path("vault");
-    machine.init_local(&vault);
+    let (machine, vault) = world.local();
     let source = world.folder("source");
     build::contents(&source);
     let first = machine.back_up(&source, &[]);
@@ -40,9 +38,7 @@ fn a_second_run_uploads_nothing_and_a_small_change_one_small_pack() {
 #[test]
 fn contents_are_stored_once() {
     let world = world!();
-    let machine = world.machine("home");
-    let vault = world.path("vault");
-    machine.init_local(&vault);
+    let (machine, vault) = world.local();
     let source = world.folder("source");
     build::write(&source, "a", build::noise(1, 6_000_000));
     machine.back_up(&source, &[]);
@@ -58,9 +54,7 @@ fn contents_are_stored_once() {
 #[test]
 fn lost_state_and_cache_cost_no_upload() {
     let world = world!();
-    let machine = world.machine("home");
-    let vault = world.path("vault");
-    machine.init_local(&vault);
+    let (machine, vault) = world.local();
     let source = world.folder("source");
     build::contents(&source);
     let wanted = trees::capture(&source);
@@ -82,19 +76,20 @@ fn lost_state_and_cache_cost_no_upload() {
 /// Ctrl-C in the middle keeps what was done as a checkpoint; the next run goes on from there.
 #[test]
 fn an_interrupted_run_keeps_a_checkpoint() {
+    const FILES: u64 = 400;
+    const SIZE: u64 = 30_000;
     let world = world!();
-    let machine = world.machine("home");
-    let vault = world.path("vault");
-    machine.init_local(&vault);
+    let (machine, vault) = world.local();
     let source = world.folder("source");
-    for n in 0..40 {
-        let path = format!("{n:02}/file");
-        build::write(&source, path, build::noise(n, 5_000_000));
+    for n in 0..FILES {
+        // Each file is told by its long name, and nobody reads on after the tenth: the run cannot
+        // get to its end before the signal, however fast it is.
+        let path = format!("{n:03} {}/file", "long name ".repeat(20));
+        build::write(&source, path, build::noise(n, usize::try_from(SIZE).unwrap()));
     }
     let wanted = trees::capture(&source);
     let path = source.to_str().unwrap();
-    // More than the open packs hold, and slow enough that the signal comes in the middle.
-    let mut child = machine.spawn(&["run", "-vv", "--limit-upload", "40000", path]);
+    let mut child = machine.spawn(&["run", "-vv", path]);
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let tenth = lines.by_ref().filter(|line| line.as_ref().unwrap().starts_with("new ")).nth(9);
     assert!(tenth.is_some(), "no tenth file");
@@ -107,20 +102,20 @@ fn an_interrupted_run_keeps_a_checkpoint() {
     let target = world.path("checkpoint");
     machine.restore("latest", &target, &[]);
     let restored = trees::files(&trees::beneath(&target, &source));
-    assert!((1..40).contains(&restored.len()), "{} files", restored.len());
+    let kept = u64::try_from(restored.len()).unwrap();
+    assert!((10..FILES).contains(&kept), "{kept} files");
 
     let next = machine.back_up(&source, &[]);
-    let sent = next.number("data_added");
-    assert!(sent < 40 * 5_000_000, "nothing of the checkpoint was used: {sent}");
+    // Trees and tables come on top.
+    let (sent, left) = (next.number("data_added"), (FILES - kept) * SIZE);
+    assert!(sent < left + left / 10 + SIZE, "the checkpoint was not used: {sent} of {left}");
     machine.restores_to("latest", &source, &wanted);
 }
 
 #[test]
 fn a_dry_run_stores_nothing() {
     let world = world!();
-    let machine = world.machine("home");
-    let vault = world.path("vault");
-    machine.init_local(&vault);
+    let (machine, vault) = world.local();
     let source = world.folder("source");
     build::contents(&source);
     let before = trees::files(&vault.join("accounts"));

@@ -1,9 +1,11 @@
 //! The two programs together, as a user runs them. One file a theme.
 
+mod accounts;
 mod blind_server;
 mod cli;
 mod crash_client;
 mod crash_server;
+mod enrol;
 mod fidelity;
 mod http;
 mod increments;

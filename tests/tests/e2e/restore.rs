@@ -9,8 +9,7 @@ use unseen_tests::{Machine, World, world};
 /// A snapshot of two files, restored once; then one copy is newer, the other older, and one more
 /// file is there. Gives the machine, the target and the folder with the copies.
 fn restored_and_changed(world: &World) -> (Machine, PathBuf, PathBuf) {
-    let machine = world.machine("home");
-    machine.init_local(&world.path("vault"));
+    let (machine, _) = world.local();
     let source = world.folder("source");
     for name in ["newer here", "older here"] {
         let path = build::write(&source, name, "of the snapshot");
@@ -75,8 +74,7 @@ fn links_in_the_target_lead_nowhere() {
 #[test]
 fn in_place_brings_back_what_was_lost_and_leaves_the_rest() {
     let world = world!();
-    let machine = world.machine("home");
-    machine.init_local(&world.path("vault"));
+    let (machine, _) = world.local();
     let source = world.folder("source");
     build::contents(&source);
     let wanted = trees::capture(&source);
@@ -90,8 +88,7 @@ fn in_place_brings_back_what_was_lost_and_leaves_the_rest() {
 #[test]
 fn dump_and_ls_show_what_was_saved() {
     let world = world!();
-    let machine = world.machine("home");
-    machine.init_local(&world.path("vault"));
+    let (machine, _) = world.local();
     let source = world.folder("source");
     let bytes = build::noise(8, 3_000_000);
     let path = build::write(&source, "sub/noise", &bytes);

@@ -9,8 +9,7 @@ use unseen_tests::world;
 #[test]
 fn random_trees_come_back_from_either_snapshot() {
     let world = world!();
-    let machine = world.machine("home");
-    machine.init_local(&world.path("vault"));
+    let (machine, _) = world.local();
     let config =
         Config { cases: 16, failure_persistence: None, max_shrink_iters: 30, ..Config::default() };
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
@@ -37,8 +36,7 @@ fn random_trees_come_back_from_either_snapshot() {
 #[test]
 fn a_restore_over_a_changed_tree_leaves_exactly_the_snapshot() {
     let world = world!();
-    let machine = world.machine("home");
-    machine.init_local(&world.path("vault"));
+    let machine = world.local().0.by_passphrase();
     let source = world.folder("tree");
     trees::build::contents(&source);
     trees::build::modes(&source.join("modes"));

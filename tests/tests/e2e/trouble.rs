@@ -13,8 +13,7 @@ const UNREADABLE: &str = "/sys/bus/cpu/uevent";
 #[test]
 fn unreadable_files_are_told_and_the_rest_is_safe() {
     let world = world!();
-    let machine = world.machine("home");
-    machine.init_local(&world.path("vault"));
+    let (machine, _) = world.local();
     let source = world.folder("source");
     build::write(&source, "good", "x");
     let closed = source.join("closed folder");
@@ -46,8 +45,7 @@ fn unreadable_files_are_told_and_the_rest_is_safe() {
 #[test]
 fn files_that_change_while_they_are_read_spoil_nothing() {
     let world = world!();
-    let machine = world.machine("home");
-    machine.init_local(&world.path("vault"));
+    let (machine, _) = world.local();
     let source = world.folder("source");
     let quiet = source.join("quiet");
     build::contents(&quiet);
@@ -89,9 +87,7 @@ fn files_that_change_while_they_are_read_spoil_nothing() {
 #[test]
 fn a_path_that_is_not_there_is_an_error_before_anything_is_stored() {
     let world = world!();
-    let machine = world.machine("home");
-    let vault = world.path("vault");
-    machine.init_local(&vault);
+    let (machine, vault) = world.local();
     let before = trees::files(&vault.join("accounts"));
     let ran = machine.exits(1, &["run", "no such path"]);
     assert!(ran.err.contains("no such path"), "{ran}");
@@ -101,9 +97,7 @@ fn a_path_that_is_not_there_is_an_error_before_anything_is_stored() {
 #[test]
 fn damage_is_found_named_and_costs_no_more_than_it_hit() {
     let world = world!();
-    let machine = world.machine("home");
-    let vault = world.path("vault");
-    machine.init_local(&vault);
+    let (machine, vault) = world.local();
     let source = world.folder("source");
     build::write(&source, "first", build::noise(1, 400_000));
     machine.back_up(&source, &[]);

@@ -45,7 +45,10 @@ fn the_device_key_alone_backs_up_and_opens_nothing() {
 
     let with_code = device.with("BACKUP_RECOVERY_CODE", &kit.code);
     with_code.restores_to(&snapshot, &source, &wanted);
-    owner.restores_to(&snapshot, &source, &wanted);
+    // The owner's own machine would take it for a copy of itself, which it is.
+    let bare = world.machine("bare").with("BACKUP_RECOVERY_CODE", &kit.code);
+    bare.ok(&["connect", &kit.address]);
+    bare.restores_to(&snapshot, &source, &wanted);
 }
 
 /// The device can list its own snapshots, and nothing of what they hold.

@@ -12,7 +12,7 @@ use super::RunArgs;
 use crate::backup::plan::absolute;
 use crate::backup::{Source, StreamSource};
 use crate::cli::vault::SystemClock;
-use crate::scan::exclude::{Case, Marker, Options, Pattern, Rules, parse_pattern_file};
+use crate::scan::exclude::{Case, Marker, Options, Pattern, parse_pattern_file};
 use crate::tree::entry::{FileTime, Meta, Name};
 use unseen_common::time::Clock;
 
@@ -71,8 +71,8 @@ pub(super) fn open(args: &RunArgs, paths: Vec<PathBuf>) -> Result<Source, CliErr
     Ok(Source::Stream(Some(StreamSource { name, source: reader, meta })))
 }
 
-/// What is left out.
-pub(super) fn rules(args: &RunArgs, own: Vec<PathBuf>) -> Result<Rules, CliError> {
+/// What is left out, the program's own folders aside.
+pub(super) fn excludes(args: &RunArgs) -> Result<Options, CliError> {
     let excludes = &args.excludes;
     let mut patterns = Vec::new();
     for (texts, case) in [(&excludes.exclude, Case::Sensitive), (&excludes.iexclude, Case::Ignored)]
@@ -99,14 +99,14 @@ pub(super) fn rules(args: &RunArgs, own: Vec<PathBuf>) -> Result<Rules, CliError
             CliError::usage("--exclude-if-present takes NAME or NAME:HEADER, without slashes")
         })?);
     }
-    Ok(Rules::new(Options {
+    Ok(Options {
         patterns,
         caches: excludes.exclude_caches,
         if_present,
         larger_than: excludes.exclude_larger_than.map(|size| size.0),
         git_ignore: excludes.git_ignore,
-        own,
-    }))
+        own: Vec::new(),
+    })
 }
 
 fn lines(file: &Path) -> Result<Vec<OsString>, CliError> {

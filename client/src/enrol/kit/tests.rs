@@ -1,6 +1,8 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::crypto::recovery::RecoveryCode;
+use crate::crypto::rng::testing::rng;
 
 const CODE: &str = "4T8XK-0PQZA-M3N7R-9C2HD-V6W1E-JG5YB-8FSTK-QX0ZM";
 
@@ -57,7 +59,7 @@ Recovery code
 To get everything back on a bare machine
   1. Install the program `backup` (Unseen), version 0.1.0 or later.
   2. Connect it, and type the recovery code when it asks:
-       backup connect 'unseen://nas.home:8443/00?pin=a&b=<'\''>'
+       backup connect 'unseen://nas.home:8443/00?pin=a&b=<'\''>' --log-head 7:zinc-zinc-zinc-zinc-zinc-zinc-zinc-zinc
   3. See what is there:
        backup snapshots
   4. Bring the newest snapshot back into a folder DIR:
@@ -95,18 +97,70 @@ fn a_local_vault_has_no_server_key() {
     assert!(local.to_text().contains("backup connect 'file:///mnt/b'"));
 }
 
+fn write(kit: &Kit, path: &Path) -> Result<(), KitError> {
+    kit.write(KitFile::prepare(path)?)
+}
+
+#[test]
+fn a_place_for_a_kit_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kit.txt");
+    let place = KitFile::prepare(&path).unwrap();
+    assert!(!path.exists());
+    // Somebody else was faster.
+    std::fs::write(&path, "other").unwrap();
+    assert!(matches!(kit().write(place), Err(KitError::Exists { .. })));
+    assert_eq!(std::fs::read(&path).unwrap(), b"other");
+    std::fs::remove_file(&path).unwrap();
+    drop(KitFile::prepare(&path).unwrap());
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_kit_is_read_back() {
+    let code = RecoveryCode::generate(&mut rng(4));
+    let dir = tempfile::tempdir().unwrap();
+    let addresses = ["unseen://nas.home:8443/00?pin=a&b=<'>", "file:///record 1: a-b &amp; more"];
+    for (name, address) in ["kit.txt", "kit.html"].iter().flat_map(|n| addresses.map(|a| (n, a))) {
+        let path = dir.path().join(name);
+        let kit = Kit { code: code.to_text(), address: address.to_owned(), ..kit() };
+        write(&kit, &path).unwrap();
+        let found = read(&path).unwrap();
+        assert_eq!(found.address, address);
+        assert_eq!(found.code.to_text(), code.to_text());
+        assert_eq!(found.head, KitHead::new(7, Hash::from_bytes([255; 32])));
+        assert!(!format!("{found:?}").contains(code.to_text().get(..11).unwrap()));
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn what_is_no_kit() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kit.txt");
+    assert!(matches!(read(&path), Err(KitError::Read { .. })));
+    let code = RecoveryCode::generate(&mut rng(4));
+    let whole = Kit { code: code.to_text(), ..kit() }.to_text();
+    for missing in ["unseen://", code.to_text().get(..5).unwrap(), "record 7", &"f".repeat(64)] {
+        std::fs::write(&path, whole.replace(missing, "?")).unwrap();
+        assert!(matches!(read(&path), Err(KitError::NotAKit { .. })), "{missing}");
+    }
+    std::fs::write(&path, [0xff; 4]).unwrap();
+    assert!(matches!(read(&path), Err(KitError::Read { .. })));
+}
+
 #[test]
 fn the_file_is_private_and_never_replaced() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["kit.txt", "kit.html"] {
         let path = dir.path().join(name);
-        kit().write(&path).unwrap();
+        write(&kit(), &path).unwrap();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let before = std::fs::read(&path).unwrap();
         let mut other = kit();
         other.address = "file:///other".to_owned();
-        assert!(matches!(other.write(&path), Err(KitError::Exists { .. })));
+        assert!(matches!(write(&other, &path), Err(KitError::Exists { .. })));
         assert_eq!(std::fs::read(&path).unwrap(), before);
     }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
@@ -119,10 +173,10 @@ fn refusals() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["kit.pdf", "kit", ".txt"] {
         let path = dir.path().join(name);
-        assert!(matches!(kit().write(&path), Err(KitError::Format { .. })));
+        assert!(matches!(write(&kit(), &path), Err(KitError::Format { .. })));
     }
     let nowhere = dir.path().join("none").join("kit.txt");
-    assert!(matches!(kit().write(&nowhere), Err(KitError::Write { .. })));
+    assert!(matches!(write(&kit(), &nowhere), Err(KitError::Write { .. })));
 }
 
 #[test]

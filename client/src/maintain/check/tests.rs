@@ -8,6 +8,7 @@ use crate::maintain::Affected;
 use crate::progress::Recorder;
 use crate::testing::{Forge, Machine, World, entry, noise, silent};
 use crate::tree::entry::{Content, Entry, Extent, Kind};
+use crate::tree::manifest::Totals;
 use crate::tree::object::Object;
 use unseen_common::codec::Canonical;
 use unseen_common::id::SnapshotId;
@@ -195,6 +196,7 @@ fn a_chunk_outside_of_the_snapshots_packs_is_damage() {
     let mut forge = Forge::new();
     let chunk = forge.chunk(ChunkKind::Data, b"elsewhere");
     let root = forge.dir(&[file("a", chunk, 9)]);
+    forge.totals = Totals { files: 1, dirs: 0, bytes: 9 };
     forge.commit(&scene.world, &mut scene.machine, root);
     assert!(scene.check(None).is_sound());
     // Its packs are only those that it brings, though it needs one of the other snapshot as well.
@@ -219,6 +221,37 @@ fn a_chunk_outside_of_the_snapshots_packs_is_damage() {
     paths.sort();
     // The tree that is shared was found whole before, within other packs.
     assert_eq!(paths, ["/inner/b", "/whole", "/whole/a"]);
+}
+
+#[test]
+fn a_manifest_that_counts_wrong_is_told() {
+    let mut scene = Scene::new();
+    let mut snapshots = Vec::new();
+    let (files, bytes) = (2, 9);
+    for (files, bytes) in [(files, bytes), (files - 1, bytes), (files, bytes + 1)] {
+        let mut forge = Forge::new();
+        let chunk = forge.chunk(ChunkKind::Data, b"something");
+        let inner = forge.dir(&[file("b", chunk, 9), entry("c", Kind::Fifo)]);
+        let root = forge.dir(&[entry("inner", Kind::Directory { tree: inner })]);
+        forge.totals = Totals { files, dirs: 1, bytes };
+        snapshots.push(forge.commit(&scene.world, &mut scene.machine, root));
+    }
+    let found = scene.check(None);
+    let told: Vec<_> = found
+        .damage
+        .iter()
+        .map(|damage| match damage {
+            Damage::Snapshot { snapshot, what } => (*snapshot, what.as_str()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let says = |files, bytes| {
+        format!("counts {files} files of {bytes} bytes, and its tree holds 2 files of 9 bytes")
+    };
+    assert_eq!(told.len(), 2, "{told:?}");
+    for (snapshot, said) in [(snapshots[1], says(1, 9)), (snapshots[2], says(2, 10))] {
+        assert!(told.iter().any(|(id, what)| *id == snapshot && what.contains(&said)), "{told:?}");
+    }
 }
 
 #[test]
