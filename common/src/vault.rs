@@ -282,8 +282,11 @@ pub trait Vault: Send + Sync + std::fmt::Debug {
     async fn put_pack(&self, pack: PackUpload) -> Result<PackNumber>;
     /// Reads a pack, or the given byte range of it.
     async fn get_pack(&self, number: PackNumber, range: Option<Range<u64>>) -> Result<PackBytes>;
-    /// The packs that are there.
+    /// The packs that are there and whole, as far as the server knows.
     async fn live_packs(&self) -> Result<PackSet>;
+    /// The packs that are there and damaged: they are read as they are, and count as missing for a
+    /// commit.
+    async fn damaged_packs(&self) -> Result<PackSet>;
     /// Footers of the packs numbered above `after`, of one device or of all. A device gets those
     /// of itself and of the devices whose place it took.
     async fn footers(

@@ -53,8 +53,8 @@ pub(super) struct Checked {
 }
 
 /// Checks what the log names: manifests, lists of packs, trees, and that every chunk is in a pack
-/// of its snapshot. With `read_data`, reads packs and verifies every chunk in them, and tells which
-/// files suffer from what is damaged. Blocks; requests run on `runtime`.
+/// of its snapshot. Reads the packs that the server has found damaged, and with `read_data` others
+/// too, verifies every chunk in them, and tells which files suffer from what is damaged. Blocks; requests run on `runtime`.
 ///
 /// The log itself was checked when `repo` was opened, and the tables of contents when `index` was.
 pub fn check(
@@ -86,12 +86,14 @@ impl Checking<'_> {
             trees.check(snapshot)?;
         }
         self.monitor.scan_done();
-        let Some(subset) = options.read_data else {
-            return Ok(());
-        };
         let index = self.packs.index;
         let length = |n| index.pack(PackNumber(n)).map_or(0, |pack| pack.length);
-        let chosen = subset.choose(index.live(), length);
+        let chosen = options.read_data.map(|subset| subset.choose(index.live(), length));
+        // What the server has found damaged is read in any case, to learn what is lost.
+        let chosen = chosen.unwrap_or_default() | index.quarantined();
+        if chosen.is_empty() {
+            return Ok(());
+        }
         let bad = read_packs(self, &chosen, options.workers)?;
         for (number, bad) in &bad {
             self.found(Damage::Pack { number: *number, what: bad.what().to_owned() });

@@ -293,6 +293,11 @@ impl Vault for HttpVault {
         packset(&bytes)
     }
 
+    async fn damaged_packs(&self) -> Result<PackSet> {
+        let bytes = self.octets(Ask::new(&endpoint::DAMAGED_PACKS)).await?;
+        packset(&bytes)
+    }
+
     async fn footers(
         &self,
         device: Option<DeviceId>,

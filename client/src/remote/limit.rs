@@ -111,6 +111,10 @@ impl Vault for Limited {
         self.inner.live_packs().await
     }
 
+    async fn damaged_packs(&self) -> Result<PackSet> {
+        self.inner.damaged_packs().await
+    }
+
     async fn footers(
         &self,
         device: Option<DeviceId>,

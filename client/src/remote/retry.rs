@@ -178,6 +178,10 @@ impl Vault for Retrying {
         self.again(|| self.inner.live_packs()).await
     }
 
+    async fn damaged_packs(&self) -> Result<PackSet> {
+        self.again(|| self.inner.damaged_packs()).await
+    }
+
     async fn footers(
         &self,
         device: Option<DeviceId>,

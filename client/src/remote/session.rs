@@ -151,6 +151,10 @@ impl Vault for Lasting {
         self.run(|v| async move { v.live_packs().await }).await
     }
 
+    async fn damaged_packs(&self) -> Result<PackSet> {
+        self.run(|v| async move { v.damaged_packs().await }).await
+    }
+
     async fn footers(
         &self,
         device: Option<DeviceId>,

@@ -77,8 +77,10 @@ pub const APPEND: Endpoint = Endpoint::post("/v1/log", 256 * 1024, RECORDS);
 pub const PUT_PACK: Endpoint = Endpoint::put("/v1/packs/{pack}", PACK, SMALL);
 /// Reads a pack by its number.
 pub const GET_PACK: Endpoint = Endpoint::get("/v1/packs/{pack}", PACK);
-/// The packs that are there.
+/// The packs that are there and whole.
 pub const LIVE_PACKS: Endpoint = Endpoint::get("/v1/packs/live", PACKSET);
+/// The packs that are damaged.
+pub const DAMAGED_PACKS: Endpoint = Endpoint::get("/v1/packs/damaged", PACKSET);
 /// A page of footers.
 pub const FOOTERS: Endpoint = Endpoint::get("/v1/footers", 32 * 1024 * 1024);
 /// Makes a snapshot.
@@ -97,7 +99,7 @@ pub const ACCESS: Endpoint = Endpoint::get("/v1/access", 128 * 1024);
 pub const ERASED: Endpoint = Endpoint::get("/v1/erased/{account}", SMALL);
 
 /// All of them.
-pub const ALL: [&Endpoint; 19] = [
+pub const ALL: [&Endpoint; 20] = [
     &DESCRIBE,
     &CREATE_ACCOUNT,
     &CHALLENGE,
@@ -109,6 +111,7 @@ pub const ALL: [&Endpoint; 19] = [
     &PUT_PACK,
     &GET_PACK,
     &LIVE_PACKS,
+    &DAMAGED_PACKS,
     &FOOTERS,
     &COMMIT,
     &COMPACT,

@@ -19,16 +19,21 @@ const FIXED: usize = 4 + 32 + 32 + 8 + 4 + 4;
 pub fn encode(page: &FooterPage) -> Vec<u8> {
     let mut out = vec![u8::from(page.more)];
     for item in &page.items {
-        out.extend_from_slice(&item.number.0.to_le_bytes());
-        out.extend_from_slice(item.id.as_bytes());
-        out.extend_from_slice(item.content_hash.as_bytes());
-        out.extend_from_slice(&item.length.to_le_bytes());
-        out.extend_from_slice(&length(&item.header));
-        out.extend_from_slice(&length(&item.footer));
-        out.extend_from_slice(&item.header);
-        out.extend_from_slice(&item.footer);
+        encode_item(item, &mut out);
     }
     out
+}
+
+/// Writes one item.
+pub fn encode_item(item: &FooterItem, out: &mut Vec<u8>) {
+    out.extend_from_slice(&item.number.0.to_le_bytes());
+    out.extend_from_slice(item.id.as_bytes());
+    out.extend_from_slice(item.content_hash.as_bytes());
+    out.extend_from_slice(&item.length.to_le_bytes());
+    out.extend_from_slice(&length(&item.header));
+    out.extend_from_slice(&length(&item.footer));
+    out.extend_from_slice(&item.header);
+    out.extend_from_slice(&item.footer);
 }
 
 /// Reads a page; its items share the memory of `bytes`.
@@ -41,7 +46,7 @@ pub fn decode(mut bytes: Bytes) -> Result<FooterPage, DecodeError> {
     bytes.advance(1);
     let mut items: Vec<FooterItem> = Vec::new();
     while !bytes.is_empty() {
-        let item = item(&mut bytes)?;
+        let item = decode_item(&mut bytes)?;
         if items.last().is_some_and(|last| last.number >= item.number) {
             return Err(DecodeError::Invalid("footers must come in ascending order"));
         }
@@ -50,7 +55,8 @@ pub fn decode(mut bytes: Bytes) -> Result<FooterPage, DecodeError> {
     Ok(FooterPage { items, more })
 }
 
-fn item(bytes: &mut Bytes) -> Result<FooterItem, DecodeError> {
+/// Reads one item, and takes it off `bytes`.
+pub fn decode_item(bytes: &mut Bytes) -> Result<FooterItem, DecodeError> {
     if bytes.len() < FIXED {
         return Err(DecodeError::Invalid("a footer is cut off"));
     }

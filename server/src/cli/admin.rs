@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -16,9 +17,11 @@ use super::error::CliError;
 use super::invite::Order;
 use super::manage::Manage;
 use super::place::Place;
+use super::{copy, scrub};
 use crate::vault::Core;
+use crate::vault::rounds::Rounds;
 
-/// Longest line, in bytes.
+/// Longest question, in bytes.
 const LINE: u64 = 16 * 1024;
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -35,14 +38,19 @@ pub(super) enum Ask {
     Invite(Order),
     /// What is done with accounts and invites that are there.
     Manage(Manage),
+    /// A scrub, or what the last one found.
+    Scrub(scrub::Order),
+    /// A copy of everything, into this folder.
+    Copy(PathBuf),
 }
 
 impl Ask {
-    /// How long the answer may take.
-    const fn patience(&self) -> Duration {
+    /// How long the answer may take; as long as it likes with `None`.
+    const fn patience(&self) -> Option<Duration> {
         match self {
-            Self::Manage(Manage::Erase { .. } | Manage::Gc { .. }) => PATIENCE_TO_DELETE,
-            _ => PATIENCE,
+            Self::Scrub(_) | Self::Copy(_) => None,
+            Self::Manage(Manage::Erase { .. } | Manage::Gc { .. }) => Some(PATIENCE_TO_DELETE),
+            Self::Manage(_) | Self::Invite(_) => Some(PATIENCE),
         }
     }
 }
@@ -53,6 +61,8 @@ impl Ask {
 pub(super) enum Answer {
     /// The result.
     Done(String),
+    /// The result; it tells of damage.
+    Damage(String),
     /// What went wrong.
     Failed(String),
 }
@@ -61,8 +71,27 @@ fn path(data: &Path) -> PathBuf {
     data.join("admin.sock")
 }
 
-/// Asks the server that runs on this folder; `None` if none does.
+/// Asks the server that runs on this folder for what can tell of no damage; `None` if none does.
 pub(super) fn ask(data: &Path, ask: &Ask) -> Result<Option<String>, CliError> {
+    match answer_to(data, ask)? {
+        Some(Answer::Done(text) | Answer::Damage(text)) => Ok(Some(text)),
+        Some(Answer::Failed(text)) => Err(CliError::Running(text)),
+        None => Ok(None),
+    }
+}
+
+/// Asks the server that runs on this folder for what may tell of damage; `None` if none does.
+/// The text, and whether it does.
+pub(super) fn ask_for_damage(data: &Path, ask: &Ask) -> Result<Option<(String, bool)>, CliError> {
+    match answer_to(data, ask)? {
+        Some(Answer::Done(text)) => Ok(Some((text, false))),
+        Some(Answer::Damage(text)) => Ok(Some((text, true))),
+        Some(Answer::Failed(text)) => Err(CliError::Running(text)),
+        None => Ok(None),
+    }
+}
+
+fn answer_to(data: &Path, ask: &Ask) -> Result<Option<Answer>, CliError> {
     let path = path(data);
     let stream = match StdStream::connect(&path) {
         Ok(stream) => stream,
@@ -77,20 +106,23 @@ pub(super) fn ask(data: &Path, ask: &Ask) -> Result<Option<String>, CliError> {
         Err(source) => return Err(CliError::Io { path, source }),
     };
     let answer = exchange(stream, ask).map_err(|source| CliError::Io { path, source })?;
-    match answer {
-        Answer::Done(text) => Ok(Some(text)),
-        Answer::Failed(text) => Err(CliError::Running(text)),
-    }
+    Ok(Some(answer))
 }
 
 fn exchange(mut stream: StdStream, ask: &Ask) -> io::Result<Answer> {
-    stream.set_read_timeout(Some(ask.patience()))?;
+    stream.set_read_timeout(ask.patience())?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_vec(ask)?;
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut answer = String::new();
     BufReader::new(stream.take(ANSWER)).read_line(&mut answer)?;
+    if answer.is_empty() {
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the server ended before it was done",
+        ));
+    }
     Ok(serde_json::from_str(&answer)?)
 }
 
@@ -118,15 +150,20 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
+/// What commands work on.
+#[derive(Debug, Clone)]
+pub(super) struct Running {
+    pub(super) core: Core,
+    pub(super) place: Place,
+    pub(super) rounds: Arc<Rounds>,
+}
+
 /// Answers commands for as long as it is polled.
-pub(super) async fn serve(listener: UnixListener, core: Core, place: Place) {
+pub(super) async fn serve(listener: UnixListener, running: Running) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
-                // Side by side: an account may take long to erase.
-                let (core, place) = (core.clone(), place.clone());
-                tokio::spawn(async move { answer(stream, &core, &place).await });
-            }
+            // Side by side: an account may take long to erase, and a scrub to read.
+            Ok((stream, _)) => drop(tokio::spawn(answer(stream, running.clone()))),
             Err(error) => {
                 tracing::warn!(kind = ?error.kind(), "admin socket");
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -135,15 +172,13 @@ pub(super) async fn serve(listener: UnixListener, core: Core, place: Place) {
     }
 }
 
-async fn answer(mut stream: UnixStream, core: &Core, place: &Place) {
+async fn answer(mut stream: UnixStream, running: Running) {
     let mut line = String::new();
     let (reader, mut writer) = stream.split();
     let mut reader = tokio::io::BufReader::new(reader.take(LINE));
     let read = timeout(PATIENCE, reader.read_line(&mut line)).await;
-    let (core, place) = (core.clone(), place.clone());
     let answer = match (read, serde_json::from_str(&line)) {
-        (Ok(Ok(_)), Ok(Ask::Invite(order))) => work(move || order.fulfil(&core, Some(place))).await,
-        (Ok(Ok(_)), Ok(Ask::Manage(manage))) => work(move || manage.fulfil(&core)).await,
+        (Ok(Ok(_)), Ok(ask)) => fulfil(running, ask).await,
         _ => Answer::Failed("the command is not understood".to_owned()),
     };
     let mut text = serde_json::to_vec(&answer).unwrap_or_default();
@@ -153,9 +188,17 @@ async fn answer(mut stream: UnixStream, core: &Core, place: &Place) {
     }
 }
 
-async fn work(command: impl FnOnce() -> Result<String, CliError> + Send + 'static) -> Answer {
-    match tokio::task::spawn_blocking(command).await {
-        Ok(Ok(line)) => Answer::Done(line),
+async fn fulfil(running: Running, ask: Ask) -> Answer {
+    let Running { core, place, rounds } = running;
+    let made = tokio::task::spawn_blocking(move || match ask {
+        Ask::Invite(order) => order.fulfil(&core, Some(place)).map(|line| (line, false)),
+        Ask::Manage(manage) => manage.fulfil(&core).map(|line| (line, false)),
+        Ask::Scrub(order) => order.fulfil(&core, &rounds),
+        Ask::Copy(target) => copy::fulfil(&core, &target),
+    });
+    match made.await {
+        Ok(Ok((line, false))) => Answer::Done(line),
+        Ok(Ok((text, true))) => Answer::Damage(text),
         Ok(Err(error)) => Answer::Failed(error.to_string()),
         Err(_broken) => Answer::Failed("the command broke off".to_owned()),
     }

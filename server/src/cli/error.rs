@@ -10,6 +10,7 @@ use unseen_common::wire::address::AddressError;
 use crate::http::ServeError;
 use crate::http::tls::TlsError;
 use crate::vault::OpenError;
+use crate::vault::copy::CopyError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +71,12 @@ pub(super) enum CliError {
     /// A receipt cannot be read.
     #[error("the receipt cannot be read")]
     Receipt(#[source] DecodeError),
+    /// The copy failed.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// The command did its work and found damage, which it has told.
+    #[error("there is damage")]
+    Damage,
     /// A file or socket.
     #[error("{path}")]
     Io {
@@ -89,7 +96,7 @@ impl CliError {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Open(OpenError::Busy(_)) => 11,
-            Self::Open(OpenError::Journal(_) | OpenError::Identity(_)) => 20,
+            Self::Damage | Self::Open(OpenError::Journal(_) | OpenError::Identity(_)) => 20,
             Self::NoData | Self::Vault(VaultError::Invalid(_)) => 2,
             Self::Vault(VaultError::DiskFull) => 23,
             _ => 1,

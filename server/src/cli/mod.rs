@@ -2,12 +2,15 @@
 
 mod account;
 mod admin;
+mod copy;
 mod error;
 mod gc;
 mod invite;
 mod manage;
 mod output;
 mod place;
+mod rebuild;
+mod scrub;
 mod serve;
 mod units;
 
@@ -40,6 +43,9 @@ enum Command {
     Invite(invite::Invite),
     Account(account::Account),
     Gc(gc::Gc),
+    Copy(copy::Copy),
+    Scrub(scrub::Scrub),
+    Rebuild(rebuild::Rebuild),
 }
 
 /// Runs the command line; the exit code is as docs/OPERATING.md lists.
@@ -58,6 +64,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Invite(command) => invite::run(command),
         Command::Account(command) => account::run(command),
         Command::Gc(command) => gc::run(&command),
+        Command::Copy(command) => copy::run(&command),
+        Command::Scrub(command) => scrub::run(&command),
+        Command::Rebuild(command) => rebuild::run(&command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

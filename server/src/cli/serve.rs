@@ -13,11 +13,13 @@ use unseen_common::time::Clock as _;
 
 use super::error::CliError;
 use super::place::{Place, fingerprint, public_address};
+use super::scrub::Scrubs;
 use super::{admin, manage, output, units};
 use crate::clock::SystemClock;
 use crate::http::tls::{self, Certificate};
 use crate::http::{Server, ServerOptions};
 use crate::store::space::DiskLimits;
+use crate::vault::rounds::Rounds;
 use crate::vault::{Core, Options, Swept};
 
 /// Serve vaults; on the first run this makes the server's keys
@@ -55,6 +57,14 @@ pub(super) struct Serve {
     /// Plain HTTP on a loopback address, for a proxy on this machine that does TLS
     #[arg(long)]
     behind_proxy: bool,
+    /// How often everything that is stored is read again and checked
+    #[arg(long, value_name = "TIME", default_value = "30d", env = "UNSEEN_SCRUB_EVERY",
+          value_parser = units::seconds)]
+    scrub_every: u64,
+    /// How much of it at most is read in a second
+    #[arg(long, value_name = "SIZE", default_value = "30MB", env = "UNSEEN_SCRUB_RATE",
+          value_parser = units::bytes)]
+    scrub_rate: u64,
 }
 
 /// How often the server looks for what is due.
@@ -113,7 +123,10 @@ async fn serve(
         // On a full disk a server that knows its place can still start.
         place.write(&command.data)?;
     }
-    let admin = tokio::spawn(admin::serve(admin::listen(&command.data)?, core.clone(), place));
+    let rounds = Arc::new(Rounds::new(core.clone(), Some(&command.data)));
+    let running = admin::Running { core: core.clone(), place, rounds: Arc::clone(&rounds) };
+    let admin = tokio::spawn(admin::serve(admin::listen(&command.data)?, running));
+    let scrubs = Scrubs::start(rounds, command.scrub_every, command.scrub_rate)?;
     let stop = told_to_end()?;
     let opened = tokio::task::spawn_blocking({
         let core = core.clone();
@@ -122,6 +135,7 @@ async fn serve(
     let sweeper = tokio::spawn(sweep(core));
     output::line(&format!("listening on {scheme}://{}", server.address()));
     let served = server.run(stop).await;
+    scrubs.end();
     admin.abort();
     opened.abort();
     sweeper.abort();

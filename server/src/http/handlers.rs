@@ -175,6 +175,12 @@ pub(super) async fn live_packs(State(app): State<App>, headers: HeaderMap) -> Re
     of(&session, Ok(octets(live.to_bytes().into())))
 }
 
+pub(super) async fn damaged_packs(State(app): State<App>, headers: HeaderMap) -> Reply {
+    let session = caller(&app, &headers)?;
+    let damaged = session.damaged_packs().await?;
+    of(&session, Ok(octets(damaged.to_bytes().into())))
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FootersQuery {

@@ -22,6 +22,7 @@ pub(super) fn router(app: App) -> Router {
     let router = at(router, &endpoint::LOG, handlers::log);
     let router = at(router, &endpoint::APPEND, handlers::append);
     let router = at(router, &endpoint::LIVE_PACKS, handlers::live_packs);
+    let router = at(router, &endpoint::DAMAGED_PACKS, handlers::damaged_packs);
     let router = at(router, &endpoint::PUT_PACK, handlers::put_pack);
     let router = at(router, &endpoint::GET_PACK, handlers::get_pack);
     let router = at(router, &endpoint::FOOTERS, handlers::footers);

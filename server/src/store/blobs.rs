@@ -26,7 +26,10 @@ pub trait Blobs: Send + Sync + fmt::Debug {
     fn length(&self, key: &Key) -> io::Result<Option<u64>>;
     /// Removes a blob durably. None there is no error.
     fn delete(&self, key: &Key) -> io::Result<()>;
-    /// The names in a folder, in no order; none if there is no such folder.
+    /// Puts a blob into another data folder, as a second name of the same file where that can be
+    /// done; whether there is one. Its name there is durable once the folder is synced.
+    fn export(&self, key: &Key, root: &Path) -> io::Result<bool>;
+    /// The names in a folder, those of folders in it too, in no order; none if there is no such folder.
     fn list(&self, folder: &str) -> io::Result<Vec<String>>;
     /// Removes everything that belongs to an account, durably. Nothing there is no error.
     fn remove_account(&self, account: VaultId) -> io::Result<()>;
@@ -87,6 +90,18 @@ impl Blobs for FsBlobs {
         durable::remove(&self.path(key))
     }
 
+    fn export(&self, key: &Key, root: &Path) -> io::Result<bool> {
+        let folder = root.join(key.folder());
+        durable::make_dirs(&folder)?;
+        match fs::hard_link(self.path(key), folder.join(key.name())) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            // Another disk, or one without links.
+            Err(_unsupported) => export_bytes(self.get(key)?, key, root),
+        }
+    }
+
     fn list(&self, folder: &str) -> io::Result<Vec<String>> {
         let entries = found(fs::read_dir(self.root.join(folder)))?;
         let mut names = Vec::new();
@@ -110,6 +125,17 @@ impl Blobs for FsBlobs {
             None => Ok(()),
         }
     }
+}
+
+/// Writes a blob into another data folder.
+pub fn export_bytes(blob: Option<Bytes>, key: &Key, root: &Path) -> io::Result<bool> {
+    let Some(blob) = blob else {
+        return Ok(false);
+    };
+    let folder = root.join(key.folder());
+    durable::make_dirs(&folder)?;
+    durable::write(&folder.join(key.name()), &[&blob])?;
+    Ok(true)
 }
 
 fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
@@ -154,9 +180,18 @@ mod tests {
         assert_eq!(blobs.get_range(&key, 98..99).unwrap().unwrap(), "");
         assert_eq!(blobs.length(&key).unwrap(), Some(11));
         assert_eq!(blobs.list(key.folder()).unwrap(), [key.name()]);
+        assert_eq!(blobs.list("accounts").unwrap(), [account.to_string()]);
+        assert_eq!(blobs.list(&format!("accounts/{account}/packs")).unwrap(), ["00000"]);
+        assert!(blobs.list("account").unwrap().is_empty());
 
+        let dir = tempfile::tempdir().unwrap();
+        assert!(blobs.export(&key, dir.path()).unwrap());
+        assert!(blobs.export(&key, dir.path()).unwrap(), "again is no error");
+        let copy = FsBlobs::new(dir.path());
         blobs.delete(&key).unwrap();
         assert_eq!(blobs.get(&key).unwrap(), None);
+        assert!(!blobs.export(&key, dir.path()).unwrap());
+        assert_eq!(copy.get(&key).unwrap().unwrap(), "header body");
 
         let other = Key::log(VaultId::from_bytes([2; 16]), 0);
         let slots = Key::slots(account, Hash::from_bytes([3; 32]));

@@ -88,9 +88,12 @@ impl Journal {
         let name = owner.file_name();
         let header = Header { owner, salt: random() };
         let mut content = header.to_bytes().to_vec();
-        if !items.is_empty() {
-            let frame = header.key().frame(offset_of(HEADER), items);
+        let (key, mut rest) = (header.key(), items);
+        while !rest.is_empty() {
+            let (group, after) = rest.split_at(fitting(rest.iter().map(Vec::len)).max(1));
+            let frame = key.frame(offset_of(content.len()), group);
             content.extend(frame.ok_or_else(|| JournalError::TooLong { name: name.clone() })?);
+            rest = after;
         }
         journals.create(&name, &content).map_err(|error| io_error(&name, &error))
     }
@@ -138,6 +141,34 @@ impl Journal {
             queue: Mutex::new(Queue { end, ..Queue::default() }),
             wake: Condvar::new(),
         }))
+    }
+
+    /// Shows the records of all whole frames of a journal, damaged or not, oldest first; none if
+    /// there is no journal, or if its header is damaged: then no frame can be told from noise.
+    pub fn salvage(
+        journals: &dyn Journals,
+        owner: Owner,
+        mut visit: impl FnMut(&[u8]),
+    ) -> Result<(), JournalError> {
+        let name = owner.file_name();
+        let wrap = |error: io::Error| io_error(&name, &error);
+        let Some(file) = journals.open(&name).map_err(wrap)? else {
+            return Ok(());
+        };
+        let mut window = Window::new(&*file);
+        let start = window.get(0, HEADER).map_err(wrap)?;
+        let header = start.and_then(|bytes| bytes.first_chunk()).and_then(Header::from_bytes);
+        let Some(header) = header.filter(|header| header.owner == owner) else {
+            return Ok(());
+        };
+        let (key, mut at) = (header.key(), offset_of(HEADER));
+        while let Some((found, length)) = next_frame(&mut window, &key, at).map_err(wrap)? {
+            if let Some(payload) = window.frame(&key, found).map_err(wrap)? {
+                frame::items(payload).unwrap_or_default().into_iter().for_each(&mut visit);
+            }
+            at = found + length;
+        }
+        Ok(())
     }
 
     /// Appends records; durable when this returns, all of them or none. Appends that come while
@@ -192,6 +223,37 @@ impl Journal {
         (lock(&self.queue).end, self.salt)
     }
 
+    /// Writes out what is acknowledged at the moment: whole frames.
+    pub fn write_out(&self, to: &mut dyn io::Write) -> io::Result<()> {
+        let (end, _) = self.extent();
+        let mut buffer = vec![0; WINDOW];
+        let mut at = 0;
+        while at < end {
+            let most = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+            let part = buffer.get_mut(..most).unwrap_or_default();
+            let read = self.file.read_at(at, part)?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            to.write_all(part.get(..read).unwrap_or_default())?;
+            at += offset_of(read);
+        }
+        Ok(())
+    }
+
+    /// What it holds now.
+    pub fn past(&self) -> Past {
+        let (end, _) = self.extent();
+        let (name, key) = (self.name.clone(), self.key.clone());
+        Past { name, file: Arc::clone(&self.file), key, end }
+    }
+
+    /// What makes the checksums of this file.
+    #[cfg(test)]
+    pub(crate) fn key(&self) -> Key {
+        self.key.clone()
+    }
+
     /// Appends that wait for their turn.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
@@ -228,6 +290,38 @@ impl Journal {
     }
 }
 
+/// What a journal held at one moment, for another thread to read.
+#[derive(Debug)]
+pub struct Past {
+    name: String,
+    file: Arc<dyn JournalFile>,
+    key: Key,
+    end: u64,
+}
+
+impl Past {
+    /// Shows the records from the frame at `from` on, oldest first, until `visit` says false.
+    pub fn visit(
+        &self,
+        from: u64,
+        mut visit: impl FnMut(&[u8]) -> bool,
+    ) -> Result<(), JournalError> {
+        let mut window = Window::new(&*self.file);
+        let mut at = from.max(offset_of(HEADER));
+        while at < self.end {
+            let payload = window.frame(&self.key, at).map_err(|e| io_error(&self.name, &e))?;
+            let damaged = || JournalError::Damaged { name: self.name.clone(), offset: at };
+            let payload = payload.ok_or_else(damaged)?;
+            let items = frame::items(payload).ok_or_else(damaged)?;
+            if !items.into_iter().all(&mut visit) {
+                return Ok(());
+            }
+            at += offset_of(PREFIX + payload.len());
+        }
+        Ok(())
+    }
+}
+
 impl Queue {
     /// Gives every append of a group its answer.
     fn finish(&mut self, group: &[Waiting], at: u64, written: &Result<u64, JournalError>) {
@@ -249,15 +343,19 @@ impl Queue {
 }
 
 fn take_group(waiting: &mut Vec<Waiting>) -> Vec<Waiting> {
-    let mut bytes = 0;
-    let fits = waiting
-        .iter()
-        .take_while(|(_, items)| {
-            bytes += items.iter().map(|item| item.len() + 4).sum::<usize>();
-            bytes <= GROUP_BYTES
-        })
-        .count();
+    let lengths = waiting.iter().map(|(_, items)| items.iter().map(|item| item.len() + 4).sum());
+    let fits = fitting(lengths);
     waiting.drain(..fits).collect()
+}
+
+/// How many of these, of so many bytes each, share a frame.
+fn fitting(lengths: impl Iterator<Item = usize>) -> usize {
+    let mut bytes: usize = 0;
+    let fits = |length: &usize| {
+        bytes = bytes.saturating_add(*length).saturating_add(4);
+        bytes <= GROUP_BYTES
+    };
+    lengths.take_while(fits).count()
 }
 
 fn io_error(name: &str, error: &io::Error) -> JournalError {
@@ -282,23 +380,30 @@ fn cut_torn_end(file: &dyn JournalFile, key: &Key, end: u64) -> io::Result<Optio
     if length - end > LONGEST_FRAME {
         return Ok(Some(end));
     }
-    let mut window = Window::new(file);
-    let mut at = end + 1;
+    if let Some((at, _)) = next_frame(&mut Window::new(file), key, end + 1)? {
+        return Ok(Some(at));
+    }
+    file.truncate(end)?;
+    file.sync()?;
+    Ok(None)
+}
+
+/// The first whole frame at `at` or behind it, and its length.
+fn next_frame(window: &mut Window<'_>, key: &Key, mut at: u64) -> io::Result<Option<(u64, u64)>> {
+    let length = window.file.length()?;
     while at < length {
-        let available = window.fill(at, WINDOW)?;
+        let available = window.fill(at, PREFIX)?;
         let Some(found) = frame::find_magic(available, 0) else {
             // The magic may lie across the edge.
             at += offset_of(available.len().saturating_sub(3).max(1));
             continue;
         };
         at += offset_of(found);
-        if window.frame(key, at)?.is_some() {
-            return Ok(Some(at));
+        if let Some(payload) = window.frame(key, at)? {
+            return Ok(Some((at, offset_of(PREFIX + payload.len()))));
         }
         at += 1;
     }
-    file.truncate(end)?;
-    file.sync()?;
     Ok(None)
 }
 

@@ -199,6 +199,10 @@ impl Journals for GatedJournals {
     fn create(&self, name: &str, content: &[u8]) -> io::Result<()> {
         self.0.create(name, content)
     }
+    fn keep_aside(&self, name: &str) -> io::Result<()> {
+        self.0.keep_aside(name)
+    }
+
     fn list(&self) -> io::Result<Vec<String>> {
         self.0.list()
     }

@@ -45,6 +45,11 @@ impl Key {
         Self::of(account, "log", format!("{seq:016x}"))
     }
 
+    /// The second copy of the footers of a range of packs, by its first number.
+    pub fn footers(account: VaultId, first: PackNumber) -> Self {
+        Self::of(account, "footers", format!("{:08x}", first.0))
+    }
+
     fn of(account: VaultId, kind: &str, name: String) -> Self {
         Self { folder: format!("accounts/{account}/{kind}"), name }
     }
@@ -69,6 +74,11 @@ impl fmt::Display for Key {
 /// The folder of the shard that holds a pack.
 pub fn pack_shard(account: VaultId, number: PackNumber) -> String {
     format!("accounts/{account}/packs/{:05x}", number.0 >> SHARD_BITS)
+}
+
+/// The folder of the shards of packs.
+pub fn packs_folder(account: VaultId) -> String {
+    format!("accounts/{account}/packs")
 }
 
 /// The first number of the shard after the one that holds `number`.
@@ -110,6 +120,16 @@ pub fn packset_of(name: &str) -> Option<(SnapshotId, Option<Hash>)> {
     }
 }
 
+/// The folder of the second copies of footers.
+pub fn footers_folder(account: VaultId) -> String {
+    format!("accounts/{account}/footers")
+}
+
+/// The first number in the name of a second copy of footers.
+pub fn footers_of(name: &str) -> Option<PackNumber> {
+    u32::from_str_radix(name, 16).ok().map(PackNumber)
+}
+
 /// The number in the name of a pack's blob.
 pub fn pack_number_of(name: &str) -> Option<PackNumber> {
     pack_of(name).map(|(number, _)| number)
@@ -143,5 +163,8 @@ mod tests {
         assert_eq!(packset_of(key.name()), Some((snapshot, Some(packs))));
         assert_eq!(packset_of(Key::packset(account, snapshot).name()), Some((snapshot, None)));
         assert_eq!(Key::log(account, 5).name(), "0000000000000005");
+        let footers = Key::footers(account, PackNumber(0x1200));
+        assert_eq!(footers.folder(), footers_folder(account));
+        assert_eq!(footers_of(footers.name()), Some(PackNumber(0x1200)));
     }
 }

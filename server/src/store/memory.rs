@@ -1,16 +1,17 @@
 //! A store in memory, for tests: it can lose power.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use unseen_common::id::VaultId;
 
-use super::blobs::Blobs;
+use super::blobs::{Blobs, export_bytes};
 use super::index::Index;
-use super::journal_files::{JournalFile, Journals};
+use super::journal_files::{JournalFile, Journals, aside, asides};
 use super::key::{self, Key};
 use super::{Store, lock};
 
@@ -22,6 +23,16 @@ impl MemBlobs {
     /// The names of all blobs.
     pub fn names(&self) -> Vec<String> {
         lock(&self.0).keys().map(ToString::to_string).collect()
+    }
+
+    /// Changes the bytes of a blob behind everybody's back; whether there is one.
+    pub fn edit(&self, key: &Key, edit: impl FnOnce(&mut Vec<u8>)) -> bool {
+        lock(&self.0).get_mut(key).is_some_and(|bytes| {
+            let mut changed = bytes.to_vec();
+            edit(&mut changed);
+            *bytes = changed.into();
+            true
+        })
     }
 }
 
@@ -52,12 +63,19 @@ impl Blobs for MemBlobs {
         Ok(())
     }
 
+    fn export(&self, key: &Key, root: &Path) -> io::Result<bool> {
+        export_bytes(self.get(key)?, key, root)
+    }
+
     fn list(&self, folder: &str) -> io::Result<Vec<String>> {
-        Ok(lock(&self.0)
+        let all = lock(&self.0);
+        let within = format!("{folder}/");
+        let names: BTreeSet<String> = all
             .keys()
-            .filter(|key| key.folder() == folder)
-            .map(|key| key.name().to_owned())
-            .collect())
+            .map(ToString::to_string)
+            .filter_map(|path| Some(path.strip_prefix(&within)?.split('/').next()?.to_owned()))
+            .collect();
+        Ok(names.into_iter().collect())
     }
 
     fn remove_account(&self, account: VaultId) -> io::Result<()> {
@@ -124,12 +142,23 @@ impl Journals for MemJournals {
         Ok(())
     }
 
+    fn keep_aside(&self, name: &str) -> io::Result<()> {
+        let mut all = lock(&self.0);
+        if let Some(file) = all.get(name).cloned() {
+            let free =
+                (0..=u32::MAX).map(|number| aside(name, number)).find(|n| !all.contains_key(n));
+            all.extend(free.map(|name| (name, file)));
+        }
+        Ok(())
+    }
+
     fn list(&self) -> io::Result<Vec<String>> {
-        Ok(lock(&self.0).keys().cloned().collect())
+        let all = lock(&self.0);
+        Ok(all.keys().filter(|name| !name.starts_with('.')).cloned().collect())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        lock(&self.0).remove(name);
+        lock(&self.0).retain(|other, _| other != name && !other.starts_with(&asides(name)));
         Ok(())
     }
 }

@@ -30,6 +30,15 @@ pub struct PackRow {
     pub received: Timestamp,
 }
 
+/// What was found of a pack, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackMark {
+    /// The pack.
+    pub number: PackNumber,
+    /// The time.
+    pub at: Timestamp,
+}
+
 /// A record of an account's journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccountRow {
@@ -42,6 +51,12 @@ pub enum AccountRow {
     Log(Record),
     /// A pack was stored.
     Pack(PackRow),
+    /// A pack was found damaged: from here on it counts as missing.
+    Damaged(PackMark),
+    /// A damaged pack is whole again.
+    Healed(PackMark),
+    /// The journal was made anew from the blobs; pack numbers below this one are not given again.
+    Rebuilt(PackMark),
     /// From here on the account may use so many bytes, or has no limit.
     Quota {
         /// In bytes.
@@ -106,6 +121,9 @@ const QUOTA: u8 = 16;
 const SUSPENDED: u8 = 17;
 const ACCESS: u8 = 18;
 const METADATA: u8 = 19;
+const DAMAGED: u8 = 32;
+const HEALED: u8 = 33;
+const REBUILT: u8 = 34;
 const TOUCHED: u8 = 48;
 const REMOVED: u8 = 49;
 const PACKSET: u8 = 50;
@@ -135,6 +153,9 @@ impl Canonical for AccountRow {
                 .u64(pack.length)?
                 .u64(pack.footer_len)?
                 .u64(pack.received.0)?,
+            Self::Damaged(mark) => return mark.encode(DAMAGED, e),
+            Self::Healed(mark) => return mark.encode(HEALED, e),
+            Self::Rebuilt(mark) => return mark.encode(REBUILT, e),
             Self::Quota { quota, at } => e.array(3)?.u8(QUOTA)?.encode(quota)?.u64(at.0)?,
             Self::Suspended { suspended, at } => {
                 e.array(3)?.u8(SUSPENDED)?.bool(*suspended)?.u64(at.0)?
@@ -183,6 +204,9 @@ impl Canonical for AccountRow {
                 }
                 Self::Pack(pack)
             }
+            (DAMAGED, Some(3)) => Self::Damaged(PackMark::decode(d)?),
+            (HEALED, Some(3)) => Self::Healed(PackMark::decode(d)?),
+            (REBUILT, Some(3)) => Self::Rebuilt(PackMark::decode(d)?),
             (QUOTA, Some(3)) => Self::Quota { quota: d.decode()?, at: Timestamp(d.u64()?) },
             (SUSPENDED, Some(3)) => {
                 Self::Suspended { suspended: d.bool()?, at: Timestamp(d.u64()?) }
@@ -225,6 +249,17 @@ fn optional_hash(value: Option<&Hash>, e: &mut Enc<'_>) -> EncodeResult {
     Ok(())
 }
 
+impl PackMark {
+    fn encode(&self, kind: u8, e: &mut Enc<'_>) -> EncodeResult {
+        e.array(3)?.u8(kind)?.u32(self.number.0)?.u64(self.at.0)?;
+        Ok(())
+    }
+
+    fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { number: PackNumber(d.u32()?), at: Timestamp(d.u64()?) })
+    }
+}
+
 fn hash(d: &mut Decoder<'_>) -> Result<Hash, DecodeError> {
     Ok(Hash::from_bytes(bytes_n(d, "hash")?))
 }
@@ -253,11 +288,20 @@ pub(crate) mod tests {
     /// One of every kind, the log aside.
     pub(crate) fn every() -> Vec<AccountRow> {
         let mut rows = operators();
+        rows.extend(marks());
         rows.extend(collected());
         rows.push(AccountRow::Opened { quota: None });
         rows.push(AccountRow::Opened { quota: Some(u64::MAX) });
         rows.push(AccountRow::Pack(pack()));
         rows
+    }
+
+    fn marks() -> [AccountRow; 3] {
+        [
+            AccountRow::Damaged(PackMark { number: PackNumber(0), at: Timestamp(u64::MAX) }),
+            AccountRow::Healed(PackMark { number: PackNumber(24), at: Timestamp(0) }),
+            AccountRow::Rebuilt(PackMark { number: PackNumber(u32::MAX), at: Timestamp(7) }),
+        ]
     }
 
     fn collected() -> [AccountRow; 5] {
@@ -321,7 +365,35 @@ pub(crate) mod tests {
         assert!(AccountRow::from_bytes(&odd.to_bytes()).is_err());
     }
 
+    #[test]
+    fn marks_are_pinned() {
+        let mark = PackMark { number: PackNumber(300), at: Timestamp(5) };
+        assert_eq!(AccountRow::Damaged(mark).to_bytes(), b"\x83\x18\x20\x19\x01\x2c\x05");
+        assert_eq!(AccountRow::Healed(mark).to_bytes(), b"\x83\x18\x21\x19\x01\x2c\x05");
+        assert_eq!(AccountRow::Rebuilt(mark).to_bytes(), b"\x83\x18\x22\x19\x01\x2c\x05");
+    }
+
     proptest! {
+        #[test]
+        fn marks_mutated_never_panic(
+            number in any::<u32>(), time in any::<u64>(), kind in 0u8..3,
+            at in any::<prop::sample::Index>(), to in any::<u8>(),
+        ) {
+            let mark = PackMark { number: PackNumber(number), at: Timestamp(time) };
+            let row = match kind {
+                0 => AccountRow::Damaged(mark),
+                1 => AccountRow::Healed(mark),
+                _ => AccountRow::Rebuilt(mark),
+            };
+            let mut bytes = row.to_bytes();
+            prop_assert_eq!(AccountRow::from_bytes(&bytes).unwrap(), row);
+            let at = at.index(bytes.len());
+            bytes[at] = to;
+            if let Ok(row) = AccountRow::from_bytes(&bytes) {
+                prop_assert_eq!(row.to_bytes(), bytes);
+            }
+        }
+
         #[test]
         fn mutations_never_panic(at in any::<prop::sample::Index>(), to in any::<u8>()) {
             for row in every() {

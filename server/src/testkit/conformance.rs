@@ -74,6 +74,8 @@ async fn packs(bench: &Bench) {
     let live: PackSet = [PackNumber(0), PackNumber(1)].into_iter().collect();
     assert_eq!(device.live_packs().await.expect("listed"), live);
     assert_eq!(reader.live_packs().await.expect("listed"), live);
+    assert_eq!(device.damaged_packs().await.expect("listed"), PackSet::default());
+    assert_eq!(reader.damaged_packs().await.expect("listed"), PackSet::default());
 }
 
 async fn commits(bench: &Bench) {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -108,6 +109,13 @@ impl Blobs for FaultyBlobs {
         }
     }
 
+    fn export(&self, key: &Key, root: &Path) -> io::Result<bool> {
+        match self.1.next() {
+            None => self.0.export(key, root),
+            Some(fault) => Err(error(fault)),
+        }
+    }
+
     fn list(&self, folder: &str) -> io::Result<Vec<String>> {
         self.0.list(folder)
     }
@@ -141,6 +149,17 @@ impl Journals for FaultyJournals {
             None => self.0.create(name, content),
             Some(Fault::Done) => {
                 self.0.create(name, content)?;
+                Err(error(Fault::Done))
+            }
+            Some(fault) => Err(error(fault)),
+        }
+    }
+
+    fn keep_aside(&self, name: &str) -> io::Result<()> {
+        match self.1.next() {
+            None => self.0.keep_aside(name),
+            Some(Fault::Done) => {
+                self.0.keep_aside(name)?;
                 Err(error(Fault::Done))
             }
             Some(fault) => Err(error(fault)),

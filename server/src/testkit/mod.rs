@@ -165,6 +165,17 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// The same snapshot entry over another packset.
+    pub fn with_packset(&self, at: &Head, entry: Entry, packset_hash: Hash) -> SignedEntry {
+        let body = match entry.body {
+            Body::Snapshot(snapshot) => Body::Snapshot(Snapshot { packset_hash, ..snapshot }),
+            body => body,
+        };
+        at.sign(Author::Device(self.id), body, &self.manifest)
+    }
+}
+
 /// Names a pack by what is in it.
 pub fn name_pack(bytes: Vec<u8>, footer_len: u32) -> PackUpload {
     let total = u64::try_from(bytes.len()).expect("a pack's length fits");

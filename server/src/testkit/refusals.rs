@@ -111,6 +111,7 @@ async fn rights(bench: &Bench) {
     refused!(code.log(None), VaultError::Forbidden(_));
     refused!(code.footers(None, None), VaultError::Forbidden(_));
     refused!(code.live_packs(), VaultError::Forbidden(_));
+    refused!(code.damaged_packs(), VaultError::Forbidden(_));
     refused!(code.put_pack(machine.small_pack(2)), VaultError::Forbidden(_));
     refused!(code.commit(snapshot), VaultError::Forbidden(_));
 

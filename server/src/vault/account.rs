@@ -1,13 +1,13 @@
 //! One account: what its journal adds up to, in memory.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use roaring::RoaringBitmap;
 use tokio::sync::watch;
 use unseen_common::codec::Canonical;
-use unseen_common::id::{DeviceId, PackId, SnapshotId, VaultId};
+use unseen_common::id::{DeviceId, PackId, PackNumber, SnapshotId, VaultId};
 use unseen_common::limits::MAX_LOG_PAGE;
 use unseen_common::log::chain::Record;
 use unseen_common::log::fold::State;
@@ -40,7 +40,11 @@ pub struct Account {
     pub(super) log_writer: Mutex<()>,
     /// Held by whoever deletes: one at a time.
     pub(super) collecting: Mutex<Looked>,
+    /// Held while a second copy of footers is written or removed.
+    pub(super) segments: Mutex<()>,
     pub(super) uploaded: Condvar,
+    /// Why nothing may be written, if so: what it has is only in memory.
+    pub(super) read_only: Option<String>,
     /// Told when the process must end.
     pub(super) failed: watch::Sender<bool>,
 }
@@ -55,8 +59,8 @@ pub(super) struct Tables {
     pub(super) commits: HashMap<(DeviceId, SnapshotId), u64>,
     pub(super) standing: Standing,
     pub(super) next_number: u32,
-    /// Packs that are being stored right now.
-    pub(super) storing: HashSet<PackId>,
+    /// Packs that are being stored or looked at right now, with their numbers.
+    pub(super) storing: HashMap<PackId, PackNumber>,
     /// Packs whose rows are going right now.
     pub(super) leaving: RoaringBitmap,
     /// Which lists of packs count.
@@ -103,8 +107,20 @@ impl Account {
         self.clock.now().max(head)
     }
 
+    /// Refuses to write where the journal is damaged.
+    pub(super) fn writable(&self) -> Result<(), VaultError> {
+        match &self.read_only {
+            Some(why) => Err(VaultError::Forbidden(format!(
+                "this account can be read and not written: {why}; whoever runs the server must \
+                 stop it and run `backup-server rebuild`"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// Appends to the journal; durable when it returns.
     pub(super) fn journal_append(&self, rows: &[AccountRow]) -> Result<Position, VaultError> {
+        self.writable()?;
         let items: Vec<_> = rows.iter().map(Canonical::to_bytes).collect();
         let mut done = self.journal.append(items.clone());
         while done.as_ref().is_err_and(is_full) && self.disk.spend() {

@@ -95,6 +95,6 @@ impl Account {
             }
             packs.0 |= self.list(&place)?.0;
         }
-        self.check_packs(&packs, restore.packs_hash)
+        self.check_there(&packs, restore.packs_hash)
     }
 }

@@ -19,7 +19,7 @@ use unseen_common::log::entry::PublicKey;
 use unseen_common::log::fold::State;
 use unseen_common::privacy::inventory;
 use unseen_common::receipt::{Receipt, SignedReceipt};
-use unseen_common::time::Clock;
+use unseen_common::time::{Clock, Timestamp};
 use unseen_common::vault::{
     Challenge, LoginRequest, NewAccount, Principal, Result, ServerInfo, Service, Vault, VaultError,
     login_message,
@@ -30,6 +30,7 @@ use super::auth::Challenges;
 use super::create::INVITE_BYTES;
 use super::ledger::Ledger;
 use super::load::{self, LoadError, Shared};
+use super::rebuild;
 use super::session::Session;
 use super::sweep::Guard;
 use crate::clock::SystemClock;
@@ -83,6 +84,8 @@ pub(super) struct Inner {
     pub(super) ledger: Ledger,
     pub(super) guard: Guard,
     pub(super) open_accounts: bool,
+    /// Where everything is; nowhere for a store that was handed over.
+    pub(super) folder: Option<PathBuf>,
     identity: SigningKey,
     challenges: Challenges,
     accounts: Mutex<HashMap<VaultId, Arc<Cell>>>,
@@ -107,7 +110,22 @@ impl Core {
         let lock = lock_folder(dir)?;
         let identity = identity(&dir.join("identity.key"))?;
         let store = Store::folder(dir).map_err(wrap)?;
-        Self::assemble(store, identity, options, Some(lock))
+        Self::assemble(store, identity, options, Some((lock, dir.to_owned())))
+    }
+
+    /// The same, for a folder that is there: nothing is made in one that was mistyped. Blocks.
+    pub fn open_existing(dir: &Path, options: Options) -> std::result::Result<Self, OpenError> {
+        Self::is_there(dir)?;
+        Self::open(dir, options)
+    }
+
+    /// Refuses a folder that is no data folder.
+    pub fn is_there(dir: &Path) -> std::result::Result<(), OpenError> {
+        if dir.join("journal").is_dir() || dir.join("accounts").is_dir() {
+            return Ok(());
+        }
+        let source = io::Error::new(io::ErrorKind::NotFound, "there is no vault in it");
+        Err(OpenError::Io { folder: dir.to_owned(), source })
     }
 
     /// Opens a local vault folder: who can open it may make an account in it. Blocks.
@@ -129,9 +147,10 @@ impl Core {
         store: Store,
         identity: SigningKey,
         options: Options,
-        lock: Option<File>,
+        place: Option<(File, PathBuf)>,
     ) -> std::result::Result<Self, OpenError> {
         let ledger = Ledger::open(&*store.journals).map_err(OpenError::Journal)?;
+        let (lock, folder) = place.unzip();
         let shared = Shared {
             store,
             disk: Arc::default(),
@@ -143,6 +162,7 @@ impl Core {
             guard: Guard::new(ledger.clock()),
             ledger,
             open_accounts: options.open_accounts,
+            folder,
             identity,
             challenges: Challenges::new(),
             accounts: Mutex::default(),
@@ -158,6 +178,11 @@ impl Core {
     /// Makes an invite that is good for one account and so many seconds; gives its secret. Blocks.
     pub fn invite(&self, quota: Option<u64>, seconds: u64) -> Result<[u8; INVITE_BYTES]> {
         self.0.invite(quota, seconds)
+    }
+
+    /// The server's time.
+    pub fn now(&self) -> Timestamp {
+        self.0.shared.clock.now()
     }
 
     /// The ids of all accounts. Blocks.
@@ -274,9 +299,10 @@ impl Inner {
     fn load(&self, cell: &Cell, id: VaultId) -> Result<Option<Arc<Account>>> {
         let mut cell = lock(cell);
         if cell.is_none() {
-            let loaded = load::load(&self.shared, id).map_err(|error| {
+            let loaded = load::load(&self.shared, id).or_else(|error| {
                 tracing::error!(account = id.short(), %error, "an account cannot be opened");
-                error.tell()
+                let read_only = rebuild::read_only(&self.shared, id, &error);
+                read_only.map(Some).ok_or_else(|| error.tell())
             })?;
             *cell = loaded.map(Arc::new);
         }
@@ -328,7 +354,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     })
 }
 
-fn lock_folder(dir: &Path) -> std::result::Result<File, OpenError> {
+pub(super) fn lock_folder(dir: &Path) -> std::result::Result<File, OpenError> {
     let wrap = |source| OpenError::Io { folder: dir.to_owned(), source };
     let file = OpenOptions::new()
         .write(true)
@@ -345,7 +371,7 @@ fn lock_folder(dir: &Path) -> std::result::Result<File, OpenError> {
 }
 
 /// The identity key: 64 hexadecimal digits in a file of its owner alone; made at first.
-fn identity(path: &Path) -> std::result::Result<SigningKey, OpenError> {
+pub(super) fn identity(path: &Path) -> std::result::Result<SigningKey, OpenError> {
     let wrap = |source| OpenError::Io { folder: path.to_owned(), source };
     match std::fs::read(path) {
         Ok(text) => {

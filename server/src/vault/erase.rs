@@ -93,13 +93,16 @@ impl Inner {
 }
 
 impl Account {
-    /// Ends all sessions and waits for uploads that are being stored.
+    /// Ends all sessions and waits for what is being stored, repaired or deleted.
     fn shut(self: &Arc<Self>) -> Result<()> {
-        let writer = self.writer()?;
+        let writer = self.writer_to_end()?;
         lock(&self.tables).standing.gone = true;
         self.uploaded.notify_all();
         drop(writer);
         self.wait_for(|tables| tables.storing.is_empty().then_some(()));
+        // Whoever is at it ends first; nobody begins any more.
+        drop(lock(&self.segments));
+        drop(lock(&self.collecting));
         Ok(())
     }
 

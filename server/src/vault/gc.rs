@@ -18,8 +18,8 @@ use unseen_common::vault::Result;
 use super::account::{Account, Tables};
 use super::references::Place;
 use crate::store::key::Key;
-use crate::store::lock;
 use crate::store::row::AccountRow;
+use crate::store::{lock, segment};
 
 /// Most blocks of 65536 packs that go at once, and most lists.
 const MOST: usize = 256;
@@ -43,6 +43,8 @@ pub(super) struct Plan {
     now: Timestamp,
     /// The lists that were counted.
     counted: BTreeSet<Place>,
+    /// The packs that they name.
+    pub(super) needed: RoaringBitmap,
     candidates: RoaringBitmap,
 }
 
@@ -80,10 +82,11 @@ impl Account {
             return Ok(Collected::default());
         }
         let mut collected = Collected::default();
-        if lock(&self.tables).strays {
-            collected.strays = self.remove_strays()?;
-        }
+        // First of all: where a list cannot be read, nothing is deleted.
         let plan = self.plan_collection(now)?;
+        if lock(&self.tables).strays {
+            collected.strays = self.remove_strays(&plan.needed)?;
+        }
         let gone = self.remove_rows(&plan)?;
         collected.packs = u64::try_from(gone.packs.len()).unwrap_or(u64::MAX);
         collected.bytes = gone.bytes;
@@ -95,19 +98,18 @@ impl Account {
 
     /// What may go. Nothing is locked while the lists are read.
     pub(super) fn plan_collection(&self, now: Timestamp) -> Result<Plan> {
-        let (needed, there) = {
+        let (lists, mut candidates) = {
             let tables = lock(&self.tables);
             (tables.references.needed(&tables.state, now), tables.packs.there().clone())
         };
-        let mut candidates = there;
         let mut counted = BTreeSet::new();
-        let mut live = RoaringBitmap::new();
-        for place in needed {
-            live |= self.list(&place)?.0;
+        let mut needed = RoaringBitmap::new();
+        for place in lists {
+            needed |= self.list(&place)?.0;
             counted.insert(place);
         }
-        candidates -= live;
-        Ok(Plan { now, counted, candidates })
+        candidates -= &needed;
+        Ok(Plan { now, counted, needed, candidates })
     }
 
     /// Removes the rows of what may go still.
@@ -175,6 +177,14 @@ impl Account {
                 left += 1;
             }
         }
+        let ranges: BTreeSet<_> =
+            gone.packs.iter().map(|(number, _)| segment::first_of(*number)).collect();
+        for first in ranges {
+            if let Err(error) = self.drop_segment(first) {
+                tracing::warn!(%error, "a second copy of footers that is not needed stays for now");
+                left += 1;
+            }
+        }
         lock(&self.tables).strays = left > 0;
     }
 
@@ -207,8 +217,7 @@ impl Tables {
     /// Those that are there, that nobody writes, and whose last upload lies a whole grace back.
     fn old_enough(&self, packs: &RoaringBitmap, now: Timestamp) -> RoaringBitmap {
         let grace = self.grace(now);
-        let busy: BTreeSet<PackNumber> =
-            self.storing.iter().filter_map(|id| self.packs.find(id)).collect();
+        let busy: BTreeSet<PackNumber> = self.storing.values().copied().collect();
         let old = |number: &u32| {
             let number = PackNumber(*number);
             let stamp = self.packs.stamp(number);

@@ -174,7 +174,7 @@ fn what_a_crash_leaves_goes_and_what_is_being_stored_stays() {
     {
         let mut tables = lock(&lab.account.tables);
         tables.next_number = 4;
-        tables.storing.insert(PackId::from_bytes([9; 32]));
+        tables.storing.insert(PackId::from_bytes([9; 32]), PackNumber(3));
     }
     assert_eq!(lab.sweep().strays, 5);
     assert!(!lab.has_blob(&gone) && lab.is_there(&kept));
@@ -190,7 +190,7 @@ fn uploads_wait_while_rows_go_and_a_busy_pack_stays() {
     let lab = Lab::new();
     let pack = lab.put(1);
     lab.clock.advance(GRACE + 60);
-    lock(&lab.account.tables).storing.insert(pack.1.id);
+    lock(&lab.account.tables).storing.insert(pack.1.id, pack.0);
     assert_eq!(lab.sweep().packs, 0, "somebody is writing it");
     lock(&lab.account.tables).storing.clear();
     lock(&lab.account.tables).leaving.insert(pack.0.0);

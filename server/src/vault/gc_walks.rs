@@ -83,7 +83,8 @@ impl Walk {
             _ => {
                 self.lab.restart();
                 (self.plan, self.rows_gone) = (None, None);
-                self.lab.account.remove_strays().unwrap();
+                let plan = self.lab.account.plan_collection(self.lab.now()).unwrap();
+                self.lab.account.remove_strays(&plan.needed).unwrap();
             }
         }
         self.check();

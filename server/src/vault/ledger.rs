@@ -177,6 +177,11 @@ impl Ledger {
         lock(&self.known).clock
     }
 
+    /// Where it is written.
+    pub(super) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     /// The receipt for an account.
     pub(super) fn receipt(&self, account: VaultId) -> Option<SignedReceipt> {
         lock(&self.known).receipts.get(&account).cloned()

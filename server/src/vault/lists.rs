@@ -22,22 +22,23 @@ impl Account {
     pub(super) fn list(&self, place: &Place) -> Result<PackSet> {
         let read = self.store.blobs.get(&place.key(self.id));
         let bytes = read.map_err(|error| storage_error(&error))?;
+        self.proved(place, &bytes.unwrap_or_default())
+    }
+
+    /// The list that these bytes are, if they are the ones that were stored.
+    pub(super) fn proved(&self, place: &Place, bytes: &[u8]) -> Result<PackSet> {
         let known = lock(&self.tables).references.checksum(place);
-        let sum = bytes.as_ref().map(|bytes| Hash::of(bytes));
-        let packs = bytes
-            .filter(|_| known.is_none() || known == sum)
-            .and_then(|bytes| PackSet::from_bytes(&bytes).ok());
-        let Some(packs) = packs else {
+        let checksum = Hash::of(bytes);
+        let packs = PackSet::from_bytes(bytes).ok();
+        let Some(packs) = packs.filter(|_| known.is_none_or(|known| known == checksum)) else {
             let id = place.snapshot;
             return Err(VaultError::Server(format!("the list of packs of {id} is damaged")));
         };
         if known.is_none() {
             self.prove(place, &packs)?;
-            if let Some(checksum) = sum {
-                let Place { snapshot, compacted } = *place;
-                let row = AccountRow::Packset { snapshot, compacted, checksum };
-                lock(&self.tables).references.take(&row);
-            }
+            let Place { snapshot, compacted } = *place;
+            let row = AccountRow::Packset { snapshot, compacted, checksum };
+            lock(&self.tables).references.take(&row);
         }
         Ok(packs)
     }
@@ -45,7 +46,7 @@ impl Account {
     /// Compares a list with the packset hash in the log.
     fn prove(&self, place: &Place, packs: &PackSet) -> Result<()> {
         let tables = lock(&self.tables);
-        let wanted = place.compacted.or_else(|| logged(&tables.state, place.snapshot));
+        let wanted = logged(&tables.state, place);
         if wanted.is_some() && tables.packset_hash(packs) == wanted {
             return Ok(());
         }
@@ -53,10 +54,19 @@ impl Account {
         Err(VaultError::Server(format!("the list of packs of {id} does not fit the log")))
     }
 
-    /// Refuses a set of which a pack is missing, or whose numbers name other packs.
+    /// Refuses a set of which a pack is missing or damaged, or whose numbers name other packs.
     pub(super) fn check_packs(&self, packs: &PackSet, hash: Hash) -> Result<()> {
+        let missing = lock(&self.tables).packs.missing(packs);
+        if !missing.0.is_empty() {
+            return Err(VaultError::MissingPacks(missing));
+        }
+        self.check_there(packs, hash)
+    }
+
+    /// The same, where damaged packs will do: what is whole around them is worth keeping.
+    pub(super) fn check_there(&self, packs: &PackSet, hash: Hash) -> Result<()> {
         let tables = lock(&self.tables);
-        let missing = tables.packs.missing(packs);
+        let missing = PackSet(&packs.0 - tables.packs.there());
         if !missing.0.is_empty() {
             return Err(VaultError::MissingPacks(missing));
         }
@@ -75,10 +85,12 @@ impl Tables {
     }
 }
 
-fn logged(state: &State, id: SnapshotId) -> Option<Hash> {
+/// The packset hash of a list, as far as the log still tells it.
+pub(super) fn logged(state: &State, place: &Place) -> Option<Hash> {
+    let id = place.snapshot;
     let gone = || state.gone.get(&id).map(|gone| &gone.snapshot);
-    let snapshot = state.snapshots.get(&id).or_else(gone)?;
-    (snapshot.packed == snapshot.seq).then_some(snapshot.packset_hash)
+    let first = || state.snapshots.get(&id).or_else(gone).filter(|s| s.packed == s.seq);
+    place.compacted.or_else(|| first().map(|snapshot| snapshot.packset_hash))
 }
 
 /// The row of a list that is about to be stored.

@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, Weak};
+use std::thread;
 
 use roaring::RoaringBitmap;
 use tokio::sync::watch;
@@ -19,8 +20,8 @@ use super::references::{self, References};
 use super::standing::Standing;
 use super::table::{PackTable, TableError};
 use crate::store::frame::Owner;
-use crate::store::index::Progress;
-use crate::store::journal::{Journal, JournalError, Position};
+use crate::store::index::{Index, Progress};
+use crate::store::journal::{Journal, JournalError, Past, Position};
 use crate::store::key::{self, Key};
 use crate::store::row::{AccountRow, PackRow};
 use crate::store::space::Disk;
@@ -58,6 +59,14 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// Whether the journal is not what it was, rather than out of reach.
+    pub(super) fn is_damage(&self) -> bool {
+        !matches!(
+            self,
+            Self::Blobs(_) | Self::Journal(JournalError::Io { .. } | JournalError::Fatal { .. })
+        )
+    }
+
     /// What a caller is told: damage in words.
     pub(super) fn tell(&self) -> VaultError {
         match self {
@@ -79,6 +88,10 @@ pub(super) struct Shared {
 
 /// Rows that go to the index at once.
 const INDEX_BATCH: usize = 1000;
+/// Rows that are kept for the index while the journal is read; more are read again.
+const MANY: usize = 10_000;
+/// Bytes of journal that the index may lack and an account still waits for it.
+const MUCH: u64 = 4 * 1024 * 1024;
 
 struct Replay<'s> {
     account: VaultId,
@@ -91,6 +104,10 @@ struct Replay<'s> {
     references: References,
     index_from: u64,
     unindexed: Vec<PackRow>,
+    /// There were more of them than are kept.
+    overflowed: bool,
+    /// Packs that are gone, and that the index may still have.
+    index_gone: RoaringBitmap,
 }
 
 /// Opens an account; `None` if there is none of this id.
@@ -107,6 +124,8 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
         references: References::default(),
         index_from: progress.map_or(0, |p| p.read),
         unindexed: Vec::new(),
+        overflowed: false,
+        index_gone: RoaringBitmap::new(),
     };
     let opened = Journal::open(&*shared.store.journals, Owner::Account(id), |at, bytes| {
         replay.visit(at, bytes)
@@ -114,7 +133,7 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
     let Some(journal) = opened else {
         return Ok(None);
     };
-    replay.catch_up(&journal, progress)?;
+    replay.catch_up(&journal, progress);
     let Some(state) = replay.state else {
         return Err(LoadError::Empty);
     };
@@ -126,7 +145,7 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
         commits: replay.commits,
         standing: replay.standing,
         next_number,
-        storing: HashSet::new(),
+        storing: HashMap::new(),
         leaving: RoaringBitmap::new(),
         references: replay.references,
         strays: true,
@@ -140,7 +159,9 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
         tables: Mutex::new(tables),
         log_writer: Mutex::new(()),
         collecting: Mutex::default(),
+        segments: Mutex::default(),
         uploaded: Condvar::new(),
+        read_only: None,
         failed: shared.failed.clone(),
     };
     account.restore_log_copies()?;
@@ -161,9 +182,9 @@ impl Replay<'_> {
             AccountRow::Pack(row) => {
                 self.packs.insert(&row)?;
                 if at.frame >= self.index_from {
-                    self.unindexed.push(row);
-                    if self.unindexed.len() >= INDEX_BATCH {
-                        self.flush(None);
+                    self.overflowed |= self.unindexed.len() >= MANY;
+                    if !self.overflowed {
+                        self.unindexed.push(row);
                     }
                 }
             }
@@ -171,10 +192,13 @@ impl Replay<'_> {
             AccountRow::Removed { packs, .. } => {
                 self.packs.remove(&packs);
                 if at.frame >= self.index_from {
-                    self.flush(None);
-                    self.shared.store.index.remove(self.account, packs.numbers());
+                    self.unindexed.retain(|row| !packs.0.contains(row.number.0));
+                    self.index_gone |= packs.0;
                 }
             }
+            AccountRow::Damaged(mark) => self.packs.mark(mark.number, true),
+            AccountRow::Healed(mark) => self.packs.mark(mark.number, false),
+            AccountRow::Rebuilt(mark) => self.packs.skip_to(mark.number),
             // Standing and references took them.
             AccountRow::Opened { .. }
             | AccountRow::Quota { .. }
@@ -195,41 +219,103 @@ impl Replay<'_> {
         Ok(record.signed.entry()?)
     }
 
-    fn flush(&mut self, progress: Option<Progress>) {
-        let index = &self.shared.store.index;
-        index.add(self.account, &self.unindexed, progress);
-        self.unindexed.clear();
-    }
-
-    /// Brings the index to the end of the journal. One that was made from another file, or knows
-    /// more than the journal, is made anew.
-    fn catch_up(&mut self, journal: &Journal, known: Option<Progress>) -> Result<(), LoadError> {
+    /// Brings the index to the end of the journal: at once if little is missing, else beside what
+    /// the account does. One that was made from another file, or knows more than the journal, is
+    /// made anew.
+    fn catch_up(&mut self, journal: &Journal, known: Option<Progress>) {
         let (read, salt) = journal.extent();
         let progress = Progress { read, salt };
-        if known.is_some_and(|known| known.salt != salt || known.read > read) {
-            self.shared.store.index.forget(self.account);
-            self.unindexed.clear();
-            let journals = Arc::clone(&self.shared.store.journals);
-            let owner = Owner::Account(self.account);
-            let again = |_: Position, bytes: &[u8]| {
-                match AccountRow::from_bytes(bytes)? {
-                    // What went since needs no place in the index.
-                    AccountRow::Pack(row) if self.packs.get(row.number).is_some() => {
-                        self.unindexed.push(row);
+        if known == Some(progress) {
+            return;
+        }
+        let index = &self.shared.store.index;
+        let stale = known.is_some_and(|known| known.salt != salt || known.read > read);
+        if !stale && !self.overflowed {
+            index.remove(self.account, self.index_gone.iter().map(PackNumber));
+            index.add(self.account, &self.unindexed, Some(progress));
+            return;
+        }
+        let from = if stale { 0 } else { self.index_from };
+        let filling = Filling {
+            index: Arc::downgrade(index),
+            account: self.account,
+            past: journal.past(),
+            from,
+            progress,
+            stale,
+        };
+        let much = read.saturating_sub(from) > MUCH;
+        self.unindexed = Vec::new();
+        if much {
+            filling.start();
+        } else {
+            filling.run();
+        }
+    }
+}
+
+/// The index that catches up with a journal.
+struct Filling {
+    /// Whoever closes the store need not wait for this.
+    index: Weak<Index>,
+    account: VaultId,
+    past: Past,
+    from: u64,
+    progress: Progress,
+    stale: bool,
+}
+
+impl Filling {
+    fn start(self) {
+        let started = thread::Builder::new().name("index".to_owned()).spawn(move || self.run());
+        if let Err(error) = started {
+            tracing::warn!(kind = ?error.kind(), "the index is filled at the next start");
+        }
+    }
+
+    fn run(&self) {
+        if self.stale
+            && let Some(index) = self.index.upgrade()
+        {
+            index.forget(self.account);
+        }
+        let mut rows = Vec::new();
+        let mut closed = false;
+        let visited = self.past.visit(self.from, |bytes| {
+            match AccountRow::from_bytes(bytes) {
+                Ok(AccountRow::Pack(row)) => {
+                    rows.push(row);
+                    if rows.len() >= INDEX_BATCH {
+                        closed = !self.add(&rows, None);
+                        rows.clear();
                     }
-                    _ => {}
                 }
-                if self.unindexed.len() >= INDEX_BATCH {
-                    self.flush(None);
+                Ok(AccountRow::Removed { packs, .. }) => {
+                    rows.retain(|row| !packs.0.contains(row.number.0));
+                    if let Some(index) = self.index.upgrade() {
+                        index.remove(self.account, packs.numbers());
+                    }
                 }
-                Ok::<(), LoadError>(())
-            };
-            Journal::open(&*journals, owner, again)?;
+                _ => {}
+            }
+            !closed
+        });
+        match visited {
+            Ok(()) if !closed => {
+                self.add(&rows, Some(self.progress));
+            }
+            Ok(()) => {}
+            Err(error) => tracing::warn!(%error, "the index is filled at the next start"),
         }
-        if known != Some(progress) {
-            self.flush(Some(progress));
-        }
-        Ok(())
+    }
+
+    /// Adds rows, unless the store was closed.
+    fn add(&self, rows: &[PackRow], progress: Option<Progress>) -> bool {
+        let index = self.index.upgrade();
+        index.is_some_and(|index| {
+            index.add(self.account, rows, progress);
+            true
+        })
     }
 }
 

@@ -107,7 +107,14 @@ impl Account {
         self.put_blob(&key, &encode_slots(slots))
     }
 
+    /// The right to write, where that is allowed.
     pub(super) fn writer(&self) -> Result<Writer<'_>> {
+        self.writable()?;
+        self.writer_to_end()
+    }
+
+    /// The same for an account that is about to go, whatever state it is in.
+    pub(super) fn writer_to_end(&self) -> Result<Writer<'_>> {
         match self.log_writer.lock() {
             Ok(_) if lock(&self.tables).standing.gone => Err(VaultError::Unauthorized),
             Ok(guard) => Ok(Writer { guard, received: self.stamp() }),

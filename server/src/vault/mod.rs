@@ -4,6 +4,9 @@
 pub mod account;
 pub mod auth;
 mod compact;
+pub mod copy;
+#[cfg(test)]
+mod copy_tests;
 pub mod core;
 mod create;
 mod erase;
@@ -30,8 +33,19 @@ mod operator;
 #[cfg(test)]
 mod operator_tests;
 mod packs;
+pub mod rebuild;
+mod rebuild_plan;
+#[cfg(test)]
+mod rebuild_tests;
 mod references;
 mod report;
+pub mod rounds;
+mod salvage;
+#[cfg(test)]
+mod scale_tests;
+pub mod scrub;
+#[cfg(test)]
+mod scrub_tests;
 pub mod session;
 mod standing;
 mod strays;
@@ -39,6 +53,8 @@ mod sweep;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod upkeep_tests;
 
 pub use core::{Core, OpenError, Options};
 pub use gc::Collected;

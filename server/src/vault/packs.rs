@@ -14,14 +14,14 @@ use super::standing::Reservation;
 use super::table::Pack;
 use crate::store::key::Key;
 use crate::store::lock;
-use crate::store::row::{AccountRow, PackRow};
+use crate::store::row::{AccountRow, PackMark, PackRow};
 
 const MAGIC: &[u8; 8] = b"UNSEENP1";
 const SUITE: u8 = 1;
 const TRAILER_VERSION: u16 = 1;
 
-/// The right to store one pack; others that bring the same pack wait for its end.
-struct Claim<'a> {
+/// The right to write one pack; others that bring the same pack wait for its end.
+pub(super) struct Claim<'a> {
     account: &'a Account,
     id: PackId,
     number: PackNumber,
@@ -33,6 +33,8 @@ enum Turn<'a> {
     Known(PackNumber),
     /// It is there since long ago, and may be about to go: its grace begins anew.
     Touch(Claim<'a>),
+    /// It is there and damaged: this copy heals it.
+    Heal(Claim<'a>),
     /// It is new.
     New(Claim<'a>),
 }
@@ -56,6 +58,7 @@ impl Account {
         pack: &PackUpload,
         reserved: Option<Reservation>,
     ) -> Result<PackNumber> {
+        self.writable()?;
         let content_hash = check_pack(device, pack)?;
         let length = length_of(&pack.bytes);
         let reserved = match reserved.filter(|reserved| reserved.covers(&pack.id, length)) {
@@ -65,6 +68,7 @@ impl Account {
         let claim = match self.claim(pack.id)? {
             Turn::Known(number) => return Ok(number),
             Turn::Touch(claim) => return self.touch(&claim),
+            Turn::Heal(claim) => return self.heal(&claim, pack),
             Turn::New(claim) => claim,
         };
         let key = Key::pack(self.id, claim.number, pack.id);
@@ -87,7 +91,10 @@ impl Account {
                 lock(&self.tables).strays = true;
             }
         })?;
-        Ok(claim.number)
+        let number = claim.number;
+        drop(claim);
+        self.close_segment(number);
+        Ok(number)
     }
 
     fn claim(&self, id: PackId) -> Result<Turn<'_>> {
@@ -96,7 +103,7 @@ impl Account {
             if tables.standing.gone {
                 return Some(Err(VaultError::Unauthorized));
             }
-            if tables.storing.contains(&id) {
+            if tables.storing.contains_key(&id) {
                 return None;
             }
             if let Some(number) = tables.packs.find(&id) {
@@ -104,18 +111,20 @@ impl Account {
                     return None;
                 }
                 let stamp = tables.packs.stamp(number).unwrap_or_default();
-                if now < stamp.plus_days(TOUCH_AFTER_DAYS) {
+                let damaged = tables.packs.is_damaged(number);
+                if !damaged && now < stamp.plus_days(TOUCH_AFTER_DAYS) {
                     return Some(Ok(Turn::Known(number)));
                 }
-                tables.storing.insert(id);
-                return Some(Ok(Turn::Touch(Claim { account: self, id, number })));
+                tables.storing.insert(id, number);
+                let claim = Claim { account: self, id, number };
+                return Some(Ok(if damaged { Turn::Heal(claim) } else { Turn::Touch(claim) }));
             }
             let number = PackNumber(tables.next_number);
             if number.0 == u32::MAX {
                 return Some(Err(VaultError::Quota("no pack number is left".to_owned())));
             }
             tables.next_number += 1;
-            tables.storing.insert(id);
+            tables.storing.insert(id, number);
             Some(Ok(Turn::New(Claim { account: self, id, number })))
         })
     }
@@ -126,6 +135,44 @@ impl Account {
         self.journal_append(&[AccountRow::Touched { number, at }])?;
         lock(&self.tables).packs.touch(number, at);
         Ok(number)
+    }
+
+    /// Puts the copy that was sent in the place of a damaged one. Its grace begins anew too.
+    fn heal(&self, claim: &Claim<'_>, pack: &PackUpload) -> Result<PackNumber> {
+        lock(&self.tables).standing.may_write()?;
+        let (number, at) = (claim.number, self.stamp());
+        let key = Key::pack(self.id, number, pack.id);
+        self.store.blobs.put(&key, &[&pack.bytes]).map_err(|error| storage_error(&error))?;
+        let mark = PackMark { number, at };
+        self.journal_append(&[AccountRow::Healed(mark), AccountRow::Touched { number, at }])?;
+        let mut tables = lock(&self.tables);
+        tables.packs.mark(number, false);
+        tables.packs.touch(number, at);
+        Ok(number)
+    }
+
+    /// Keeps uploads and deletion of a pack that is there away from it; nothing if it is gone.
+    pub(super) fn claim_known(&self, number: PackNumber, id: PackId) -> Option<Claim<'_>> {
+        self.wait_for(|tables| {
+            let there = tables.packs.get(number).is_some_and(|pack| pack.id == id);
+            if tables.standing.gone || !there {
+                return Some(None);
+            }
+            if tables.storing.contains_key(&id) || tables.leaving.contains(number.0) {
+                return None;
+            }
+            tables.storing.insert(id, number);
+            Some(Some(Claim { account: self, id, number }))
+        })
+    }
+
+    /// Notes, durably, that a pack is damaged or whole again.
+    pub(super) fn mark(&self, number: PackNumber, damaged: bool) -> Result<()> {
+        let mark = PackMark { number, at: self.stamp() };
+        let row = if damaged { AccountRow::Damaged(mark) } else { AccountRow::Healed(mark) };
+        self.journal_append(&[row])?;
+        lock(&self.tables).packs.mark(number, damaged);
+        Ok(())
     }
 
     fn publish(&self, row: &PackRow, mut reserved: Option<Reservation>) -> Result<()> {
@@ -148,9 +195,14 @@ impl Account {
         Ok(())
     }
 
-    /// The packs that are there.
+    /// The packs that are there and whole.
     pub(super) fn live_packs(&self) -> PackSet {
         lock(&self.tables).packs.live()
+    }
+
+    /// The packs that are there and damaged.
+    pub(super) fn damaged_packs(&self) -> PackSet {
+        lock(&self.tables).packs.damaged()
     }
 
     /// Reads a pack, or a range of it.
@@ -160,7 +212,10 @@ impl Account {
         range: Option<Range<u64>>,
     ) -> Result<PackBytes> {
         let gone = || VaultError::NotFound(format!("pack {number}"));
-        let pack = lock(&self.tables).packs.get(number).ok_or_else(gone)?;
+        let (pack, damaged) = {
+            let tables = lock(&self.tables);
+            (tables.packs.get(number).ok_or_else(gone)?, tables.packs.is_damaged(number))
+        };
         let range = range.unwrap_or(0..pack.length);
         if range.start >= range.end || range.end > pack.length {
             return Err(VaultError::Invalid(format!(
@@ -176,7 +231,8 @@ impl Account {
             .get_range(&key, range)
             .map_err(|error| storage_error(&error))?
             .ok_or_else(gone)?;
-        Ok(PackBytes { damaged: length_of(&bytes) != wanted, bytes, total: pack.length })
+        let damaged = damaged || length_of(&bytes) != wanted;
+        Ok(PackBytes { damaged, bytes, total: pack.length })
     }
 
     /// The content hash of a pack: from the index, else from its bytes.

@@ -130,6 +130,13 @@ impl References {
         self.released.range(first..).take_while(move |(place, _)| place.snapshot == id)
     }
 
+    /// Whether a list counts, or has counted and was not dropped yet.
+    pub(super) fn counts(&self, state: &State, place: &Place) -> bool {
+        let live = state.snapshots.get(&place.snapshot);
+        live.is_some_and(|live| Place::of(place.snapshot, live) == *place)
+            || self.is_released(place)
+    }
+
     /// Whether a list is waiting for the end of its grace.
     pub(super) fn is_released(&self, place: &Place) -> bool {
         self.released.contains_key(place)

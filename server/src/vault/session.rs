@@ -237,6 +237,10 @@ impl Vault for Session {
         self.run(Need::DeviceOrOwner, |s| Ok(s.account.live_packs())).await
     }
 
+    async fn damaged_packs(&self) -> Result<PackSet> {
+        self.run(Need::DeviceOrOwner, |s| Ok(s.account.damaged_packs())).await
+    }
+
     async fn footers(
         &self,
         device: Option<DeviceId>,

@@ -1,5 +1,6 @@
 //! Files that nothing names: what uploads, commits and deletions leave when they are cut off.
 
+use roaring::RoaringBitmap;
 use unseen_common::id::PackNumber;
 use unseen_common::vault::Result;
 
@@ -9,14 +10,15 @@ use crate::store::key::{self, Key};
 use crate::store::lock;
 
 impl Account {
-    /// Removes them; tells how many.
-    pub(super) fn remove_strays(&self) -> Result<u64> {
-        Ok(self.stray_packs()? + self.stray_lists()?)
+    /// Removes them; tells how many. What lies under the number of a needed pack stays: it may be
+    /// all that a rebuild found of it.
+    pub(super) fn remove_strays(&self, needed: &RoaringBitmap) -> Result<u64> {
+        Ok(self.stray_packs(needed)? + self.stray_footers()? + self.stray_lists()?)
     }
 
     /// Numbers are given once, and while a pack is being stored its number is known: one that is
     /// below the next, has no row and is not being stored will never have one.
-    fn stray_packs(&self) -> Result<u64> {
+    fn stray_packs(&self, needed: &RoaringBitmap) -> Result<u64> {
         let mut removed = 0;
         let end = lock(&self.tables).next_number;
         let mut shard = PackNumber(0);
@@ -28,8 +30,9 @@ impl Account {
                 let stray = {
                     let tables = lock(&self.tables);
                     number.0 < end
+                        && !needed.contains(number.0)
                         && tables.packs.get(number).is_none_or(|pack| pack.id != id)
-                        && !tables.storing.contains(&id)
+                        && !tables.storing.contains_key(&id)
                 };
                 if stray {
                     self.delete_stray(&Key::pack(self.id, number, id))?;
@@ -45,6 +48,19 @@ impl Account {
         Ok(removed)
     }
 
+    /// Second copies of the footers of ranges that have no pack any more.
+    fn stray_footers(&self) -> Result<u64> {
+        let mut removed = 0;
+        for name in self.names(&key::footers_folder(self.id))? {
+            if let Some(first) = key::footers_of(&name)
+                && self.drop_segment(first)?
+            {
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
     /// A commit writes its files before its record, and holds the writer meanwhile.
     fn stray_lists(&self) -> Result<u64> {
         let _writer = self.writer()?;
@@ -55,9 +71,7 @@ impl Account {
             };
             let place = Place { snapshot, compacted };
             let tables = lock(&self.tables);
-            let live = tables.state.snapshots.get(&snapshot);
-            let needed = live.is_some_and(|live| Place::of(snapshot, live) == place)
-                || tables.references.is_released(&place);
+            let needed = tables.references.counts(&tables.state, &place);
             drop(tables);
             if !needed {
                 self.delete_stray(&place.key(self.id))?;

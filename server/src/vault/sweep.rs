@@ -156,9 +156,9 @@ impl Inner {
 }
 
 impl Account {
-    /// What a suspended account has stays as it is.
+    /// What a suspended account has stays as it is, and what one has whose journal is damaged.
     fn sweep(&self, now: Timestamp, force: bool, swept: &mut Swept) -> Result<()> {
-        if lock(&self.tables).standing.suspended.is_some() {
+        if self.read_only.is_some() || lock(&self.tables).standing.suspended.is_some() {
             return Ok(());
         }
         let expired = self.expire(now)?;

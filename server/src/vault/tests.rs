@@ -10,6 +10,7 @@ use unseen_common::log::entry::{Body, Policy};
 use unseen_common::log::fold::{DEFAULT_POLICY, State};
 use unseen_common::vault::{PackUpload, Result, Service, Vault, VaultError};
 
+use super::rebuild::{Fate, rebuild};
 use super::{Core, OpenError, Options};
 use crate::store::Store;
 use crate::store::key::Key;
@@ -234,6 +235,31 @@ async fn a_folder_opens_again_with_and_without_its_index() {
 }
 
 #[tokio::test]
+async fn an_index_of_another_journal_is_made_anew() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (owner, acked) = lived(dir.path()).await;
+    let (_, others) = lived(other.path()).await;
+    let core = open_folder(other.path());
+    let device = owner.log_in_device(&core, &owner.machine).await.unwrap();
+    for seed in 200..203 {
+        device.put_pack(owner.machine.small_pack(seed)).await.unwrap();
+    }
+    drop((core, device));
+    drop(open_folder(other.path()).account(owner.vault).unwrap());
+    let index = dir.path().join("index");
+    std::fs::remove_dir_all(&index).unwrap();
+    std::fs::rename(other.path().join("index"), &index).unwrap();
+    let core = open_folder(dir.path());
+    let known = |core: &Core| core.0.shared.store.index.progress(owner.vault).map(|p| p.salt);
+    let before = known(&core);
+    acked.check(&core, &owner).await;
+    let after = known(&core);
+    assert!(before.is_some() && after.is_some() && before != after);
+    let forgotten = core.0.shared.store.index.pack(owner.vault, PackNumber(7));
+    assert_eq!(forgotten, None, "{others:?}");
+}
+
+#[tokio::test]
 async fn numbers_of_uploads_that_were_cut_off_are_not_given_again() {
     let dir = tempfile::tempdir().unwrap();
     let (owner, acked) = lived(dir.path()).await;
@@ -267,7 +293,7 @@ async fn copies_of_records_are_made_again() {
 #[tokio::test]
 async fn damage_is_told_and_stays_with_its_account() {
     let dir = tempfile::tempdir().unwrap();
-    let (owner, _) = lived(dir.path()).await;
+    let (owner, acked) = lived(dir.path()).await;
     let other = Owner::new(3);
     create(&open_folder(dir.path()), &other).await.unwrap();
     let journal = dir.path().join("journal").join(owner.vault.to_string());
@@ -277,22 +303,53 @@ async fn damage_is_told_and_stays_with_its_account() {
     std::fs::write(&journal, &bad).unwrap();
 
     let core = open_folder(dir.path());
-    let refused = owner.log_in(&core).await.map(drop);
+    acked.check(&core, &owner).await;
+    let refused = write_to(&core, &owner).await;
     assert!(
-        matches!(&refused, Err(VaultError::Server(text)) if text.contains("damaged")),
+        matches!(&refused, Err(VaultError::Forbidden(text)) if text.contains("is damaged at byte")),
         "{refused:?}"
     );
-    other.log_in(&core).await.unwrap();
+    write_to(&core, &other).await.unwrap();
     drop(core);
     assert_eq!(std::fs::read(&journal).unwrap(), bad, "damage is left as it is");
 
     // The last record was acknowledged: its copy proves that the end is not merely torn.
     std::fs::write(&journal, &good[..good.len() - 1]).unwrap();
-    let refused = owner.log_in(&open_folder(dir.path())).await.map(drop);
+    let core = open_folder(dir.path());
+    acked.check(&core, &owner).await;
+    let refused = write_to(&core, &owner).await;
     assert!(
-        matches!(&refused, Err(VaultError::Server(text)) if text.contains("acknowledged")),
+        matches!(&refused, Err(VaultError::Forbidden(text)) if text.contains("acknowledged")),
         "{refused:?}"
     );
+    drop(core);
+
+    let fates = rebuild(dir.path(), None, &Options::default()).unwrap();
+    let whole = |id| fates.iter().any(|(i, fate)| *i == id && matches!(fate, Fate::Whole));
+    assert!(whole(other.vault) && !whole(owner.vault), "{fates:?}");
+    let core = open_folder(dir.path());
+    acked.check(&core, &owner).await;
+    write_to(&core, &owner).await.unwrap();
+}
+
+async fn write_to(core: &Core, owner: &Owner) -> Result<PackNumber> {
+    let device = owner.log_in_device(core, &owner.machine).await?;
+    device.put_pack(owner.machine.small_pack(4711)).await
+}
+
+#[tokio::test]
+async fn journal_and_index_are_made_anew_from_the_blob_folder_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (owner, acked) = lived(dir.path()).await;
+    std::fs::remove_dir_all(dir.path().join("journal")).unwrap();
+    std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+    assert!(open_folder(dir.path()).account(owner.vault).unwrap().is_none());
+    let fates = rebuild(dir.path(), Some(owner.vault), &Options::default()).unwrap();
+    assert!(matches!(fates[..], [(_, Fate::Rebuilt(_))]), "{fates:?}");
+    let core = open_folder(dir.path());
+    acked.check(&core, &owner).await;
+    let busy = rebuild(dir.path(), None, &Options::default());
+    assert!(matches!(busy, Err(OpenError::Busy(_))));
 }
 
 #[tokio::test]

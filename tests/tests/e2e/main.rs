@@ -13,6 +13,7 @@ mod increments;
 mod readme;
 mod restore;
 mod round_trip;
+mod scrub;
 mod secrecy;
 mod tidy;
 mod trouble;

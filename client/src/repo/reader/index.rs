@@ -31,19 +31,23 @@ pub struct ReaderIndex {
     index: Index,
     packs: PackMap,
     live: RoaringBitmap,
+    quarantined: RoaringBitmap,
     damaged: Vec<DamagedFooter>,
     gone: RoaringBitmap,
 }
 
 impl ReaderRepo {
-    /// Opens the index of all live packs in `dir`, and fetches the tables of contents that are not
-    /// in it yet. Damaged ones are collected, and do not end it. An index that cannot be read is
+    /// Opens the index of all packs that are there in `dir`, damaged ones too, since what is whole
+    /// in them can be read, and fetches the tables of contents that are not in it yet. Damaged ones are collected, and do not end it. An index that cannot be read is
     /// made anew.
     pub async fn open_index(&self, dir: &Path) -> Result<ReaderIndex, RepoError> {
         let live = self.vault.live_packs().await?.0;
+        // In this order: one that is found damaged in between is in both.
+        let quarantined = self.vault.damaged_packs().await?.0;
+        let live = live | &quarantined;
         let (index, packs) = self.load_index(dir, &live)?;
-        let mut opened =
-            ReaderIndex { index, packs, live, damaged: Vec::new(), gone: RoaringBitmap::new() };
+        let (damaged, gone) = (Vec::new(), RoaringBitmap::new());
+        let mut opened = ReaderIndex { index, packs, live, quarantined, damaged, gone };
         if self.fill(&mut opened).await? {
             opened.index.flush()?;
             let path = dir.join(PACKS);
@@ -198,9 +202,14 @@ impl ReaderIndex {
         self.packs.get(number)
     }
 
-    /// The packs that the server says are there.
+    /// The packs that the server says are there, damaged ones too.
     pub fn live(&self) -> &RoaringBitmap {
         &self.live
+    }
+
+    /// Those of them that the server knows to be damaged.
+    pub fn quarantined(&self) -> &RoaringBitmap {
+        &self.quarantined
     }
 
     /// Live packs whose table of contents is damaged or forged.

@@ -1,0 +1,303 @@
+//! `backup-server scrub`, and the scrubs that a server makes by itself.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use unseen_common::id::{PackNumber, VaultId};
+use unseen_common::packset::PackSet;
+use unseen_common::vault::VaultError;
+
+use super::admin::{self, Ask};
+use super::error::CliError;
+use super::output;
+use crate::vault::rounds::Rounds;
+use crate::vault::scrub::{Broken, ScrubReport};
+use crate::vault::{Core, Options};
+
+/// Tell what is damaged; with --now: read everything again first
+///
+/// Damage is exit code 20. A server that runs does this by itself, see `serve --scrub-every`.
+///
+/// Example: backup-server scrub --data /srv/unseen --now
+#[derive(Debug, Args)]
+pub(super) struct Scrub {
+    /// The data folder of the server
+    #[arg(long, value_name = "DIR", env = "UNSEEN_DATA")]
+    data: PathBuf,
+    /// Only this account
+    #[arg(long, value_name = "ID")]
+    account: Option<VaultId>,
+    /// Read everything again, as fast as the disk allows
+    #[arg(long)]
+    now: bool,
+}
+
+/// What to look at.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Order {
+    account: Option<VaultId>,
+    now: bool,
+}
+
+pub(super) fn run(command: &Scrub) -> Result<(), CliError> {
+    let order = Order { account: command.account, now: command.now };
+    let told = if let Some(told) = admin::ask_for_damage(&command.data, &Ask::Scrub(order.clone()))?
+    {
+        told
+    } else {
+        let core = Core::open_existing(&command.data, Options::default())?;
+        let rounds = Rounds::new(core.clone(), Some(&command.data));
+        order.fulfil(&core, &rounds)?
+    };
+    output::line(&told.0);
+    if told.1 { Err(CliError::Damage) } else { Ok(()) }
+}
+
+impl Order {
+    /// What was found, in words, and whether there is damage.
+    pub(super) fn fulfil(&self, core: &Core, rounds: &Rounds) -> Result<(String, bool), CliError> {
+        let mut accounts = match self.account {
+            Some(id) => vec![id],
+            None => core.accounts().map_err(|e| VaultError::Server(e.to_string()))?,
+        };
+        accounts.sort_unstable();
+        let (mut lines, mut damage) = (Vec::new(), false);
+        for id in accounts {
+            match self.one(core, rounds, id) {
+                Ok((words, damaged)) => {
+                    lines.extend(words);
+                    damage |= damaged;
+                }
+                Err(error @ VaultError::NotFound(_)) => return Err(error.into()),
+                Err(error) => {
+                    damage = true;
+                    lines.push(format!("account {id}: {error}"));
+                }
+            }
+        }
+        if lines.is_empty() {
+            lines.push("there are no accounts".to_owned());
+        }
+        Ok((lines.join("\n"), damage))
+    }
+
+    fn one(
+        &self,
+        core: &Core,
+        rounds: &Rounds,
+        id: VaultId,
+    ) -> Result<(Vec<String>, bool), VaultError> {
+        let found = if self.now {
+            Some(rounds.scrub_from(id, PackNumber(0), &mut |_| true)?)
+        } else {
+            None
+        };
+        let account = core.account(id)?;
+        let account = account.ok_or_else(|| VaultError::NotFound(format!("account {id}")))?;
+        let suffering = account.suffering()?;
+        let mut lines = Vec::new();
+        if let Some(report) = &found {
+            lines.push(in_words(report));
+        } else {
+            let (packs, bytes) = account.totals();
+            let last = rounds.hint(id).finished.map_or_else(
+                || "not read again yet".to_owned(),
+                |at| format!("last read again {} ago", age(core.now().since(at))),
+            );
+            lines.push(format!("account {id}: {packs} packs, {bytes} bytes, {last}"));
+        }
+        let broken = found.map(|report| report.broken).unwrap_or_default();
+        if !suffering.packs.0.is_empty() {
+            let packs = listed(suffering.packs.0.iter().map(u64::from));
+            let snapshots = listed(suffering.snapshots.iter().copied());
+            lines.push(format!("  damaged packs: {packs}"));
+            lines.push(format!("  snapshots that need them, by log record: {snapshots}"));
+            lines.push("  `backup check` names the files that suffer".to_owned());
+            lines.push("  the next `backup run` sends again what its machine still has".to_owned());
+        }
+        lines.extend(broken.iter().map(|lost| format!("  damaged: {}", lost_in_words(*lost))));
+        Ok((lines, !suffering.packs.0.is_empty() || !broken.is_empty()))
+    }
+}
+
+fn in_words(report: &ScrubReport) -> String {
+    let count = |set: &PackSet| set.0.len();
+    let mut text = format!(
+        "account {}: read {} packs, {} bytes in all",
+        report.account, report.packs, report.bytes
+    );
+    for (count, what) in [
+        (count(&report.found), "newly found damaged"),
+        (count(&report.healed), "whole again"),
+        (report.repaired, "repaired from another copy"),
+    ] {
+        if count > 0 {
+            text = format!("{text}; {count} {what}");
+        }
+    }
+    text
+}
+
+fn lost_in_words(lost: Broken) -> String {
+    match lost {
+        Broken::Manifest(seq) => format!("the manifest of the snapshot of log record {seq}"),
+        Broken::Packset(seq) => format!("the list of packs of the snapshot of log record {seq}"),
+        Broken::Slots => {
+            "the unlock slots; the owner can write new ones from any device".to_owned()
+        }
+    }
+}
+
+/// Numbers that are listed at most.
+const LISTED: usize = 1000;
+
+fn listed(numbers: impl Iterator<Item = u64>) -> String {
+    let mut words: Vec<String> =
+        numbers.take(LISTED + 1).map(|number| number.to_string()).collect();
+    if words.len() > LISTED {
+        words.truncate(LISTED);
+        words.push("and more".to_owned());
+    }
+    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+}
+
+fn age(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// How long the thread rests between looks at what is due.
+const REST: Duration = Duration::from_secs(60);
+/// The same after something went wrong.
+const LONG_REST: Duration = Duration::from_secs(3600);
+
+/// The thread that scrubs in the background.
+#[derive(Debug)]
+pub(super) struct Scrubs {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Scrubs {
+    /// Every account every so many seconds, at so many bytes a second.
+    pub(super) fn start(rounds: Arc<Rounds>, every: u64, rate: u64) -> Result<Self, CliError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let work = move || {
+            be_nice();
+            while !told.load(Ordering::Relaxed) {
+                let rest = if round(&rounds, every, rate, &told) { REST } else { LONG_REST };
+                wait(rest, &told);
+            }
+        };
+        let thread = thread::Builder::new().name("scrub".to_owned()).spawn(work);
+        Ok(Self { stop, thread: thread.map_err(CliError::Runtime)? })
+    }
+
+    /// Ends it; what it was at is gone on with by the next server.
+    pub(super) fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.thread().unpark();
+        // If it broke off, that was logged.
+        drop(self.thread.join());
+    }
+}
+
+/// Scrubs what is due; false if something went wrong.
+fn round(rounds: &Rounds, every: u64, rate: u64, stop: &AtomicBool) -> bool {
+    let due = match rounds.due(every) {
+        Ok(due) => due,
+        Err(error) => {
+            tracing::error!(%error, "accounts cannot be listed");
+            return false;
+        }
+    };
+    let mut well = true;
+    for id in due {
+        if stop.load(Ordering::Relaxed) {
+            return true;
+        }
+        let mut pace = |bytes: u64| {
+            wait(time_for(bytes, rate), stop);
+            !stop.load(Ordering::Relaxed)
+        };
+        match rounds.scrub(id, &mut pace) {
+            Ok(report) => tell(&report),
+            Err(error) => {
+                tracing::error!(account = id.short(), %error, "an account cannot be scrubbed");
+                well = false;
+            }
+        }
+    }
+    well
+}
+
+fn tell(report: &ScrubReport) {
+    let account = report.account.short();
+    let (packs, found, repaired) = (report.packs, report.found.0.len(), report.repaired);
+    if found > 0 || !report.broken.is_empty() {
+        let lost: Vec<String> = report.broken.iter().copied().map(lost_in_words).collect();
+        tracing::error!(account, packs, found, repaired, ?lost, "scrub found damage");
+    } else {
+        tracing::info!(account, packs, repaired, finished = report.finished, "scrubbed");
+    }
+}
+
+/// The time that so many bytes may take at least.
+fn time_for(bytes: u64, rate: u64) -> Duration {
+    let micros = bytes.saturating_mul(1_000_000).checked_div(rate).unwrap_or(0);
+    Duration::from_micros(micros)
+}
+
+fn wait(time: Duration, stop: &AtomicBool) {
+    let end = Instant::now() + time;
+    while !stop.load(Ordering::Relaxed) {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        thread::park_timeout(left);
+    }
+}
+
+/// Whoever waits for an answer goes first. Where a thread has no priority of its own, nothing.
+fn be_nice() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19) {
+        tracing::debug!(%error, "the scrub runs at full priority");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_is_kept() {
+        assert_eq!(time_for(30_000_000, 30_000_000), Duration::from_secs(1));
+        assert_eq!(time_for(1 << 24, 1 << 23), Duration::from_secs(2));
+        assert_eq!(time_for(5, 0), Duration::ZERO, "no rate is no limit");
+        assert_eq!(time_for(u64::MAX, 1).as_micros(), u128::from(u64::MAX));
+    }
+
+    #[test]
+    fn lists_are_short() {
+        assert_eq!(listed([3, 5].into_iter()), "3, 5");
+        assert_eq!(listed(std::iter::empty()), "none");
+        assert!(listed(0..5000).ends_with("999, and more"));
+        assert_eq!(
+            (age(119), age(7199), age(200_000)),
+            ("119 s".into(), "119 min".into(), "2 days".into())
+        );
+    }
+}

@@ -1,0 +1,285 @@
+//! A copy of a data folder that is consistent although clients write meanwhile.
+//!
+//! Of each account first the journal is copied, as far as it was acknowledged, then every blob that
+//! this copy names. All journals get their place at the very end, with one rename: a copy that
+//! broke off has none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use unseen_common::codec::Canonical;
+use unseen_common::id::{PackId, PackNumber, SnapshotId, VaultId};
+use unseen_common::log::fold::{FoldError, State};
+use unseen_common::time::Timestamp;
+use unseen_common::vault::VaultError;
+
+use super::account::Account;
+use super::core::Core;
+use super::load::LoadError;
+use super::references::{self, Place, References};
+use crate::store::frame::Owner;
+use crate::store::journal::Journal;
+use crate::store::journal_files::{FsJournals, Journals};
+use crate::store::key::{self, Key};
+use crate::store::row::AccountRow;
+use crate::store::{durable, lock, segment, space};
+
+/// Why there is no copy.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// Something is there already.
+    #[error("{0} is not empty: name a folder that is not there yet")]
+    NotEmpty(PathBuf),
+    /// The core has no folder.
+    #[error("this vault is not in a folder")]
+    NoFolder,
+    /// A file or folder.
+    #[error("{path}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// An account cannot be opened.
+    #[error("account {id}")]
+    Account {
+        /// Which.
+        id: VaultId,
+        /// Why.
+        #[source]
+        source: VaultError,
+    },
+    /// What was copied makes no sense.
+    #[error("the copy of the journal of account {id}")]
+    Journal {
+        /// Which.
+        id: VaultId,
+        /// Why.
+        #[source]
+        source: LoadError,
+    },
+}
+
+/// What was copied.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Copied {
+    /// Accounts.
+    pub accounts: u64,
+    /// Files, or second names of them.
+    pub blobs: u64,
+    /// What a journal names and is not there: damage that a scrub tells.
+    pub missing: u64,
+    /// Accounts whose journal is damaged; they are not in the copy.
+    pub damaged: Vec<VaultId>,
+}
+
+/// How often an account is begun anew because something was deleted meanwhile.
+const ATTEMPTS: u32 = 5;
+const PART: &str = "journal.part";
+/// Files at the top that are of no use in a copy.
+const LEFT_OUT: [&str; 4] = ["lock", super::rounds::HINTS, "admin.sock", space::FILE];
+
+impl Core {
+    /// Copies everything into a folder that is not there yet, or empty. Blocks.
+    pub fn copy_to(&self, target: &Path) -> Result<Copied, CopyError> {
+        let from = self.0.folder.as_deref().ok_or(CopyError::NoFolder)?;
+        let wrap = |source| CopyError::Io { path: target.to_owned(), source };
+        durable::make_dirs(target).map_err(wrap)?;
+        if fs::read_dir(target).map_err(wrap)?.next().is_some() {
+            return Err(CopyError::NotEmpty(target.to_owned()));
+        }
+        let part = target.join(PART);
+        let journals = FsJournals::open(&part).map_err(wrap)?;
+        let mut copied = Copied::default();
+        let mut folders = BTreeSet::new();
+        let mut ids = self.accounts().map_err(wrap)?;
+        ids.sort_unstable();
+        for id in ids {
+            let opened = self.account(id);
+            let account = opened.map_err(|source| CopyError::Account { id, source })?;
+            let Some(account) = account else {
+                continue;
+            };
+            if account.read_only.is_some() {
+                copied.damaged.push(id);
+                continue;
+            }
+            let done = account.copy_to((target, &part), &journals, (&mut copied, &mut folders));
+            if lock(&account.tables).standing.gone {
+                // It was erased meanwhile, and leaves nothing here either.
+                forget(target, &journals, id).map_err(wrap)?;
+                continue;
+            }
+            done?;
+            copied.accounts += 1;
+        }
+        let server = part.join(Owner::Server.file_name());
+        write_out(self.0.ledger.journal(), &server)?;
+        copy_files(from, target)?;
+        for folder in folders.iter().filter(|folder| target.join(folder).exists()) {
+            durable::sync_folder(&target.join(folder)).map_err(wrap)?;
+        }
+        durable::sync_folder(&part).map_err(wrap)?;
+        fs::rename(&part, target.join("journal")).map_err(wrap)?;
+        durable::sync_folder(target).map_err(wrap)?;
+        Ok(copied)
+    }
+}
+
+impl Account {
+    fn copy_to(
+        &self,
+        (target, part): (&Path, &Path),
+        journals: &FsJournals,
+        (copied, folders): (&mut Copied, &mut BTreeSet<String>),
+    ) -> Result<(), CopyError> {
+        let path = part.join(Owner::Account(self.id).file_name());
+        let mut before = None;
+        for _ in 0..ATTEMPTS {
+            write_out(&self.journal, &path)?;
+            let named = named(journals, self.id)
+                .map_err(|source| CopyError::Journal { id: self.id, source })?;
+            let mut missing = Vec::new();
+            let mut found = 0;
+            for (key, needed) in named {
+                let done = self.store.blobs.export(&key, target);
+                if done.map_err(|source| CopyError::Io { path: key.to_string().into(), source })? {
+                    folders.insert(key.folder().to_owned());
+                    found += 1;
+                } else if needed {
+                    missing.push(key);
+                }
+            }
+            // What is missing twice was not deleted in between: it is damage.
+            if missing.is_empty() || before.as_ref() == Some(&missing) {
+                copied.blobs += found;
+                copied.missing += u64::try_from(missing.len()).unwrap_or(u64::MAX);
+                return Ok(());
+            }
+            before = Some(missing);
+        }
+        let source = VaultError::Server("packs are deleted faster than they are copied".to_owned());
+        Err(CopyError::Account { id: self.id, source })
+    }
+}
+
+/// Removes what was copied of an account.
+fn forget(target: &Path, journals: &FsJournals, id: VaultId) -> io::Result<()> {
+    journals.remove(&Owner::Account(id).file_name())?;
+    match fs::remove_dir_all(target.join(key::account_folder(id))) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a journal to a new file, or over one.
+fn write_out(journal: &Journal, path: &Path) -> Result<(), CopyError> {
+    let wrap = |source| CopyError::Io { path: path.to_owned(), source };
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+    let mut file = file.map_err(wrap)?;
+    journal.write_out(&mut file).and_then(|()| file.sync_all()).map_err(wrap)
+}
+
+/// What the journal of an account adds up to.
+#[derive(Default)]
+struct Named {
+    state: Option<State>,
+    references: References,
+    logged: Vec<u64>,
+    packs: BTreeMap<PackNumber, PackId>,
+}
+
+impl Named {
+    fn take(&mut self, row: AccountRow) -> Result<(), FoldError> {
+        self.references.take(&row);
+        match row {
+            AccountRow::Pack(row) => {
+                self.packs.insert(row.number, row.id);
+            }
+            AccountRow::Removed { packs, .. } => {
+                for number in packs.numbers() {
+                    self.packs.remove(&number);
+                }
+            }
+            AccountRow::Log(record) => match &mut self.state {
+                Some(state) => {
+                    let entry = references::fold(state, &mut self.references, &record)?;
+                    self.logged.push(entry.seq);
+                }
+                empty => {
+                    *empty = Some(State::begin(&record)?);
+                    self.logged.push(0);
+                }
+            },
+            // They name no blobs, or the references took them.
+            AccountRow::Opened { .. }
+            | AccountRow::Quota { .. }
+            | AccountRow::Suspended { .. }
+            | AccountRow::Access(_)
+            | AccountRow::Metadata { .. }
+            | AccountRow::Touched { .. }
+            | AccountRow::Packset { .. }
+            | AccountRow::Dropped { .. }
+            | AccountRow::Damaged(_)
+            | AccountRow::Healed(_)
+            | AccountRow::Rebuilt(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// The blobs that the journal of an account names, and whether each must be there.
+fn named(journals: &FsJournals, id: VaultId) -> Result<Vec<(Key, bool)>, LoadError> {
+    let mut named = Named::default();
+    Journal::open(journals, Owner::Account(id), |_, bytes| {
+        Ok::<(), LoadError>(named.take(AccountRow::from_bytes(bytes)?)?)
+    })?;
+    let Named { state, references, logged, packs } = named;
+    let state = state.ok_or(LoadError::Empty)?;
+    let mut keys: Vec<_> = packs.iter().map(|(n, pack)| (Key::pack(id, *n, *pack), true)).collect();
+    // Written after the commit point: the copy makes it anew if it is not there.
+    keys.extend(logged.into_iter().map(|seq| (Key::log(id, seq), false)));
+    keys.push((Key::slots(id, state.slots.hash), true));
+    // At the beginning of time no grace is over.
+    let lists: BTreeSet<Place> = references.needed(&state, Timestamp(0)).into_iter().collect();
+    for place in &lists {
+        let live = state.snapshots.contains_key(&place.snapshot);
+        keys.push((place.key(id), live && !references.is_released(place)));
+    }
+    let snapshots: BTreeSet<SnapshotId> = lists.iter().map(|place| place.snapshot).collect();
+    for snapshot in snapshots {
+        keys.push((Key::manifest(id, snapshot), state.snapshots.contains_key(&snapshot)));
+    }
+    let ranges: BTreeSet<_> = packs.into_keys().map(segment::first_of).collect();
+    keys.extend(ranges.into_iter().map(|first| (Key::footers(id, first), false)));
+    Ok(keys)
+}
+
+/// Copies keys, certificates and settings.
+fn copy_files(from: &Path, target: &Path) -> Result<(), CopyError> {
+    for folder in [Path::new(""), Path::new("tls")] {
+        let source = from.join(folder);
+        let wrap = |error| CopyError::Io { path: source.clone(), source: error };
+        if !source.is_dir() {
+            continue;
+        }
+        durable::make_dirs(&target.join(folder)).map_err(wrap)?;
+        for entry in fs::read_dir(&source).map_err(wrap)? {
+            let entry = entry.map_err(wrap)?;
+            let name = entry.file_name();
+            let left_out = LEFT_OUT.iter().any(|out| name == *out)
+                || name.to_string_lossy().starts_with(durable::TEMPORARY);
+            if !left_out && entry.file_type().map_err(wrap)?.is_file() {
+                let bytes = fs::read(entry.path()).map_err(wrap)?;
+                durable::write(&target.join(folder).join(name), &[&bytes]).map_err(wrap)?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! Which accounts are due for a scrub, and where one goes on that was broken off.
+//!
+//! Kept in a file of the data folder, as a hint: without it every account is due.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+use unseen_common::id::{PackNumber, VaultId};
+use unseen_common::time::Timestamp;
+use unseen_common::vault::{Result, VaultError};
+
+use super::account::storage_error;
+use super::core::Core;
+use super::scrub::{ScrubReport, Watch};
+use crate::store::{durable, lock};
+
+/// The file's name.
+pub const HINTS: &str = "scrub.json";
+
+/// How far the scrub of an account has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hint {
+    /// When the last one ended, if one did.
+    pub finished: Option<Timestamp>,
+    /// Packs below this number have been looked at since.
+    pub next: u32,
+}
+
+/// The scrubs of a server, one round after the other.
+#[derive(Debug)]
+pub struct Rounds {
+    core: Core,
+    path: Option<PathBuf>,
+    hints: Mutex<BTreeMap<String, Hint>>,
+}
+
+impl Rounds {
+    /// Over all accounts of a server; hints are kept in its data folder, or nowhere.
+    pub fn new(core: Core, data: Option<&Path>) -> Self {
+        let path = data.map(|data| data.join(HINTS));
+        let read = path.as_deref().and_then(|path| std::fs::read(path).ok());
+        // What cannot be read is done again.
+        let hints = read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        Self { core, path, hints: Mutex::new(hints) }
+    }
+
+    /// The accounts whose last scrub ended `every` seconds ago, or never, or in the future: then
+    /// the clock was wrong.
+    pub fn due(&self, every: u64) -> Result<Vec<VaultId>> {
+        self.forget_erased();
+        let now = self.core.now();
+        let mut due = self.core.accounts().map_err(|error| storage_error(&error))?;
+        due.retain(|id| {
+            let finished = self.hint(*id).finished;
+            finished.is_none_or(|at| at > now || now.since(at) >= every)
+        });
+        due.sort_unstable();
+        Ok(due)
+    }
+
+    /// How far an account is.
+    pub fn hint(&self, id: VaultId) -> Hint {
+        lock(&self.hints).get(&id.to_string()).copied().unwrap_or_default()
+    }
+
+    /// Scrubs one account, from where the last scrub broke off. `go_on` is told the bytes that were
+    /// read, and says whether to go on.
+    pub fn scrub(&self, id: VaultId, go_on: &mut dyn FnMut(u64) -> bool) -> Result<ScrubReport> {
+        self.scrub_from(id, PackNumber(self.hint(id).next), go_on)
+    }
+
+    /// Scrubs one account, packs from number `from` on.
+    pub fn scrub_from(
+        &self,
+        id: VaultId,
+        from: PackNumber,
+        go_on: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<ScrubReport> {
+        let account = self.core.account(id)?;
+        let account = account.ok_or_else(|| VaultError::NotFound(format!("account {id}")))?;
+        let mut noting = Noting { rounds: self, id, go_on };
+        let report = account.scrub(from, &mut noting)?;
+        if report.finished {
+            let finished = Some(self.core.now());
+            self.note(id, |hint| *hint = Hint { finished, next: 0 });
+        }
+        Ok(report)
+    }
+
+    fn note(&self, id: VaultId, change: impl FnOnce(&mut Hint)) {
+        let mut hints = lock(&self.hints);
+        change(hints.entry(id.to_string()).or_default());
+        self.keep(&hints);
+    }
+
+    /// Nothing stays here of accounts that were erased.
+    fn forget_erased(&self) {
+        let mut hints = lock(&self.hints);
+        let before = hints.len();
+        let erased = |name: &String| name.parse().is_ok_and(|id| self.core.0.ledger.is_erased(id));
+        hints.retain(|name, _| !erased(name));
+        if hints.len() < before {
+            self.keep(&hints);
+        }
+    }
+
+    fn keep(&self, hints: &BTreeMap<String, Hint>) {
+        let Some(path) = &self.path else {
+            return;
+        };
+        let text = serde_json::to_vec(hints).unwrap_or_default();
+        if let Err(error) = durable::write(path, &[&text]) {
+            tracing::warn!(kind = ?error.kind(), "how far the scrub came could not be kept");
+        }
+    }
+}
+
+struct Noting<'a> {
+    rounds: &'a Rounds,
+    id: VaultId,
+    go_on: &'a mut dyn FnMut(u64) -> bool,
+}
+
+impl Watch for Noting<'_> {
+    fn read(&mut self, bytes: u64) -> bool {
+        (self.go_on)(bytes)
+    }
+
+    fn passed(&mut self, next: PackNumber) {
+        self.rounds.note(self.id, |hint| hint.next = next.0);
+    }
+}

@@ -1,0 +1,370 @@
+//! Scrub: everything that an account has is read again and compared with what it was.
+//!
+//! A pack that is not what its name says is damaged: it counts as missing until the same pack is
+//! uploaded again or its file is whole again. Both ends of a pack have a second copy (a footer
+//! segment), log records have one in the journal; each repairs the other.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+
+use bytes::Bytes;
+use unseen_common::codec::Canonical;
+use unseen_common::id::{Hash, PackNumber, SnapshotId, VaultId};
+use unseen_common::limits::{PACK_HEADER, PACK_TRAILER};
+use unseen_common::packset::PackSet;
+use unseen_common::vault::{FooterItem, Result, VaultError, pack_id, slot_set_hash};
+
+use super::account::{Account, storage_error};
+use super::footers::Items;
+use super::packs::length_of;
+use super::references::Place;
+use super::table::Pack;
+use crate::store::key::Key;
+use crate::store::{lock, segment};
+
+/// Who lets a scrub go on, and remembers how far it came.
+pub trait Watch {
+    /// So many bytes were read; whether to go on.
+    fn read(&mut self, bytes: u64) -> bool;
+    /// All packs below this number have been looked at.
+    fn passed(&mut self, next: PackNumber);
+}
+
+/// What cannot be repaired and is no pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Broken {
+    /// The manifest of the snapshot that this log record made.
+    Manifest(u64),
+    /// The list of its packs.
+    Packset(u64),
+    /// The unlock slots.
+    Slots,
+}
+
+/// What a scrub of one account has found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScrubReport {
+    /// The account.
+    pub account: VaultId,
+    /// Packs that were read.
+    pub packs: u64,
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// Packs that were found damaged and had not been before.
+    pub found: PackSet,
+    /// Damaged packs that are whole again.
+    pub healed: PackSet,
+    /// Packs, segments and log copies that were repaired from their other copy.
+    pub repaired: u64,
+    /// What is lost besides packs.
+    pub broken: Vec<Broken>,
+    /// Whether it came to the end.
+    pub finished: bool,
+}
+
+/// The packs of an account that are damaged, and what suffers from that.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Suffering {
+    /// The damaged packs.
+    pub packs: PackSet,
+    /// The snapshots that need one of them, by the numbers of their log records.
+    pub snapshots: Vec<u64>,
+}
+
+/// What a look at a pack shows.
+enum Seen {
+    Whole(FooterItem),
+    /// The bytes that it should have, put together from both copies.
+    Mendable(Vec<u8>),
+    Bad,
+}
+
+/// What became of a pack.
+enum Outcome {
+    Same,
+    Found,
+    Healed,
+    Repaired,
+    Gone,
+}
+
+impl Account {
+    /// Looks at everything, packs from number `from` on. Stops when `watch` says so.
+    pub fn scrub(&self, from: PackNumber, watch: &mut dyn Watch) -> Result<ScrubReport> {
+        self.writable()?;
+        let mut report = ScrubReport {
+            account: self.id,
+            packs: 0,
+            bytes: 0,
+            found: PackSet::default(),
+            healed: PackSet::default(),
+            repaired: 0,
+            broken: Vec::new(),
+            finished: false,
+        };
+        let mut next = Some(segment::first_of(from));
+        while let Some(first) = next.and_then(|next| self.next_range(next)) {
+            if !self.scrub_range(first, watch, &mut report)? {
+                return Ok(report);
+            }
+            next = segment::last_of(first).0.checked_add(1).map(PackNumber);
+            watch.passed(next.unwrap_or(PackNumber(u32::MAX)));
+        }
+        report.finished = self.scrub_log(watch, &mut report)?
+            && self.scrub_snapshots(watch, &mut report)?
+            && self.scrub_slots(&mut report)?;
+        Ok(report)
+    }
+
+    /// The damaged packs, and the snapshots that need them. A snapshot whose list of packs cannot
+    /// be read is not among them: [`Self::scrub`] tells it.
+    pub fn suffering(&self) -> Result<Suffering> {
+        let packs = self.damaged_packs();
+        let mut snapshots = Vec::new();
+        let live: Vec<_> = self.with_state(|state| {
+            let all = state.snapshots.iter();
+            all.map(|(id, snapshot)| (Place::of(*id, snapshot), snapshot.seq)).collect()
+        });
+        for (place, seq) in live.into_iter().filter(|_| !packs.0.is_empty()) {
+            let listed = self.blob_bytes(&place.key(self.id))?;
+            let listed = listed.and_then(|bytes| PackSet::from_bytes(&bytes).ok());
+            if listed.is_some_and(|listed| !listed.0.is_disjoint(&packs.0)) {
+                snapshots.push(seq);
+            }
+        }
+        snapshots.sort_unstable();
+        Ok(Suffering { packs, snapshots })
+    }
+
+    /// The first range from `number` on that has a pack.
+    fn next_range(&self, number: PackNumber) -> Option<PackNumber> {
+        let after = number.0.checked_sub(1).map(PackNumber);
+        let found = lock(&self.tables).packs.after(after, None, 1);
+        found.first().map(|(number, _)| segment::first_of(*number))
+    }
+
+    fn scrub_range(
+        &self,
+        first: PackNumber,
+        watch: &mut dyn Watch,
+        report: &mut ScrubReport,
+    ) -> Result<bool> {
+        let (copies, whole) = self.segment(first)?;
+        let mut items = Vec::new();
+        for (number, pack) in self.packs_in(first) {
+            let (outcome, item) = self.scrub_pack(number, &pack, &copies)?;
+            items.extend(item);
+            report.packs += 1;
+            report.bytes += pack.length;
+            match outcome {
+                Outcome::Found => {
+                    report.found.0.insert(number.0);
+                }
+                Outcome::Healed => {
+                    report.healed.0.insert(number.0);
+                }
+                Outcome::Repaired => report.repaired += 1,
+                Outcome::Same | Outcome::Gone => {}
+            }
+            if !watch.read(pack.length) {
+                return Ok(false);
+            }
+        }
+        let kept = items.iter().all(|item| copies.get(&item.number) == Some(item));
+        if self.is_closed(first) && !(whole && kept) {
+            self.write_segment(first, &items)?;
+            report.repaired += 1;
+        }
+        Ok(true)
+    }
+
+    /// Looks at one pack; gives its footer too, from wherever it can be had.
+    fn scrub_pack(
+        &self,
+        number: PackNumber,
+        pack: &Pack,
+        copies: &Items,
+    ) -> Result<(Outcome, Option<FooterItem>)> {
+        let copy = copies.get(&number).filter(|copy| is_of(copy, pack));
+        let damaged = lock(&self.tables).packs.is_damaged(number);
+        if !damaged && let Seen::Whole(item) = self.look(number, pack, copy)? {
+            return Ok((Outcome::Same, Some(item)));
+        }
+        // Nobody may write it between the second look and what follows from it.
+        let Some(_claim) = self.claim_known(number, pack.id) else {
+            return Ok((Outcome::Gone, None));
+        };
+        let damaged = lock(&self.tables).packs.is_damaged(number);
+        let (outcome, item) = match self.look(number, pack, copy)? {
+            Seen::Whole(item) => {
+                (if damaged { Outcome::Healed } else { Outcome::Same }, Some(item))
+            }
+            Seen::Mendable(bytes) => {
+                let key = Key::pack(self.id, number, pack.id);
+                self.store.blobs.put(&key, &[&bytes]).map_err(|error| storage_error(&error))?;
+                let healed = if damaged { Outcome::Healed } else { Outcome::Repaired };
+                (healed, copy.cloned())
+            }
+            Seen::Bad if damaged => (Outcome::Same, copy.cloned()),
+            Seen::Bad => {
+                tracing::error!(account = self.id.short(), %number, "a pack is damaged");
+                (Outcome::Found, copy.cloned())
+            }
+        };
+        match outcome {
+            Outcome::Found => self.mark(number, true)?,
+            Outcome::Healed => self.mark(number, false)?,
+            _ => {}
+        }
+        Ok((outcome, item))
+    }
+
+    fn look(&self, number: PackNumber, pack: &Pack, copy: Option<&FooterItem>) -> Result<Seen> {
+        let Some(bytes) = self.blob_bytes(&Key::pack(self.id, number, pack.id))? else {
+            return Ok(Seen::Bad);
+        };
+        if let Some(item) = whole(number, pack, &bytes) {
+            return Ok(Seen::Whole(item));
+        }
+        let mended = copy.and_then(|copy| mended(pack, &bytes, copy));
+        Ok(mended.map_or(Seen::Bad, Seen::Mendable))
+    }
+
+    /// The copies of log records are as the journal has them.
+    fn scrub_log(&self, watch: &mut dyn Watch, report: &mut ScrubReport) -> Result<bool> {
+        let head = self.with_state(|state| state.head_seq);
+        for seq in 0..=head {
+            let Some(record) = self.record(seq)? else {
+                return Err(VaultError::Server(format!("log record {seq} is gone")));
+            };
+            let wanted = record.to_bytes();
+            let key = Key::log(self.id, seq);
+            if self.blob_bytes(&key)?.is_none_or(|found| found != wanted) {
+                let _writer = self.writer()?;
+                self.store.blobs.put(&key, &[&wanted]).map_err(|error| storage_error(&error))?;
+                report.repaired += 1;
+            }
+            report.bytes += length_of(&wanted);
+            if !watch.read(length_of(&wanted)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Manifests and packsets are those that were stored, of snapshots that can come back too.
+    fn scrub_snapshots(&self, watch: &mut dyn Watch, report: &mut ScrubReport) -> Result<bool> {
+        let mut last = None;
+        for (place, seq) in self.lists_in_use() {
+            let id = place.snapshot;
+            let packset = self.blob_bytes(&place.key(self.id))?.unwrap_or_default();
+            let mut bytes = length_of(&packset);
+            let mut named = true;
+            if last != Some(id) {
+                let manifest = self.blob_bytes(&Key::manifest(self.id, id))?.unwrap_or_default();
+                bytes += length_of(&manifest);
+                named = SnapshotId::from_bytes(*blake3::hash(&manifest).as_bytes()) == id;
+                last = Some(id);
+            }
+            let proved = self.proved(&place, &packset).is_ok();
+            // It may have gone meanwhile.
+            let in_use = {
+                let tables = lock(&self.tables);
+                tables.references.counts(&tables.state, &place)
+            };
+            if in_use && !named {
+                report.broken.push(Broken::Manifest(seq));
+            }
+            if in_use && !proved {
+                report.broken.push(Broken::Packset(seq));
+            }
+            report.bytes += bytes;
+            if !watch.read(bytes) {
+                return Ok(false);
+            }
+        }
+        report.broken.sort_unstable();
+        report.broken.dedup();
+        Ok(true)
+    }
+
+    fn scrub_slots(&self, report: &mut ScrubReport) -> Result<bool> {
+        let hash = self.with_state(|state| state.slots.hash);
+        let blob = self.blob_bytes(&Key::slots(self.id, hash))?;
+        let slots = blob.and_then(|blob| super::log::decode_slots(&blob));
+        let same = slots.is_some_and(|slots| slot_set_hash(&slots) == hash);
+        if !same && self.with_state(|state| state.slots.hash == hash) {
+            report.broken.push(Broken::Slots);
+        }
+        Ok(true)
+    }
+
+    /// The lists that deletion goes by, and the records that made their snapshots.
+    fn lists_in_use(&self) -> BTreeMap<Place, u64> {
+        let now = self.stamp();
+        let tables = lock(&self.tables);
+        let made: HashMap<_, _> = tables.commits.iter().map(|((_, id), seq)| (*id, *seq)).collect();
+        let lists = tables.references.needed(&tables.state, now).into_iter();
+        lists.map(|place| (place, made.get(&place.snapshot).copied().unwrap_or(0))).collect()
+    }
+
+    /// A blob; one that the disk cannot read is as good as none.
+    fn blob_bytes(&self, key: &Key) -> Result<Option<Bytes>> {
+        match self.store.blobs.get(key) {
+            Err(error) if is_bad_sector(&error) => {
+                tracing::error!("the disk cannot read a file");
+                Ok(None)
+            }
+            read => read.map_err(|error| storage_error(&error)),
+        }
+    }
+}
+
+fn is_bad_sector(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
+/// Whether a second copy is of this pack, by the pack's name.
+pub(super) fn is_of(copy: &FooterItem, pack: &Pack) -> bool {
+    copy.id == pack.id
+        && length_of(&copy.footer) == pack.footer_len + PACK_TRAILER
+        && length_of(&copy.header) == PACK_HEADER
+        && pack_id(copy.content_hash, &copy.footer, pack.length, pack.footer_len) == pack.id
+}
+
+/// The ends of a pack, if its bytes are those of its name.
+pub(super) fn whole(number: PackNumber, pack: &Pack, bytes: &Bytes) -> Option<FooterItem> {
+    let (content, footer) = parts(pack, bytes)?;
+    let content_hash = Hash::of(&content);
+    let id = pack_id(content_hash, &footer, pack.length, pack.footer_len);
+    let header = usize::try_from(PACK_HEADER).ok()?;
+    (id == pack.id).then(|| FooterItem {
+        number,
+        id,
+        content_hash,
+        length: pack.length,
+        header: content.slice(..header),
+        footer,
+    })
+}
+
+fn parts(pack: &Pack, bytes: &Bytes) -> Option<(Bytes, Bytes)> {
+    let tail = pack.footer_len + PACK_TRAILER;
+    let split = usize::try_from(pack.length.checked_sub(tail)?).ok()?;
+    let fits = length_of(bytes) == pack.length && pack.length >= tail + PACK_HEADER;
+    fits.then(|| (bytes.slice(..split), bytes.slice(split..)))
+}
+
+/// The pack as it was, if only its ends are damaged.
+fn mended(pack: &Pack, bytes: &Bytes, copy: &FooterItem) -> Option<Vec<u8>> {
+    let split = usize::try_from(pack.length - pack.footer_len - PACK_TRAILER).ok()?;
+    let body = bytes.get(copy.header.len()..split)?;
+    let mut out = Vec::with_capacity(usize::try_from(pack.length).ok()?);
+    out.extend_from_slice(&copy.header);
+    out.extend_from_slice(body);
+    if Hash::of(&out) != copy.content_hash {
+        return None;
+    }
+    out.extend_from_slice(&copy.footer);
+    Some(out)
+}
