@@ -11,6 +11,8 @@ const BLOB: &str = "a file below accounts/ID";
 const SERVER: &str = "the server's journal";
 const INDEX: &str = "the index, which is derived from the journal";
 const FILE: &str = "serve.json";
+const SCRUB: &str = "scrub.json";
+const ASIDE: &str = "journals that a rebuild replaced";
 const LINES: &str = "the request log of the process";
 const MEMORY: &str = "memory alone";
 
@@ -41,6 +43,7 @@ pub const ACCOUNT: &[Field] = &[
     field("account.suspended", JOURNAL, "whether and since when it may not write", ERASED),
     field("account.access", JOURNAL, "what whoever runs the server did with it, and when", NEWEST),
     field("account.metadata", JOURNAL, "bytes of manifest and packset, for the quota", ERASED),
+    field("account.rebuilt", JOURNAL, "when its journal was made anew", ERASED),
     field("log.seq", LOG, "the place of an entry", ERASED),
     field("log.prev", LOG, "chains the entries", ERASED),
     field("log.author", LOG, "owner, or which device", ERASED),
@@ -103,9 +106,9 @@ pub const ACCOUNT: &[Field] = &[
     field("pack.length", JOURNAL, "for the quota and for reading; one of nine lengths", ERASED),
     field("pack.footer_len", JOURNAL, "where its sealed table of contents begins", ERASED),
     field("pack.received", JOURNAL, "when it came; grace goes by it", ERASED),
+    field("pack.damaged", JOURNAL, "which were found damaged or whole again, and when", ERASED),
     field("pack.bytes", BLOB, "sealed for the owner", ERASED),
-    field("pack.ends", BLOB, "second copies of headers and sealed tables of contents", ERASED),
-    field("pack.marks", JOURNAL, "which were found damaged or whole again, and when", ERASED),
+    field("pack.footers", BLOB, "both ends of packs once more, for repair", ERASED),
     field("index.progress", INDEX, "how far the journal was read", ERASED),
     field("index.pack", INDEX, "the fields of a pack once more, for speed", ERASED),
     field("invite.secret_hash", SERVER, "the invite that made the account", FOREVER),
@@ -127,6 +130,15 @@ pub const OTHER: &[Field] = &[
         "account, times, counts of what was removed, hash of the last log record; signed",
         FOREVER,
     ),
+    field(
+        "server.clock",
+        SERVER,
+        "when the server was last up, so that a wrong clock shows",
+        FOREVER,
+    ),
+    field("scrub.finished", SCRUB, "when an account was last read again", ERASED),
+    field("scrub.next", SCRUB, "up to which pack it was read since", ERASED),
+    field("journal.aside", ASIDE, "what a rebuild could not read, for whoever can", ERASED),
     field("server.address", FILE, "where clients find the server", FOREVER),
     field("server.spki", FILE, "which TLS key clients pin", FOREVER),
     field("server.scrub", "scrub.json", "how far each account was read again", ERASED),

@@ -47,7 +47,9 @@ impl Ask {
     /// How long the answer may take; `None` for what takes as long as there is data.
     const fn patience(&self) -> Option<Duration> {
         match self {
-            Self::Manage(Manage::Erase { .. }) | Self::Scrub(_) | Self::Copy(_) => None,
+            Self::Manage(Manage::Erase { .. } | Manage::Gc { .. })
+            | Self::Scrub(_)
+            | Self::Copy(_) => None,
             Self::Invite(_) | Self::Manage(_) => Some(PATIENCE),
         }
     }
@@ -156,6 +158,7 @@ pub(super) struct Running {
 pub(super) async fn serve(listener: UnixListener, running: Running) {
     loop {
         match listener.accept().await {
+            // Side by side: an account may take long to erase, and a scrub to read.
             Ok((stream, _)) => drop(tokio::spawn(answer(stream, running.clone()))),
             Err(error) => {
                 tracing::warn!(kind = ?error.kind(), "admin socket");

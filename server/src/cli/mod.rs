@@ -5,6 +5,7 @@ mod admin;
 mod config;
 mod copy;
 mod error;
+mod gc;
 mod health;
 mod invite;
 mod manage;
@@ -50,6 +51,7 @@ enum Command {
     Serve(serve::Serve),
     Invite(invite::Invite),
     Account(account::Account),
+    Gc(gc::Gc),
     Scrub(scrub::Scrub),
     Rebuild(rebuild::Rebuild),
     Copy(copy::Copy),
@@ -86,6 +88,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(command) => serve::run(&command, &file, &parsed.everywhere),
         Command::Invite(command) => invite::run(command),
         Command::Account(command) => account::run(command),
+        Command::Gc(command) => gc::run(&command),
         Command::Scrub(command) => scrub::run(&command),
         Command::Rebuild(command) => rebuild::run(&command),
         Command::Copy(command) => copy::run(&command),

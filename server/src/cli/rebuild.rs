@@ -15,7 +15,7 @@ use crate::vault::{Core, Options};
 /// Make damaged or lost journals anew from what is stored
 ///
 /// The server must not run. Whole journals are left as they are; old ones are kept aside, nothing
-/// is deleted. Lost with a journal: invites, quotas.
+/// is deleted. Lost with the journal of the server: invites that were not used yet.
 ///
 /// Example: backup-server rebuild --data /srv/unseen
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use unseen_common::time::Clock as _;
+use unseen_common::vault::VaultError;
 
 use super::config::file::File;
 use super::config::flags::Flags;
@@ -20,9 +21,10 @@ use super::{admin, manage, output, reload};
 use crate::clock::SystemClock;
 use crate::http::{Server, ServerOptions};
 use crate::ops::listener::{self, Watched};
+use crate::ops::metrics::Job;
 use crate::ops::notify::Manager;
 use crate::vault::rounds::Rounds;
-use crate::vault::{Core, Options};
+use crate::vault::{Core, Options, Swept};
 
 /// Serve vaults; on the first run this makes the server's keys
 ///
@@ -110,14 +112,34 @@ async fn sweep(core: Core) {
     loop {
         timer.tick().await;
         let core = core.clone();
-        let swept = tokio::task::spawn_blocking(move || core.sweep(SystemClock.now())).await;
+        let swept = tokio::task::spawn_blocking(move || sweep_once(&core)).await;
         match swept {
-            Ok(Ok(0)) => {}
-            Ok(Ok(erased)) => tracing::info!(erased, "accounts that were due are erased"),
+            Ok(Ok(swept)) if swept == Swept::default() => {}
+            Ok(Ok(swept)) => tracing::info!(
+                erased = swept.erased,
+                expired = swept.expired,
+                packs = swept.packs,
+                bytes = swept.bytes,
+                strays = swept.strays,
+                failed = swept.failed,
+                held = swept.held.is_some(),
+                "sweep"
+            ),
             Ok(Err(error)) => tracing::error!(%error, "a sweep broke off; the next one goes on"),
             Err(error) => tracing::error!(%error, "a sweep broke off; the next one goes on"),
         }
     }
+}
+
+/// A sweep counts as failed where it was held, or where an account was not swept.
+fn sweep_once(core: &Core) -> Result<Swept, VaultError> {
+    let now = SystemClock.now();
+    let run = core.metrics().start(Job::Gc);
+    let swept = core.sweep(now)?;
+    if swept.held.is_none() && swept.failed == 0 {
+        run.succeed(now, format!("{} packs, {} snapshots", swept.packs, swept.expired));
+    }
+    Ok(swept)
 }
 
 fn shown(scheme: &str, server: &Server) -> String {

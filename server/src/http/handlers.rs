@@ -8,11 +8,11 @@ use axum::response::Response;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use unseen_common::id::{DeviceId, PackId, PackNumber, SnapshotId, VaultId};
-use unseen_common::vault::{CommitRequest, PackUpload, Service, Vault, VaultError};
+use unseen_common::vault::{CommitRequest, CompactRequest, PackUpload, Service, Vault, VaultError};
 use unseen_common::wire::base64::Base64;
 use unseen_common::wire::body::{
-    AccessBody, AccountBody, ChallengeAnswer, ChallengeBody, CommitBody, EntryBody, LogBody,
-    LoginBody, PackAnswer, PutSlotsBody, ReceiptBody, RecordBody, SlotsBody,
+    AccessBody, AccountBody, ChallengeAnswer, ChallengeBody, CommitBody, CompactBody, EntryBody,
+    LogBody, LoginBody, PackAnswer, PutSlotsBody, ReceiptBody, RecordBody, SlotsBody,
 };
 use unseen_common::wire::host::host_of;
 use unseen_common::wire::{
@@ -153,6 +153,12 @@ pub(super) async fn commit(mut call: Call<Session>) -> Reply {
     let body: CommitBody = call.json().await?;
     let request = CommitRequest::try_from(body).map_err(|e| Failure::invalid(e.to_string()))?;
     json(&RecordBody::from(call.who.commit(request).await?))
+}
+
+pub(super) async fn compact(mut call: Call<Session>) -> Reply {
+    let body: CompactBody = call.json().await?;
+    let request = CompactRequest::try_from(body).map_err(|e| Failure::invalid(e.to_string()))?;
+    json(&RecordBody::from(call.who.compact(request).await?))
 }
 
 pub(super) async fn manifest(call: Call<Session>) -> Reply {

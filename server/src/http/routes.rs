@@ -8,8 +8,8 @@ use unseen_common::id::{DeviceId, PackId, PackNumber, SnapshotId, VaultId};
 use unseen_common::privacy::Report;
 use unseen_common::vault::ServerInfo;
 use unseen_common::wire::body::{
-    AccessBody, AccountBody, ChallengeAnswer, ChallengeBody, CommitBody, EntryBody, LogBody,
-    LoginBody, PackAnswer, PutSlotsBody, ReceiptBody, RecordBody, SlotsBody, TokenAnswer,
+    AccessBody, AccountBody, ChallengeAnswer, ChallengeBody, CommitBody, CompactBody, EntryBody,
+    LogBody, LoginBody, PackAnswer, PutSlotsBody, ReceiptBody, RecordBody, SlotsBody, TokenAnswer,
 };
 use unseen_common::wire::endpoint::{self, Endpoint, Method};
 use unseen_common::wire::problem::{self, Kind};
@@ -146,6 +146,12 @@ fn about_snapshots() -> Vec<Route> {
             .gives::<RecordBody>("The record; the same if it was there already")
             .fails(GROWS)
             .fails(&[&problem::MISSING_PACKS, &problem::STALE_INDEX]),
+        guarded(&endpoint::COMPACT, handlers::compact)
+            .says("Puts other packs in the place of packs that are little used. Owner.")
+            .takes::<CompactBody>()
+            .gives::<RecordBody>("The record; the same if it was there already")
+            .fails(GROWS)
+            .fails(&[&problem::MISSING_PACKS, &problem::STALE_INDEX, &problem::NOT_FOUND]),
         guarded(&endpoint::MANIFEST_OF, handlers::manifest)
             .says("The sealed manifest of a snapshot. Owner.")
             .id::<SnapshotId>()

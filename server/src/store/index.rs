@@ -9,15 +9,17 @@
 //! "p" account | number u32 -> the record of the pack, as the journal has it
 //! ```
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use unseen_common::codec::Canonical;
 use unseen_common::id::{PackNumber, VaultId};
 
+use super::lock;
 use super::row::{AccountRow, PackRow};
 
 /// Memory that sled may use for its cache, in bytes.
@@ -39,6 +41,8 @@ pub struct Progress {
 pub struct Index {
     folder: Option<PathBuf>,
     db: RwLock<Option<sled::Db>>,
+    /// Accounts that went while it was open: whoever still fills in theirs fills in nothing.
+    erased: Mutex<HashSet<VaultId>>,
 }
 
 impl Index {
@@ -49,12 +53,12 @@ impl Index {
             wipe(folder);
             open_guarded(folder)
         });
-        Self { folder: Some(folder.to_owned()), db: RwLock::new(db) }
+        Self { folder: Some(folder.to_owned()), db: RwLock::new(db), erased: Mutex::default() }
     }
 
     /// No index.
-    pub const fn none() -> Self {
-        Self { folder: None, db: RwLock::new(None) }
+    pub fn none() -> Self {
+        Self { folder: None, db: RwLock::new(None), erased: Mutex::default() }
     }
 
     /// How far the journal of an account was read.
@@ -76,7 +80,9 @@ impl Index {
             let value = [&big_endian(progress.read)[..], &progress.salt].concat();
             batch.insert(progress_key(account), value);
         }
-        self.with(|db| db.apply_batch(batch));
+        self.with(|db| {
+            if lock(&self.erased).contains(&account) { Ok(()) } else { db.apply_batch(batch) }
+        });
     }
 
     /// A pack, as the journal has it.
@@ -89,6 +95,15 @@ impl Index {
                 None
             }
         }
+    }
+
+    /// Forgets packs.
+    pub fn remove(&self, account: VaultId, packs: impl Iterator<Item = PackNumber>) {
+        let mut batch = sled::Batch::default();
+        for number in packs {
+            batch.remove(pack_key(account, number));
+        }
+        self.with(|db| db.apply_batch(batch));
     }
 
     /// Forgets an account.
@@ -110,6 +125,7 @@ impl Index {
             return;
         };
         let mut guard = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        lock(&self.erased).insert(account);
         let Some(old) = guard.take() else {
             return;
         };
@@ -242,6 +258,9 @@ mod tests {
         assert_eq!(index.progress(ACCOUNT), Some(PROGRESS));
         assert_eq!(index.pack(ACCOUNT, PackNumber(500)), Some(row(500)));
         assert_eq!(index.pack(ACCOUNT, PackNumber(2)), None);
+        index.remove(ACCOUNT, [PackNumber(500), PackNumber(77)].into_iter());
+        assert_eq!(index.pack(ACCOUNT, PackNumber(500)), None);
+        assert_eq!(index.pack(ACCOUNT, PackNumber(1)), Some(row(1)));
         index.forget(ACCOUNT);
         assert_eq!(index.progress(ACCOUNT), None);
         assert_eq!(index.pack(ACCOUNT, PackNumber(1)), None);
@@ -258,6 +277,7 @@ mod tests {
         index.add(ACCOUNT, &[marked, row(500)], Some(PROGRESS));
         index.add(other, &[row(7)], Some(PROGRESS));
         index.erase(ACCOUNT);
+        index.add(ACCOUNT, &[row(500)], Some(PROGRESS));
         let check = |index: &Index| {
             assert_eq!(index.progress(ACCOUNT), None);
             assert_eq!(index.pack(ACCOUNT, PackNumber(500)), None);

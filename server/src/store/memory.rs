@@ -11,7 +11,7 @@ use unseen_common::id::VaultId;
 
 use super::blobs::{Blobs, export_bytes};
 use super::index::Index;
-use super::journal_files::{JournalFile, Journals, aside, is_aside_of};
+use super::journal_files::{JournalFile, Journals, aside, asides};
 use super::key::{self, Key};
 use super::{Store, lock};
 
@@ -158,7 +158,7 @@ impl Journals for MemJournals {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        lock(&self.0).retain(|other, _| other != name && !is_aside_of(other, name));
+        lock(&self.0).retain(|other, _| other != name && !other.starts_with(&asides(name)));
         Ok(())
     }
 }

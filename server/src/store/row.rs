@@ -1,10 +1,13 @@
 //! What an account's journal says: one variant a kind of record.
 
 use minicbor::decode::Decoder;
-use unseen_common::codec::{Canonical, DecodeError, Enc, EncodeResult, bytes_n};
+use unseen_common::codec::{
+    Canonical, DecodeError, Enc, EncodeResult, bytes_capped, bytes_n, optional,
+};
 use unseen_common::id::{DeviceId, Hash, PackId, PackNumber, SnapshotId};
 use unseen_common::limits::{footer_size_ok, on_ladder};
 use unseen_common::log::chain::Record;
+use unseen_common::packset::PackSet;
 use unseen_common::privacy::{Access, Looked};
 use unseen_common::time::Timestamp;
 
@@ -25,6 +28,15 @@ pub struct PackRow {
     pub footer_len: u64,
     /// When it was stored.
     pub received: Timestamp,
+}
+
+/// What was found of a pack, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackMark {
+    /// The pack.
+    pub number: PackNumber,
+    /// The time.
+    pub at: Timestamp,
 }
 
 /// A record of an account's journal.
@@ -68,15 +80,38 @@ pub enum AccountRow {
         /// Bytes of its manifest and its packset.
         bytes: u64,
     },
-}
-
-/// What was found of a pack, and when.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PackMark {
-    /// The pack.
-    pub number: PackNumber,
-    /// The time.
-    pub at: Timestamp,
+    /// A pack that was there was sent again: its grace begins anew.
+    Touched {
+        /// The pack.
+        number: PackNumber,
+        /// When it was sent.
+        at: Timestamp,
+    },
+    /// Packs that nothing needed any more are gone. Their numbers are not given again.
+    Removed {
+        /// Them, all of one block of 65536 numbers.
+        packs: PackSet,
+        /// When they went.
+        at: Timestamp,
+    },
+    /// The list of the packs of a snapshot was stored.
+    Packset {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// The packset hash that its file is named by, if a compaction made it.
+        compacted: Option<Hash>,
+        /// BLAKE3 of the file, so that rot in it shows.
+        checksum: Hash,
+    },
+    /// A list of packs that is not needed any more is gone.
+    Dropped {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// The packset hash that its file was named by, if a compaction made it.
+        compacted: Option<Hash>,
+        /// The manifest went too: nothing is left of the snapshot.
+        whole: bool,
+    },
 }
 
 const OPENED: u8 = 0;
@@ -89,6 +124,13 @@ const METADATA: u8 = 19;
 const DAMAGED: u8 = 32;
 const HEALED: u8 = 33;
 const REBUILT: u8 = 34;
+const TOUCHED: u8 = 48;
+const REMOVED: u8 = 49;
+const PACKSET: u8 = 50;
+const DROPPED: u8 = 51;
+
+/// Longest set in a row of removed packs: one block of 65536 numbers.
+const MAX_REMOVED: usize = 9 * 1024;
 
 impl Canonical for AccountRow {
     const WHAT: &'static str = "journal record of an account";
@@ -111,6 +153,9 @@ impl Canonical for AccountRow {
                 .u64(pack.length)?
                 .u64(pack.footer_len)?
                 .u64(pack.received.0)?,
+            Self::Damaged(mark) => return mark.encode(DAMAGED, e),
+            Self::Healed(mark) => return mark.encode(HEALED, e),
+            Self::Rebuilt(mark) => return mark.encode(REBUILT, e),
             Self::Quota { quota, at } => e.array(3)?.u8(QUOTA)?.encode(quota)?.u64(at.0)?,
             Self::Suspended { suspended, at } => {
                 e.array(3)?.u8(SUSPENDED)?.bool(*suspended)?.u64(at.0)?
@@ -121,9 +166,20 @@ impl Canonical for AccountRow {
             Self::Metadata { snapshot, bytes } => {
                 e.array(3)?.u8(METADATA)?.bytes(snapshot.as_bytes())?.u64(*bytes)?
             }
-            Self::Damaged(mark) => return mark.encode(DAMAGED, e),
-            Self::Healed(mark) => return mark.encode(HEALED, e),
-            Self::Rebuilt(mark) => return mark.encode(REBUILT, e),
+            Self::Touched { number, at } => e.array(3)?.u8(TOUCHED)?.u32(number.0)?.u64(at.0)?,
+            Self::Removed { packs, at } => {
+                e.array(3)?.u8(REMOVED)?.bytes(&packs.to_bytes())?.u64(at.0)?
+            }
+            Self::Packset { snapshot, compacted, checksum } => {
+                e.array(4)?.u8(PACKSET)?.bytes(snapshot.as_bytes())?;
+                optional_hash(compacted.as_ref(), e)?;
+                e.bytes(checksum.as_bytes())?
+            }
+            Self::Dropped { snapshot, compacted, whole } => {
+                e.array(4)?.u8(DROPPED)?.bytes(snapshot.as_bytes())?;
+                optional_hash(compacted.as_ref(), e)?;
+                e.bool(*whole)?
+            }
         };
         Ok(())
     }
@@ -148,6 +204,9 @@ impl Canonical for AccountRow {
                 }
                 Self::Pack(pack)
             }
+            (DAMAGED, Some(3)) => Self::Damaged(PackMark::decode(d)?),
+            (HEALED, Some(3)) => Self::Healed(PackMark::decode(d)?),
+            (REBUILT, Some(3)) => Self::Rebuilt(PackMark::decode(d)?),
             (QUOTA, Some(3)) => Self::Quota { quota: d.decode()?, at: Timestamp(d.u64()?) },
             (SUSPENDED, Some(3)) => {
                 Self::Suspended { suspended: d.bool()?, at: Timestamp(d.u64()?) }
@@ -160,12 +219,34 @@ impl Canonical for AccountRow {
                 snapshot: SnapshotId::from_bytes(bytes_n(d, "snapshot id")?),
                 bytes: d.u64()?,
             },
-            (DAMAGED, Some(3)) => Self::Damaged(PackMark::decode(d)?),
-            (HEALED, Some(3)) => Self::Healed(PackMark::decode(d)?),
-            (REBUILT, Some(3)) => Self::Rebuilt(PackMark::decode(d)?),
+            (TOUCHED, Some(3)) => {
+                Self::Touched { number: PackNumber(d.u32()?), at: Timestamp(d.u64()?) }
+            }
+            (REMOVED, Some(3)) => {
+                let packs = PackSet::from_bytes(bytes_capped(d, "removed packs", MAX_REMOVED)?)?;
+                Self::Removed { packs, at: Timestamp(d.u64()?) }
+            }
+            (PACKSET, Some(4)) => Self::Packset {
+                snapshot: SnapshotId::from_bytes(bytes_n(d, "snapshot id")?),
+                compacted: optional(d, hash)?,
+                checksum: hash(d)?,
+            },
+            (DROPPED, Some(4)) => Self::Dropped {
+                snapshot: SnapshotId::from_bytes(bytes_n(d, "snapshot id")?),
+                compacted: optional(d, hash)?,
+                whole: d.bool()?,
+            },
             (number, _) => return unknown(number),
         })
     }
+}
+
+fn optional_hash(value: Option<&Hash>, e: &mut Enc<'_>) -> EncodeResult {
+    match value {
+        Some(value) => e.bytes(value.as_bytes())?,
+        None => e.null()?,
+    };
+    Ok(())
 }
 
 impl PackMark {
@@ -177,6 +258,10 @@ impl PackMark {
     fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         Ok(Self { number: PackNumber(d.u32()?), at: Timestamp(d.u64()?) })
     }
+}
+
+fn hash(d: &mut Decoder<'_>) -> Result<Hash, DecodeError> {
+    Ok(Hash::from_bytes(bytes_n(d, "hash")?))
 }
 
 pub(super) fn unknown<T>(number: u8) -> Result<T, DecodeError> {
@@ -203,13 +288,45 @@ pub(crate) mod tests {
     /// One of every kind, the log aside.
     pub(crate) fn every() -> Vec<AccountRow> {
         let mut rows = operators();
+        rows.extend(marks());
+        rows.extend(collected());
         rows.push(AccountRow::Opened { quota: None });
         rows.push(AccountRow::Opened { quota: Some(u64::MAX) });
         rows.push(AccountRow::Pack(pack()));
-        rows.push(AccountRow::Damaged(PackMark { number: PackNumber(0), at: Timestamp(u64::MAX) }));
-        rows.push(AccountRow::Healed(PackMark { number: PackNumber(24), at: Timestamp(0) }));
-        rows.push(AccountRow::Rebuilt(PackMark { number: PackNumber(u32::MAX), at: Timestamp(7) }));
         rows
+    }
+
+    fn marks() -> [AccountRow; 3] {
+        [
+            AccountRow::Damaged(PackMark { number: PackNumber(0), at: Timestamp(u64::MAX) }),
+            AccountRow::Healed(PackMark { number: PackNumber(24), at: Timestamp(0) }),
+            AccountRow::Rebuilt(PackMark { number: PackNumber(u32::MAX), at: Timestamp(7) }),
+        ]
+    }
+
+    fn collected() -> [AccountRow; 5] {
+        let (snapshot, checksum) = (SnapshotId::from_bytes([8; 32]), Hash::from_bytes([9; 32]));
+        let compacted = Some(Hash::from_bytes([7; 32]));
+        let packs = [300, 301].map(PackNumber).into_iter().collect();
+        [
+            AccountRow::Touched { number: PackNumber(300), at: Timestamp(5) },
+            AccountRow::Removed { packs, at: Timestamp(5) },
+            AccountRow::Packset { snapshot, compacted: None, checksum },
+            AccountRow::Packset { snapshot, compacted, checksum },
+            AccountRow::Dropped { snapshot, compacted, whole: true },
+        ]
+    }
+
+    #[test]
+    fn the_bytes_of_collected_rows_are_pinned() {
+        let hex = |row: &AccountRow| data_encoding::HEXLOWER.encode(&row.to_bytes());
+        let (snapshot, [touched, removed, first, second, dropped]) = ("08".repeat(32), collected());
+        assert_eq!(hex(&touched), "83183019012c05");
+        assert_eq!(hex(&removed), "831831543a3000000100000000000100100000002c012d0105");
+        let sum = "09".repeat(32);
+        assert_eq!(hex(&first), format!("8418325820{snapshot}f65820{sum}"));
+        assert_eq!(hex(&second), format!("8418325820{snapshot}5820{}5820{sum}", "07".repeat(32)));
+        assert_eq!(hex(&dropped), format!("8418335820{snapshot}5820{}f5", "07".repeat(32)));
     }
 
     fn operators() -> Vec<AccountRow> {

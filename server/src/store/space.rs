@@ -22,6 +22,9 @@ const RESERVE_PART: u64 = 16;
 const KEEP_FREE: u64 = 256 * 1024 * 1024;
 const KEEP_PART: u64 = 100;
 
+/// The name of the reserve in its folder.
+pub const FILE: &str = "reserve";
+
 /// Room on a disk, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
@@ -52,7 +55,7 @@ impl FolderSpace {
     }
 
     fn path(&self) -> PathBuf {
-        self.0.join("reserve")
+        self.0.join(FILE)
     }
 }
 

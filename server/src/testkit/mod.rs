@@ -45,8 +45,8 @@ impl TestClock {
     }
 
     /// Sets it, back too.
-    pub fn set(&self, now: Timestamp) {
-        self.0.store(now.0, Ordering::SeqCst);
+    pub fn set(&self, to: Timestamp) {
+        self.0.store(to.0, Ordering::SeqCst);
     }
 }
 

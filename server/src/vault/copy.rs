@@ -4,28 +4,28 @@
 //! this copy names. All journals get their place at the very end, with one rename: a copy that
 //! broke off has none.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use unseen_common::id::VaultId;
+use unseen_common::codec::Canonical;
+use unseen_common::id::{PackId, PackNumber, SnapshotId, VaultId};
 use unseen_common::log::fold::{FoldError, State};
+use unseen_common::time::Timestamp;
 use unseen_common::vault::VaultError;
 
 use super::account::Account;
 use super::core::Core;
 use super::load::LoadError;
-use crate::store::blobs::{Blobs as _, FsBlobs};
-use crate::store::durable;
+use super::references::{self, Place, References};
 use crate::store::frame::Owner;
 use crate::store::journal::Journal;
-use crate::store::journal_files::{FsJournals, Journals as _};
-use crate::store::key::Key;
+use crate::store::journal_files::{FsJournals, Journals};
+use crate::store::key::{self, Key};
 use crate::store::row::AccountRow;
-use crate::store::segment;
-use unseen_common::codec::Canonical;
+use crate::store::{durable, lock, segment, space};
 
 /// Why there is no copy.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +82,7 @@ pub struct Copied {
 const ATTEMPTS: u32 = 5;
 const PART: &str = "journal.part";
 /// Files at the top that are of no use in a copy.
-const LEFT_OUT: [&str; 4] = ["lock", "reserve", super::rounds::HINTS, "admin.sock"];
+const LEFT_OUT: [&str; 4] = ["lock", super::rounds::HINTS, "admin.sock", space::FILE];
 
 impl Core {
     /// Copies everything into a folder that is not there yet, or empty. Blocks.
@@ -109,19 +109,19 @@ impl Core {
                 copied.damaged.push(id);
                 continue;
             }
+            let done = account.copy_to((target, &part), &journals, (&mut copied, &mut folders));
+            if lock(&account.tables).standing.gone {
+                // It was erased meanwhile, and leaves nothing here either.
+                forget(target, &journals, id).map_err(wrap)?;
+                continue;
+            }
+            done?;
             copied.accounts += 1;
-            account.copy_to((target, &part), &journals, (&mut copied, &mut folders))?;
         }
         let server = part.join(Owner::Server.file_name());
         write_out(self.0.ledger.journal(), &server)?;
-        for id in ids.into_iter().filter(|id| self.0.ledger.is_erased(*id)) {
-            // It was erased while it was copied.
-            let blobs = FsBlobs::new(target).remove_account(id);
-            let name = Owner::Account(id).file_name();
-            blobs.and_then(|()| journals.remove(&name)).map_err(wrap)?;
-        }
         copy_files(from, target)?;
-        for folder in &folders {
+        for folder in folders.iter().filter(|folder| target.join(folder).exists()) {
             durable::sync_folder(&target.join(folder)).map_err(wrap)?;
         }
         durable::sync_folder(&part).map_err(wrap)?;
@@ -168,6 +168,15 @@ impl Account {
     }
 }
 
+/// Removes what was copied of an account.
+fn forget(target: &Path, journals: &FsJournals, id: VaultId) -> io::Result<()> {
+    journals.remove(&Owner::Account(id).file_name())?;
+    match fs::remove_dir_all(target.join(key::account_folder(id))) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Writes a journal to a new file, or over one.
 fn write_out(journal: &Journal, path: &Path) -> Result<(), CopyError> {
     let wrap = |source| CopyError::Io { path: path.to_owned(), source };
@@ -177,48 +186,77 @@ fn write_out(journal: &Journal, path: &Path) -> Result<(), CopyError> {
     journal.write_out(&mut file).and_then(|()| file.sync_all()).map_err(wrap)
 }
 
-/// The blobs that the journal of an account names, and whether each must be there.
-fn named(journals: &FsJournals, id: VaultId) -> Result<Vec<(Key, bool)>, LoadError> {
-    let (mut keys, mut ranges) = (Vec::new(), BTreeSet::new());
-    let mut state: Option<State> = None;
-    Journal::open(journals, Owner::Account(id), |_, bytes| {
-        match AccountRow::from_bytes(bytes)? {
+/// What the journal of an account adds up to.
+#[derive(Default)]
+struct Named {
+    state: Option<State>,
+    references: References,
+    logged: Vec<u64>,
+    packs: BTreeMap<PackNumber, PackId>,
+}
+
+impl Named {
+    fn take(&mut self, row: AccountRow) -> Result<(), FoldError> {
+        self.references.take(&row);
+        match row {
             AccountRow::Pack(row) => {
-                keys.push((Key::pack(id, row.number, row.id), true));
-                ranges.insert(segment::first_of(row.number));
+                self.packs.insert(row.number, row.id);
             }
-            AccountRow::Log(record) => {
-                let seq = match &mut state {
-                    Some(state) => state.apply(&record).map(|entry| entry.seq),
-                    empty => State::begin(&record).map(|begun| {
-                        *empty = Some(begun);
-                        0
-                    }),
-                };
-                // Written after the commit point: the copy makes it anew if it is not there.
-                keys.push((Key::log(id, seq.map_err(|e: FoldError| LoadError::Fold(e))?), false));
+            AccountRow::Removed { packs, .. } => {
+                for number in packs.numbers() {
+                    self.packs.remove(&number);
+                }
             }
+            AccountRow::Log(record) => match &mut self.state {
+                Some(state) => {
+                    let entry = references::fold(state, &mut self.references, &record)?;
+                    self.logged.push(entry.seq);
+                }
+                empty => {
+                    *empty = Some(State::begin(&record)?);
+                    self.logged.push(0);
+                }
+            },
+            // They name no blobs, or the references took them.
             AccountRow::Opened { .. }
             | AccountRow::Quota { .. }
             | AccountRow::Suspended { .. }
             | AccountRow::Access(_)
             | AccountRow::Metadata { .. }
+            | AccountRow::Touched { .. }
+            | AccountRow::Packset { .. }
+            | AccountRow::Dropped { .. }
             | AccountRow::Damaged(_)
             | AccountRow::Healed(_)
             | AccountRow::Rebuilt(_) => {}
         }
-        Ok::<(), LoadError>(())
+        Ok(())
+    }
+}
+
+/// The blobs that the journal of an account names, and whether each must be there.
+fn named(journals: &FsJournals, id: VaultId) -> Result<Vec<(Key, bool)>, LoadError> {
+    let mut named = Named::default();
+    Journal::open(journals, Owner::Account(id), |_, bytes| {
+        Ok::<(), LoadError>(named.take(AccountRow::from_bytes(bytes)?)?)
     })?;
+    let Named { state, references, logged, packs } = named;
     let state = state.ok_or(LoadError::Empty)?;
+    let mut keys: Vec<_> = packs.iter().map(|(n, pack)| (Key::pack(id, *n, *pack), true)).collect();
+    // Written after the commit point: the copy makes it anew if it is not there.
+    keys.extend(logged.into_iter().map(|seq| (Key::log(id, seq), false)));
     keys.push((Key::slots(id, state.slots.hash), true));
-    for snapshot in state.snapshots.keys() {
-        keys.push((Key::manifest(id, *snapshot), true));
-        keys.push((Key::packset(id, *snapshot), true));
+    // At the beginning of time no grace is over.
+    let lists: BTreeSet<Place> = references.needed(&state, Timestamp(0)).into_iter().collect();
+    for place in &lists {
+        let live = state.snapshots.contains_key(&place.snapshot);
+        keys.push((place.key(id), live && !references.is_released(place)));
     }
-    for snapshot in state.gone.keys() {
-        keys.push((Key::manifest(id, *snapshot), false));
-        keys.push((Key::packset(id, *snapshot), false));
+    let snapshots: BTreeSet<SnapshotId> = lists.iter().map(|place| place.snapshot).collect();
+    for snapshot in snapshots {
+        keys.push((Key::manifest(id, snapshot), state.snapshots.contains_key(&snapshot)));
     }
+    let ranges: BTreeSet<_> = packs.into_keys().map(segment::first_of).collect();
     keys.extend(ranges.into_iter().map(|first| (Key::footers(id, first), false)));
     Ok(keys)
 }

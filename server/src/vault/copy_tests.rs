@@ -124,6 +124,33 @@ async fn copies_replace_nothing_and_tell_what_is_not_there() {
     assert_eq!(copied, wanted);
 }
 
+#[tokio::test]
+async fn what_was_deleted_or_erased_is_not_in_a_copy_and_not_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(TestClock::default());
+    let options = Options { clock: Arc::<TestClock>::clone(&clock), open_accounts: true };
+    let core = Core::open(&dir.path().join("data"), options).unwrap();
+    let owner = Owner::new(1);
+    core.create_account(owner.account(core.identity(), b"")).await.unwrap();
+    let device = owner.log_in_device(&core, &owner.machine).await.unwrap();
+    save(&owner, &*device, 0..3).await;
+    device.put_pack(owner.machine.small_pack(9)).await.unwrap();
+    clock.advance(31 * 24 * 60 * 60);
+    fs::write(dir.path().join("data").join("reserve"), b"of no use in a copy").unwrap();
+    assert_eq!(core.gc(true).unwrap().packs, 1);
+    let copy = dir.path().join("copy");
+    let copied = core.copy_to(&copy).unwrap();
+    assert_eq!((copied.accounts, copied.missing), (1, 0));
+    assert!(!copy.join("reserve").exists());
+    assert_eq!(is_whole(&open(&copy), &owner).await, 1);
+
+    core.account_erase(&owner.vault.short()).unwrap();
+    let copy = dir.path().join("copy after");
+    assert_eq!(core.copy_to(&copy).unwrap(), Copied::default());
+    assert!(!copy.join("accounts").exists());
+    assert!(open(&copy).erased(owner.vault).await.is_ok());
+}
+
 /// A copy file by file, with clients at work between one folder and the next.
 async fn by_files(order: [&str; 2]) -> (tempfile::TempDir, Owner) {
     let dir = tempfile::tempdir().unwrap();

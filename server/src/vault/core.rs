@@ -33,6 +33,7 @@ use super::ledger::Ledger;
 use super::load::{self, LoadError, Shared};
 use super::rebuild;
 use super::session::Session;
+use super::sweep::Guard;
 use crate::clock::SystemClock;
 use crate::ops::metrics::Metrics;
 use crate::store::space::Disk;
@@ -108,6 +109,7 @@ pub struct Core(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) shared: Shared,
     pub(super) ledger: Ledger,
+    pub(super) guard: Guard,
     pub(super) open_accounts: bool,
     /// Where everything is; nowhere for a store that was handed over.
     pub(super) folder: Option<PathBuf>,
@@ -189,6 +191,7 @@ impl Core {
         };
         Ok(Self(Arc::new(Inner {
             shared,
+            guard: Guard::new(ledger.clock()),
             ledger,
             open_accounts: options.open_accounts,
             folder,
@@ -222,9 +225,7 @@ impl Core {
 
     /// The ids of all accounts. Blocks.
     pub fn accounts(&self) -> io::Result<Vec<VaultId>> {
-        let names = self.0.shared.store.journals.list()?;
-        let ids = names.iter().filter_map(|name| name.parse().ok());
-        Ok(ids.filter(|id| !self.0.ledger.is_erased(*id)).collect())
+        self.0.account_ids()
     }
 
     /// An account, opened if need be; `None` if there is none of this id. Blocks.
@@ -306,6 +307,12 @@ const PRIVACY: [&str; 6] = [
 impl Inner {
     pub(super) fn identity_key(&self) -> PublicKey {
         self.identity.verifying_key().to_bytes()
+    }
+
+    pub(super) fn account_ids(&self) -> io::Result<Vec<VaultId>> {
+        let names = self.shared.store.journals.list()?;
+        let ids = names.iter().filter_map(|name| name.parse().ok());
+        Ok(ids.filter(|id| !self.ledger.is_erased(*id)).collect())
     }
 
     pub(super) fn account(&self, id: VaultId) -> Result<Option<Arc<Account>>> {

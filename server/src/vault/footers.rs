@@ -118,13 +118,26 @@ impl Account {
         packs
     }
 
-    /// Writes a segment, unless it would be too long. Items ascend.
+    /// Removes the segment of a range that is closed and has no pack any more; whether it did.
+    pub(super) fn drop_segment(&self, first: PackNumber) -> Result<bool> {
+        let _held = lock(&self.segments);
+        if !self.is_closed(first) || !self.packs_in(first).is_empty() {
+            return Ok(false);
+        }
+        let deleted = self.store.blobs.delete(&Key::footers(self.id, first));
+        deleted.map(|()| true).map_err(|error| storage_error(&error))
+    }
+
+    /// Writes a segment, unless it would be too long, or nothing is left for it. Items ascend.
     pub(super) fn write_segment(&self, first: PackNumber, items: &[FooterItem]) -> Result<()> {
+        let _held = lock(&self.segments);
+        let gone = lock(&self.tables).standing.gone;
+        if gone || self.packs_in(first).is_empty() {
+            return Ok(());
+        }
         match segment::encode(self.id, first, items) {
             Some(bytes) => {
                 let key = Key::footers(self.id, first);
-                // Nothing is written any more of an account that is being erased.
-                let _writer = self.only_writer()?;
                 self.store.blobs.put(&key, &[&bytes]).map_err(|error| storage_error(&error))
             }
             None => Ok(()),

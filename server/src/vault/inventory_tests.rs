@@ -17,6 +17,7 @@ use unseen_common::receipt::{Receipt, SignedReceipt};
 use crate::store::index::Progress;
 use crate::store::row::{AccountRow, PackMark, PackRow};
 use crate::store::server_row::ServerRow;
+use crate::vault::rounds::Hint;
 
 /// Takes a type apart completely and gives the names under which its fields are declared.
 macro_rules! fields {
@@ -160,13 +161,18 @@ fn of_account_row(row: &AccountRow) -> Vec<&'static str> {
         AccountRow::Suspended { suspended: _, at: _ } => vec!["account.suspended"],
         AccountRow::Access(Access { at: _, what: _ }) => vec!["account.access"],
         AccountRow::Metadata { snapshot: _, bytes: _ } => vec!["account.metadata"],
+        AccountRow::Damaged(PackMark { number: _, at: _ })
+        | AccountRow::Healed(PackMark { number: _, at: _ }) => vec!["pack.damaged"],
+        AccountRow::Rebuilt(PackMark { number: _, at: _ }) => {
+            vec!["account.rebuilt", "pack.number"]
+        }
+        AccountRow::Touched { number: _, at: _ } => vec!["pack.received"],
+        AccountRow::Removed { packs: _, at: _ } => vec!["pack.number"],
+        AccountRow::Packset { snapshot: _, compacted: _, checksum: _ } => {
+            vec!["snapshot.packset_hash"]
+        }
+        AccountRow::Dropped { snapshot: _, compacted: _, whole: _ } => vec!["snapshot.marks"],
         AccountRow::Log(record) => record.signed.entry().iter().map(|e| of_body(&e.body)).collect(),
-        AccountRow::Damaged(_) | AccountRow::Healed(_) => {
-            fields!(PackMark { number = "pack.marks", at = "pack.marks" })
-        }
-        AccountRow::Rebuilt(_) => {
-            fields!(PackMark { number = "log.rebuilt", at = "log.rebuilt" })
-        }
         AccountRow::Pack(_) => fields!(PackRow {
             number = "pack.number",
             id = "pack.id",
@@ -199,6 +205,7 @@ fn of_server_row(row: &ServerRow) -> Vec<&'static str> {
             head = "erasure.receipt",
             identity = "erasure.receipt",
         }),
+        ServerRow::Clock { at: _, confirmed: _ } => vec!["server.clock"],
         ServerRow::Erased(_) => {
             fields!(SignedReceipt { bytes = "erasure.receipt", signature = "erasure.receipt" })
         }
@@ -216,12 +223,13 @@ fn rows() -> Vec<&'static str> {
 #[test]
 fn everything_that_is_stored_is_declared() {
     let progress = fields!(Progress { read = "index.progress", salt = "index.progress" });
+    let hint = fields!(Hint { finished = "scrub.finished", next = "scrub.next" });
     #[cfg(feature = "http")]
     let place = crate::cli::stored_place();
     #[cfg(not(feature = "http"))]
     let place = Vec::new();
     let stored: BTreeSet<&str> =
-        [of_entries(), of_snapshots(), of_policy(), rows(), progress, place]
+        [of_entries(), of_snapshots(), of_policy(), rows(), progress, hint, place]
             .into_iter()
             .flatten()
             .chain([of_body(&Body::Erase), of_body(&Body::Fold(unseen_common::id::Hash::of(b"")))])
@@ -235,8 +243,8 @@ fn everything_that_is_stored_is_declared() {
         "snapshot.manifest",
         "snapshot.packset",
         "pack.bytes",
-        "pack.ends",
-        "server.scrub",
+        "pack.footers",
+        "journal.aside",
         "index.pack",
         "session.token",
         "session.challenge",

@@ -59,6 +59,8 @@ struct Known {
     /// Accounts that are being erased, with the receipt that is to be signed.
     erasing: BTreeMap<VaultId, Receipt>,
     receipts: HashMap<VaultId, SignedReceipt>,
+    /// When the clock was last seen and believed.
+    clock: Option<Timestamp>,
 }
 
 /// The server's own journal.
@@ -89,10 +91,6 @@ impl Ledger {
                 None => Journal::create(journals, Owner::Server, &[])?,
             }
         }
-    }
-
-    pub(super) fn journal(&self) -> &Journal {
-        &self.journal
     }
 
     pub(super) fn append(&self, row: &ServerRow, disk: &Disk) -> Result<(), JournalError> {
@@ -174,6 +172,16 @@ impl Ledger {
         lock(&self.known).erasing.values().copied().collect()
     }
 
+    /// When the clock was last seen and believed.
+    pub(super) fn clock(&self) -> Option<Timestamp> {
+        lock(&self.known).clock
+    }
+
+    /// Where it is written.
+    pub(super) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     /// The receipt for an account.
     pub(super) fn receipt(&self, account: VaultId) -> Option<SignedReceipt> {
         lock(&self.known).receipts.get(&account).cloned()
@@ -207,6 +215,7 @@ impl Known {
             ServerRow::Erasing(receipt) => {
                 self.erasing.insert(receipt.account, *receipt);
             }
+            ServerRow::Clock { at, confirmed: _ } => self.clock = self.clock.max(Some(*at)),
             ServerRow::Erased(signed) => {
                 let account = Receipt::from_bytes(&signed.bytes)?.account;
                 self.erasing.remove(&account);

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread;
 
+use roaring::RoaringBitmap;
 use tokio::sync::watch;
 use unseen_common::codec::{Canonical, DecodeError};
 use unseen_common::id::{DeviceId, PackNumber, SnapshotId, VaultId};
@@ -15,6 +16,7 @@ use unseen_common::time::Clock;
 use unseen_common::vault::VaultError;
 
 use super::account::{Account, Tables, kind_is_full};
+use super::references::{self, References};
 use super::standing::Standing;
 use super::table::{PackTable, TableError};
 use crate::store::frame::Owner;
@@ -99,8 +101,13 @@ struct Replay<'s> {
     records: Vec<Position>,
     commits: HashMap<(DeviceId, SnapshotId), u64>,
     standing: Standing,
+    references: References,
     index_from: u64,
     unindexed: Vec<PackRow>,
+    /// There were more of them than are kept.
+    overflowed: bool,
+    /// Packs that are gone, and that the index may still have.
+    index_gone: RoaringBitmap,
 }
 
 /// Opens an account; `None` if there is none of this id.
@@ -114,8 +121,11 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
         records: Vec::new(),
         commits: HashMap::new(),
         standing: Standing::default(),
+        references: References::default(),
         index_from: progress.map_or(0, |p| p.read),
         unindexed: Vec::new(),
+        overflowed: false,
+        index_gone: RoaringBitmap::new(),
     };
     let opened = Journal::open(&*shared.store.journals, Owner::Account(id), |at, bytes| {
         replay.visit(at, bytes)
@@ -136,6 +146,9 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
         standing: replay.standing,
         next_number,
         storing: HashMap::new(),
+        leaving: RoaringBitmap::new(),
+        references: replay.references,
+        strays: true,
     };
     let account = Account {
         id,
@@ -145,6 +158,8 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
         disk: Arc::clone(&shared.disk),
         tables: Mutex::new(tables),
         log_writer: Mutex::new(()),
+        collecting: Mutex::default(),
+        segments: Mutex::default(),
         uploaded: Condvar::new(),
         read_only: None,
         failed: shared.failed.clone(),
@@ -157,6 +172,7 @@ impl Replay<'_> {
     fn visit(&mut self, at: Position, bytes: &[u8]) -> Result<(), LoadError> {
         let row = AccountRow::from_bytes(bytes)?;
         self.standing.take(&row);
+        self.references.take(&row);
         match row {
             AccountRow::Log(record) => {
                 let entry = self.fold(&record)?;
@@ -165,26 +181,39 @@ impl Replay<'_> {
             }
             AccountRow::Pack(row) => {
                 self.packs.insert(&row)?;
-                if at.frame >= self.index_from && self.unindexed.len() < MANY {
-                    self.unindexed.push(row);
+                if at.frame >= self.index_from {
+                    self.overflowed |= self.unindexed.len() >= MANY;
+                    if !self.overflowed {
+                        self.unindexed.push(row);
+                    }
+                }
+            }
+            AccountRow::Touched { number, at: stamp } => self.packs.touch(number, stamp),
+            AccountRow::Removed { packs, .. } => {
+                self.packs.remove(&packs);
+                if at.frame >= self.index_from {
+                    self.unindexed.retain(|row| !packs.0.contains(row.number.0));
+                    self.index_gone |= packs.0;
                 }
             }
             AccountRow::Damaged(mark) => self.packs.mark(mark.number, true),
             AccountRow::Healed(mark) => self.packs.mark(mark.number, false),
             AccountRow::Rebuilt(mark) => self.packs.skip_to(mark.number),
-            // The standing took them.
+            // Standing and references took them.
             AccountRow::Opened { .. }
             | AccountRow::Quota { .. }
             | AccountRow::Suspended { .. }
             | AccountRow::Access(_)
-            | AccountRow::Metadata { .. } => {}
+            | AccountRow::Metadata { .. }
+            | AccountRow::Packset { .. }
+            | AccountRow::Dropped { .. } => {}
         }
         Ok(())
     }
 
     fn fold(&mut self, record: &Record) -> Result<Entry, LoadError> {
         if let Some(state) = &mut self.state {
-            return Ok(state.apply(record)?);
+            return Ok(references::fold(state, &mut self.references, record)?);
         }
         self.state = Some(State::begin(record)?);
         Ok(record.signed.entry()?)
@@ -201,7 +230,8 @@ impl Replay<'_> {
         }
         let index = &self.shared.store.index;
         let stale = known.is_some_and(|known| known.salt != salt || known.read > read);
-        if !stale && self.unindexed.len() < MANY {
+        if !stale && !self.overflowed {
+            index.remove(self.account, self.index_gone.iter().map(PackNumber));
             index.add(self.account, &self.unindexed, Some(progress));
             return;
         }
@@ -252,12 +282,21 @@ impl Filling {
         let mut rows = Vec::new();
         let mut closed = false;
         let visited = self.past.visit(self.from, |bytes| {
-            if let Ok(AccountRow::Pack(row)) = AccountRow::from_bytes(bytes) {
-                rows.push(row);
-                if rows.len() >= INDEX_BATCH {
-                    closed = !self.add(&rows, None);
-                    rows.clear();
+            match AccountRow::from_bytes(bytes) {
+                Ok(AccountRow::Pack(row)) => {
+                    rows.push(row);
+                    if rows.len() >= INDEX_BATCH {
+                        closed = !self.add(&rows, None);
+                        rows.clear();
+                    }
                 }
+                Ok(AccountRow::Removed { packs, .. }) => {
+                    rows.retain(|row| !packs.0.contains(row.number.0));
+                    if let Some(index) = self.index.upgrade() {
+                        index.remove(self.account, packs.numbers());
+                    }
+                }
+                _ => {}
             }
             !closed
         });

@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod auth;
+mod compact;
 pub mod copy;
 #[cfg(test)]
 mod copy_tests;
@@ -11,11 +12,22 @@ mod create;
 mod erase;
 #[cfg(test)]
 mod erase_tests;
+mod expire;
 mod footers;
 mod format;
+mod gc;
+#[cfg(test)]
+mod gc_lab;
+#[cfg(test)]
+mod gc_model;
+#[cfg(test)]
+mod gc_tests;
+#[cfg(test)]
+mod gc_walks;
 #[cfg(test)]
 mod inventory_tests;
 mod ledger;
+mod lists;
 mod load;
 mod log;
 mod operator;
@@ -23,10 +35,13 @@ mod operator;
 mod operator_tests;
 mod packs;
 pub mod rebuild;
+mod rebuild_plan;
 #[cfg(test)]
 mod rebuild_tests;
+mod references;
 mod report;
 pub mod rounds;
+mod salvage;
 #[cfg(test)]
 mod scale_tests;
 pub mod scrub;
@@ -34,13 +49,19 @@ pub mod scrub;
 mod scrub_tests;
 pub mod session;
 mod standing;
+mod strays;
 pub mod survey;
+mod sweep;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod upkeep_tests;
 
 pub use core::{Core, OpenError, Options};
+pub use gc::Collected;
 pub use ledger::InviteInfo;
 pub use operator::{AccountInfo, Listed};
 pub use session::Session;
 pub use standing::{Reservation, amount};
+pub use sweep::{Held, Swept};

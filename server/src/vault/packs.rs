@@ -31,11 +31,16 @@ pub(super) struct Claim<'a> {
 enum Turn<'a> {
     /// It is there.
     Known(PackNumber),
-    /// It is new.
-    New(Claim<'a>),
+    /// It is there since long ago, and may be about to go: its grace begins anew.
+    Touch(Claim<'a>),
     /// It is there and damaged: this copy heals it.
     Heal(Claim<'a>),
+    /// It is new.
+    New(Claim<'a>),
 }
+
+/// A pack that is sent again is noted, if it was last sent so many days ago. Every grace is longer.
+const TOUCH_AFTER_DAYS: u32 = 1;
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
@@ -60,17 +65,14 @@ impl Account {
             Some(reserved) => Some(reserved),
             None => self.reserve(pack.id, length)?,
         };
-        let (claim, heals) = match self.claim(pack.id)? {
+        let claim = match self.claim(pack.id)? {
             Turn::Known(number) => return Ok(number),
-            Turn::New(claim) => (claim, false),
-            Turn::Heal(claim) => (claim, true),
+            Turn::Touch(claim) => return self.touch(&claim),
+            Turn::Heal(claim) => return self.heal(&claim, pack),
+            Turn::New(claim) => claim,
         };
         let key = Key::pack(self.id, claim.number, pack.id);
         self.store.blobs.put(&key, &[&pack.bytes]).map_err(|error| storage_error(&error))?;
-        if heals {
-            self.mark(claim.number, false)?;
-            return Ok(claim.number);
-        }
         let row = PackRow {
             number: claim.number,
             id: pack.id,
@@ -86,6 +88,7 @@ impl Account {
                 && let Err(error) = self.store.blobs.delete(&key)
             {
                 tracing::warn!(kind = ?error.kind(), "a pack that was not taken stays behind");
+                lock(&self.tables).strays = true;
             }
         })?;
         let number = claim.number;
@@ -95,6 +98,7 @@ impl Account {
     }
 
     fn claim(&self, id: PackId) -> Result<Turn<'_>> {
+        let now = self.stamp();
         self.wait_for(|tables| {
             if tables.standing.gone {
                 return Some(Err(VaultError::Unauthorized));
@@ -103,11 +107,17 @@ impl Account {
                 return None;
             }
             if let Some(number) = tables.packs.find(&id) {
-                if !tables.packs.is_damaged(number) {
+                if tables.leaving.contains(number.0) {
+                    return None;
+                }
+                let stamp = tables.packs.stamp(number).unwrap_or_default();
+                let damaged = tables.packs.is_damaged(number);
+                if !damaged && now < stamp.plus_days(TOUCH_AFTER_DAYS) {
                     return Some(Ok(Turn::Known(number)));
                 }
                 tables.storing.insert(id, number);
-                return Some(Ok(Turn::Heal(Claim { account: self, id, number })));
+                let claim = Claim { account: self, id, number };
+                return Some(Ok(if damaged { Turn::Heal(claim) } else { Turn::Touch(claim) }));
             }
             let number = PackNumber(tables.next_number);
             if number.0 == u32::MAX {
@@ -119,14 +129,36 @@ impl Account {
         })
     }
 
-    /// Keeps uploads of a pack that is there away from it; nothing if it is gone.
+    /// Notes, durably, that a pack was sent again.
+    fn touch(&self, claim: &Claim<'_>) -> Result<PackNumber> {
+        let (number, at) = (claim.number, self.stamp());
+        self.journal_append(&[AccountRow::Touched { number, at }])?;
+        lock(&self.tables).packs.touch(number, at);
+        Ok(number)
+    }
+
+    /// Puts the copy that was sent in the place of a damaged one. Its grace begins anew too.
+    fn heal(&self, claim: &Claim<'_>, pack: &PackUpload) -> Result<PackNumber> {
+        lock(&self.tables).standing.may_write()?;
+        let (number, at) = (claim.number, self.stamp());
+        let key = Key::pack(self.id, number, pack.id);
+        self.store.blobs.put(&key, &[&pack.bytes]).map_err(|error| storage_error(&error))?;
+        let mark = PackMark { number, at };
+        self.journal_append(&[AccountRow::Healed(mark), AccountRow::Touched { number, at }])?;
+        let mut tables = lock(&self.tables);
+        tables.packs.mark(number, false);
+        tables.packs.touch(number, at);
+        Ok(number)
+    }
+
+    /// Keeps uploads and deletion of a pack that is there away from it; nothing if it is gone.
     pub(super) fn claim_known(&self, number: PackNumber, id: PackId) -> Option<Claim<'_>> {
         self.wait_for(|tables| {
             let there = tables.packs.get(number).is_some_and(|pack| pack.id == id);
             if tables.standing.gone || !there {
                 return Some(None);
             }
-            if tables.storing.contains_key(&id) {
+            if tables.storing.contains_key(&id) || tables.leaving.contains(number.0) {
                 return None;
             }
             tables.storing.insert(id, number);

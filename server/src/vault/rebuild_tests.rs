@@ -89,7 +89,7 @@ async fn a_damaged_journal_is_read_only_and_says_so_until_it_is_rebuilt() {
     let name = scene.owner.vault.to_string();
     let mut length = 0;
     scene.journals.edit(&name, |bytes| length = bytes.len());
-    for at in [3, 40, 70, length / 2, length - 400] {
+    for at in [3, 40, 70, length / 2, length - 500] {
         let mut before = Vec::new();
         scene.journals.edit(&name, |bytes| {
             before.clone_from(bytes);

@@ -52,8 +52,8 @@ impl Inner {
         let first = account.record(0)?.map(|record| record.received);
         let slots = account.store.blobs.list(&key::slots_folder(account.id));
         let slots = slots.map_err(|error| storage_error(&error))?;
-        let ends = account.store.blobs.list(&key::footers_folder(account.id));
-        let ends = ends.map_err(|error| storage_error(&error))?;
+        let footers = account.store.blobs.list(&key::footers_folder(account.id));
+        let footers = footers.map_err(|error| storage_error(&error))?;
         {
             let tables = lock(&account.tables);
             of_account(&mut fields, account, &tables);
@@ -63,7 +63,7 @@ impl Inner {
             of_packs(&mut fields, account, &tables);
         }
         fields.add("slots.sealed", count(slots.len()), "");
-        fields.add("pack.ends", count(ends.len()), "of 64 packs each");
+        fields.add("pack.footers", count(footers.len()), "");
         let progress = account.store.index.progress(account.id);
         let read = progress.map_or(0, |progress| progress.read);
         fields.add("index.progress", progress.iter().len().try_into().unwrap_or(0), amount(read));
@@ -94,6 +94,7 @@ fn of_account(fields: &mut Fields, account: &Account, tables: &Tables) {
     }
     fields.times("account.suspended", standing.suspended);
     fields.times("account.access", standing.access.iter().map(|line| line.at));
+    fields.times("account.rebuilt", standing.rebuilt);
     let (snapshots, bytes) = standing.metadata();
     fields.add("account.metadata", snapshots, amount(bytes));
 }
@@ -239,6 +240,7 @@ fn of_packs(fields: &mut Fields, account: &Account, tables: &Tables) {
     if let Some(held) = fields.0.last_mut() {
         held.count = n;
     }
+    fields.add("pack.damaged", tables.packs.damaged().0.len(), "");
     fields.add("index.pack", n, "");
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Kept in a file of the data folder, as a hint: without it every account is due.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -49,9 +49,9 @@ impl Rounds {
     /// The accounts whose last scrub ended `every` seconds ago, or never, or in the future: then
     /// the clock was wrong.
     pub fn due(&self, every: u64) -> Result<Vec<VaultId>> {
+        self.forget_erased();
         let now = self.core.now();
         let mut due = self.core.accounts().map_err(|error| storage_error(&error))?;
-        self.forget_all_but(&due);
         due.retain(|id| {
             let finished = self.hint(*id).finished;
             finished.is_none_or(|at| at > now || now.since(at) >= every)
@@ -63,17 +63,6 @@ impl Rounds {
     /// The core whose accounts these are.
     pub const fn core(&self) -> &Core {
         &self.core
-    }
-
-    /// Accounts that were erased leave no hints.
-    fn forget_all_but(&self, there: &[VaultId]) {
-        let there: BTreeSet<String> = there.iter().map(ToString::to_string).collect();
-        let mut hints = lock(&self.hints);
-        let before = hints.len();
-        hints.retain(|id, _| there.contains(id));
-        if hints.len() < before {
-            self.keep(&hints);
-        }
     }
 
     /// How far an account is.
@@ -109,6 +98,17 @@ impl Rounds {
         let mut hints = lock(&self.hints);
         change(hints.entry(id.to_string()).or_default());
         self.keep(&hints);
+    }
+
+    /// Nothing stays here of accounts that were erased.
+    fn forget_erased(&self) {
+        let mut hints = lock(&self.hints);
+        let before = hints.len();
+        let erased = |name: &String| name.parse().is_ok_and(|id| self.core.0.ledger.is_erased(id));
+        hints.retain(|name, _| !erased(name));
+        if hints.len() < before {
+            self.keep(&hints);
+        }
     }
 
     fn keep(&self, hints: &BTreeMap<String, Hint>) {

@@ -4,18 +4,20 @@
 //! uploaded again or its file is whole again. Both ends of a pack have a second copy (a footer
 //! segment), log records have one in the journal; each repairs the other.
 
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 
 use bytes::Bytes;
 use unseen_common::codec::Canonical;
 use unseen_common::id::{Hash, PackNumber, SnapshotId, VaultId};
 use unseen_common::limits::{PACK_HEADER, PACK_TRAILER};
-use unseen_common::packset::{PackSet, PackSetHasher};
+use unseen_common::packset::PackSet;
 use unseen_common::vault::{FooterItem, Result, VaultError, pack_id, slot_set_hash};
 
 use super::account::{Account, storage_error};
 use super::footers::Items;
 use super::packs::length_of;
+use super::references::Place;
 use super::table::Pack;
 use crate::store::key::Key;
 use crate::store::{lock, segment};
@@ -119,13 +121,15 @@ impl Account {
     pub fn suffering(&self) -> Result<Suffering> {
         let packs = self.damaged_packs();
         let mut snapshots = Vec::new();
-        if !packs.0.is_empty() {
-            for (id, seq, _) in self.snapshots() {
-                let listed = self.blob_bytes(&Key::packset(self.id, id))?;
-                let listed = listed.and_then(|bytes| PackSet::from_bytes(&bytes).ok());
-                if listed.is_some_and(|listed| !listed.0.is_disjoint(&packs.0)) {
-                    snapshots.push(seq);
-                }
+        let live: Vec<_> = self.with_state(|state| {
+            let all = state.snapshots.iter();
+            all.map(|(id, snapshot)| (Place::of(*id, snapshot), snapshot.seq)).collect()
+        });
+        for (place, seq) in live.into_iter().filter(|_| !packs.0.is_empty()) {
+            let listed = self.blob_bytes(&place.key(self.id))?;
+            let listed = listed.and_then(|bytes| PackSet::from_bytes(&bytes).ok());
+            if listed.is_some_and(|listed| !listed.0.is_disjoint(&packs.0)) {
+                snapshots.push(seq);
             }
         }
         snapshots.sort_unstable();
@@ -236,7 +240,7 @@ impl Account {
             let wanted = record.to_bytes();
             let key = Key::log(self.id, seq);
             if self.blob_bytes(&key)?.is_none_or(|found| found != wanted) {
-                let _writer = self.only_writer()?;
+                let _writer = self.writer()?;
                 self.store.blobs.put(&key, &[&wanted]).map_err(|error| storage_error(&error))?;
                 report.repaired += 1;
             }
@@ -248,28 +252,39 @@ impl Account {
         Ok(true)
     }
 
-    /// Manifests and packsets are those that the log names.
+    /// Manifests and packsets are those that were stored, of snapshots that can come back too.
     fn scrub_snapshots(&self, watch: &mut dyn Watch, report: &mut ScrubReport) -> Result<bool> {
-        for (id, seq, packset_hash) in self.snapshots() {
-            let manifest = self.blob_bytes(&Key::manifest(self.id, id))?.unwrap_or_default();
-            let packset = self.blob_bytes(&Key::packset(self.id, id))?.unwrap_or_default();
-            // It may have been forgotten meanwhile.
-            if !self.with_state(|state| state.snapshots.contains_key(&id)) {
-                continue;
+        let mut last = None;
+        for (place, seq) in self.lists_in_use() {
+            let id = place.snapshot;
+            let packset = self.blob_bytes(&place.key(self.id))?.unwrap_or_default();
+            let mut bytes = length_of(&packset);
+            let mut named = true;
+            if last != Some(id) {
+                let manifest = self.blob_bytes(&Key::manifest(self.id, id))?.unwrap_or_default();
+                bytes += length_of(&manifest);
+                named = SnapshotId::from_bytes(*blake3::hash(&manifest).as_bytes()) == id;
+                last = Some(id);
             }
-            if SnapshotId::from_bytes(*blake3::hash(&manifest).as_bytes()) != id {
+            let proved = self.proved(&place, &packset).is_ok();
+            // It may have gone meanwhile.
+            let in_use = {
+                let tables = lock(&self.tables);
+                tables.references.counts(&tables.state, &place)
+            };
+            if in_use && !named {
                 report.broken.push(Broken::Manifest(seq));
             }
-            if self.hash_of(&packset) != Some(packset_hash) {
+            if in_use && !proved {
                 report.broken.push(Broken::Packset(seq));
             }
-            let bytes = length_of(&manifest) + length_of(&packset);
             report.bytes += bytes;
             if !watch.read(bytes) {
                 return Ok(false);
             }
         }
         report.broken.sort_unstable();
+        report.broken.dedup();
         Ok(true)
     }
 
@@ -284,23 +299,13 @@ impl Account {
         Ok(true)
     }
 
-    /// Id, log record and packset hash of the live snapshots.
-    fn snapshots(&self) -> Vec<(SnapshotId, u64, Hash)> {
-        self.with_state(|state| {
-            let all = state.snapshots.iter();
-            all.map(|(id, snapshot)| (*id, snapshot.seq, snapshot.packset_hash)).collect()
-        })
-    }
-
-    /// The hash of a packset over the packs that its numbers name here.
-    fn hash_of(&self, packset: &[u8]) -> Option<Hash> {
-        let packs = PackSet::from_bytes(packset).ok()?;
+    /// The lists that deletion goes by, and the records that made their snapshots.
+    fn lists_in_use(&self) -> BTreeMap<Place, u64> {
+        let now = self.stamp();
         let tables = lock(&self.tables);
-        let mut hasher = PackSetHasher::default();
-        for number in packs.numbers() {
-            hasher.add(number, &tables.packs.get(number)?.id);
-        }
-        Some(hasher.finish())
+        let made: HashMap<_, _> = tables.commits.iter().map(|((_, id), seq)| (*id, *seq)).collect();
+        let lists = tables.references.needed(&tables.state, now).into_iter();
+        lists.map(|place| (place, made.get(&place.snapshot).copied().unwrap_or(0))).collect()
     }
 
     /// A blob; one that the disk cannot read is as good as none.

@@ -29,6 +29,8 @@ pub(super) struct Standing {
     pub(super) quota_set: Option<Timestamp>,
     pub(super) suspended: Option<Timestamp>,
     pub(super) access: VecDeque<Access>,
+    /// When the journal was made anew.
+    pub(super) rebuilt: Option<Timestamp>,
     /// The account is being erased.
     pub(super) gone: bool,
     metadata: BTreeMap<SnapshotId, u64>,
@@ -64,11 +66,12 @@ impl Standing {
                 self.metadata_bytes =
                     self.metadata_bytes.saturating_sub(before).saturating_add(bytes);
             }
-            AccountRow::Log(_)
-            | AccountRow::Pack(_)
-            | AccountRow::Damaged(_)
-            | AccountRow::Healed(_)
-            | AccountRow::Rebuilt(_) => {}
+            AccountRow::Rebuilt(mark) => self.rebuilt = Some(mark.at),
+            AccountRow::Dropped { snapshot, compacted: _, whole: true } => {
+                let before = self.metadata.remove(&snapshot).unwrap_or(0);
+                self.metadata_bytes = self.metadata_bytes.saturating_sub(before);
+            }
+            _ => {}
         }
     }
 

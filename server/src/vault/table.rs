@@ -3,12 +3,15 @@
 use roaring::RoaringBitmap;
 use unseen_common::id::{DeviceId, PackId, PackNumber};
 use unseen_common::packset::PackSet;
+use unseen_common::time::Timestamp;
 
 use crate::store::row::PackRow;
 
 /// Numbers are dense; one so far above the rest is damage, and memory is not spent on it.
 const MAX_GAP: u32 = 1 << 20;
 const EMPTY: u32 = u32::MAX;
+/// Numbers of one page: 2 to this power.
+const PAGE_BITS: u32 = 12;
 
 /// A pack whose row cannot be right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,10 +29,13 @@ pub enum TableError {
 
 #[derive(Debug, Clone, Copy)]
 struct Slot {
+    number: u32,
     id: PackId,
     device: u16,
     length_log2: u8,
     footer_log2: u8,
+    /// When it was last sent, in minutes since 1970, rounded up.
+    stamp: u32,
 }
 
 /// What commit, reading and listing need of a pack.
@@ -44,7 +50,8 @@ pub(super) struct Pack {
 /// Packs by number and by id.
 #[derive(Debug, Default)]
 pub(super) struct PackTable {
-    slots: Vec<Option<Slot>>,
+    /// Pages of numbers; in each the packs that are there, ascending.
+    pages: Vec<Vec<Slot>>,
     there: RoaringBitmap,
     /// Those of them that are damaged.
     damaged: RoaringBitmap,
@@ -61,25 +68,29 @@ pub(super) struct PackTable {
 impl PackTable {
     pub(super) fn insert(&mut self, row: &PackRow) -> Result<(), TableError> {
         let number = row.number.0;
-        let place = usize::try_from(number).map_err(|_e| TableError::Gap(row.number))?;
-        if place > self.slots.len() + usize::try_from(MAX_GAP).unwrap_or(0) || number == EMPTY {
+        if number > self.next.saturating_add(MAX_GAP) || number == EMPTY {
             return Err(TableError::Gap(row.number));
         }
         if self.there.contains(number) || self.find(&row.id).is_some() {
             return Err(TableError::Twice(row.number));
         }
         let slot = Slot {
+            number,
             id: row.id,
             device: self.device_place(row.device)?,
             length_log2: log2(row.length),
             footer_log2: log2(row.footer_len),
+            stamp: minutes(row.received),
         };
         self.grow();
-        if self.slots.len() <= place {
-            self.slots.resize(place + 1, None);
+        let page = page_of(number);
+        if self.pages.len() <= page {
+            self.pages.resize_with(page + 1, Vec::new);
         }
-        if let Some(free) = self.slots.get_mut(place) {
-            *free = Some(slot);
+        if let Some(page) = self.pages.get_mut(page)
+            && let Err(place) = page.binary_search_by_key(&number, |slot| slot.number)
+        {
+            page.insert(place, slot);
         }
         self.there.insert(number);
         self.next = self.next.max(number + 1);
@@ -135,6 +146,57 @@ impl PackTable {
         }
     }
 
+    /// Notes that a pack was sent again.
+    pub(super) fn touch(&mut self, number: PackNumber, at: Timestamp) {
+        if let Some(page) = self.pages.get_mut(page_of(number.0))
+            && let Ok(place) = page.binary_search_by_key(&number.0, |slot| slot.number)
+            && let Some(slot) = page.get_mut(place)
+        {
+            slot.stamp = slot.stamp.max(minutes(at));
+        }
+    }
+
+    /// When a pack was last sent: not before it was, and less than a minute after it was.
+    pub(super) fn stamp(&self, number: PackNumber) -> Option<Timestamp> {
+        let slot = self.slot(number.0)?;
+        Some(Timestamp(u64::from(slot.stamp).saturating_mul(60)))
+    }
+
+    /// Forgets packs; tells those that were there. Their numbers stay used.
+    pub(super) fn remove(&mut self, packs: &PackSet) -> Vec<(PackNumber, PackId)> {
+        let mut gone = Vec::new();
+        let mut bytes = 0_u64;
+        let first = packs.0.min().map_or(0, page_of);
+        let last = packs.0.max().map_or(0, |last| page_of(last) + 1).min(self.pages.len());
+        for page in self.pages.get_mut(first..last).unwrap_or_default() {
+            page.retain(|slot| {
+                let goes = packs.0.contains(slot.number);
+                if goes {
+                    gone.push((PackNumber(slot.number), slot.id));
+                    bytes = bytes.saturating_add(1 << slot.length_log2);
+                }
+                !goes
+            });
+            if page.len() < page.capacity() / 2 {
+                page.shrink_to_fit();
+            }
+        }
+        self.there -= &packs.0;
+        self.damaged -= &packs.0;
+        self.bytes = self.bytes.saturating_sub(bytes);
+        // What still points at them in `by_id` finds nothing, and goes when the table grows.
+        if self.there.len().saturating_mul(8) < u64::try_from(self.by_id.len()).unwrap_or(u64::MAX)
+        {
+            self.relink();
+        }
+        gone
+    }
+
+    /// All packs that are there, damaged ones too.
+    pub(super) fn there(&self) -> &RoaringBitmap {
+        &self.there
+    }
+
     /// Numbers below this one are not given again.
     pub(super) fn skip_to(&mut self, next: PackNumber) {
         self.next = self.next.max(next.0);
@@ -173,7 +235,13 @@ impl PackTable {
     }
 
     fn slot(&self, number: u32) -> Option<&Slot> {
-        self.slots.get(usize::try_from(number).ok()?)?.as_ref()
+        let page = self.pages.get(page_of(number))?;
+        // Most pages have no holes.
+        let guess = usize::try_from(number & ((1 << PAGE_BITS) - 1)).ok()?;
+        if let Some(slot) = page.get(guess).filter(|slot| slot.number == number) {
+            return Some(slot);
+        }
+        page.get(page.binary_search_by_key(&number, |slot| slot.number).ok()?)
     }
 
     fn device_place(&mut self, device: DeviceId) -> Result<u16, TableError> {
@@ -213,6 +281,10 @@ impl PackTable {
         if (self.links + 1).saturating_mul(3) / 2 < self.by_id.len() {
             return;
         }
+        self.relink();
+    }
+
+    fn relink(&mut self) {
         let needed = usize::try_from(self.there.len()).unwrap_or(usize::MAX / 4) + 1;
         self.by_id = vec![EMPTY; (needed * 2).next_power_of_two().max(64)];
         self.links = 0;
@@ -223,6 +295,14 @@ impl PackTable {
             }
         }
     }
+}
+
+fn page_of(number: u32) -> usize {
+    usize::try_from(number >> PAGE_BITS).unwrap_or(usize::MAX)
+}
+
+fn minutes(moment: Timestamp) -> u32 {
+    u32::try_from(moment.0.div_ceil(60)).unwrap_or(u32::MAX)
 }
 
 fn log2(power: u64) -> u8 {
@@ -289,6 +369,46 @@ mod tests {
         table.skip_to(PackNumber(70));
         table.skip_to(PackNumber(60));
         assert_eq!(table.next(), 70);
+    }
+
+    #[test]
+    fn removed_packs_are_gone_and_their_numbers_stay_used() {
+        let mut table = PackTable::default();
+        for number in 0..20_000 {
+            table.insert(&row(number)).unwrap();
+        }
+        let (_, all) = table.totals();
+        let most: PackSet = (0..20_000).filter(|n| n % 500 != 1).map(PackNumber).collect();
+        let gone = table.remove(&most);
+        assert_eq!(gone.len(), 19_960);
+        assert_eq!(gone[0], (PackNumber(0), row(0).id));
+        assert!(table.remove(&most).is_empty());
+        let (count, bytes) = table.totals();
+        let left: u64 = (0..20_000).filter(|n| n % 500 == 1).map(|n| row(n).length).sum();
+        assert_eq!((count, bytes), (40, left));
+        assert!(bytes < all);
+        for number in 0..20_000 {
+            let there = number % 500 == 1;
+            assert_eq!(table.get(PackNumber(number)).is_some(), there);
+            assert_eq!(table.find(&row(number).id), there.then_some(PackNumber(number)));
+        }
+        assert_eq!(table.next(), 20_000);
+        assert!(table.by_id.len() < 1000 && table.pages.iter().all(|p| p.capacity() < 100));
+        // The same pack again, under another number.
+        table.insert(&PackRow { number: PackNumber(20_000), ..row(7) }).unwrap();
+        assert_eq!(table.find(&row(7).id), Some(PackNumber(20_000)));
+    }
+
+    #[test]
+    fn stamps_are_rounded_up_and_never_fall() {
+        let mut table = PackTable::default();
+        table.insert(&PackRow { received: Timestamp(61), ..row(0) }).unwrap();
+        assert_eq!(table.stamp(PackNumber(0)), Some(Timestamp(120)));
+        table.touch(PackNumber(0), Timestamp(600));
+        table.touch(PackNumber(0), Timestamp(60));
+        table.touch(PackNumber(5), Timestamp(60));
+        assert_eq!(table.stamp(PackNumber(0)), Some(Timestamp(600)));
+        assert_eq!(table.stamp(PackNumber(5)), None);
     }
 
     #[test]

@@ -1,0 +1,109 @@
+//! Reading the lists of packs that snapshots need.
+
+use unseen_common::id::{Hash, SnapshotId};
+use unseen_common::log::state::State;
+use unseen_common::packset::{PackSet, PackSetHasher};
+use unseen_common::vault::{Result, VaultError};
+
+use super::account::{Account, Tables, storage_error};
+use super::references::Place;
+use crate::store::lock;
+use crate::store::row::AccountRow;
+
+impl Account {
+    /// The packs that a snapshot needs now; nothing if it is not live.
+    pub(super) fn packs_of(&self, id: SnapshotId) -> Result<Option<PackSet>> {
+        let place = self.with_state(|state| Some(Place::of(id, state.snapshots.get(&id)?)));
+        place.map(|place| self.list(&place)).transpose()
+    }
+
+    /// A list of packs, proved to be the one that was stored. What decides about deletion must not
+    /// go by a list that has rotted.
+    pub(super) fn list(&self, place: &Place) -> Result<PackSet> {
+        let read = self.store.blobs.get(&place.key(self.id));
+        let bytes = read.map_err(|error| storage_error(&error))?;
+        self.proved(place, &bytes.unwrap_or_default())
+    }
+
+    /// The list that these bytes are, if they are the ones that were stored.
+    pub(super) fn proved(&self, place: &Place, bytes: &[u8]) -> Result<PackSet> {
+        let known = lock(&self.tables).references.checksum(place);
+        let checksum = Hash::of(bytes);
+        let packs = PackSet::from_bytes(bytes).ok();
+        let Some(packs) = packs.filter(|_| known.is_none_or(|known| known == checksum)) else {
+            let id = place.snapshot;
+            return Err(VaultError::Server(format!("the list of packs of {id} is damaged")));
+        };
+        if known.is_none() {
+            self.prove(place, &packs)?;
+            let Place { snapshot, compacted } = *place;
+            let row = AccountRow::Packset { snapshot, compacted, checksum };
+            lock(&self.tables).references.take(&row);
+        }
+        Ok(packs)
+    }
+
+    /// Compares a list with the packset hash in the log.
+    fn prove(&self, place: &Place, packs: &PackSet) -> Result<()> {
+        let tables = lock(&self.tables);
+        let wanted = logged(&tables.state, place);
+        if wanted.is_some() && tables.packset_hash(packs) == wanted {
+            return Ok(());
+        }
+        let id = place.snapshot;
+        Err(VaultError::Server(format!("the list of packs of {id} does not fit the log")))
+    }
+
+    /// Refuses a set of which a pack is missing or damaged, or whose numbers name other packs.
+    pub(super) fn check_packs(&self, packs: &PackSet, hash: Hash) -> Result<()> {
+        let missing = lock(&self.tables).packs.missing(packs);
+        if !missing.0.is_empty() {
+            return Err(VaultError::MissingPacks(missing));
+        }
+        self.check_there(packs, hash)
+    }
+
+    /// The same, where damaged packs will do: what is whole around them is worth keeping.
+    pub(super) fn check_there(&self, packs: &PackSet, hash: Hash) -> Result<()> {
+        let tables = lock(&self.tables);
+        let missing = PackSet(&packs.0 - tables.packs.there());
+        if !missing.0.is_empty() {
+            return Err(VaultError::MissingPacks(missing));
+        }
+        if tables.packset_hash(packs) == Some(hash) { Ok(()) } else { Err(VaultError::StaleIndex) }
+    }
+}
+
+impl Tables {
+    /// Binds numbers to the packs that they name here; nothing if one is not there.
+    fn packset_hash(&self, packs: &PackSet) -> Option<Hash> {
+        let mut hasher = PackSetHasher::default();
+        for number in packs.numbers() {
+            hasher.add(number, &self.packs.get(number)?.id);
+        }
+        Some(hasher.finish())
+    }
+}
+
+/// The packset hash of a list, as far as the log still tells it.
+pub(super) fn logged(state: &State, place: &Place) -> Option<Hash> {
+    let id = place.snapshot;
+    let gone = || state.gone.get(&id).map(|gone| &gone.snapshot);
+    let first = || state.snapshots.get(&id).or_else(gone).filter(|s| s.packed == s.seq);
+    place.compacted.or_else(|| first().map(|snapshot| snapshot.packset_hash))
+}
+
+/// The row of a list that is about to be stored.
+pub(super) fn row_of(place: Place, bytes: &[u8]) -> AccountRow {
+    let Place { snapshot, compacted } = place;
+    AccountRow::Packset { snapshot, compacted, checksum: Hash::of(bytes) }
+}
+
+/// The bytes of a list, within their cap.
+pub(super) fn bytes_of(packs: &PackSet) -> Result<Vec<u8>> {
+    let bytes = packs.to_bytes();
+    if bytes.len() > unseen_common::limits::MAX_PACKSET {
+        return Err(VaultError::Invalid("the packset is too long".to_owned()));
+    }
+    Ok(bytes)
+}
