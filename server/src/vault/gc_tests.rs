@@ -19,6 +19,7 @@ use crate::store::key::{self, Key};
 use crate::store::lock;
 use crate::store::row::{AccountRow, PackRow};
 use crate::testkit::START;
+use crate::testkit::faults::{Fault, Plan};
 
 const GRACE: u64 = 30 * DAY;
 
@@ -184,6 +185,52 @@ fn what_a_crash_leaves_goes_and_what_is_being_stored_stays() {
     assert!(lists.iter().all(|key| lab.blobs.length(key).unwrap().is_none()));
     assert_eq!(lab.core.gc(false).unwrap().strays, 0);
     assert_eq!(lab.fault(), None);
+}
+
+/// What may go, what stays, and a compaction between them.
+fn lived() -> (Lab, Vec<super::gc_lab::Stored>, [SnapshotId; 2]) {
+    let mut lab = Lab::new();
+    let packs: Vec<_> = (0..4).map(|seed| lab.put(seed)).collect();
+    let gone = lab.commit(&packs[..2]).unwrap();
+    let kept = lab.commit(&packs[1..3]).unwrap();
+    let new = lab.put(9);
+    let planned = lab.head();
+    let needs = vec![packs[1].clone(), new.clone()];
+    let request = lab.compaction((&packs[2..3], from_ref(&new)), &[(kept, needs)], &planned);
+    lab.account.compact(request).unwrap();
+    lab.forget(gone);
+    lab.clock.advance(GRACE + 60);
+    (lab, packs, [gone, kept])
+}
+
+#[test]
+fn wherever_a_sweep_breaks_off_nothing_that_is_needed_goes_and_the_next_one_ends_it() {
+    let never = Plan::new(u64::MAX, Fault::DiskFull);
+    let (mut lab, packs, _) = lived();
+    lab.fail_as(&never);
+    let opened = never.count();
+    assert_eq!(lab.sweep().packs, 3, "one of the forgotten, one compacted, one loose");
+    assert!(lab.is_there(&packs[1]));
+    let operations = never.count();
+    assert!(operations > opened + 6, "{operations}");
+    for fault in [Fault::DiskFull, Fault::Half, Fault::Done] {
+        for at in opened..operations {
+            let (mut lab, packs, [gone, kept]) = lived();
+            lab.fail_as(&Plan::new(at, fault));
+            // It may fail, or leave something.
+            drop(lab.core.sweep(lab.now()));
+            lab.restart();
+            assert_eq!(lab.fault(), None, "{fault:?} at {at}");
+            assert!(lab.account.packs_of(kept).unwrap().is_some());
+            assert_eq!(lab.core.gc(true).unwrap().failed, 0);
+            assert_eq!(lab.account.totals().0, 2, "{fault:?} at {at}");
+            let there: Vec<bool> = packs.iter().map(|pack| lab.is_there(pack)).collect();
+            assert_eq!(there, [false, true, false, false]);
+            let vault = lab.owner.vault;
+            assert_eq!(lab.blobs.list(&key::packset_folder(vault)).unwrap().len(), 1);
+            assert!(lab.blobs.length(&Key::manifest(vault, gone)).unwrap().is_none());
+        }
+    }
 }
 
 #[test]
