@@ -86,7 +86,7 @@ impl Tables {
 }
 
 /// The packset hash of a list, as far as the log still tells it.
-pub(super) fn logged(state: &State, place: &Place) -> Option<Hash> {
+fn logged(state: &State, place: &Place) -> Option<Hash> {
     let id = place.snapshot;
     let gone = || state.gone.get(&id).map(|gone| &gone.snapshot);
     let first = || state.snapshots.get(&id).or_else(gone).filter(|s| s.packed == s.seq);

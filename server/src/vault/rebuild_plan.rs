@@ -8,12 +8,12 @@ use unseen_common::codec::Canonical;
 use unseen_common::id::{DeviceId, Hash, PackId, PackNumber, SnapshotId, VaultId};
 use unseen_common::limits::{PACK_HEADER, PACK_TRAILER, footer_size_ok, on_ladder};
 use unseen_common::log::chain::Record;
+use unseen_common::log::entry::Body;
 use unseen_common::log::fold::State;
 use unseen_common::packset::{PackSet, PackSetHasher};
 use unseen_common::time::Timestamp;
 use unseen_common::vault::FooterItem;
 
-use super::lists::logged;
 use super::rebuild::{RebuildError, Rebuilt};
 use super::references::{self, Place, References};
 use super::salvage::Salvage;
@@ -74,7 +74,7 @@ impl<'s> Planner<'s> {
         };
         let first = [AccountRow::Opened { quota: self.salvage.quota }];
         let metadata = self.metadata(&state)?;
-        let sums = self.checksums(&state, &lists, &rows);
+        let sums = self.checksums((&state, &named(&records)), &lists, &rows);
         let items = first
             .into_iter()
             .chain([AccountRow::Rebuilt(mark(next))])
@@ -150,15 +150,21 @@ impl<'s> Planner<'s> {
     /// The checksums of lists: as the old journal had them, else of those that the log proves. A
     /// list of which packs are missing cannot be proved, and is believed: its snapshot is to be
     /// restored as far as it goes.
-    fn checksums(&self, state: &State, lists: &Lists, rows: &Rows) -> Vec<AccountRow> {
+    fn checksums(
+        &self,
+        (state, named): (&State, &HashMap<SnapshotId, Hash>),
+        lists: &Lists,
+        rows: &Rows,
+    ) -> Vec<AccountRow> {
         let mut out = Vec::new();
         for place in self.references.needed(state, Timestamp(0)) {
+            let Place { snapshot, compacted } = place;
             let mut checksum = self.salvage.checksums.get(&place).copied();
             if let (None, Some((packs, sum))) = (checksum, lists.get(&place)) {
+                let wanted = compacted.or_else(|| named.get(&snapshot).copied());
                 let hash = packset_hash(packs, rows);
-                checksum = Some(*sum).filter(|_| hash.is_none() || hash == logged(state, &place));
+                checksum = Some(*sum).filter(|_| hash.is_none() || hash == wanted);
             }
-            let Place { snapshot, compacted } = place;
             out.extend(checksum.map(|checksum| AccountRow::Packset {
                 snapshot,
                 compacted,
@@ -308,6 +314,17 @@ fn follows(state: &mut Option<State>, references: &mut References, record: &Reco
     }
     *state = State::begin(record).ok();
     state.is_some()
+}
+
+/// The packset hashes that snapshots were made with.
+fn named(records: &[Record]) -> HashMap<SnapshotId, Hash> {
+    let entries = records.iter().filter_map(|record| record.signed.entry().ok());
+    entries
+        .filter_map(|entry| match entry.body {
+            Body::Snapshot(snapshot) => Some((snapshot.manifest, snapshot.packset_hash)),
+            _ => None,
+        })
+        .collect()
 }
 
 /// Binds numbers to the packs that they name; nothing if one is not there.
