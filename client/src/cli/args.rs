@@ -9,6 +9,7 @@ use super::{
     cmd_version,
 };
 
+pub mod keep;
 pub mod values;
 
 /// End-to-end encrypted backup: the server cannot view your files.

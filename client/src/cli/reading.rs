@@ -209,6 +209,11 @@ fn refused(ctx: &Context<'_>, error: ResolveError) -> CliError {
         error @ ResolveError::None { filtered: false } => {
             CliError::from_error(Exit::Failed, error).hint("`backup run PATH…` makes one")
         }
+        ResolveError::Gone { gone } => {
+            let (id, until) = (gone.row.id.short(), local_time(gone.until));
+            CliError::from_error(Exit::Failed, ResolveError::Gone { gone })
+                .hint(format!("`backup undelete {id}` brings it back, until {until}"))
+        }
         error @ (ResolveError::NotASnapshot(_) | ResolveError::NotAPath(_)) => {
             CliError::from_error(Exit::Usage, error)
         }

@@ -1,6 +1,10 @@
 //! Looking after a vault: is everything there, and is it whole?
 
 pub mod check;
+pub mod forget;
+pub mod policy;
+pub mod room;
+pub mod undelete;
 mod data;
 mod impact;
 pub mod outcome;
