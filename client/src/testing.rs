@@ -19,6 +19,7 @@ use unseen_common::vault::{NewAccount, Principal, Service, Vault, slot_set_hash}
 use unseen_server::vault::{Core, Options};
 
 use crate::backup::commit::{Committed, Committer, Wish, prepare, send};
+use crate::backup::kinds::Kinds;
 use crate::backup::{self, Outcome, RunOptions, Source};
 use crate::compress::Encoding;
 use crate::crypto::content_id::{ChunkId, ChunkKind};
@@ -443,6 +444,7 @@ impl Forge {
             disclosure_hash: Hash::from_bytes([0; 32]),
         };
         let wish = Wish {
+            kinds: Kinds::default(),
             set: repo.key.write_set.content_keys().set_tag(&manifest.set),
             manifest,
             status: Status::Complete,

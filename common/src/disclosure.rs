@@ -26,7 +26,7 @@ pub enum Level {
 /// Files of one class of extension.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TypeCount {
-    /// One of a closed list of classes, such as `image` or `document`.
+    /// One of [`CLASSES`].
     pub class: String,
     /// Number of files, two significant digits.
     pub files: u64,
@@ -47,8 +47,10 @@ pub struct Disclosure {
     pub types: Vec<TypeCount>,
 }
 
-/// Most classes in one disclosure.
-const MAX_TYPES: usize = 64;
+/// The classes of extensions, in their order. A disclosure has each at most once.
+pub const CLASSES: [&str; 10] =
+    ["archive", "audio", "code", "data", "document", "image", "mail", "other", "program", "video"];
+const MAX_TYPES: usize = CLASSES.len();
 /// Longest class name, in bytes.
 const MAX_CLASS: usize = 32;
 
@@ -93,10 +95,16 @@ impl Canonical for Disclosure {
         if totals.is_some_and(|(f, b)| two_digits(f) != f || two_digits(b) != b) {
             return Err(DecodeError::Invalid("disclosed totals must be rounded"));
         }
-        let mut types = Vec::new();
+        let mut types: Vec<TypeCount> = Vec::new();
         for _ in 0..array_len(d, "disclosed types", MAX_TYPES)? {
             array_of(d, 3, "disclosed type")?;
             let class = text_capped(d, "class", MAX_CLASS)?.to_owned();
+            if !CLASSES.contains(&class.as_str()) {
+                return Err(DecodeError::Invalid("disclosed class that is not in the list"));
+            }
+            if types.last().is_some_and(|last| last.class >= class) {
+                return Err(DecodeError::Invalid("disclosed classes must ascend"));
+            }
             let (files, bytes) = (d.u64()?, d.u64()?);
             if two_digits(files) != files || two_digits(bytes) != bytes {
                 return Err(DecodeError::Invalid("disclosed counts must be rounded"));
@@ -125,6 +133,21 @@ mod tests {
             (999, 1000),
         ] {
             assert_eq!(two_digits(value), rounded, "{value}");
+        }
+    }
+
+    #[test]
+    fn classes_are_of_the_list_in_order_and_once() {
+        assert!(CLASSES.is_sorted());
+        let with = |classes: &[&str]| {
+            let count = |class: &&str| TypeCount { class: (*class).into(), files: 1, bytes: 1 };
+            let types = classes.iter().map(count).collect();
+            let (start, end) = (Timestamp(0), Timestamp(60));
+            Disclosure::from_bytes(&Disclosure { start, end, totals: None, types }.to_bytes())
+        };
+        assert!(with(&["audio", "image"]).is_ok());
+        for bad in [&["image", "audio"][..], &["image", "image"], &["my novel"]] {
+            assert!(with(bad).is_err(), "{bad:?}");
         }
     }
 

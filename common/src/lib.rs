@@ -8,6 +8,8 @@ pub mod id;
 pub mod limits;
 pub mod log;
 pub mod packset;
+pub mod privacy;
+pub mod receipt;
 pub mod retention;
 pub mod time;
 pub mod vault;

@@ -12,6 +12,8 @@ use crate::id::{DeviceId, Hash, PackId, PackNumber, SnapshotId, VaultId};
 use crate::log::chain::{Record, SignedEntry};
 use crate::log::entry::PublicKey;
 use crate::packset::PackSet;
+use crate::privacy::{Access, Report, Statement};
+use crate::receipt::SignedReceipt;
 use crate::time::Timestamp;
 
 /// What can go wrong, by who must act.
@@ -29,9 +31,12 @@ pub enum VaultError {
     /// The session has ended; log in again.
     #[error("the session has expired")]
     Unauthorized,
-    /// This principal may not do this; revoked and suspended ones among them.
+    /// This principal may not do this; revoked ones among them.
     #[error("the server refused: {0}")]
     Forbidden(String),
+    /// Whoever runs the server has suspended the account: it can be read and not written.
+    #[error("this account is suspended: {0}")]
+    Suspended(String),
     /// No such account, pack, snapshot or invite.
     #[error("not found: {0}")]
     NotFound(String),
@@ -94,6 +99,9 @@ pub struct ServerInfo {
     pub identity: Hash,
     /// What it records about people, in words; each line one fact.
     pub privacy: Vec<String>,
+    /// The same for programs.
+    #[serde(default)]
+    pub policy: Statement,
 }
 
 /// A new account.
@@ -173,6 +181,8 @@ pub trait Service: Send + Sync + std::fmt::Debug {
     async fn challenge(&self, account: VaultId, principal: Principal) -> Result<Challenge>;
     /// Logs in.
     async fn login(&self, request: LoginRequest) -> Result<Arc<dyn Vault>>;
+    /// The receipt for an account that was erased. Whoever knows its id may ask.
+    async fn erased(&self, account: VaultId) -> Result<SignedReceipt>;
     /// The host name as the client sees it; part of [`login_message`]. Empty for a local vault.
     fn host(&self) -> String;
 }
@@ -276,6 +286,10 @@ pub trait Vault: Send + Sync + std::fmt::Debug {
     async fn manifest(&self, snapshot: SnapshotId) -> Result<Bytes>;
     /// The packs that a snapshot needs.
     async fn packs_of(&self, snapshot: SnapshotId) -> Result<PackSet>;
+    /// Everything that is held about this account, field by field.
+    async fn privacy(&self) -> Result<Report>;
+    /// What whoever runs the server did with this account, oldest first.
+    async fn access(&self) -> Result<Vec<Access>>;
 }
 
 /// The name of a pack: everything in it, in two parts, so that a footer can be checked against it

@@ -37,6 +37,8 @@ impl Server {
             .args(["--listen", listen])
             .args(arguments)
             .env("UNSEEN_LOG", "trace")
+            // Many run at a time.
+            .env("UNSEEN_RESERVE", "1MiB")
             .stdout(Stdio::piped())
             .stderr(stderr)
             .spawn()

@@ -16,6 +16,7 @@ use unseen_common::time::Clock;
 use unseen_common::vault::{CommitRequest, Vault, VaultError};
 
 use super::BackupError;
+use super::kinds::Kinds;
 use crate::crypto::device_file::DeviceKey;
 use crate::pack::manifest::seal_manifest;
 use crate::pins::{Sent, write_durably};
@@ -36,6 +37,8 @@ pub struct Wish {
     pub status: Status,
     /// The packs that it needs.
     pub packs: RoaringBitmap,
+    /// Its files by kind; told at level `types` alone.
+    pub kinds: Kinds,
 }
 
 /// How an attempt ended.
@@ -85,8 +88,7 @@ pub fn prepare(
     repo: &Committer<'_>,
     mut wish: Wish,
 ) -> Result<(Prepared, SnapshotId), BackupError> {
-    let disclosure =
-        disclose(&wish.manifest, repo.log.state.policy_at(repo.clock.now()).disclosure);
+    let disclosure = disclose(&wish, repo.log.state.policy_at(repo.clock.now()).disclosure);
     wish.manifest.disclosure_hash = Hash::of(&disclosure.to_bytes());
     if Manifest::from_bytes(&wish.manifest.to_bytes()).is_err() {
         return Err(BackupError::Internal("the manifest breaks its own format"));
@@ -217,13 +219,14 @@ fn forget_pending(repo: &Committer<'_>) -> Result<(), BackupError> {
     }
 }
 
-fn disclose(manifest: &Manifest, level: Level) -> Disclosure {
+fn disclose(wish: &Wish, level: Level) -> Disclosure {
+    let manifest = &wish.manifest;
     let totals = (two_digits(manifest.totals.files), two_digits(manifest.totals.bytes));
     Disclosure {
         start: manifest.start.to_minute(),
         end: manifest.end.to_minute(),
         totals: (level >= Level::Summary).then_some(totals),
-        types: Vec::new(),
+        types: if level >= Level::Types { wish.kinds.disclosed() } else { Vec::new() },
     }
 }
 

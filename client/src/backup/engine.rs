@@ -363,7 +363,7 @@ fn make_wish(
         disclosure_hash: Hash::from_bytes([0; 32]),
     };
     let set = key.write_set.content_keys().set_tag(&options.set);
-    Wish { manifest, set, status, packs }
+    Wish { manifest, set, status, packs, kinds: listener.kinds() }
 }
 
 fn outcome(

@@ -6,6 +6,7 @@ pub mod dedup;
 pub mod engine;
 pub mod error;
 pub mod events;
+pub mod kinds;
 pub mod listener;
 pub mod merge;
 pub mod nearly_full;

@@ -124,9 +124,8 @@ fn named(
         return Err(CliError::new(Exit::Failed, format!("snapshot {id} is {what}"))
             .hint(format!("`backup {option} {id}` ends that")));
     }
-    let named = |listed| {
-        Judged { listed, fate: Fate::Forget, reasons: vec!["you named it".to_owned()] }
-    };
+    let named =
+        |listed| Judged { listed, fate: Fate::Forget, reasons: vec!["you named it".to_owned()] };
     Ok(listed.into_iter().map(named).collect())
 }
 
@@ -156,14 +155,14 @@ impl Outcome {
             let index = vault.reading.index(ctx, runtime)?;
             runtime.block_on(freed_by(vault.repo(), &index, &leaving, until))?
         };
-        let (kept, forgotten, pinned) =
-            (count(Fate::Keep), count(Fate::Forget), count(Fate::Pin));
+        let (kept, forgotten, pinned) = (count(Fate::Keep), count(Fate::Forget), count(Fate::Pin));
         Ok(Self { kept: kept + pinned, forgotten, pinned, room, until })
     }
 
     /// What is about to happen, or would.
     fn tell(&self, ctx: &Context<'_>, dry_run: bool) {
-        let (keep, forget) = if dry_run { ("would keep", "would forget") } else { ("keep", "forget") };
+        let (keep, forget) =
+            if dry_run { ("would keep", "would forget") } else { ("keep", "forget") };
         let pinned = match self.pinned {
             0 => String::new(),
             pinned => format!(", {pinned} of them newly pinned"),

@@ -19,9 +19,7 @@ use super::reading::{local_time, machine_time};
 use super::units::plural;
 use super::vault;
 use crate::maintain::forget::{Fate, Judged, judged};
-use crate::maintain::policy::{
-    KeepChange, PolicyChange, differences, last_word, waiting,
-};
+use crate::maintain::policy::{KeepChange, PolicyChange, differences, last_word, waiting};
 
 pub use show::tell_waiting;
 

@@ -161,6 +161,7 @@ pub fn run(ctx: &Context<'_>, args: &RunArgs) -> Result<Exit, CliError> {
     let interrupt = Interrupt::install()
         .map_err(|error| CliError::new(Exit::Failed, "cannot watch for Ctrl-C").because(error))?;
     let (mut repo, opened) = vault::open_repository(ctx, &setup, (&runtime, interrupt.flag()))?;
+    super::cmd_policy::tell_waiting(ctx, &repo.log.state);
     let source = sources::open(args, paths)?;
     repo.vault = vault::limited(repo.vault, wishes.up, wishes.down);
     let options = options(ctx, args, wishes, (&setup, &opened));

@@ -87,11 +87,7 @@ pub fn run(ctx: &Context<'_>, args: &UndeleteArgs) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-fn choose(
-    vault: &Deciding,
-    names: &[String],
-    gone: &[GoneRow],
-) -> Result<Vec<GoneRow>, CliError> {
+fn choose(vault: &Deciding, names: &[String], gone: &[GoneRow]) -> Result<Vec<GoneRow>, CliError> {
     let mut chosen: Vec<GoneRow> = Vec::new();
     for name in names {
         let digits = name.to_ascii_lowercase();
@@ -192,7 +188,8 @@ fn show(ctx: &Context<'_>, rows: &[(GoneRow, Option<Manifest>)]) {
     ]);
     for (gone, manifest) in rows {
         let row = &gone.row;
-        let device = || row.device_name.clone().unwrap_or_else(|| format!("({})", row.device.short()));
+        let device =
+            || row.device_name.clone().unwrap_or_else(|| format!("({})", row.device.short()));
         let host = manifest.as_ref().map_or_else(device, |manifest| manifest.host.clone());
         let set = manifest.as_ref().map_or_else(String::new, |manifest| manifest.set.clone());
         let size = manifest.as_ref().map(|manifest| bytes(manifest.totals.bytes));

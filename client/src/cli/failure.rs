@@ -45,10 +45,13 @@ fn vault_advice(error: &VaultError) -> (Exit, Option<&'static str>) {
         VaultError::Forbidden(_) | VaultError::Unauthorized => (
             Exit::Refused,
             Some(
-                "was this device revoked? `backup connect` enrols it again. Was the account \
-                 suspended? Ask whoever runs the server",
+                "was this device revoked? `backup connect` enrols it again. Was the account erased? \
+                 `backup privacy receipt` tells",
             ),
         ),
+        VaultError::Suspended(_) => {
+            (Exit::Refused, Some("ask whoever runs the server; restores work all the same"))
+        }
         VaultError::Quota(_) => {
             (Exit::Full, Some("ask for more quota, or remove old snapshots; what was sent is kept"))
         }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
-use unseen_common::id::DeviceId;
+use unseen_common::id::{DeviceId, Hash, VaultId};
 use unseen_common::log::entry::Status;
+use unseen_common::log::state::State;
 use unseen_common::time::Timestamp;
 
 use super::args::SnapshotFilter;
@@ -17,10 +18,11 @@ use crate::browse::chunks::Chunks;
 use crate::browse::packs::Packs;
 use crate::browse::resolve::{Chosen, Filter, ResolveError, Wanted, parse, parse_path, resolve};
 use crate::crypto::recovery::RecoveryCode;
+use crate::crypto::schedule::Unlocked;
 use crate::crypto::secret::Passphrase;
 use crate::enrol::connect::{Opener, check_slots, open_anywhere};
 use crate::progress::Silent;
-use crate::repo::Repository;
+use crate::repo::Folders;
 use crate::repo::reader::{Place, ReaderIndex, ReaderRepo};
 use crate::repo::unlock::{UnlockSecret, unlock};
 
@@ -35,45 +37,83 @@ pub struct Reading {
     pub opened: Opened,
 }
 
+/// A vault whose secret was told, before anything is asked of it.
+#[derive(Debug)]
+pub struct Unlocking {
+    /// The profile.
+    pub setup: Setup,
+    /// Where the vault is.
+    pub opened: Opened,
+    /// The account.
+    pub account: VaultId,
+    /// The server's pinned identity key.
+    pub identity: [u8; 32],
+    /// The device that this machine is enrolled as.
+    device: Option<DeviceId>,
+    /// What the slot held. To be dropped as soon as the command has what it needs.
+    pub unlocked: Unlocked,
+    /// The slots that were handed out without a log to compare them with.
+    slots: Option<Hash>,
+}
+
+impl Unlocking {
+    /// Where the vault is, for the engines.
+    pub fn place<'f>(&self, folders: &'f Folders) -> Place<'f> {
+        let Self { account, identity, device, .. } = *self;
+        Place { account, identity, folders, kit: None, device }
+    }
+
+    /// The slots must be those of the log.
+    pub fn check_slots(&self, state: &State) -> Result<(), CliError> {
+        Ok(self.slots.map_or(Ok(()), |slots| check_slots(state, slots))?)
+    }
+}
+
 /// Asks for a secret and opens the vault with it: on an enrolled machine by the vault's slots, on
 /// another one, named by `--vault`, by recovery code.
 pub fn open(ctx: &Context<'_>, runtime: &Runtime) -> Result<Reading, CliError> {
-    let setup = ctx.setup()?;
-    if !setup.places.device_key().exists() {
-        return open_bare(ctx, setup, runtime);
+    with(unlock_vault(ctx, runtime)?, runtime)
+}
+
+/// Opens the vault for reading. The root secret is gone afterwards.
+pub fn with(unlocking: Unlocking, runtime: &Runtime) -> Result<Reading, CliError> {
+    let folders = vault::folders(&unlocking.setup.places);
+    let place = unlocking.place(&folders);
+    let slots = unlocking.slots;
+    let Unlocking { setup, opened, unlocked, .. } = unlocking;
+    let repo = runtime.block_on(ReaderRepo::open(&opened.service, place, unlocked))?;
+    if let Some(slots) = slots {
+        check_slots(&repo.log.state, slots)?;
     }
-    let (device, opened) = vault::open_repository(ctx, &setup, (runtime, Arc::default()))?;
-    let unlocked = if device.key.share.is_some() {
-        let slots = runtime.block_on(device.vault.slots())?;
-        let expected = Some(device.log.state.slots.hash);
-        let secret = match ctx.secrets().to_unlock()? {
-            Secret::RecoveryCode(code) => UnlockSecret::Code(RecoveryCode::parse(&code)?),
-            Secret::Passphrase(text) => UnlockSecret::Passphrase(passphrase(&text)?),
-        };
-        unlock(&slots, &secret, expected, device.key.share.as_ref())?
-    } else {
-        // A machine that only backs up may not see the slots: the code fetches them by itself.
-        let address = ctx.global.vault.clone().unwrap_or_else(|| device.key.server.clone());
-        let id = device.key.secrets.device;
-        drop((device, opened));
-        return by_code(ctx, (setup, Some(id)), &vault::parse(&address)?, runtime);
-    };
-    let Repository { key, folders, service, .. } = device;
-    let place = Place {
-        account: key.vault,
-        identity: key.server_identity.to_bytes(),
-        folders: &folders,
-        kit: None,
-        device: Some(key.secrets.device),
-    };
-    let repo = runtime.block_on(ReaderRepo::open(&service, place, unlocked))?;
     Ok(Reading { repo, setup, opened })
 }
 
-fn open_bare(ctx: &Context<'_>, setup: Setup, runtime: &Runtime) -> Result<Reading, CliError> {
-    let address = vault::parse(setup.vault()?)?;
-    setup.places.create()?;
-    by_code(ctx, (setup, None), &address, runtime)
+/// Asks for a secret and opens a slot with it.
+pub fn unlock_vault(ctx: &Context<'_>, runtime: &Runtime) -> Result<Unlocking, CliError> {
+    let setup = ctx.setup()?;
+    if !setup.places.device_key().exists() {
+        let address = vault::parse(setup.vault()?)?;
+        setup.places.create()?;
+        return by_code(ctx, (setup, None), &address, runtime);
+    }
+    let (device, opened) = vault::open_repository(ctx, &setup, (runtime, Arc::default()))?;
+    let id = device.key.secrets.device;
+    if device.key.share.is_none() {
+        // A machine that only backs up may not see the slots: the code fetches them by itself.
+        let address = ctx.global.vault.clone().unwrap_or_else(|| device.key.server.clone());
+        drop((device, opened));
+        return by_code(ctx, (setup, Some(id)), &vault::parse(&address)?, runtime);
+    }
+    let slots = runtime.block_on(device.vault.slots())?;
+    let expected = Some(device.log.state.slots.hash);
+    let secret = match ctx.secrets().to_unlock()? {
+        Secret::RecoveryCode(code) => UnlockSecret::Code(RecoveryCode::parse(&code)?),
+        Secret::Passphrase(text) => UnlockSecret::Passphrase(passphrase(&text)?),
+    };
+    let unlocked = unlock(&slots, &secret, expected, device.key.share.as_ref())?;
+    let identity = device.key.server_identity.to_bytes();
+    let account = device.key.vault;
+    Ok(Unlocking { setup, opened, account, identity, device: Some(id), unlocked, slots: None })
 }
 
 fn by_code(
@@ -81,21 +121,17 @@ fn by_code(
     (setup, device): (Setup, Option<DeviceId>),
     address: &crate::remote::address::Address,
     runtime: &Runtime,
-) -> Result<Reading, CliError> {
+) -> Result<Unlocking, CliError> {
     let opener = match ctx.secrets().to_connect()? {
         Secret::RecoveryCode(code) => Opener::Code(RecoveryCode::parse(&code)?),
         Secret::Passphrase(text) => Opener::Passphrase(passphrase(&text)?),
     };
     let target = vault::target(address, runtime)?;
     let (unlocked, slots) = runtime.block_on(open_anywhere(&target, &opener))?;
-    let folders = vault::folders(&setup.places);
-    let (account, identity) = (target.account, target.identity);
-    let place = Place { account, identity, folders: &folders, kit: None, device };
-    let repo = runtime.block_on(ReaderRepo::open(&target.service, place, unlocked))?;
-    check_slots(&repo.log.state, slots)?;
     let folder = vault::folder_of(address);
+    let (account, identity) = (target.account, target.identity);
     let opened = Opened { service: target.service, accounts: Vec::new(), folder };
-    Ok(Reading { repo, setup, opened })
+    Ok(Unlocking { setup, opened, account, identity, device, unlocked, slots: Some(slots) })
 }
 
 fn passphrase(text: &str) -> Result<Passphrase, CliError> {

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use tokio::runtime::Runtime;
 use unseen_common::id::VaultId;
+use unseen_common::log::state::{Change, State};
 use unseen_common::time::{Clock, Timestamp};
 use unseen_common::vault::{Service, Vault};
 
@@ -13,6 +14,7 @@ use super::args::values::BytesPerSecond;
 use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
 use super::places::Places;
+use super::reading::local_time;
 use crate::crypto::device_file::DeviceKey;
 use crate::enrol::connect as enrol;
 use crate::enrol::earlier::load_device_key;
@@ -107,7 +109,21 @@ pub fn open_repository(
     let opened = open(&parse(&address)?, stop)?;
     let service = Arc::clone(&opened.service);
     let repo = Repository::open(service, key, folders(&setup.places), Arc::new(SystemClock));
-    Ok((runtime.block_on(repo)?, opened))
+    let repo = runtime.block_on(repo)?;
+    if let Some(due) = erase_due(&repo.log.state) {
+        context.ui.warn(&format!(
+            "everything in this vault will be erased on {}: `backup privacy erase --cancel` stops \
+             that",
+            local_time(due)
+        ));
+    }
+    Ok((repo, opened))
+}
+
+/// When the vault is erased, if its owner wants that.
+pub fn erase_due(state: &State) -> Option<Timestamp> {
+    let erase = state.pending.iter().find(|pending| pending.change == Change::Erase);
+    erase.map(|pending| pending.effective)
 }
 
 /// A server, which is asked again when it does not answer, until `stop` is raised.

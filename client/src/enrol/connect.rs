@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use ed25519_dalek::SigningKey;
 use unseen_common::id::{DeviceId, Hash, VaultId};
-use unseen_common::log::chain::SignedEntry;
-use unseen_common::log::entry::{Author, Body, DeviceAdd, DeviceRevoke, Entry};
+use unseen_common::log::entry::{Body, DeviceAdd, DeviceRevoke};
 use unseen_common::log::fold::State;
 use unseen_common::time::Clock;
 use unseen_common::vault::{Principal, Service, Vault, VaultError};
@@ -23,6 +23,7 @@ use crate::crypto::secret::Passphrase;
 use crate::crypto::slot::{SlotError, SlotSecret};
 use crate::crypto::slot_set::SlotSet;
 use crate::repo::log::{Keeping, Log};
+use crate::repo::owner::append_root;
 use crate::repo::session::login;
 use crate::repo::vouch::{KitHead, vouched};
 use crate::repo::{Folders, RepoError};
@@ -79,9 +80,6 @@ pub struct Joined {
     pub snapshots: usize,
 }
 
-/// Attempts to win the race for the head of the log.
-const ATTEMPTS: u32 = 32;
-
 /// Joins. Done again after it was interrupted, it goes on: a device that the log has stays the
 /// device of this machine, and one that it does not have is made anew. `earlier` is what
 /// [`Earlier::find`] found.
@@ -101,7 +99,7 @@ pub async fn connect(
         check_slots(state, slots)
     })
     .await?;
-    let signer = (&owner, clock);
+    let signer = (&owner.root, clock);
     let (device, old, already) = match earlier {
         Some(earlier) if earlier.is_device_of(&log.state) => {
             let keys = unlocked.reader_keys();
@@ -116,7 +114,8 @@ pub async fn connect(
             let path = folders.device_key();
             // On disk first: if the answer to the append is lost, the enrolled key must not be.
             key.save(&path, Existing::Replace)?;
-            if let Err(error) = write(&mut log, &*session, signer, Body::DeviceAdd(add)).await {
+            let added = append_root(&mut log, &*session, signer, Body::DeviceAdd(add)).await;
+            if let Err(error) = added.map_err(EnrolError::from) {
                 if !error.is_transient() {
                     Earlier::bring_back(earlier, &path);
                 }
@@ -170,7 +169,7 @@ fn new_device(
 async fn revoke(
     log: &mut Log,
     session: &dyn Vault,
-    signer: (&OwnerKeys, &dyn Clock),
+    signer: (&SigningKey, &dyn Clock),
     device: DeviceId,
 ) -> Result<(), EnrolError> {
     let Ok(known) = log.state.active_device(device) else {
@@ -178,7 +177,8 @@ async fn revoke(
     };
     let last_valid = known.last_entry.unwrap_or(known.added);
     let revoke = DeviceRevoke { device, last_valid };
-    write(log, session, signer, Body::DeviceRevoke(revoke)).await
+    append_root(log, session, signer, Body::DeviceRevoke(revoke)).await?;
+    Ok(())
 }
 
 /// Opens the vault with nothing but an address and a secret. Tells the hash of the slots, which
@@ -274,32 +274,4 @@ fn inheritance(
         all.push((id, introduction.index_key));
     }
     Ok(all)
-}
-
-/// Appends a root-signed entry.
-async fn write(
-    log: &mut Log,
-    session: &dyn Vault,
-    (owner, clock): (&OwnerKeys, &dyn Clock),
-    body: Body,
-) -> Result<(), EnrolError> {
-    for _ in 0..ATTEMPTS {
-        let entry = Entry {
-            vault: log.state.vault,
-            seq: log.state.head_seq + 1,
-            prev: log.state.head,
-            author: Author::Root,
-            time: clock.now(),
-            body: body.clone(),
-        };
-        match session.append(SignedEntry::sign(&entry, &owner.root)).await {
-            Ok(_) => {
-                log.update(session).await?;
-                return Ok(());
-            }
-            Err(VaultError::Conflict(_)) => log.update(session).await?,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(VaultError::Busy(60).into())
 }

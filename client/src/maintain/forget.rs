@@ -64,9 +64,7 @@ pub fn judged(listed: Vec<Listed>, decisions: Vec<Decision>) -> Vec<Judged> {
             Some(Decision { verdict: Verdict::Expired(why), .. }) => {
                 (Fate::Forget, vec![why.to_string()])
             }
-            Some(kept) => {
-                (Fate::Keep, kept.reasons().iter().map(ToString::to_string).collect())
-            }
+            Some(kept) => (Fate::Keep, kept.reasons().iter().map(ToString::to_string).collect()),
             None => (Fate::Keep, Vec::new()),
         };
         Judged { listed, fate, reasons }
@@ -97,6 +95,3 @@ fn keep_by_tag(one: &mut Judged, lists: &[Vec<String>]) {
 pub fn with_fate(judged: &[Judged], fate: Fate) -> BTreeSet<SnapshotId> {
     judged.iter().filter(|one| one.fate == fate).map(|one| one.listed.row.id).collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,15 +1,15 @@
 //! Looking after a vault: is everything there, and is it whole?
 
 pub mod check;
-pub mod forget;
-pub mod policy;
-pub mod room;
-pub mod undelete;
 mod data;
+pub mod forget;
 mod impact;
 pub mod outcome;
+pub mod policy;
+pub mod room;
 pub mod subset;
 mod trees;
+pub mod undelete;
 
 pub use check::{CheckOptions, check};
 pub use outcome::{Affected, CheckError, CheckOutcome, Damage};

@@ -63,12 +63,12 @@ impl PolicyChange {
 
 /// A policy that waits for its day.
 pub fn waiting(state: &State, now: Timestamp) -> Option<(&Pending, &Policy)> {
-    state.pending.iter().filter(|pending| now < pending.effective).find_map(|pending| {
-        match &pending.change {
+    state.pending.iter().filter(|pending| now < pending.effective).find_map(
+        |pending| match &pending.change {
             Change::Policy(policy) => Some((pending, policy)),
             Change::Erase => None,
-        }
-    })
+        },
+    )
 }
 
 /// The last word of the owner: the policy that waits, else the one in force.

@@ -14,6 +14,8 @@ use tokio::time::timeout;
 use unseen_common::id::{DeviceId, Hash, PackNumber, SnapshotId, VaultId};
 use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::packset::PackSet;
+use unseen_common::privacy::{Access, Report};
+use unseen_common::receipt::SignedReceipt;
 use unseen_common::vault::{
     Challenge, CommitRequest, FooterPage, LogPage, LoginRequest, NewAccount, PackBytes, PackUpload,
     Principal, Result, ServerInfo, Service, Vault, VaultError,
@@ -21,8 +23,8 @@ use unseen_common::vault::{
 use unseen_common::wire::address::{Pin, ServerAddress, authority};
 use unseen_common::wire::base64::Base64;
 use unseen_common::wire::body::{
-    AccountBody, ChallengeAnswer, ChallengeBody, CommitBody, EntryBody, LogBody, LoginBody,
-    PackAnswer, PutSlotsBody, RecordBody, SlotsBody, TokenAnswer,
+    AccessBody, AccountBody, ChallengeAnswer, ChallengeBody, CommitBody, EntryBody, LogBody,
+    LoginBody, PackAnswer, PutSlotsBody, ReceiptBody, RecordBody, SlotsBody, TokenAnswer,
 };
 use unseen_common::wire::endpoint::{self, Endpoint, Method};
 use unseen_common::wire::{DAMAGED_HEADER, OCTET_STREAM, PACK_LENGTH_HEADER, footers as pages};
@@ -197,6 +199,12 @@ impl Service for HttpService {
         Ok(Arc::new(HttpVault { connection: Arc::clone(&self.0), token }))
     }
 
+    async fn erased(&self, account: VaultId) -> Result<SignedReceipt> {
+        let response = self.0.send(Ask::about(&endpoint::ERASED, &account)).await?;
+        let body: ReceiptBody = reply::json(response, endpoint::ERASED.answer_cap).await?;
+        Ok(body.into())
+    }
+
     fn host(&self) -> String {
         self.0.host.clone()
     }
@@ -310,6 +318,17 @@ impl Vault for HttpVault {
     async fn packs_of(&self, snapshot: SnapshotId) -> Result<PackSet> {
         let ask = Ask::about(&endpoint::PACKS_OF, &snapshot);
         packset(&self.octets(ask).await?)
+    }
+
+    async fn privacy(&self) -> Result<Report> {
+        let response = self.send(Ask::new(&endpoint::PRIVACY)).await?;
+        reply::json(response, endpoint::PRIVACY.answer_cap).await
+    }
+
+    async fn access(&self) -> Result<Vec<Access>> {
+        let response = self.send(Ask::new(&endpoint::ACCESS)).await?;
+        let body: AccessBody = reply::json(response, endpoint::ACCESS.answer_cap).await?;
+        Ok(body.access)
     }
 }
 

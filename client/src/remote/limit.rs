@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use unseen_common::id::{DeviceId, PackNumber, SnapshotId};
 use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::packset::PackSet;
+use unseen_common::privacy::{Access, Report};
 use unseen_common::vault::{
     CommitRequest, FooterPage, LogPage, PackBytes, PackUpload, Result, Vault,
 };
@@ -134,6 +135,14 @@ impl Vault for Limited {
 
     async fn packs_of(&self, snapshot: SnapshotId) -> Result<PackSet> {
         self.inner.packs_of(snapshot).await
+    }
+
+    async fn privacy(&self) -> Result<Report> {
+        self.inner.privacy().await
+    }
+
+    async fn access(&self) -> Result<Vec<Access>> {
+        self.inner.access().await
     }
 }
 

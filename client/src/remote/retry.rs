@@ -12,6 +12,8 @@ use tokio::time::Instant;
 use unseen_common::id::{DeviceId, PackNumber, SnapshotId, VaultId};
 use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::packset::PackSet;
+use unseen_common::privacy::{Access, Report};
+use unseen_common::receipt::SignedReceipt;
 use unseen_common::vault::{
     Challenge, CommitRequest, FooterPage, LogPage, LoginRequest, NewAccount, PackBytes, PackUpload,
     Principal, Result, ServerInfo, Service, Vault, VaultError,
@@ -195,6 +197,14 @@ impl Vault for Retrying {
     async fn packs_of(&self, snapshot: SnapshotId) -> Result<PackSet> {
         self.again(|| self.inner.packs_of(snapshot)).await
     }
+
+    async fn privacy(&self) -> Result<Report> {
+        self.again(|| self.inner.privacy()).await
+    }
+
+    async fn access(&self) -> Result<Vec<Access>> {
+        self.again(|| self.inner.access()).await
+    }
 }
 
 /// A service that is asked again, and whose sessions try again. Logging in is left to
@@ -230,6 +240,10 @@ impl Service for RetryingService {
     async fn login(&self, request: LoginRequest) -> Result<Arc<dyn Vault>> {
         let session = self.inner.login(request).await?;
         Ok(Arc::new(Retrying::with(session, Policy::default(), Arc::clone(&self.pause))))
+    }
+
+    async fn erased(&self, account: VaultId) -> Result<SignedReceipt> {
+        retry(&Policy::HELLO, &*self.pause, || self.inner.erased(account)).await
     }
 
     fn host(&self) -> String {

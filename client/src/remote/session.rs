@@ -11,6 +11,7 @@ use unseen_common::id::{DeviceId, PackNumber, SnapshotId, VaultId};
 use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::log::entry::PublicKey;
 use unseen_common::packset::PackSet;
+use unseen_common::privacy::{Access, Report};
 use unseen_common::vault::{
     CommitRequest, FooterPage, LogPage, LoginRequest, PackBytes, PackUpload, Principal, Result,
     Service, Vault, VaultError, login_message,
@@ -172,5 +173,13 @@ impl Vault for Lasting {
 
     async fn packs_of(&self, snapshot: SnapshotId) -> Result<PackSet> {
         self.run(|v| async move { v.packs_of(snapshot).await }).await
+    }
+
+    async fn privacy(&self) -> Result<Report> {
+        self.run(|v| async move { v.privacy().await }).await
+    }
+
+    async fn access(&self) -> Result<Vec<Access>> {
+        self.run(|v| async move { v.access().await }).await
     }
 }

@@ -3,6 +3,7 @@
 pub mod error;
 pub mod footers;
 pub mod log;
+pub mod owner;
 pub mod reader;
 pub mod session;
 pub mod unlock;
@@ -10,6 +11,7 @@ pub mod vouch;
 pub mod words;
 
 pub use error::RepoError;
+pub use owner::OwnerRepo;
 pub use reader::{ReaderIndex, ReaderRepo};
 pub use session::{Folders, Repository};
 pub use vouch::KitHead;

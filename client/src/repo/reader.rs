@@ -76,15 +76,7 @@ impl ReaderRepo {
         let (principal, key) = (Principal::Owner, &owner.login);
         let vault = login(service, &place.identity, place.account, principal, key).await?;
         let keys = unlocked.reader_keys();
-        let belongs = |state: &State| {
-            let vault_key = keys.key(keys.epoch()).map(|key| key.public().hash());
-            let same = state.vault == place.account
-                && state.root_key == owner.root_verify().to_bytes()
-                && Some(state.vault_key_hash) == vault_key;
-            if same { Ok(()) } else { Err(RepoError::OtherOwner) }
-        };
-        let keeping = Keeping::new(place.folders, place.device);
-        let log = vouched(&*vault, keeping, place.kit, belongs).await?;
+        let log = synced_with(&*vault, place, &unlocked).await?;
         let ids = keys.write_set().content_keys();
         let mut repo = Self {
             vault,
@@ -167,4 +159,22 @@ impl ReaderRepo {
     pub fn known(&self, device: DeviceId) -> Option<&Known> {
         self.devices.get(&device).map(|d| &d.known)
     }
+}
+
+/// The log of the vault that these secrets open, checked against the pin and the kit.
+pub(super) async fn synced_with(
+    vault: &dyn Vault,
+    place: Place<'_>,
+    unlocked: &Unlocked,
+) -> Result<Log, RepoError> {
+    let (owner, keys) = (unlocked.owner_keys(), unlocked.reader_keys());
+    let belongs = |state: &State| {
+        let vault_key = keys.key(keys.epoch()).map(|key| key.public().hash());
+        let same = state.vault == place.account
+            && state.root_key == owner.root_verify().to_bytes()
+            && Some(state.vault_key_hash) == vault_key;
+        if same { Ok(()) } else { Err(RepoError::OtherOwner) }
+    };
+    let keeping = Keeping::new(place.folders, place.device);
+    vouched(vault, keeping, place.kit, belongs).await
 }

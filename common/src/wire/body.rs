@@ -7,6 +7,8 @@ use crate::codec::DecodeError;
 use crate::id::{PackNumber, VaultId};
 use crate::log::chain::{Record, SignedEntry};
 use crate::packset::PackSet;
+use crate::privacy::Access;
+use crate::receipt::SignedReceipt;
 use crate::time::Timestamp;
 use crate::vault::{Challenge, CommitRequest, LogPage, LoginRequest, NewAccount, Principal};
 
@@ -140,6 +142,36 @@ pub struct CommitBody {
 pub struct PackAnswer {
     /// The pack's number.
     pub number: PackNumber,
+}
+
+/// Answer of [`super::endpoint::ACCESS`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessBody {
+    /// Oldest first.
+    pub access: Vec<Access>,
+}
+
+/// Answer of [`super::endpoint::ERASED`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiptBody {
+    /// The canonical bytes of the receipt.
+    pub receipt: Base64,
+    /// Ed25519 by the server's identity key.
+    pub signature: Base64N<64>,
+}
+
+impl From<SignedReceipt> for ReceiptBody {
+    fn from(signed: SignedReceipt) -> Self {
+        Self { receipt: signed.bytes.into(), signature: Base64N(signed.signature) }
+    }
+}
+
+impl From<ReceiptBody> for SignedReceipt {
+    fn from(body: ReceiptBody) -> Self {
+        Self { bytes: body.receipt.into(), signature: body.signature.0 }
+    }
 }
 
 impl From<SignedEntry> for EntryBody {

@@ -58,7 +58,7 @@ const PACK: usize = 16 * 1024 * 1024;
 pub const PROBLEM_CAP: usize = 96 * 1024 * 1024;
 
 /// Anyone: what the server is.
-pub const DESCRIBE: Endpoint = Endpoint::get("/v1/server", SMALL);
+pub const DESCRIBE: Endpoint = Endpoint::get("/v1/server", 64 * 1024);
 /// By invite: makes an account.
 pub const CREATE_ACCOUNT: Endpoint = Endpoint::post("/v1/accounts", ENTRIES, SMALL);
 /// Anyone: what to sign.
@@ -87,9 +87,15 @@ pub const COMMIT: Endpoint = Endpoint::post("/v1/snapshots", 96 * 1024 * 1024, R
 pub const MANIFEST_OF: Endpoint = Endpoint::get("/v1/snapshots/{snapshot}", MANIFEST);
 /// The packs that a snapshot needs.
 pub const PACKS_OF: Endpoint = Endpoint::get("/v1/snapshots/{snapshot}/packs", PACKSET);
+/// Everything that is held about the account.
+pub const PRIVACY: Endpoint = Endpoint::get("/v1/privacy", 64 * 1024);
+/// What whoever runs the server did with the account.
+pub const ACCESS: Endpoint = Endpoint::get("/v1/access", 128 * 1024);
+/// Anyone who knows its id: the receipt for an account that was erased.
+pub const ERASED: Endpoint = Endpoint::get("/v1/erased/{account}", SMALL);
 
 /// All of them.
-pub const ALL: [&Endpoint; 15] = [
+pub const ALL: [&Endpoint; 18] = [
     &DESCRIBE,
     &CREATE_ACCOUNT,
     &CHALLENGE,
@@ -105,6 +111,9 @@ pub const ALL: [&Endpoint; 15] = [
     &COMMIT,
     &MANIFEST_OF,
     &PACKS_OF,
+    &PRIVACY,
+    &ACCESS,
+    &ERASED,
 ];
 
 #[cfg(test)]

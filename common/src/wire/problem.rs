@@ -36,6 +36,7 @@ pub struct Problem {
 /// Statuses, codes and titles. The codes never change.
 const UNAUTHORIZED: Kind = (401, "unauthorized", "Log in again.");
 const FORBIDDEN: Kind = (403, "forbidden", "This login may not do this.");
+const SUSPENDED: Kind = (403, "suspended", "This account is suspended.");
 const NOT_FOUND: Kind = (404, "not-found", "No such thing.");
 const INVALID: Kind = (400, "invalid", "The request is wrong.");
 const CONFLICT: Kind = (409, "conflict", "The log has moved on.");
@@ -82,6 +83,7 @@ impl Problem {
         match error {
             VaultError::Unauthorized => Self::new(UNAUTHORIZED),
             VaultError::Forbidden(what) => Self::new(FORBIDDEN).detailed(what),
+            VaultError::Suspended(what) => Self::new(SUSPENDED).detailed(what),
             VaultError::NotFound(what) => Self::new(NOT_FOUND).detailed(what),
             VaultError::Invalid(what) => Self::new(INVALID).detailed(what),
             VaultError::Conflict(records) => Self {
@@ -108,6 +110,7 @@ impl Problem {
         match self.code.as_str() {
             "unauthorized" => VaultError::Unauthorized,
             "forbidden" => VaultError::Forbidden(detail),
+            "suspended" => VaultError::Suspended(detail),
             "not-found" => VaultError::NotFound(detail),
             "invalid" => VaultError::Invalid(detail),
             "conflict" => VaultError::Conflict(self.records.into_iter().map(Into::into).collect()),
@@ -157,6 +160,7 @@ mod tests {
         vec![
             (VaultError::Unauthorized, 401, "unauthorized"),
             (VaultError::Forbidden(what()), 403, "forbidden"),
+            (VaultError::Suspended(what()), 403, "suspended"),
             (VaultError::NotFound(what()), 404, "not-found"),
             (VaultError::Invalid(what()), 400, "invalid"),
             (VaultError::Conflict(vec![record]), 409, "conflict"),

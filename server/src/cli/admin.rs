@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::error::CliError;
 use super::invite::Order;
+use super::manage::Manage;
 use super::place::Place;
 use crate::vault::Core;
 
@@ -21,6 +22,10 @@ use crate::vault::Core;
 const LINE: u64 = 16 * 1024;
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Removing the files of a large account takes its time.
+const PATIENCE_TO_ERASE: Duration = Duration::from_secs(30 * 60);
+/// Longest answer, in bytes.
+const ANSWER: u64 = 64 * 1024 * 1024;
 
 /// What can be asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,6 +33,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) enum Ask {
     /// An invite.
     Invite(Order),
+    /// What is done with accounts and invites that are there.
+    Manage(Manage),
+}
+
+impl Ask {
+    /// How long the answer may take.
+    const fn patience(&self) -> Duration {
+        match self {
+            Self::Manage(Manage::Erase { .. }) => PATIENCE_TO_ERASE,
+            _ => PATIENCE,
+        }
+    }
 }
 
 /// What is answered.
@@ -67,13 +84,13 @@ pub(super) fn ask(data: &Path, ask: &Ask) -> Result<Option<String>, CliError> {
 }
 
 fn exchange(mut stream: StdStream, ask: &Ask) -> io::Result<Answer> {
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(ask.patience()))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_vec(ask)?;
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut answer = String::new();
-    BufReader::new(stream.take(LINE)).read_line(&mut answer)?;
+    BufReader::new(stream.take(ANSWER)).read_line(&mut answer)?;
     Ok(serde_json::from_str(&answer)?)
 }
 
@@ -101,14 +118,14 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Answers commands, one at a time, for as long as it is polled.
+/// Answers commands for as long as it is polled.
 pub(super) async fn serve(listener: UnixListener, core: Core, place: Place) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                if timeout(PATIENCE, answer(stream, &core, &place)).await.is_err() {
-                    tracing::debug!("an admin command took too long");
-                }
+                // Side by side: an account may take long to erase.
+                let (core, place) = (core.clone(), place.clone());
+                tokio::spawn(async move { answer(stream, &core, &place).await });
             }
             Err(error) => {
                 tracing::warn!(kind = ?error.kind(), "admin socket");
@@ -121,9 +138,12 @@ pub(super) async fn serve(listener: UnixListener, core: Core, place: Place) {
 async fn answer(mut stream: UnixStream, core: &Core, place: &Place) {
     let mut line = String::new();
     let (reader, mut writer) = stream.split();
-    let read = tokio::io::BufReader::new(reader.take(LINE)).read_line(&mut line).await;
+    let mut reader = tokio::io::BufReader::new(reader.take(LINE));
+    let read = timeout(PATIENCE, reader.read_line(&mut line)).await;
+    let (core, place) = (core.clone(), place.clone());
     let answer = match (read, serde_json::from_str(&line)) {
-        (Ok(_), Ok(Ask::Invite(order))) => make_invite(core, place, order).await,
+        (Ok(Ok(_)), Ok(Ask::Invite(order))) => work(move || order.fulfil(&core, Some(place))).await,
+        (Ok(Ok(_)), Ok(Ask::Manage(manage))) => work(move || manage.fulfil(&core)).await,
         _ => Answer::Failed("the command is not understood".to_owned()),
     };
     let mut text = serde_json::to_vec(&answer).unwrap_or_default();
@@ -133,10 +153,8 @@ async fn answer(mut stream: UnixStream, core: &Core, place: &Place) {
     }
 }
 
-async fn make_invite(core: &Core, place: &Place, order: Order) -> Answer {
-    let (core, place) = (core.clone(), place.clone());
-    let made = tokio::task::spawn_blocking(move || order.fulfil(&core, Some(place))).await;
-    match made {
+async fn work(command: impl FnOnce() -> Result<String, CliError> + Send + 'static) -> Answer {
+    match tokio::task::spawn_blocking(command).await {
         Ok(Ok(line)) => Answer::Done(line),
         Ok(Err(error)) => Answer::Failed(error.to_string()),
         Err(_broken) => Answer::Failed("the command broke off".to_owned()),

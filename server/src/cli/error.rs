@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use unseen_common::codec::DecodeError;
 use unseen_common::vault::VaultError;
 use unseen_common::wire::address::AddressError;
 
@@ -45,6 +46,21 @@ pub(super) enum CliError {
     /// The running server answered with an error.
     #[error("the running server answered: {0}")]
     Running(String),
+    /// No data folder was named.
+    #[error("which data folder? Give --data DIR or set UNSEEN_DATA")]
+    NoData,
+    /// There is no data folder there.
+    #[error("there is no data folder in {0}; `serve` makes one")]
+    NoFolder(PathBuf),
+    /// Something that cannot be taken back was not confirmed.
+    #[error("account {0} was not erased: it was not confirmed (type its name, or give --yes)")]
+    Unconfirmed(String),
+    /// The result cannot be written or read.
+    #[error("the answer cannot be read; is the running server of the same version?")]
+    Answer(#[source] serde_json::Error),
+    /// A receipt cannot be read.
+    #[error("the receipt cannot be read")]
+    Receipt(#[source] DecodeError),
     /// A file or socket.
     #[error("{path}")]
     Io {
@@ -65,6 +81,7 @@ impl CliError {
         match self {
             Self::Open(OpenError::Busy(_)) => 11,
             Self::Open(OpenError::Journal(_) | OpenError::Identity(_)) => 20,
+            Self::NoData | Self::Vault(VaultError::Invalid(_)) => 2,
             Self::Vault(VaultError::DiskFull) => 23,
             _ => 1,
         }

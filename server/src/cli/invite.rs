@@ -1,25 +1,30 @@
 //! `backup-server invite`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 
 use super::admin::{self, Ask};
 use super::error::CliError;
+use super::manage::Manage;
 use super::place::Place;
 use super::{output, units};
 use crate::http::tls::{self, Certificate};
-use crate::vault::{Core, Options};
+use crate::vault::{Core, InviteInfo, Options, amount};
 
 /// Make an invite: one line to paste on the machine that is to be backed up
 ///
 /// Example: backup-server invite --data /srv/unseen --quota 500GB --expires 7d
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Invite {
     /// The data folder of the server
-    #[arg(long, value_name = "DIR", env = "UNSEEN_DATA")]
-    data: PathBuf,
+    #[arg(long, value_name = "DIR", env = "UNSEEN_DATA", global = true)]
+    data: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
     /// How much the account may store, such as 500GB
     #[arg(long, value_name = "SIZE", value_parser = units::bytes)]
     quota: Option<u64>,
@@ -32,6 +37,19 @@ pub(super) struct Invite {
     /// The certificate that clients see, if it is not the server's own
     #[arg(long, value_name = "FILE")]
     tls_cert: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The invites that are still good
+    List,
+    /// Take an invite back
+    Revoke {
+        /// The first digits of its name, as `list` shows it
+        invite: String,
+    },
 }
 
 /// What an invite is to allow.
@@ -64,33 +82,68 @@ impl Order {
     }
 }
 
-pub(super) fn run(command: &Invite) -> Result<(), CliError> {
+pub(super) fn run(command: Invite) -> Result<(), CliError> {
+    let data = command.data.ok_or(CliError::NoData)?;
+    let json = command.json;
+    match command.command {
+        None => {}
+        Some(Command::List) => {
+            let list: Vec<InviteInfo> = Manage::Invites.done(&data)?;
+            if json {
+                return output::json(&list);
+            }
+            show(&list);
+            return Ok(());
+        }
+        Some(Command::Revoke { invite }) => {
+            let name: String = Manage::Revoke { invite }.done(&data)?;
+            if json {
+                return output::json(&serde_json::json!({ "revoked": name }));
+            }
+            output::line(&format!("invite {name} is good for nothing now"));
+            return Ok(());
+        }
+    }
     let order = Order {
         quota: command.quota,
         seconds: command.expires,
-        public_address: command.public_address.clone(),
-        tls_cert: command.tls_cert.clone(),
+        public_address: command.public_address,
+        tls_cert: command.tls_cert,
     };
-    let line = match admin::ask(&command.data, &Ask::Invite(order.clone()))? {
+    let line = match admin::ask(&data, &Ask::Invite(order.clone()))? {
         Some(line) => line,
-        None => offline(command, &order)?,
+        None => offline(&data, &order)?,
     };
+    if json {
+        return output::json(&serde_json::json!({ "command": line }));
+    }
     output::line(&line);
     Ok(())
 }
 
-fn offline(command: &Invite, order: &Order) -> Result<String, CliError> {
-    let mut kept = Place::read(&command.data)?;
+fn show(list: &[InviteInfo]) {
+    if list.is_empty() {
+        output::note("no invite is open; `backup-server invite` makes one");
+        return;
+    }
+    output::line("INVITE    QUOTA       GOOD UNTIL");
+    for one in list {
+        let quota = one.quota.map_or_else(|| "none".to_owned(), amount);
+        output::line(&format!("{:<9} {quota:<11} {}", one.invite, units::moment(one.expires)));
+    }
+}
+
+fn offline(data: &Path, order: &Order) -> Result<String, CliError> {
+    let mut kept = Place::read(data)?;
     if kept.is_none() && order.public_address.is_none() {
         // Nothing is made in a folder that was mistyped.
         return Err(CliError::NoAddress);
     }
-    let core = Core::open(&command.data, Options::default())?;
+    let core = Core::open(data, Options::default())?;
     if kept.is_none()
         && let Some(address) = &order.public_address
     {
-        kept =
-            Some(Place { address: address.clone(), spki: Some(tls::own(&command.data)?.0.spki) });
+        kept = Some(Place { address: address.clone(), spki: Some(tls::own(data)?.0.spki) });
     }
     order.fulfil(&core, kept)
 }

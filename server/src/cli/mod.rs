@@ -1,8 +1,10 @@
 //! The command line of `backup-server`.
 
+mod account;
 mod admin;
 mod error;
 mod invite;
+mod manage;
 mod output;
 mod place;
 mod serve;
@@ -35,6 +37,7 @@ enum LogFormat {
 enum Command {
     Serve(serve::Serve),
     Invite(invite::Invite),
+    Account(account::Account),
 }
 
 /// Runs the command line; the exit code is as docs/OPERATING.md lists.
@@ -50,7 +53,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     start_log(arguments.log_format);
     let done = match arguments.command {
         Command::Serve(command) => serve::run(&command),
-        Command::Invite(command) => invite::run(&command),
+        Command::Invite(command) => invite::run(command),
+        Command::Account(command) => account::run(command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -73,6 +77,9 @@ fn start_log(format: LogFormat) {
         LogFormat::Json => log.json().try_init(),
     });
 }
+
+#[cfg(test)]
+pub(crate) use place::tests::stored as stored_place;
 
 #[cfg(test)]
 mod tests {

@@ -3,10 +3,20 @@
 use std::error::Error;
 use std::io::{Write, stderr, stdout};
 
+use serde::Serialize;
+
+use super::error::CliError;
+
 /// One line of result. Nobody may be reading it.
 pub(super) fn line(text: &str) {
     let mut out = stdout();
     drop(writeln!(out, "{text}").and_then(|()| out.flush()));
+}
+
+/// A result for programs.
+pub(super) fn json(value: &impl Serialize) -> Result<(), CliError> {
+    line(&serde_json::to_string(value).map_err(CliError::Answer)?);
+    Ok(())
 }
 
 /// One line for people who watch.

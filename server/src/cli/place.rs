@@ -89,8 +89,14 @@ fn path(data: &Path) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// Under which names the inventory declares what is stored here.
+    pub(crate) fn stored() -> Vec<&'static str> {
+        const _: fn(Place) = |Place { address: _, spki: _ }| {};
+        vec!["server.address", "server.spki"]
+    }
     use unseen_common::wire::address::SCHEME;
 
     #[test]

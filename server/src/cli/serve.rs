@@ -8,12 +8,16 @@ use std::time::Duration;
 use clap::Args;
 use rustls::ServerConfig;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
+use unseen_common::time::Clock as _;
 
 use super::error::CliError;
 use super::place::{Place, fingerprint, public_address};
-use super::{admin, output};
+use super::{admin, manage, output, units};
+use crate::clock::SystemClock;
 use crate::http::tls::{self, Certificate};
 use crate::http::{Server, ServerOptions};
+use crate::store::space::DiskLimits;
 use crate::vault::{Core, Options};
 
 /// Serve vaults; on the first run this makes the server's keys
@@ -36,13 +40,30 @@ pub(super) struct Serve {
     /// Its key, PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert", conflicts_with = "behind_proxy")]
     tls_key: Option<PathBuf>,
+    /// How much of the disk packs leave free [default: 256 MiB, or 1 % of a small disk]
+    #[arg(long, value_name = "SIZE", env = "UNSEEN_KEEP_FREE", value_parser = units::bytes)]
+    keep_free: Option<u64>,
+    /// What is set aside to pay for records when the disk is full
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "UNSEEN_RESERVE",
+        value_parser = units::bytes,
+        default_value = "64MiB"
+    )]
+    reserve: u64,
     /// Plain HTTP on a loopback address, for a proxy on this machine that does TLS
     #[arg(long)]
     behind_proxy: bool,
 }
 
+/// How often the server looks for what is due.
+const SWEEP: Duration = Duration::from_secs(600);
+
 pub(super) fn run(command: &Serve) -> Result<(), CliError> {
     let core = Core::open(&command.data, Options::default())?;
+    let limits = DiskLimits { keep_free: command.keep_free, reserve: command.reserve };
+    manage::watch(&core, &command.data, limits);
     let (spki, tls) = certificate(command)?;
     output::note(&format!("identity {}", fingerprint(&core.identity())));
     if let Some(spki) = spki {
@@ -88,15 +109,40 @@ async fn serve(
         address: public_address(command.public_address.as_deref(), server.address())?,
         spki,
     };
-    place.write(&command.data)?;
+    if Place::read(&command.data).ok().flatten().as_ref() != Some(&place) {
+        // On a full disk a server that knows its place can still start.
+        place.write(&command.data)?;
+    }
     let admin = tokio::spawn(admin::serve(admin::listen(&command.data)?, core.clone(), place));
     let stop = told_to_end()?;
-    let opened = tokio::task::spawn_blocking(move || open_accounts(&core));
+    let opened = tokio::task::spawn_blocking({
+        let core = core.clone();
+        move || open_accounts(&core)
+    });
+    let sweeper = tokio::spawn(sweep(core));
     output::line(&format!("listening on {scheme}://{}", server.address()));
     let served = server.run(stop).await;
     admin.abort();
     opened.abort();
+    sweeper.abort();
     Ok(served?)
+}
+
+/// Carries out what is due, now and again.
+async fn sweep(core: Core) {
+    let mut timer = tokio::time::interval(SWEEP);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        timer.tick().await;
+        let core = core.clone();
+        let swept = tokio::task::spawn_blocking(move || core.sweep(SystemClock.now())).await;
+        match swept {
+            Ok(Ok(0)) => {}
+            Ok(Ok(erased)) => tracing::info!(erased, "accounts that were due are erased"),
+            Ok(Err(error)) => tracing::error!(%error, "a sweep broke off; the next one goes on"),
+            Err(error) => tracing::error!(%error, "a sweep broke off; the next one goes on"),
+        }
+    }
 }
 
 /// Opens every account, so that damage is seen at the start and not at the next restore.

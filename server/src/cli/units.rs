@@ -1,4 +1,6 @@
-//! Sizes and durations as people write them.
+//! Sizes and times as people write them.
+
+use unseen_common::time::Timestamp;
 
 /// Bytes: `500GB` (decimal), `500GiB` or `500G` (binary), `123`.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
@@ -33,6 +35,23 @@ pub(super) fn seconds(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| format!("{text} is too long"))
 }
 
+/// A moment in UTC, such as `2026-11-22 03:41:05Z`.
+pub(super) fn moment(time: Timestamp) -> String {
+    let days = time.0 / 86_400;
+    let seconds = time.0 % 86_400;
+    // Days since 0000-03-01, so that a leap day is the last of its year.
+    let shifted = days.saturating_add(719_468);
+    let (era, day) = (shifted / 146_097, shifted % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (year, month) =
+        if month < 10 { (era * 400 + year, month + 3) } else { (era * 400 + year + 1, month - 9) };
+    let (hour, minute) = (seconds / 3600, seconds % 3600 / 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{:02}Z", seconds % 60)
+}
+
 fn split(text: &str) -> Result<(u64, &str), String> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
@@ -44,6 +63,19 @@ fn split(text: &str) -> Result<(u64, &str), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00:00Z"),
+            (951_782_399, "2000-02-28 23:59:59Z"),
+            (951_782_400, "2000-02-29 00:00:00Z"),
+            (1_800_000_000, "2027-01-15 08:00:00Z"),
+            (4_107_542_400, "2100-03-01 00:00:00Z"),
+        ] {
+            assert_eq!(moment(Timestamp(seconds)), text);
+        }
+    }
 
     #[test]
     fn units() {

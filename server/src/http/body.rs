@@ -69,7 +69,7 @@ pub(super) async fn discard(app: &App, mut body: Body, cap: usize) {
     }
 }
 
-fn stated_length(headers: &HeaderMap) -> Result<usize, Failure> {
+pub(super) fn stated_length(headers: &HeaderMap) -> Result<usize, Failure> {
     headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse().ok())

@@ -9,22 +9,22 @@ use axum::response::Response;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use unseen_common::id::{DeviceId, PackId, PackNumber, SnapshotId};
+use unseen_common::id::{DeviceId, PackId, PackNumber, SnapshotId, VaultId};
 use unseen_common::vault::{CommitRequest, PackUpload, Service, Vault, VaultError};
 use unseen_common::wire::base64::Base64;
 use unseen_common::wire::body::{
-    AccountBody, ChallengeAnswer, ChallengeBody, CommitBody, EntryBody, LogBody, LoginBody,
-    PackAnswer, PutSlotsBody, RecordBody, SlotsBody,
+    AccessBody, AccountBody, ChallengeAnswer, ChallengeBody, CommitBody, EntryBody, LogBody,
+    LoginBody, PackAnswer, PutSlotsBody, ReceiptBody, RecordBody, SlotsBody,
 };
 use unseen_common::wire::endpoint::{self, Endpoint};
 use unseen_common::wire::host::host_of;
 use unseen_common::wire::{DAMAGED_HEADER, OCTET_STREAM, PACK_LENGTH_HEADER, footers as pages};
 
 use super::app::App;
-use super::body::{Received, discard, receive};
+use super::body::{Received, discard, receive, stated_length};
 use super::failure::Failure;
 use super::request_log::Whose;
-use crate::vault::Session;
+use crate::vault::{Reservation, Session};
 
 type Reply = Result<Response, Failure>;
 
@@ -109,10 +109,34 @@ pub(super) async fn put_pack(
 ) -> Reply {
     let PackQuery { footer } = query(&request)?;
     let id: PackId = parse_id(&id)?;
-    let (session, body) = received(&app, request, &endpoint::PUT_PACK).await?;
+    let (parts, body) = request.into_parts();
+    let (session, reserved) = match reserve(&app, &parts.headers, id).await {
+        Ok(reserved) => reserved,
+        Err(failure) => {
+            discard(&app, body, endpoint::PUT_PACK.body_cap).await;
+            return Err(failure);
+        }
+    };
+    let body = receive(&app, &parts.headers, body, endpoint::PUT_PACK.body_cap).await?;
     let pack = PackUpload { id, footer_len: footer, bytes: body.bytes.clone() };
-    let number = session.put_pack(pack).await?;
+    let number = session.put_reserved(pack, reserved).await?;
     of(&session, json(&PackAnswer { number }))
+}
+
+/// Who sends a pack, and its share of quota and disk, before any of it is taken.
+async fn reserve(
+    app: &App,
+    headers: &HeaderMap,
+    id: PackId,
+) -> Result<(Session, Option<Reservation>), Failure> {
+    let session = caller(app, headers)?;
+    let length = stated_length(headers)?;
+    if length > endpoint::PUT_PACK.body_cap {
+        return Err(Failure::too_large(endpoint::PUT_PACK.body_cap));
+    }
+    let length = u64::try_from(length).map_err(|_e| Failure::invalid("too long"))?;
+    let reserved = session.reserve(id, length).await?;
+    Ok((session, reserved))
 }
 
 pub(super) async fn get_pack(
@@ -193,6 +217,23 @@ pub(super) async fn packs_of(
     let id: SnapshotId = parse_id(&id)?;
     let packs = session.packs_of(id).await?;
     of(&session, Ok(octets(packs.to_bytes().into())))
+}
+
+pub(super) async fn privacy(State(app): State<App>, headers: HeaderMap) -> Reply {
+    let session = caller(&app, &headers)?;
+    let report = session.privacy().await?;
+    of(&session, json(&report))
+}
+
+pub(super) async fn access(State(app): State<App>, headers: HeaderMap) -> Reply {
+    let session = caller(&app, &headers)?;
+    let access = session.access().await?;
+    of(&session, json(&AccessBody { access }))
+}
+
+pub(super) async fn erased(State(app): State<App>, Path(account): Path<String>) -> Reply {
+    let account: VaultId = parse_id(&account)?;
+    json(&ReceiptBody::from(app.core.erased(account).await?))
 }
 
 /// Who is asking.

@@ -2,6 +2,7 @@
 
 mod app;
 mod body;
+mod client_addr;
 mod failure;
 mod handlers;
 mod request_log;
@@ -13,4 +14,5 @@ pub mod tls;
 mod tokens;
 
 pub use app::Limits;
+pub use client_addr::{AddrBucket, ClientAddr};
 pub use serve::{ServeError, Server, ServerOptions};

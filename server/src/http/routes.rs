@@ -27,6 +27,9 @@ pub(super) fn router(app: App) -> Router {
     let router = at(router, &endpoint::FOOTERS, handlers::footers);
     let router = at(router, &endpoint::COMMIT, handlers::commit);
     let router = at(router, &endpoint::MANIFEST_OF, handlers::manifest);
+    let router = at(router, &endpoint::PRIVACY, handlers::privacy);
+    let router = at(router, &endpoint::ACCESS, handlers::access);
+    let router = at(router, &endpoint::ERASED, handlers::erased);
     at(router, &endpoint::PACKS_OF, handlers::packs_of)
         .fallback(no_such_route)
         .method_not_allowed_fallback(wrong_method)

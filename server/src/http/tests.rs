@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ed25519_dalek::Signer;
+use ed25519_dalek::{Signer, SigningKey};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use unseen_common::vault::{Principal, Service, login_message};
 use unseen_common::wire::base64::Base64N;
-use unseen_common::wire::body::{ChallengeAnswer, LoginBody, TokenAnswer};
+use unseen_common::wire::body::{ChallengeAnswer, ChallengeBody, LoginBody, TokenAnswer};
 use unseen_common::wire::endpoint;
 use unseen_common::wire::problem::Problem;
 
@@ -76,8 +76,15 @@ fn is(status: u16, code: &str) -> (u16, String) {
 }
 
 async fn token(running: &Running, owner: &Owner, signed_host: &str) -> (String, Vec<u8>) {
-    let principal = Principal::Owner;
-    let body = format!(r#"{{"account":"{}","principal":"owner"}}"#, owner.vault);
+    token_of(running, (owner, Principal::Owner, &owner.login), signed_host).await
+}
+
+async fn token_of(
+    running: &Running,
+    (owner, principal, key): (&Owner, Principal, &SigningKey),
+    signed_host: &str,
+) -> (String, Vec<u8>) {
+    let body = serde_json::to_string(&ChallengeBody { account: owner.vault, principal }).unwrap();
     let head = format!("POST /v1/auth/challenge HTTP/1.1\r\nContent-Length: {}", body.len());
     let (_, answer) = send(running, &head, body.as_bytes()).await;
     let challenge: ChallengeAnswer = serde_json::from_slice(&answer).unwrap();
@@ -87,7 +94,7 @@ async fn token(running: &Running, owner: &Owner, signed_host: &str) -> (String, 
         account: owner.vault,
         principal,
         nonce: challenge.nonce,
-        signature: Base64N(owner.login.sign(&message).to_bytes()),
+        signature: Base64N(key.sign(&message).to_bytes()),
     };
     let body = serde_json::to_vec(&login).unwrap();
     let head = format!("POST /v1/auth/session HTTP/1.1\r\nContent-Length: {}", body.len());
@@ -102,8 +109,13 @@ async fn routes_and_bodies_are_guarded() {
     let wrong = refused(&running, "DELETE /v1/server HTTP/1.1", b"").await;
     assert_eq!(wrong, is(405, "wrong-method"));
     for endpoint in endpoint::ALL {
-        let open =
-            [endpoint::DESCRIBE, endpoint::CREATE_ACCOUNT, endpoint::CHALLENGE, endpoint::SESSION];
+        let open = [
+            endpoint::DESCRIBE,
+            endpoint::CREATE_ACCOUNT,
+            endpoint::CHALLENGE,
+            endpoint::SESSION,
+            endpoint::ERASED,
+        ];
         if open.contains(endpoint) {
             continue;
         }
@@ -156,6 +168,53 @@ async fn the_host_is_signed_and_tokens_open_routes() {
     assert_eq!(refused(&running, &odd, b"").await, is(400, "invalid"));
     let odd = get.replace("/v1/log?after=0", "/v1/packs/..%2f");
     assert_eq!(refused(&running, &odd, b"").await, is(400, "invalid"));
+}
+
+/// The length alone decides: not one byte of the pack was sent.
+#[tokio::test]
+async fn a_pack_over_the_quota_is_refused_by_its_length() {
+    let running = start(Limits::default()).await;
+    let owner = running.bench.owner(1).await;
+    let name = owner.vault.short();
+    running.bench.core.account_quota(&name, Some(65535)).unwrap();
+    let who = (&owner, Principal::Device(owner.machine.id), &owner.machine.login);
+    let (_, body) = token_of(&running, who, "nas.home").await;
+    let TokenAnswer { token, .. } = serde_json::from_slice(&body).unwrap();
+    let pack = owner.machine.small_pack(1);
+    let put = |length: u64| {
+        format!(
+            "PUT /v1/packs/{}?footer=4096 HTTP/1.1\r\nAuthorization: Bearer {token}\r\n\
+             Content-Length: {length}",
+            pack.id
+        )
+    };
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    let head = format!("{}\r\nHost: nas.home\r\nConnection: close\r\n\r\n", put(65536));
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 507"), "{answer}");
+    assert!(answer.contains(r#""code":"quota""#), "{answer}");
+    assert!(answer.contains("0 B of 63.9 KiB are in use, and 64 KiB more do not fit"), "{answer}");
+    assert_eq!(refused(&running, &put(1 << 25), b"").await, is(413, "too-large"));
+
+    // A body that is cut off gives its share back.
+    running.bench.core.account_quota(&name, Some(65536)).unwrap();
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let (head, _) = send(&running, &put(65536), &pack.bytes).await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    running.bench.core.account_suspend(&name).unwrap();
+    assert_eq!(refused(&running, &put(65536), &pack.bytes).await, is(403, "suspended"));
+    let get = format!("GET /v1/access HTTP/1.1\r\nAuthorization: Bearer {token}");
+    let (_, body) = send(&running, &get, b"").await;
+    let kinds = String::from_utf8(body).unwrap();
+    assert!(kinds.contains(r#""what":"quota""#) && kinds.contains(r#""what":"suspend""#));
 }
 
 #[tokio::test]

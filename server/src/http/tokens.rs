@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use data_encoding::BASE64URL_NOPAD;
-use unseen_common::id::{Hash, VaultId};
+use unseen_common::id::Hash;
 use unseen_common::time::{Clock, Timestamp};
 use unseen_common::vault::VaultError;
 use unseen_common::wire::body::TokenAnswer;
@@ -41,7 +41,8 @@ impl Tokens {
         let now = self.clock.now();
         let account = session.account();
         let mut held = lock(&self.held);
-        held.retain(|_, token| token.expires > now);
+        // Sessions of erased accounts would keep their journals open.
+        held.retain(|_, token| token.expires > now && !token.session.is_over());
         if held.values().filter(|t| t.session.account() == account).count() >= PER_ACCOUNT {
             let oldest = held
                 .iter()
@@ -60,18 +61,9 @@ impl Tokens {
         let now = self.clock.now();
         lock(&self.held)
             .get(&Hash::of(token.as_bytes()))
-            .filter(|held| held.expires > now)
+            .filter(|held| held.expires > now && !held.session.is_over())
             .map(|held| held.session.clone())
             .ok_or(VaultError::Unauthorized)
-    }
-
-    /// Ends all sessions of an account.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "suspending and erasing accounts will use it")
-    )]
-    pub(super) fn revoke(&self, account: VaultId) {
-        lock(&self.held).retain(|_, held| held.session.account() != account);
     }
 }
 
@@ -103,7 +95,7 @@ mod tests {
         let second = tokens.issue(session(&bench, &two).await);
         assert_eq!(tokens.session(&first.token).unwrap().account(), one.vault);
         assert!(tokens.session("no such token").is_err());
-        tokens.revoke(one.vault);
+        bench.core.account_erase(&one.vault.to_string()).unwrap();
         assert!(tokens.session(&first.token).is_err());
         assert_eq!(tokens.session(&second.token).unwrap().account(), two.vault);
         clock.advance(second.seconds);

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use bytes::Bytes;
+use unseen_common::id::VaultId;
 
 use super::durable;
-use super::key::Key;
+use super::key::{self, Key};
 
 /// Storage of blobs. All calls block.
 pub trait Blobs: Send + Sync + fmt::Debug {
@@ -27,6 +28,8 @@ pub trait Blobs: Send + Sync + fmt::Debug {
     fn delete(&self, key: &Key) -> io::Result<()>;
     /// The names in a folder, in no order; none if there is no such folder.
     fn list(&self, folder: &str) -> io::Result<Vec<String>>;
+    /// Removes everything that belongs to an account, durably. Nothing there is no error.
+    fn remove_account(&self, account: VaultId) -> io::Result<()>;
 }
 
 /// Blobs as files below the data folder.
@@ -96,6 +99,17 @@ impl Blobs for FsBlobs {
         }
         Ok(names)
     }
+
+    fn remove_account(&self, account: VaultId) -> io::Result<()> {
+        let folder = key::account_folder(account);
+        let within = format!("{folder}/");
+        let removed = found(fs::remove_dir_all(self.root.join(&folder)))?;
+        super::lock(&self.known).retain(|known| !known.starts_with(&within));
+        match removed {
+            Some(()) => durable::sync_folder(&self.root.join("accounts")),
+            None => Ok(()),
+        }
+    }
 }
 
 fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
@@ -120,7 +134,7 @@ fn read_range(path: &Path, range: Range<u64>) -> io::Result<Bytes> {
 mod tests {
     use super::super::memory::MemBlobs;
     use super::*;
-    use unseen_common::id::{PackId, PackNumber, VaultId};
+    use unseen_common::id::{Hash, PackId, PackNumber};
 
     /// What every body of [`Blobs`] must do.
     fn conforms(blobs: &dyn Blobs) {
@@ -143,6 +157,19 @@ mod tests {
 
         blobs.delete(&key).unwrap();
         assert_eq!(blobs.get(&key).unwrap(), None);
+
+        let other = Key::log(VaultId::from_bytes([2; 16]), 0);
+        let slots = Key::slots(account, Hash::from_bytes([3; 32]));
+        for key in [&key, &slots, &other] {
+            blobs.put(key, &[b"x"]).unwrap();
+        }
+        blobs.remove_account(account).unwrap();
+        blobs.remove_account(account).unwrap();
+        assert_eq!(blobs.get(&key).unwrap(), None);
+        assert!(blobs.list(slots.folder()).unwrap().is_empty());
+        assert_eq!(blobs.get(&other).unwrap().unwrap(), "x");
+        blobs.put(&slots, &[b"y"]).unwrap();
+        assert_eq!(blobs.get(&slots).unwrap().unwrap(), "y");
     }
 
     #[test]

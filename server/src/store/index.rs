@@ -22,6 +22,8 @@ use super::row::{AccountRow, PackRow};
 
 /// Memory that sled may use for its cache, in bytes.
 const CACHE: u64 = 64 * 1024 * 1024;
+/// Rows that are moved at once.
+const BATCH: usize = 1000;
 
 /// How far a journal was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +103,30 @@ impl Index {
         });
     }
 
+    /// Forgets an account so that nothing of it stays in the file: what else is known moves to a
+    /// new index. One that cannot be moved is thrown away, and filled again at the next start.
+    pub fn erase(&self, account: VaultId) {
+        let Some(folder) = &self.folder else {
+            return;
+        };
+        let mut guard = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(old) = guard.take() else {
+            return;
+        };
+        let next = folder.with_extension("new");
+        wipe(&next);
+        let moved = catch_unwind(AssertUnwindSafe(|| copy_without(&old, &next, account)));
+        // Its threads may panic as they end.
+        drop(catch_unwind(AssertUnwindSafe(move || drop(old))));
+        wipe(folder);
+        if matches!(moved, Ok(Some(()))) && fs::rename(&next, folder).is_ok() {
+            *guard = open_guarded(folder);
+        } else {
+            wipe(&next);
+            tracing::warn!("the index could not be moved; it is filled again at the next start");
+        }
+    }
+
     fn with<T>(&self, act: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Option<T> {
         let guard = self.db.read().unwrap_or_else(PoisonError::into_inner);
         let db = guard.as_ref()?;
@@ -130,6 +156,27 @@ fn open_guarded(folder: &Path) -> Option<sled::Db> {
         .ok()?
         .inspect_err(|error| tracing::warn!(%error, "opening the index"))
         .ok()
+}
+
+/// Copies everything but what belongs to an account.
+fn copy_without(old: &sled::Db, next: &Path, account: VaultId) -> Option<()> {
+    let new = open_guarded(next)?;
+    let mut batch = sled::Batch::default();
+    let mut held = 0;
+    for item in old.iter() {
+        let (key, value) = item.ok()?;
+        if key.get(1..17) == Some(account.as_bytes()) {
+            continue;
+        }
+        batch.insert(key, value);
+        held += 1;
+        if held == BATCH {
+            new.apply_batch(std::mem::take(&mut batch)).ok()?;
+            held = 0;
+        }
+    }
+    new.apply_batch(batch).ok()?;
+    new.flush().ok().map(drop)
 }
 
 fn wipe(folder: &Path) {
@@ -198,6 +245,34 @@ mod tests {
         index.forget(ACCOUNT);
         assert_eq!(index.progress(ACCOUNT), None);
         assert_eq!(index.pack(ACCOUNT, PackNumber(1)), None);
+    }
+
+    #[test]
+    fn an_erased_account_leaves_nothing_in_the_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("index");
+        let index = Index::open(&folder);
+        let other = VaultId::from_bytes([2; 16]);
+        let marked =
+            PackRow { id: PackId::from_bytes(*b"a marker that shall not survive!"), ..row(1) };
+        index.add(ACCOUNT, &[marked, row(500)], Some(PROGRESS));
+        index.add(other, &[row(7)], Some(PROGRESS));
+        index.erase(ACCOUNT);
+        let check = |index: &Index| {
+            assert_eq!(index.progress(ACCOUNT), None);
+            assert_eq!(index.pack(ACCOUNT, PackNumber(500)), None);
+            assert_eq!(index.progress(other), Some(PROGRESS));
+            assert_eq!(index.pack(other, PackNumber(7)), Some(row(7)));
+        };
+        check(&index);
+        drop(index);
+        check(&Index::open(&folder));
+        let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        for file in files.filter(|path| path.is_file()) {
+            let bytes = fs::read(&file).unwrap();
+            assert!(!bytes.windows(16).any(|w| w == b"a marker that sh"), "{file:?}");
+        }
+        assert!(!folder.with_extension("new").exists());
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub trait Journals: Send + Sync + fmt::Debug {
     fn create(&self, name: &str, content: &[u8]) -> io::Result<()>;
     /// The names of all journals, in no order.
     fn list(&self) -> io::Result<Vec<String>>;
+    /// Removes a journal durably; who has it open keeps it until then. None there is no error.
+    fn remove(&self, name: &str) -> io::Result<()>;
 }
 
 /// Journals as files of a folder.
@@ -71,6 +73,10 @@ impl Journals for FsJournals {
             }
         }
         Ok(names)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        durable::remove(&self.folder.join(name))
     }
 }
 

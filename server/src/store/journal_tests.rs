@@ -202,6 +202,9 @@ impl Journals for GatedJournals {
     fn list(&self) -> io::Result<Vec<String>> {
         self.0.list()
     }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.remove(name)
+    }
 }
 
 #[test]

@@ -77,6 +77,16 @@ pub fn log_folder(account: VaultId) -> String {
     format!("accounts/{account}/log")
 }
 
+/// The folder of the slot sets.
+pub fn slots_folder(account: VaultId) -> String {
+    format!("accounts/{account}/slots")
+}
+
+/// The folder of everything that belongs to an account.
+pub fn account_folder(account: VaultId) -> String {
+    format!("accounts/{account}")
+}
+
 /// The number in the name of a pack's blob.
 pub fn pack_number_of(name: &str) -> Option<PackNumber> {
     let (number, id) = name.split_once('-')?;

@@ -6,16 +6,24 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use unseen_common::id::VaultId;
 
 use super::blobs::Blobs;
 use super::index::Index;
 use super::journal_files::{JournalFile, Journals};
-use super::key::Key;
+use super::key::{self, Key};
 use super::{Store, lock};
 
 /// Blobs in memory.
 #[derive(Debug, Clone, Default)]
 pub struct MemBlobs(Arc<Mutex<BTreeMap<Key, Bytes>>>);
+
+impl MemBlobs {
+    /// The names of all blobs.
+    pub fn names(&self) -> Vec<String> {
+        lock(&self.0).keys().map(ToString::to_string).collect()
+    }
+}
 
 impl Blobs for MemBlobs {
     fn put(&self, key: &Key, parts: &[&[u8]]) -> io::Result<()> {
@@ -50,6 +58,12 @@ impl Blobs for MemBlobs {
             .filter(|key| key.folder() == folder)
             .map(|key| key.name().to_owned())
             .collect())
+    }
+
+    fn remove_account(&self, account: VaultId) -> io::Result<()> {
+        let within = format!("{}/", key::account_folder(account));
+        lock(&self.0).retain(|key, _| !key.folder().starts_with(&within));
+        Ok(())
     }
 }
 
@@ -112,6 +126,11 @@ impl Journals for MemJournals {
 
     fn list(&self) -> io::Result<Vec<String>> {
         Ok(lock(&self.0).keys().cloned().collect())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        lock(&self.0).remove(name);
+        Ok(())
     }
 }
 

@@ -11,6 +11,8 @@ mod journal_tests;
 pub mod key;
 pub mod memory;
 pub mod row;
+pub mod server_row;
+pub mod space;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,10 +1,11 @@
-//! What the journals say: one type a kind of record.
+//! What an account's journal says: one variant a kind of record.
 
 use minicbor::decode::Decoder;
-use unseen_common::codec::{Canonical, DecodeError, Enc, EncodeResult, array_of, bytes_n};
-use unseen_common::id::{DeviceId, Hash, PackId, PackNumber, VaultId};
+use unseen_common::codec::{Canonical, DecodeError, Enc, EncodeResult, bytes_n};
+use unseen_common::id::{DeviceId, Hash, PackId, PackNumber, SnapshotId};
 use unseen_common::limits::{footer_size_ok, on_ladder};
 use unseen_common::log::chain::Record;
+use unseen_common::privacy::{Access, Looked};
 use unseen_common::time::Timestamp;
 
 /// A pack that is there.
@@ -38,36 +39,38 @@ pub enum AccountRow {
     Log(Record),
     /// A pack was stored.
     Pack(PackRow),
-}
-
-/// A record of the server's journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ServerRow {
-    /// An invite was made.
-    Invite {
-        /// BLAKE3 of its secret.
-        secret: Hash,
-        /// Bytes that its account may use.
+    /// From here on the account may use so many bytes, or has no limit.
+    Quota {
+        /// In bytes.
         quota: Option<u64>,
-        /// When it stops being accepted.
-        expires: Timestamp,
+        /// When it was set.
+        at: Timestamp,
     },
-    /// An invite was used.
-    Used {
-        /// BLAKE3 of its secret.
-        secret: Hash,
-        /// By which account.
-        account: VaultId,
-        /// BLAKE3 of the account's genesis entry.
-        genesis: Hash,
+    /// The account may not be written from here on, or may again.
+    Suspended {
+        /// Whether it is suspended now.
+        suspended: bool,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// Whoever runs the server looked at the account, or changed something.
+    Access(Access),
+    /// The record of a snapshot was stored, with manifest and packset.
+    Metadata {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// Bytes of its manifest and its packset.
+        bytes: u64,
     },
 }
 
 const OPENED: u8 = 0;
 const LOG: u8 = 1;
 const PACK: u8 = 2;
-const INVITE: u8 = 0;
-const USED: u8 = 1;
+const QUOTA: u8 = 16;
+const SUSPENDED: u8 = 17;
+const ACCESS: u8 = 18;
+const METADATA: u8 = 19;
 
 impl Canonical for AccountRow {
     const WHAT: &'static str = "journal record of an account";
@@ -90,6 +93,16 @@ impl Canonical for AccountRow {
                 .u64(pack.length)?
                 .u64(pack.footer_len)?
                 .u64(pack.received.0)?,
+            Self::Quota { quota, at } => e.array(3)?.u8(QUOTA)?.encode(quota)?.u64(at.0)?,
+            Self::Suspended { suspended, at } => {
+                e.array(3)?.u8(SUSPENDED)?.bool(*suspended)?.u64(at.0)?
+            }
+            Self::Access(access) => {
+                e.array(3)?.u8(ACCESS)?.u8(access.what.number())?.u64(access.at.0)?
+            }
+            Self::Metadata { snapshot, bytes } => {
+                e.array(3)?.u8(METADATA)?.bytes(snapshot.as_bytes())?.u64(*bytes)?
+            }
         };
         Ok(())
     }
@@ -114,52 +127,29 @@ impl Canonical for AccountRow {
                 }
                 Self::Pack(pack)
             }
+            (QUOTA, Some(3)) => Self::Quota { quota: d.decode()?, at: Timestamp(d.u64()?) },
+            (SUSPENDED, Some(3)) => {
+                Self::Suspended { suspended: d.bool()?, at: Timestamp(d.u64()?) }
+            }
+            (ACCESS, Some(3)) => {
+                let what = Looked::from_number(d.u8()?)?;
+                Self::Access(Access { what, at: Timestamp(d.u64()?) })
+            }
+            (METADATA, Some(3)) => Self::Metadata {
+                snapshot: SnapshotId::from_bytes(bytes_n(d, "snapshot id")?),
+                bytes: d.u64()?,
+            },
             (number, _) => return unknown(number),
         })
     }
 }
 
-impl Canonical for ServerRow {
-    const WHAT: &'static str = "journal record of the server";
-    const CAP: usize = 256;
-
-    fn encode(&self, e: &mut Enc<'_>) -> EncodeResult {
-        match self {
-            Self::Invite { secret, quota, expires } => {
-                e.array(4)?.u8(INVITE)?.bytes(secret.as_bytes())?.encode(quota)?.u64(expires.0)?
-            }
-            Self::Used { secret, account, genesis } => e
-                .array(4)?
-                .u8(USED)?
-                .bytes(secret.as_bytes())?
-                .bytes(account.as_bytes())?
-                .bytes(genesis.as_bytes())?,
-        };
-        Ok(())
-    }
-
-    fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        array_of(d, 4, "journal record")?;
-        let kind = d.u8()?;
-        let secret = Hash::from_bytes(bytes_n(d, "invite")?);
-        Ok(match kind {
-            INVITE => Self::Invite { secret, quota: d.decode()?, expires: Timestamp(d.u64()?) },
-            USED => Self::Used {
-                secret,
-                account: VaultId::from_bytes(bytes_n(d, "account")?),
-                genesis: Hash::from_bytes(bytes_n(d, "genesis hash")?),
-            },
-            number => return unknown(number),
-        })
-    }
-}
-
-fn unknown<T>(number: u8) -> Result<T, DecodeError> {
+pub(super) fn unknown<T>(number: u8) -> Result<T, DecodeError> {
     Err(DecodeError::Unknown { what: "journal record of kind", number: number.into() })
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
@@ -175,23 +165,42 @@ mod tests {
         }
     }
 
+    /// One of every kind, the log aside.
+    pub(crate) fn every() -> Vec<AccountRow> {
+        let mut rows = operators();
+        rows.push(AccountRow::Opened { quota: None });
+        rows.push(AccountRow::Opened { quota: Some(u64::MAX) });
+        rows.push(AccountRow::Pack(pack()));
+        rows
+    }
+
+    fn operators() -> Vec<AccountRow> {
+        let at = Timestamp(5);
+        let mut rows = vec![
+            AccountRow::Quota { quota: Some(7), at },
+            AccountRow::Quota { quota: None, at },
+            AccountRow::Suspended { suspended: true, at },
+            AccountRow::Metadata { snapshot: SnapshotId::from_bytes([8; 32]), bytes: 9000 },
+        ];
+        rows.extend(Looked::ALL.map(|what| AccountRow::Access(Access { at, what })));
+        rows
+    }
+
+    #[test]
+    fn the_bytes_are_pinned() {
+        let rows = operators();
+        let hex = |at: usize| data_encoding::HEXLOWER.encode(&rows[at].to_bytes());
+        assert_eq!(hex(0), "83100705");
+        assert_eq!(hex(1), "8310f605");
+        assert_eq!(hex(2), "8311f505");
+        assert_eq!(hex(3), format!("83135820{}192328", "08".repeat(32)));
+        assert_eq!(hex(4), "83120005");
+    }
+
     #[test]
     fn rows_round_trip() {
-        let rows = [
-            AccountRow::Opened { quota: None },
-            AccountRow::Opened { quota: Some(u64::MAX) },
-            AccountRow::Pack(pack()),
-        ];
-        for row in rows {
+        for row in every() {
             assert_eq!(AccountRow::from_bytes(&row.to_bytes()).unwrap(), row);
-        }
-        let secret = Hash::from_bytes([4; 32]);
-        let rows = [
-            ServerRow::Invite { secret, quota: Some(7), expires: Timestamp(9) },
-            ServerRow::Used { secret, account: VaultId::from_bytes([6; 16]), genesis: secret },
-        ];
-        for row in rows {
-            assert_eq!(ServerRow::from_bytes(&row.to_bytes()).unwrap(), row);
         }
     }
 
@@ -204,11 +213,13 @@ mod tests {
     proptest! {
         #[test]
         fn mutations_never_panic(at in any::<prop::sample::Index>(), to in any::<u8>()) {
-            let mut bytes = AccountRow::Pack(pack()).to_bytes();
-            let at = at.index(bytes.len());
-            bytes[at] = to;
-            if let Ok(row) = AccountRow::from_bytes(&bytes) {
-                prop_assert_eq!(row.to_bytes(), bytes);
+            for row in every() {
+                let mut bytes = row.to_bytes();
+                let at = at.index(bytes.len());
+                bytes[at] = to;
+                if let Ok(row) = AccountRow::from_bytes(&bytes) {
+                    prop_assert_eq!(row.to_bytes(), bytes);
+                }
             }
         }
     }

@@ -2,17 +2,19 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use unseen_common::id::VaultId;
 
-use crate::store::Store;
 use crate::store::blobs::Blobs;
 use crate::store::index::Index;
 use crate::store::journal_files::{JournalFile, Journals};
 use crate::store::key::Key;
 use crate::store::memory::{MemBlobs, MemJournals};
+use crate::store::space::{Room, Space};
+use crate::store::{Store, lock};
 
 /// What an operation that fails does before it fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,14 +31,20 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct Plan {
     count: AtomicU64,
-    at: u64,
-    fault: Fault,
+    at: AtomicU64,
+    fault: Mutex<Fault>,
 }
 
 impl Plan {
     /// Fails at operation `at`, counted from 0; never with `u64::MAX`.
     pub fn new(at: u64, fault: Fault) -> Arc<Self> {
-        Arc::new(Self { count: AtomicU64::new(0), at, fault })
+        Arc::new(Self { count: AtomicU64::new(0), at: at.into(), fault: fault.into() })
+    }
+
+    /// The next operation fails.
+    pub fn fail_next(&self, fault: Fault) {
+        *lock(&self.fault) = fault;
+        self.at.store(self.count(), Ordering::SeqCst);
     }
 
     /// Operations so far.
@@ -46,7 +54,7 @@ impl Plan {
 
     fn next(&self) -> Option<Fault> {
         let number = self.count.fetch_add(1, Ordering::SeqCst);
-        (number == self.at).then_some(self.fault)
+        (number == self.at.load(Ordering::SeqCst)).then(|| *lock(&self.fault))
     }
 }
 
@@ -103,6 +111,17 @@ impl Blobs for FaultyBlobs {
     fn list(&self, folder: &str) -> io::Result<Vec<String>> {
         self.0.list(folder)
     }
+
+    fn remove_account(&self, account: VaultId) -> io::Result<()> {
+        match self.1.next() {
+            None => self.0.remove_account(account),
+            Some(Fault::Done) => {
+                self.0.remove_account(account)?;
+                Err(error(Fault::Done))
+            }
+            Some(fault) => Err(error(fault)),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -130,6 +149,17 @@ impl Journals for FaultyJournals {
 
     fn list(&self) -> io::Result<Vec<String>> {
         self.0.list()
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        match self.1.next() {
+            None => self.0.remove(name),
+            Some(Fault::Done) => {
+                self.0.remove(name)?;
+                Err(error(Fault::Done))
+            }
+            Some(fault) => Err(error(fault)),
+        }
     }
 }
 
@@ -174,5 +204,40 @@ impl JournalFile for FaultyFile {
             None => self.0.truncate(length),
             Some(fault) => Err(error(fault)),
         }
+    }
+}
+
+/// A disk of so many bytes that exists in numbers alone.
+#[derive(Debug)]
+pub struct SmallDisk {
+    total: u64,
+    used: Mutex<(u64, u64)>,
+}
+
+impl SmallDisk {
+    /// An empty one.
+    pub fn new(total: u64) -> Arc<Self> {
+        Arc::new(Self { total, used: Mutex::new((0, 0)) })
+    }
+
+    /// Something else takes so many bytes of it.
+    pub fn use_up(&self, bytes: u64) {
+        lock(&self.used).0 += bytes;
+    }
+}
+
+impl Space for Arc<SmallDisk> {
+    fn room(&self) -> io::Result<Room> {
+        let (used, reserve) = *lock(&self.used);
+        Ok(Room { free: self.total.saturating_sub(used + reserve), total: self.total })
+    }
+
+    fn reserve(&self) -> io::Result<u64> {
+        Ok(lock(&self.used).1)
+    }
+
+    fn set_reserve(&self, length: u64) -> io::Result<()> {
+        lock(&self.used).1 = length;
+        Ok(())
     }
 }

@@ -13,9 +13,11 @@ use unseen_common::log::fold::State;
 use unseen_common::time::{Clock, Timestamp};
 use unseen_common::vault::{LogPage, VaultError};
 
+use super::standing::Standing;
 use super::table::PackTable;
 use crate::store::journal::{Journal, JournalError, Position};
 use crate::store::row::AccountRow;
+use crate::store::space::Disk;
 use crate::store::{Store, lock};
 
 /// Most bytes of records in one answer; at least one record is always told.
@@ -28,6 +30,7 @@ pub struct Account {
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) journal: Journal,
+    pub(super) disk: Arc<Disk>,
     pub(super) tables: Mutex<Tables>,
     /// Held by whoever extends the log, over check, journal and fold. Poisoned when a writer
     /// panicked in between: then memory may lag behind the journal, and nothing more is written.
@@ -45,7 +48,7 @@ pub(super) struct Tables {
     pub(super) records: Vec<Position>,
     /// Which record made a snapshot; stays when the snapshot is gone.
     pub(super) commits: HashMap<(DeviceId, SnapshotId), u64>,
-    pub(super) quota: Option<u64>,
+    pub(super) standing: Standing,
     pub(super) next_number: u32,
     /// Packs that are being stored right now.
     pub(super) storing: HashSet<PackId>,
@@ -65,7 +68,7 @@ impl Account {
 
     /// Bytes that it may use; no limit with `None`.
     pub fn quota(&self) -> Option<u64> {
-        lock(&self.tables).quota
+        lock(&self.tables).standing.quota
     }
 
     /// Packs and their bytes.
@@ -91,8 +94,12 @@ impl Account {
 
     /// Appends to the journal; durable when it returns.
     pub(super) fn journal_append(&self, rows: &[AccountRow]) -> Result<Position, VaultError> {
-        let items = rows.iter().map(Canonical::to_bytes).collect();
-        self.journal.append(items).map_err(|error| self.journal_error(&error))
+        let items: Vec<_> = rows.iter().map(Canonical::to_bytes).collect();
+        let mut done = self.journal.append(items.clone());
+        while done.as_ref().is_err_and(is_full) && self.disk.spend() {
+            done = self.journal.append(items.clone());
+        }
+        done.map_err(|error| self.journal_error(&error))
     }
 
     pub(super) fn journal_error(&self, error: &JournalError) -> VaultError {
@@ -153,6 +160,16 @@ impl Account {
     }
 }
 
+/// Whether there was no room for a record.
+pub(super) fn is_full(error: &JournalError) -> bool {
+    matches!(error, JournalError::Io { kind, .. } if kind_is_full(*kind))
+}
+
+/// Whether an error says that the disk is full.
+pub(super) const fn kind_is_full(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// What a caller is told of a journal's error.
 pub(super) fn journal_error(error: &JournalError) -> VaultError {
     match error {
@@ -174,8 +191,8 @@ pub(super) fn storage_error(error: &io::Error) -> VaultError {
 }
 
 fn io_kind(kind: io::ErrorKind) -> VaultError {
-    match kind {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => VaultError::DiskFull,
-        kind => VaultError::Server(format!("storage: {kind}")),
+    if kind_is_full(kind) {
+        return VaultError::DiskFull;
     }
+    VaultError::Server(format!("storage: {kind}"))
 }

@@ -17,6 +17,8 @@ use tokio::task::spawn_blocking;
 use unseen_common::id::{Hash, VaultId};
 use unseen_common::log::entry::PublicKey;
 use unseen_common::log::fold::State;
+use unseen_common::privacy::inventory;
+use unseen_common::receipt::{Receipt, SignedReceipt};
 use unseen_common::time::Clock;
 use unseen_common::vault::{
     Challenge, LoginRequest, NewAccount, Principal, Result, ServerInfo, Service, Vault, VaultError,
@@ -25,10 +27,12 @@ use unseen_common::vault::{
 
 use super::account::Account;
 use super::auth::Challenges;
-use super::create::{INVITE_BYTES, Invites};
+use super::create::INVITE_BYTES;
+use super::ledger::Ledger;
 use super::load::{self, LoadError, Shared};
 use super::session::Session;
 use crate::clock::SystemClock;
+use crate::store::space::Disk;
 use crate::store::{Store, durable, lock, random};
 
 /// Why a data folder cannot be opened.
@@ -71,11 +75,11 @@ impl Default for Options {
 
 /// A data folder that is open. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Core(Arc<Inner>);
+pub struct Core(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) shared: Shared,
-    pub(super) invites: Invites,
+    pub(super) ledger: Ledger,
     pub(super) open_accounts: bool,
     identity: SigningKey,
     challenges: Challenges,
@@ -125,11 +129,16 @@ impl Core {
         options: Options,
         lock: Option<File>,
     ) -> std::result::Result<Self, OpenError> {
-        let invites = Invites::open(&*store.journals).map_err(OpenError::Journal)?;
-        let shared = Shared { store, clock: options.clock, failed: watch::channel(false).0 };
+        let ledger = Ledger::open(&*store.journals).map_err(OpenError::Journal)?;
+        let shared = Shared {
+            store,
+            disk: Arc::default(),
+            clock: options.clock,
+            failed: watch::channel(false).0,
+        };
         Ok(Self(Arc::new(Inner {
             shared,
-            invites,
+            ledger,
             open_accounts: options.open_accounts,
             identity,
             challenges: Challenges::new(),
@@ -151,12 +160,18 @@ impl Core {
     /// The ids of all accounts. Blocks.
     pub fn accounts(&self) -> io::Result<Vec<VaultId>> {
         let names = self.0.shared.store.journals.list()?;
-        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+        let ids = names.iter().filter_map(|name| name.parse().ok());
+        Ok(ids.filter(|id| !self.0.ledger.is_erased(*id)).collect())
     }
 
     /// An account, opened if need be; `None` if there is none of this id. Blocks.
     pub fn account(&self, id: VaultId) -> Result<Option<Arc<Account>>> {
         self.0.account(id)
+    }
+
+    /// The disk that everything is on, for those who watch it.
+    pub fn disk(&self) -> &Disk {
+        &self.0.shared.disk
     }
 
     /// Ends when a journal could not be made durable: then the process must end.
@@ -181,6 +196,7 @@ impl Service for Core {
             protocols: vec![1],
             identity: Hash::from_bytes(self.identity()),
             privacy: PRIVACY.iter().map(|&line| line.to_owned()).collect(),
+            policy: inventory::statement(),
         })
     }
 
@@ -192,6 +208,11 @@ impl Service for Core {
     async fn challenge(&self, account: VaultId, principal: Principal) -> Result<Challenge> {
         let now = self.0.shared.clock.now();
         Ok(self.0.challenges.make(account, principal, now))
+    }
+
+    async fn erased(&self, account: VaultId) -> Result<SignedReceipt> {
+        let known = self.0.ledger.receipt(account);
+        known.ok_or_else(|| VaultError::NotFound("a receipt for this account".to_owned()))
     }
 
     async fn login(&self, request: LoginRequest) -> Result<Arc<dyn Vault>> {
@@ -219,6 +240,9 @@ impl Inner {
     }
 
     pub(super) fn account(&self, id: VaultId) -> Result<Option<Arc<Account>>> {
+        if self.ledger.is_erased(id) {
+            return Ok(None);
+        }
         let cell = lock(&self.accounts).get(&id).cloned();
         if let Some(cell) = cell {
             return self.load(&cell, id);
@@ -229,6 +253,15 @@ impl Inner {
         }
         let cell = Arc::clone(lock(&self.accounts).entry(id).or_default());
         self.load(&cell, id)
+    }
+
+    /// The account is not opened again; who has it keeps it for now.
+    pub(super) fn forget_account(&self, id: VaultId) {
+        lock(&self.accounts).remove(&id);
+    }
+
+    pub(super) fn sign_receipt(&self, receipt: &Receipt) -> SignedReceipt {
+        SignedReceipt::sign(receipt, &self.identity)
     }
 
     fn load(&self, cell: &Cell, id: VaultId) -> Result<Option<Arc<Account>>> {

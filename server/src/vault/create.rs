@@ -1,7 +1,4 @@
-//! Making accounts, and the invites that allow it.
-
-use std::collections::HashMap;
-use std::sync::Mutex;
+//! Making accounts and invites.
 
 use bytes::Bytes;
 use unseen_common::codec::Canonical;
@@ -14,13 +11,12 @@ use unseen_common::vault::{NewAccount, Result, VaultError, slot_set_hash};
 
 use super::account::{journal_error, storage_error};
 use super::core::Inner;
-use super::load::LoadError;
 use super::log::{check_slots, encode_slots, refusal};
 use crate::store::frame::Owner;
 use crate::store::journal::{Journal, JournalError};
-use crate::store::journal_files::Journals;
 use crate::store::key::Key;
-use crate::store::row::{AccountRow, ServerRow};
+use crate::store::row::AccountRow;
+use crate::store::server_row::ServerRow;
 use crate::store::{lock, random};
 
 /// Length of an invite's secret, in bytes.
@@ -30,105 +26,13 @@ const MAX_FIRST_ENTRIES: usize = 8;
 /// Seconds by which the clocks may differ when an account is made.
 const MAX_CLOCK_SKEW: u64 = 24 * 60 * 60;
 
-#[derive(Debug, Clone, Copy)]
-struct Invite {
-    quota: Option<u64>,
-    expires: Timestamp,
-    used: Option<(VaultId, Hash)>,
-}
-
-/// What an invite allows.
-#[derive(Debug, Clone, Copy)]
-struct Grant {
-    quota: Option<u64>,
-}
-
-impl Invite {
-    const fn grant(self) -> Grant {
-        Grant { quota: self.quota }
-    }
-}
-
-/// The server's own journal and what it says.
-#[derive(Debug)]
-pub(super) struct Invites {
-    journal: Journal,
-    known: Mutex<HashMap<Hash, Invite>>,
-    /// One account is made at a time.
-    making: Mutex<()>,
-}
-
-impl Invites {
-    pub(super) fn open(journals: &dyn Journals) -> std::result::Result<Self, LoadError> {
-        loop {
-            let mut known = HashMap::new();
-            let journal = Journal::open(journals, Owner::Server, |_, bytes| {
-                remember(&mut known, ServerRow::from_bytes(bytes)?);
-                Ok::<(), LoadError>(())
-            })?;
-            match journal {
-                Some(journal) => {
-                    return Ok(Self {
-                        journal,
-                        known: Mutex::new(known),
-                        making: Mutex::default(),
-                    });
-                }
-                None => Journal::create(journals, Owner::Server, &[])?,
-            }
-        }
-    }
-
-    fn append(&self, row: ServerRow) -> std::result::Result<(), JournalError> {
-        self.journal.append(vec![row.to_bytes()])?;
-        remember(&mut lock(&self.known), row);
-        Ok(())
-    }
-
-    /// Marks an invite as used by this account; again for the same account is no error.
-    fn redeem(
-        &self,
-        secret: &[u8],
-        account: VaultId,
-        genesis: Hash,
-        now: Timestamp,
-    ) -> std::result::Result<Option<Grant>, JournalError> {
-        let secret = Hash::of(secret);
-        let Some(invite) = lock(&self.known).get(&secret).copied() else {
-            return Ok(None);
-        };
-        match invite.used {
-            Some(by) if by == (account, genesis) => return Ok(Some(invite.grant())),
-            Some(_) => return Ok(None),
-            None if invite.expires < now => return Ok(None),
-            None => {}
-        }
-        self.append(ServerRow::Used { secret, account, genesis })?;
-        Ok(Some(invite.grant()))
-    }
-}
-
-fn remember(known: &mut HashMap<Hash, Invite>, row: ServerRow) {
-    match row {
-        ServerRow::Invite { secret, quota, expires } => {
-            let invite = Invite { quota, expires, used: None };
-            known.insert(secret, invite);
-        }
-        ServerRow::Used { secret, account, genesis } => {
-            if let Some(invite) = known.get_mut(&secret) {
-                invite.used = Some((account, genesis));
-            }
-        }
-    }
-}
-
 impl Inner {
     /// Makes an invite; the secret is told this once.
     pub(super) fn invite(&self, quota: Option<u64>, seconds: u64) -> Result<[u8; INVITE_BYTES]> {
         let secret = random::<INVITE_BYTES>();
         let expires = Timestamp(self.shared.clock.now().0.saturating_add(seconds));
         let row = ServerRow::Invite { secret: Hash::of(&secret), quota, expires };
-        self.invites.append(row).map_err(|error| self.server_journal_error(&error))?;
+        self.write_ledger(&row)?;
         Ok(secret)
     }
 
@@ -137,7 +41,10 @@ impl Inner {
         let (state, records) = self.first_records(new)?;
         let genesis = records.first().map(|record| Hash::of(&record.signed.bytes));
         let genesis = genesis.ok_or_else(|| VaultError::Invalid("no entries".to_owned()))?;
-        let _making = lock(&self.invites.making);
+        let _making = lock(&self.ledger.making);
+        if self.ledger.is_erased(state.vault) {
+            return Err(VaultError::Forbidden("this account was erased".to_owned()));
+        }
         if let Some(account) = self.account(state.vault)? {
             let first = account.record(0)?;
             return match first.zip(records.first()) {
@@ -149,8 +56,8 @@ impl Inner {
             None
         } else {
             let now = self.shared.clock.now();
-            self.invites
-                .redeem(&new.invite, state.vault, genesis, now)
+            self.ledger
+                .redeem(&new.invite, (state.vault, genesis), now, &self.shared.disk)
                 .map_err(|error| self.server_journal_error(&error))?
                 .ok_or_else(|| VaultError::NotFound("this invite".to_owned()))?
                 .quota
@@ -238,6 +145,13 @@ impl Inner {
             .map_err(|error| storage_error(&error))?;
         blob.and_then(|blob| super::log::decode_slots(&blob))
             .ok_or_else(|| VaultError::NotFound("the slots".to_owned()))
+    }
+
+    /// Appends to the server's journal; durable when it returns.
+    pub(super) fn write_ledger(&self, row: &ServerRow) -> Result<()> {
+        self.ledger
+            .append(row, &self.shared.disk)
+            .map_err(|error| self.server_journal_error(&error))
     }
 
     fn server_journal_error(&self, error: &JournalError) -> VaultError {

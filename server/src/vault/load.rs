@@ -13,13 +13,15 @@ use unseen_common::log::fold::{FoldError, State};
 use unseen_common::time::Clock;
 use unseen_common::vault::VaultError;
 
-use super::account::{Account, Tables};
+use super::account::{Account, Tables, kind_is_full};
+use super::standing::Standing;
 use super::table::{PackTable, TableError};
 use crate::store::frame::Owner;
 use crate::store::index::Progress;
 use crate::store::journal::{Journal, JournalError, Position};
 use crate::store::key::{self, Key};
 use crate::store::row::{AccountRow, PackRow};
+use crate::store::space::Disk;
 use crate::store::{Store, lock};
 
 /// Why an account cannot be opened.
@@ -68,6 +70,7 @@ impl LoadError {
 #[derive(Debug, Clone)]
 pub(super) struct Shared {
     pub(super) store: Store,
+    pub(super) disk: Arc<Disk>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) failed: watch::Sender<bool>,
 }
@@ -82,7 +85,7 @@ struct Replay<'s> {
     packs: PackTable,
     records: Vec<Position>,
     commits: HashMap<(DeviceId, SnapshotId), u64>,
-    quota: Option<u64>,
+    standing: Standing,
     index_from: u64,
     unindexed: Vec<PackRow>,
 }
@@ -97,7 +100,7 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
         packs: PackTable::default(),
         records: Vec::new(),
         commits: HashMap::new(),
-        quota: None,
+        standing: Standing::default(),
         index_from: progress.map_or(0, |p| p.read),
         unindexed: Vec::new(),
     };
@@ -117,7 +120,7 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
         packs: replay.packs,
         records: replay.records,
         commits: replay.commits,
-        quota: replay.quota,
+        standing: replay.standing,
         next_number,
         storing: HashSet::new(),
     };
@@ -126,6 +129,7 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
         store: shared.store.clone(),
         clock: Arc::clone(&shared.clock),
         journal,
+        disk: Arc::clone(&shared.disk),
         tables: Mutex::new(tables),
         log_writer: Mutex::new(()),
         uploaded: Condvar::new(),
@@ -137,8 +141,9 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
 
 impl Replay<'_> {
     fn visit(&mut self, at: Position, bytes: &[u8]) -> Result<(), LoadError> {
-        match AccountRow::from_bytes(bytes)? {
-            AccountRow::Opened { quota } => self.quota = quota,
+        let row = AccountRow::from_bytes(bytes)?;
+        self.standing.take(&row);
+        match row {
             AccountRow::Log(record) => {
                 let entry = self.fold(&record)?;
                 remember_commit(&mut self.commits, &entry);
@@ -153,6 +158,12 @@ impl Replay<'_> {
                     }
                 }
             }
+            // The standing took them.
+            AccountRow::Opened { .. }
+            | AccountRow::Quota { .. }
+            | AccountRow::Suspended { .. }
+            | AccountRow::Access(_)
+            | AccountRow::Metadata { .. } => {}
         }
         Ok(())
     }
@@ -239,7 +250,13 @@ impl Account {
             let record = self.record(seq).map_err(|_told| LoadError::Empty)?;
             let record = record.ok_or(LoadError::Empty)?;
             let key = Key::log(self.id, seq);
-            self.store.blobs.put(&key, &[&record.to_bytes()])?;
+            match self.store.blobs.put(&key, &[&record.to_bytes()]) {
+                Err(error) if kind_is_full(error.kind()) => {
+                    tracing::warn!("the disk is full: a copy of a log record is made later");
+                    return Ok(());
+                }
+                done => done?,
+            }
         }
         Ok(())
     }

@@ -15,13 +15,14 @@ use unseen_common::vault::{CommitRequest, Result, VaultError, slot_set_hash};
 
 use super::account::{Account, storage_error};
 use super::load::remember_commit;
+use super::packs::length_of;
 use crate::store::key::Key;
 use crate::store::lock;
 use crate::store::row::AccountRow;
 
 /// The right to extend the log; held over check, journal and fold. What is checked and what is
 /// written bear the same stamp: some entries are good for a time only.
-struct Writer<'a> {
+pub(super) struct Writer<'a> {
     #[expect(dead_code, reason = "held, not read")]
     guard: MutexGuard<'a, ()>,
     received: Timestamp,
@@ -90,9 +91,11 @@ impl Account {
         self.check(&writer, &signed)?;
         self.check_packs(&packs, snapshot)?;
         let id = snapshot.manifest;
+        let bytes = length_of(&manifest).saturating_add(length_of(&packset));
+        lock(&self.tables).room_for_metadata(bytes)?;
         self.put_blob(&Key::packset(self.id, id), &packset)?;
         self.put_blob(&Key::manifest(self.id, id), &manifest)?;
-        self.extend(&writer, signed)
+        self.extend_with(&writer, signed, Some(AccountRow::Metadata { snapshot: id, bytes }))
     }
 
     /// Stores slots under the hash that the log names.
@@ -116,8 +119,9 @@ impl Account {
         if hasher.finish() == snapshot.packset_hash { Ok(()) } else { Err(VaultError::StaleIndex) }
     }
 
-    fn writer(&self) -> Result<Writer<'_>> {
+    pub(super) fn writer(&self) -> Result<Writer<'_>> {
         match self.log_writer.lock() {
+            Ok(_) if lock(&self.tables).standing.gone => Err(VaultError::Unauthorized),
             Ok(guard) => Ok(Writer { guard, received: self.stamp() }),
             Err(_poisoned) => Err(VaultError::Server(
                 "a writer of this account broke off; restart the server".to_owned(),
@@ -148,8 +152,20 @@ impl Account {
 
     /// The journal's fsync is the commit point; the copy among the blobs can be made later.
     fn extend(&self, writer: &Writer<'_>, signed: SignedEntry) -> Result<Record> {
+        self.extend_with(writer, signed, None)
+    }
+
+    /// The same, with a row about it in the same fsync.
+    fn extend_with(
+        &self,
+        writer: &Writer<'_>,
+        signed: SignedEntry,
+        besides: Option<AccountRow>,
+    ) -> Result<Record> {
         let record = Record { signed, received: writer.received };
-        let position = self.journal_append(&[AccountRow::Log(record.clone())])?;
+        // The position is that of the first row.
+        let rows: Vec<_> = [AccountRow::Log(record.clone())].into_iter().chain(besides).collect();
+        let position = self.journal_append(&rows)?;
         let seq = {
             let mut tables = lock(&self.tables);
             let entry = tables.state.apply(&record).map_err(|error| {
@@ -158,6 +174,9 @@ impl Account {
                 VaultError::Server("the log cannot be extended".to_owned())
             })?;
             tables.records.push(position);
+            for row in &rows {
+                tables.standing.take(row);
+            }
             remember_commit(&mut tables.commits, &entry);
             entry.seq
         };

@@ -1,6 +1,7 @@
 //! Storing and reading packs.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use unseen_common::id::{DeviceId, Hash, PackId, PackNumber};
 use unseen_common::limits::{PACK_HEADER, PACK_TRAILER, footer_size_ok, on_ladder};
@@ -9,6 +10,7 @@ use unseen_common::vault::{PackBytes, PackUpload, Result, VaultError, pack_id};
 
 use super::account::{Account, storage_error};
 use super::log::refusal;
+use super::standing::Reservation;
 use super::table::Pack;
 use crate::store::key::Key;
 use crate::store::lock;
@@ -35,8 +37,18 @@ impl Drop for Claim<'_> {
 impl Account {
     /// Stores a pack that is whole, named by its content and made by this device. Durable when it
     /// returns. The same pack again is told its number.
-    pub(super) fn put_pack(&self, device: DeviceId, pack: &PackUpload) -> Result<PackNumber> {
+    pub(super) fn put_pack(
+        self: &Arc<Self>,
+        device: DeviceId,
+        pack: &PackUpload,
+        reserved: Option<Reservation>,
+    ) -> Result<PackNumber> {
         let content_hash = check_pack(device, pack)?;
+        let length = length_of(&pack.bytes);
+        let reserved = match reserved.filter(|reserved| reserved.covers(&pack.id, length)) {
+            Some(reserved) => Some(reserved),
+            None => self.reserve(pack.id, length)?,
+        };
         let claim = match self.claim(pack.id)? {
             Ok(claim) => claim,
             Err(known) => return Ok(known),
@@ -48,11 +60,11 @@ impl Account {
             id: pack.id,
             content_hash,
             device,
-            length: length_of(&pack.bytes),
+            length,
             footer_len: pack.footer_len.into(),
             received: self.stamp(),
         };
-        self.publish(&row).inspect_err(|_error| {
+        self.publish(&row, reserved).inspect_err(|_error| {
             // After a failed fsync the journal may name the pack all the same.
             if !self.journal.has_failed()
                 && let Err(error) = self.store.blobs.delete(&key)
@@ -68,6 +80,9 @@ impl Account {
             if let Some(known) = tables.packs.find(&id) {
                 return Some(Ok(Err(known)));
             }
+            if tables.standing.gone {
+                return Some(Err(VaultError::Unauthorized));
+            }
             if tables.storing.contains(&id) {
                 return None;
             }
@@ -82,16 +97,22 @@ impl Account {
         })
     }
 
-    fn publish(&self, row: &PackRow) -> Result<()> {
-        // It may have been revoked while its bytes came in.
+    fn publish(&self, row: &PackRow, mut reserved: Option<Reservation>) -> Result<()> {
+        // It may have been revoked, or the account suspended, while its bytes came in.
         self.with_state(|state| state.active_device(row.device).map(drop))
             .map_err(|error| refusal(&error))?;
+        lock(&self.tables).standing.may_write()?;
         self.journal_append(&[AccountRow::Pack(*row)])?;
-        lock(&self.tables).packs.insert(row).map_err(|error| {
+        let mut tables = lock(&self.tables);
+        tables.packs.insert(row).map_err(|error| {
             tracing::error!(%error, "a pack that was stored does not fit");
             self.fail();
             VaultError::Server("the packs contradict each other".to_owned())
         })?;
+        if let Some(reserved) = &mut reserved {
+            reserved.settle(&mut tables);
+        }
+        drop(tables);
         self.store.index.add(self.id, &[*row], None);
         Ok(())
     }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use unseen_common::id::{DeviceId, Hash, PackNumber, SnapshotId, VaultId};
+use unseen_common::id::{DeviceId, Hash, PackId, PackNumber, SnapshotId, VaultId};
 use unseen_common::log::chain::{Record, SignedEntry};
-use unseen_common::log::entry::{Author, PublicKey};
+use unseen_common::log::entry::{Author, Body, Entry, PublicKey};
 use unseen_common::log::fold::State;
 use unseen_common::packset::PackSet;
+use unseen_common::privacy::{Access, Report};
 use unseen_common::vault::{
     CommitRequest, FooterPage, LogPage, PackBytes, PackUpload, Principal, Result, Vault, VaultError,
 };
@@ -18,7 +19,9 @@ use unseen_common::vault::{
 use super::account::{Account, storage_error};
 use super::core::{Inner, blocking};
 use super::log::refusal;
+use super::standing::Reservation;
 use crate::store::key::Key;
+use crate::store::lock;
 
 /// Somebody who is logged in.
 #[derive(Debug, Clone)]
@@ -64,6 +67,11 @@ impl Session {
         self.account.with_state(|state| self.alive(state))
     }
 
+    /// Whether the account is gone.
+    pub fn is_over(&self) -> bool {
+        lock(&self.account.tables).standing.gone
+    }
+
     fn alive(&self, state: &State) -> Result<()> {
         match self.principal {
             Principal::Device(id) => {
@@ -77,6 +85,9 @@ impl Session {
     }
 
     fn allow(&self, need: Need) -> Result<()> {
+        if self.is_over() {
+            return Err(VaultError::Unauthorized);
+        }
         self.account.with_state(|state| {
             self.alive(state)?;
             let allowed = match (need, self.principal) {
@@ -94,6 +105,25 @@ impl Session {
                 Err(VaultError::Forbidden("not with this login".to_owned()))
             }
         })
+    }
+
+    /// Reserves quota and room for a pack before its bytes are taken; nothing if it is there.
+    pub async fn reserve(&self, id: PackId, bytes: u64) -> Result<Option<Reservation>> {
+        self.run(Need::Device, move |s| s.account.reserve(id, bytes)).await
+    }
+
+    /// Stores a pack for which there may be a reservation.
+    pub async fn put_reserved(
+        &self,
+        pack: PackUpload,
+        reserved: Option<Reservation>,
+    ) -> Result<PackNumber> {
+        self.run(Need::Device, move |s| s.account.put_pack(s.device()?, &pack, reserved)).await
+    }
+
+    /// Refuses writes to an account that is suspended.
+    fn may_write(&self) -> Result<()> {
+        lock(&self.account.tables).standing.may_write()
     }
 
     async fn run<T: Send + 'static>(
@@ -154,6 +184,12 @@ impl Session {
     }
 }
 
+/// What an owner may do to a vault that is suspended: shut somebody out, and leave.
+fn works_while_suspended(entry: &SignedEntry) -> bool {
+    let free = |body| matches!(body, Body::DeviceRevoke(_) | Body::Erase | Body::Cancel { .. });
+    entry.entry().is_ok_and(|Entry { body, .. }| free(body))
+}
+
 #[async_trait]
 impl Vault for Session {
     async fn slots(&self) -> Result<Vec<Bytes>> {
@@ -165,7 +201,11 @@ impl Vault for Session {
     }
 
     async fn put_slots(&self, slots: Vec<Bytes>, entry: SignedEntry) -> Result<Record> {
-        self.run(Need::Owner, move |s| s.account.put_slots(&slots, entry)).await
+        self.run(Need::Owner, move |s| {
+            s.may_write()?;
+            s.account.put_slots(&slots, entry)
+        })
+        .await
     }
 
     async fn log(&self, after: Option<u64>) -> Result<LogPage> {
@@ -178,13 +218,16 @@ impl Vault for Session {
                 Principal::Device(id) => Author::Device(id),
                 _ => Author::Root,
             };
+            if !works_while_suspended(&entry) {
+                s.may_write()?;
+            }
             s.account.append(author, entry)
         })
         .await
     }
 
     async fn put_pack(&self, pack: PackUpload) -> Result<PackNumber> {
-        self.run(Need::Device, move |s| s.account.put_pack(s.device()?, &pack)).await
+        self.put_reserved(pack, None).await
     }
 
     async fn get_pack(&self, number: PackNumber, range: Option<Range<u64>>) -> Result<PackBytes> {
@@ -208,7 +251,11 @@ impl Vault for Session {
     }
 
     async fn commit(&self, request: CommitRequest) -> Result<Record> {
-        self.run(Need::Device, move |s| s.account.commit(s.device()?, request)).await
+        self.run(Need::Device, move |s| {
+            s.may_write()?;
+            s.account.commit(s.device()?, request)
+        })
+        .await
     }
 
     async fn manifest(&self, snapshot: SnapshotId) -> Result<Bytes> {
@@ -227,5 +274,13 @@ impl Vault for Session {
                 .map_err(|_damaged| VaultError::Server("the packset is damaged".to_owned()))
         })
         .await
+    }
+
+    async fn privacy(&self) -> Result<Report> {
+        self.run(Need::DeviceOrOwner, |s| s.core.report(&s.account)).await
+    }
+
+    async fn access(&self) -> Result<Vec<Access>> {
+        self.run(Need::DeviceOrOwner, |s| Ok(s.account.access())).await
     }
 }

@@ -147,7 +147,6 @@ fn a_server_that_rolled_back_is_found_out() {
 }
 
 #[test]
-#[ignore = "the server takes a quota with an invitation, and counts with the next issue"]
 fn a_full_quota_stops_the_run_and_keeps_what_is_there() {
     let world = world!();
     let server = world.server("server");

@@ -1,5 +1,6 @@
 //! The two programs together, as a user runs them. One file a theme.
 
+mod accounts;
 mod blind_server;
 mod cli;
 mod crash_client;

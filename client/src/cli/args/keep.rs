@@ -73,9 +73,9 @@ impl FromStr for Count {
         if matches!(text, "all" | "unlimited" | "-1") {
             return Ok(Self(u32::MAX));
         }
-        text.parse().map(Self).map_err(|_e: std::num::ParseIntError| {
-            BadValue::new("a number, or `all`")
-        })
+        text.parse()
+            .map(Self)
+            .map_err(|_e: std::num::ParseIntError| BadValue::new("a number, or `all`"))
     }
 }
 

@@ -1,0 +1,81 @@
+//! A vault opened to decide about it: the owner's session and the key that signs for the root.
+
+use std::sync::Arc;
+
+use ed25519_dalek::SigningKey;
+use unseen_common::log::chain::{Record, SignedEntry};
+use unseen_common::log::entry::{Author, Body, Entry};
+use unseen_common::time::Clock;
+use unseen_common::vault::{Principal, Service, Vault, VaultError};
+
+use super::RepoError;
+use super::log::Log;
+use super::reader::{Place, synced_with};
+use super::session::login;
+use crate::crypto::schedule::{OwnerKeys, Unlocked};
+
+/// Attempts to win the race for the head of the log.
+const ATTEMPTS: u32 = 32;
+
+/// A vault whose owner is at hand.
+#[derive(Debug)]
+pub struct OwnerRepo {
+    /// The session of the owner.
+    pub vault: Arc<dyn Vault>,
+    /// The log.
+    pub log: Log,
+    keys: OwnerKeys,
+    clock: Arc<dyn Clock>,
+}
+
+impl OwnerRepo {
+    /// Logs in as the owner, takes the log and checks that it is the one of these keys.
+    pub async fn open(
+        service: &Arc<dyn Service>,
+        place: Place<'_>,
+        unlocked: &Unlocked,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, RepoError> {
+        if unlocked.vault != place.account {
+            return Err(RepoError::OtherOwner);
+        }
+        let keys = unlocked.owner_keys();
+        let (principal, key) = (Principal::Owner, &keys.login);
+        let vault = login(service, &place.identity, place.account, principal, key).await?;
+        let log = synced_with(&*vault, place, unlocked).await?;
+        Ok(Self { vault, log, keys, clock })
+    }
+
+    /// Appends a root-signed entry.
+    pub async fn append(&mut self, body: Body) -> Result<Record, RepoError> {
+        append_root(&mut self.log, &*self.vault, (&self.keys.root, &*self.clock), body).await
+    }
+}
+
+/// Appends an entry signed by the root key, whoever else writes at the same time.
+pub async fn append_root(
+    log: &mut Log,
+    session: &dyn Vault,
+    (root, clock): (&SigningKey, &dyn Clock),
+    body: Body,
+) -> Result<Record, RepoError> {
+    for _ in 0..ATTEMPTS {
+        let entry = Entry {
+            vault: log.state.vault,
+            seq: log.state.head_seq + 1,
+            prev: log.state.head,
+            author: Author::Root,
+            time: clock.now(),
+            body: body.clone(),
+        };
+        match session.append(SignedEntry::sign(&entry, root)).await {
+            Ok(record) => {
+                log.update(session).await?;
+                return Ok(record);
+            }
+            Err(VaultError::Conflict(_)) => log.update(session).await?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(VaultError::Busy(60).into())
+}

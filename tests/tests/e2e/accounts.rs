@@ -1,0 +1,153 @@
+//! What whoever runs the server does with accounts, and what their owners see of it.
+
+use std::fs;
+
+use unseen_tests::trees::{self, build};
+use unseen_tests::{Machine, Server, World, world};
+
+/// A machine with one snapshot, and the pseudonym of its account.
+fn enrolled(world: &World, server: &Server) -> (Machine, String) {
+    let machine = world.machine("home");
+    machine.init_remote(&server.invite(&["--quota", "1GB"]));
+    machine.back_up(&build::write(&world.path("source"), "file", "x"), &[]);
+    let listed = account(world, server, &["list", "--json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let name = listed[0]["sound"]["account"].as_str().unwrap().to_owned();
+    assert_eq!(name.len(), 8);
+    assert_eq!(listed[0]["sound"]["quota"], 1_000_000_000);
+    (machine, name)
+}
+
+fn account(world: &World, server: &Server, words: &[&str]) -> String {
+    let data = server.data.to_str().unwrap();
+    let ran = world.backup_server(&[&["account"], words, &["--data", data]].concat());
+    assert_eq!(ran.code, Some(0), "{ran}");
+    ran.text()
+}
+
+#[test]
+fn a_suspended_account_restores_and_does_not_back_up() {
+    let world = world!();
+    let mut server = world.server("server");
+    let (machine, name) = enrolled(&world, &server);
+    let source = world.path("source");
+    let said = account(&world, &server, &["suspend", &name]);
+    assert!(said.contains("suspended since"), "{said}");
+    build::write(&source, "file", "y");
+    let ran = machine.run(&["run", source.to_str().unwrap()]);
+    assert_eq!(ran.code, Some(22), "{ran}");
+    assert!(ran.to_string().contains("suspended"), "{ran}");
+    let target = world.path("target");
+    machine.restore("latest", &target, &[]);
+    let restored = trees::beneath(&target, &source.join("file"));
+    assert_eq!(fs::read(restored).unwrap(), b"x");
+
+    // The same commands on the folder of a server that does not run.
+    server.stop();
+    account(&world, &server, &["resume", &name]);
+    let shown = account(&world, &server, &["show", &name]);
+    assert!(shown.contains("active"), "{shown}");
+    server.restart();
+    machine.back_up(&source, &[]);
+    let looks = machine.ok(&["privacy", "access-log"]).text();
+    let looks: Vec<_> = looks.lines().map(|line| line[21..].to_owned()).collect();
+    let wanted = ["listed among all accounts", "suspended", "resumed", "shown by itself"];
+    assert_eq!(looks[..4], wanted, "{looks:?}");
+}
+
+#[test]
+fn everything_that_is_held_is_shown() {
+    let world = world!();
+    let server = world.server("server");
+    let (machine, _) = enrolled(&world, &server);
+    let shown = machine.run(&["privacy", "-v"]);
+    assert_eq!(shown.code, Some(0), "{shown}");
+    assert!(!shown.to_string().contains("warning"), "{shown}");
+    let held = machine.ok(&["privacy", "--json"]).text();
+    let held: serde_json::Value = serde_json::from_str(&held).unwrap();
+    assert_eq!(held["addresses_logged"], false);
+    assert!(held["differences"].as_array().unwrap().is_empty());
+    for field in held["held"].as_array().unwrap() {
+        let name = field["name"].as_str().unwrap();
+        assert!(shown.text().contains(name), "{name}: {shown}");
+        assert!(field["place"].is_string() && field["kept"].is_string(), "{field}");
+    }
+}
+
+#[test]
+fn an_owner_has_a_vault_erased_and_thinks_again() {
+    let world = world!();
+    let server = world.server("server");
+    let (machine, name) = enrolled(&world, &server);
+    machine.exits(1, &["privacy", "erase"]);
+    machine.exits(1, &["privacy", "erase", "--cancel"]);
+    machine.ok(&["privacy", "erase", "--yes"]);
+    let source = world.path("source");
+    let ran = machine.run(&["run", source.to_str().unwrap()]);
+    assert_eq!(ran.code, Some(0), "{ran}");
+    assert!(ran.to_string().contains("will be erased on"), "{ran}");
+    let shown = account(&world, &server, &["show", &name]);
+    assert!(shown.contains("its owner has it erased on"), "{shown}");
+    machine.ok(&["privacy", "erase", "--cancel"]);
+    let ran = machine.run(&["run", source.to_str().unwrap()]);
+    assert!(!ran.to_string().contains("erased"), "{ran}");
+}
+
+/// Kinds of files are told only when the owner says so, and by a closed list.
+#[test]
+fn snapshots_disclose_what_the_level_says() {
+    let world = world!();
+    let server = world.server("server");
+    let (machine, _) = enrolled(&world, &server);
+    let source = world.path("source");
+    let told = |field: &str| {
+        let held = machine.ok(&["privacy", "--json"]).text();
+        let held: serde_json::Value = serde_json::from_str(&held).unwrap();
+        let all = held["held"].as_array().unwrap();
+        all.iter().find(|held| held["name"] == field).unwrap()["count"].as_u64().unwrap()
+    };
+    assert_eq!((told("disclosure.totals"), told("disclosure.types")), (1, 0));
+    machine.ok(&["privacy", "level", "types"]);
+    machine.back_up(&source, &[]);
+    assert_eq!((told("disclosure.totals"), told("disclosure.types")), (2, 1));
+    machine.ok(&["privacy", "level", "none"]);
+    machine.back_up(&source, &[]);
+    assert_eq!((told("disclosure.totals"), told("disclosure.types")), (2, 1));
+}
+
+#[test]
+fn an_erased_account_leaves_nothing_but_a_receipt() {
+    let world = world!();
+    let server = world.server("server");
+    let (machine, name) = enrolled(&world, &server);
+    let data = server.data.to_str().unwrap();
+    let unconfirmed = world.backup_server(&["account", "erase", &name, "--data", data]);
+    assert_eq!(unconfirmed.code, Some(1), "{unconfirmed}");
+    machine.exits(10, &["privacy", "receipt"]);
+    let said = account(&world, &server, &["erase", &name, "--yes"]);
+    assert!(said.contains("is gone"), "{said}");
+    let left = trees::capture(&server.data);
+    assert!(!format!("{left:?}").contains(&name), "{left:?}");
+    machine.exits(22, &["run", world.path("source").to_str().unwrap()]);
+    let receipt = machine.ok(&["privacy", "receipt"]).text();
+    assert!(receipt.contains("1 snapshot, 1 pack") && receipt.contains("operator"), "{receipt}");
+}
+
+#[test]
+fn invites_are_listed_and_taken_back() {
+    let world = world!();
+    let server = world.server("server");
+    let data = server.data.to_str().unwrap();
+    let link = server.invite(&["--quota", "1GB"]);
+    let listed = world.backup_server(&["invite", "list", "--json", "--data", data]);
+    let listed: serde_json::Value = serde_json::from_str(&listed.text()).unwrap();
+    let name = listed[0]["invite"].as_str().unwrap();
+    let revoked = world.backup_server(&["invite", "revoke", name, "--data", data]);
+    assert_eq!(revoked.code, Some(0), "{revoked}");
+    let machine = world.machine("home");
+    let kit = machine.home.join("kit.txt");
+    let ran = machine.run(&["init", &link, "--kit", kit.to_str().unwrap()]);
+    assert_ne!(ran.code, Some(0), "{ran}");
+    let listed = world.backup_server(&["invite", "list", "--data", data]);
+    assert_eq!(listed.text().trim(), "");
+}
