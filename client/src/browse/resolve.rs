@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use unseen_common::id::{DeviceId, SetTag};
 use unseen_common::log::entry::Status;
 use unseen_common::log::fold::{Leave, State};
+use unseen_common::time::Timestamp;
 
 use super::snapshots::{
     GoneRow, Listed, Row, SnapshotError, gone_rows, manifest, rows, with_manifests,
@@ -193,6 +194,22 @@ pub async fn matching_listed(repo: &ReaderRepo, filter: &Filter) -> Vec<Listed> 
     let mut listed = with_manifests(repo, taken_rows(repo, filter)).await;
     listed.retain(|listed| filter.takes(listed));
     listed
+}
+
+/// The snapshots that went, can be brought back at `now`, and pass a filter.
+pub async fn matching_gone(
+    repo: &ReaderRepo,
+    filter: &Filter,
+    now: Timestamp,
+) -> Vec<(GoneRow, Listed)> {
+    let set = filter.set.as_ref().map(|name| repo.ids().set_tag(name));
+    let mut gone = gone_rows(repo, now);
+    gone.retain(|gone| filter.takes_row(&gone.row, set));
+    let rows = gone.iter().map(|gone| gone.row.clone()).collect();
+    let listed = with_manifests(repo, rows).await;
+    let mut both: Vec<(GoneRow, Listed)> = gone.into_iter().zip(listed).collect();
+    both.retain(|(_, listed)| filter.takes(listed));
+    both
 }
 
 /// What the log alone does not rule out.
