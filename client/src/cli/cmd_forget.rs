@@ -161,31 +161,32 @@ impl Outcome {
 
     /// What is about to happen, or would.
     fn tell(&self, ctx: &Context<'_>, dry_run: bool) {
-        let (keep, forget) =
-            if dry_run { ("would keep", "would forget") } else { ("keep", "forget") };
-        let pinned = match self.pinned {
-            0 => String::new(),
-            pinned => format!(", {pinned} of them newly pinned"),
-        };
-        ctx.ui.summary(&format!(
-            "{keep} {}{pinned}; {forget} {}",
-            plural(self.kept, "snapshot", "snapshots"),
-            self.forgotten,
-        ));
-        if self.forgotten > 0 {
+        let would = if dry_run { "would " } else { "" };
+        let mut words = Vec::new();
+        if self.kept > 0 {
+            words.push(format!("{would}keep {}", plural(self.kept, "snapshot", "snapshots")));
+        }
+        if self.pinned > 0 {
+            words.push(format!("{would}pin {} of them", self.pinned));
+        }
+        words.push(format!("{would}forget {}", plural(self.forgotten, "snapshot", "snapshots")));
+        ctx.ui.summary(&words.join("; "));
+        if self.room.packs > 0 {
             ctx.ui.summary(&format!(
                 "{} in {} become free on {}, when the grace is over",
                 bytes(self.room.bytes),
                 plural(self.room.packs, "pack", "packs"),
                 local_time(self.until),
             ));
+        } else if self.forgotten > 0 {
+            ctx.ui.summary("no pack becomes free by it: others need the same ones");
         }
     }
 
     fn conclude(&self, ctx: &Context<'_>) {
         if self.forgotten > 0 {
             ctx.ui.summary(&format!(
-                "forgot {}; `backup undelete` brings them back until {}",
+                "forgot {}; `backup undelete` brings back until {}",
                 plural(self.forgotten, "snapshot", "snapshots"),
                 local_time(self.until),
             ));

@@ -97,7 +97,7 @@ fn act(ctx: &Context<'_>, args: &PinArgs, act: &Act) -> Result<Exit, CliError> {
         ctx.ui.line(&match (wanted.contains(&row.id), args.dry_run) {
             (true, false) => format!("snapshot {id} is now {then}"),
             (true, true) => format!("snapshot {id} would be {then}"),
-            (false, _) => format!("snapshot {id} is {then} already"),
+            (false, _) => format!("snapshot {id} is {then} as it was"),
         });
     }
     if wanted.len() > 1 {

@@ -210,8 +210,9 @@ fn cells(one: &Shown) -> Vec<String> {
     if row.held {
         id.push_str(" held");
     }
-    if let Some((why, until)) = one.gone {
-        id.push_str(&format!(" {}, back until {}", leave_word(why), local_time(until)));
+    if let Some((why, _)) = one.gone {
+        id.push(' ');
+        id.push_str(leave_word(why));
     }
     let time = local_time(row.time);
     let Some(manifest) = &one.manifest else {

@@ -45,8 +45,8 @@ fn vault_advice(error: &VaultError) -> (Exit, Option<&'static str>) {
         VaultError::Forbidden(_) | VaultError::Unauthorized => (
             Exit::Refused,
             Some(
-                "was this device revoked? `backup connect` enrols it again. Was the account erased? \
-                 `backup privacy receipt` tells",
+                "was this device revoked? `backup connect` enrols it again. Was the account \
+                 erased? `backup privacy receipt` tells",
             ),
         ),
         VaultError::Suspended(_) => {

@@ -48,10 +48,10 @@ pub struct Unlocking {
     pub account: VaultId,
     /// The server's pinned identity key.
     pub identity: [u8; 32],
-    /// The device that this machine is enrolled as.
-    device: Option<DeviceId>,
     /// What the slot held. To be dropped as soon as the command has what it needs.
     pub unlocked: Unlocked,
+    /// The device that this machine is enrolled as.
+    device: Option<DeviceId>,
     /// The slots that were handed out without a log to compare them with.
     slots: Option<Hash>,
 }
@@ -79,8 +79,7 @@ pub fn open(ctx: &Context<'_>, runtime: &Runtime) -> Result<Reading, CliError> {
 pub fn with(unlocking: Unlocking, runtime: &Runtime) -> Result<Reading, CliError> {
     let folders = vault::folders(&unlocking.setup.places);
     let place = unlocking.place(&folders);
-    let slots = unlocking.slots;
-    let Unlocking { setup, opened, unlocked, .. } = unlocking;
+    let Unlocking { setup, opened, unlocked, slots, .. } = unlocking;
     let repo = runtime.block_on(ReaderRepo::open(&opened.service, place, unlocked))?;
     if let Some(slots) = slots {
         check_slots(&repo.log.state, slots)?;
@@ -96,24 +95,23 @@ pub fn unlock_vault(ctx: &Context<'_>, runtime: &Runtime) -> Result<Unlocking, C
         setup.places.create()?;
         return by_code(ctx, (setup, None), &address, runtime);
     }
-    let (device, opened) = vault::open_repository(ctx, &setup, (runtime, Arc::default()))?;
-    let id = device.key.secrets.device;
-    if device.key.share.is_none() {
+    let (repo, opened) = vault::open_repository(ctx, &setup, (runtime, Arc::default()))?;
+    let device = Some(repo.key.secrets.device);
+    if repo.key.share.is_none() {
         // A machine that only backs up may not see the slots: the code fetches them by itself.
-        let address = ctx.global.vault.clone().unwrap_or_else(|| device.key.server.clone());
-        drop((device, opened));
-        return by_code(ctx, (setup, Some(id)), &vault::parse(&address)?, runtime);
+        let address = ctx.global.vault.clone().unwrap_or_else(|| repo.key.server.clone());
+        drop((repo, opened));
+        return by_code(ctx, (setup, device), &vault::parse(&address)?, runtime);
     }
-    let slots = runtime.block_on(device.vault.slots())?;
-    let expected = Some(device.log.state.slots.hash);
+    let slots = runtime.block_on(repo.vault.slots())?;
+    let expected = Some(repo.log.state.slots.hash);
     let secret = match ctx.secrets().to_unlock()? {
         Secret::RecoveryCode(code) => UnlockSecret::Code(RecoveryCode::parse(&code)?),
         Secret::Passphrase(text) => UnlockSecret::Passphrase(passphrase(&text)?),
     };
-    let unlocked = unlock(&slots, &secret, expected, device.key.share.as_ref())?;
-    let identity = device.key.server_identity.to_bytes();
-    let account = device.key.vault;
-    Ok(Unlocking { setup, opened, account, identity, device: Some(id), unlocked, slots: None })
+    let unlocked = unlock(&slots, &secret, expected, repo.key.share.as_ref())?;
+    let (account, identity) = (repo.key.vault, repo.key.server_identity.to_bytes());
+    Ok(Unlocking { setup, opened, account, identity, unlocked, device, slots: None })
 }
 
 fn by_code(
@@ -131,7 +129,7 @@ fn by_code(
     let folder = vault::folder_of(address);
     let (account, identity) = (target.account, target.identity);
     let opened = Opened { service: target.service, accounts: Vec::new(), folder };
-    Ok(Unlocking { setup, opened, account, identity, device, unlocked, slots: Some(slots) })
+    Ok(Unlocking { setup, opened, account, identity, unlocked, device, slots: Some(slots) })
 }
 
 fn passphrase(text: &str) -> Result<Passphrase, CliError> {

@@ -243,7 +243,7 @@ impl Service for RetryingService {
     }
 
     async fn erased(&self, account: VaultId) -> Result<SignedReceipt> {
-        retry(&Policy::HELLO, &*self.pause, || self.inner.erased(account)).await
+        retry(&Policy::default(), &*self.pause, || self.inner.erased(account)).await
     }
 
     fn host(&self) -> String {

@@ -10,7 +10,7 @@ use unseen_common::vault::{Principal, Service, Vault, VaultError};
 
 use super::RepoError;
 use super::log::Log;
-use super::reader::{Place, synced_with};
+use super::reader::{Place, log_of};
 use super::session::login;
 use crate::crypto::schedule::{OwnerKeys, Unlocked};
 
@@ -42,7 +42,7 @@ impl OwnerRepo {
         let keys = unlocked.owner_keys();
         let (principal, key) = (Principal::Owner, &keys.login);
         let vault = login(service, &place.identity, place.account, principal, key).await?;
-        let log = synced_with(&*vault, place, unlocked).await?;
+        let log = log_of(&*vault, place, unlocked).await?;
         Ok(Self { vault, log, keys, clock })
     }
 

@@ -76,7 +76,7 @@ impl ReaderRepo {
         let (principal, key) = (Principal::Owner, &owner.login);
         let vault = login(service, &place.identity, place.account, principal, key).await?;
         let keys = unlocked.reader_keys();
-        let log = synced_with(&*vault, place, &unlocked).await?;
+        let log = log_of(&*vault, place, &unlocked).await?;
         let ids = keys.write_set().content_keys();
         let mut repo = Self {
             vault,
@@ -162,7 +162,7 @@ impl ReaderRepo {
 }
 
 /// The log of the vault that these secrets open, checked against the pin and the kit.
-pub(super) async fn synced_with(
+pub(super) async fn log_of(
     vault: &dyn Vault,
     place: Place<'_>,
     unlocked: &Unlocked,
