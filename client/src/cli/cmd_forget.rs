@@ -186,7 +186,7 @@ impl Outcome {
     fn conclude(&self, ctx: &Context<'_>) {
         if self.forgotten > 0 {
             ctx.ui.summary(&format!(
-                "forgot {}; `backup undelete` brings back until {}",
+                "forgot {}; until {} `backup undelete` brings back what went",
                 plural(self.forgotten, "snapshot", "snapshots"),
                 local_time(self.until),
             ));

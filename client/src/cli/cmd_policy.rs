@@ -137,7 +137,15 @@ fn set(ctx: &Context<'_>, args: &SetArgs) -> Result<Exit, CliError> {
         for (what, was, is) in &differences {
             ctx.ui.line(&format!("{what}: {was} -> {is}"));
         }
-        preview(ctx, &going, effective);
+        if touches_snapshots(&old, &new) {
+            preview(ctx, &going);
+        }
+        if let Some(effective) = effective {
+            ctx.ui.summary(&format!(
+                "this shortens what protects: it takes effect on {}, and not before",
+                local_time(effective)
+            ));
+        }
     }
     let changes = !differences.is_empty();
     if changes && !args.dry_run {
@@ -219,22 +227,21 @@ fn takes_effect(vault: &Deciding, new: &Policy, now: Timestamp) -> Option<Timest
     new.weakens(in_force).then(|| now.plus_days(in_force.grace_days))
 }
 
-fn preview(ctx: &Context<'_>, going: &[Judged], effective: Option<Timestamp>) {
+/// Whether a change can let snapshots go, or keep them.
+fn touches_snapshots(old: &Policy, new: &Policy) -> bool {
+    (old.keep, &old.sets, old.floor_days) != (new.keep, &new.sets, new.floor_days)
+}
+
+fn preview(ctx: &Context<'_>, going: &[Judged]) {
     if going.is_empty() {
         ctx.ui.summary("as things stand, no snapshot would go by it");
-    } else {
-        show_judged(ctx, going);
-        ctx.ui.summary(&format!(
-            "as things stand, {} would go by it",
-            plural(going.len() as u64, "snapshot", "snapshots")
-        ));
+        return;
     }
-    if let Some(effective) = effective {
-        ctx.ui.summary(&format!(
-            "this shortens what protects: it takes effect on {}, and not before",
-            local_time(effective)
-        ));
-    }
+    show_judged(ctx, going);
+    ctx.ui.summary(&format!(
+        "as things stand, {} would go by it",
+        plural(going.len() as u64, "snapshot", "snapshots")
+    ));
 }
 
 fn tell_changed(ctx: &Context<'_>, effective: Option<Timestamp>, replaces: bool) {

@@ -11,6 +11,7 @@ mod http;
 mod increments;
 mod readme;
 mod restore;
+mod retention;
 mod round_trip;
 mod secrecy;
 mod tidy;
