@@ -7,6 +7,7 @@ pub mod disclosure;
 pub mod id;
 pub mod limits;
 pub mod log;
+pub mod pack_map;
 pub mod packset;
 pub mod privacy;
 pub mod receipt;

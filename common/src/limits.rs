@@ -32,6 +32,8 @@ pub const MAX_DEVICES: usize = 4096;
 pub const MAX_ENTRY_SNAPSHOTS: usize = 1024;
 /// Most snapshots that one compact entry may give new packs.
 pub const MAX_COMPACT_SNAPSHOTS: usize = 512;
+/// Longest map from old packs to new ones that comes with a compaction, in bytes.
+pub const MAX_PACK_MAP: usize = 8 * 1024 * 1024;
 /// Longest packset inside a log entry, in bytes.
 pub const MAX_ENTRY_PACKSET: usize = 16 * 1024;
 /// Most sets with keep rules of their own, and most devices with a limit of their own.

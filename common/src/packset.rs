@@ -12,6 +12,9 @@ use crate::limits::MAX_PACKSET;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PackSet(pub RoaringBitmap);
 
+// Bitmaps are equal or not; their type only lacks the marker.
+impl Eq for PackSet {}
+
 impl PackSet {
     /// The portable Roaring serialization.
     pub fn to_bytes(&self) -> Vec<u8> {

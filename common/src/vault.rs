@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{DeviceId, Hash, PackId, PackNumber, SnapshotId, VaultId};
 use crate::log::chain::{Record, SignedEntry};
 use crate::log::entry::PublicKey;
+use crate::pack_map::PackMap;
 use crate::packset::PackSet;
 use crate::privacy::{Access, Report, Statement};
 use crate::receipt::SignedReceipt;
@@ -255,6 +256,17 @@ pub struct CommitRequest {
     pub entry: SignedEntry,
 }
 
+/// Packs that were rewritten, and what the snapshots need from now on; all or nothing.
+#[derive(Debug, Clone)]
+pub struct CompactRequest {
+    /// Which packs took the place of which.
+    pub map: PackMap,
+    /// The packs of each snapshot that the entry names, in the entry's order.
+    pub packs: Vec<PackSet>,
+    /// The root-signed compact entry.
+    pub entry: SignedEntry,
+}
+
 /// What a logged-in principal may ask of its vault.
 #[async_trait]
 pub trait Vault: Send + Sync + std::fmt::Debug {
@@ -282,6 +294,10 @@ pub trait Vault: Send + Sync + std::fmt::Debug {
     /// Makes a snapshot. Idempotent by (device, manifest hash). Answers
     /// [`VaultError::MissingPacks`], [`VaultError::StaleIndex`] or [`VaultError::Conflict`].
     async fn commit(&self, request: CommitRequest) -> Result<Record>;
+    /// Gives snapshots other packs. Answers [`VaultError::MissingPacks`],
+    /// [`VaultError::StaleIndex`] or [`VaultError::Conflict`]; with anything else it was planned
+    /// on what is no longer so.
+    async fn compact(&self, request: CompactRequest) -> Result<Record>;
     /// The sealed manifest of a snapshot.
     async fn manifest(&self, snapshot: SnapshotId) -> Result<Bytes>;
     /// The packs that a snapshot needs.

@@ -5,6 +5,7 @@
 //! attributes and holes are what they are for users). Nothing sleeps: a test waits for the line,
 //! the file or the end of the program itself. Programs that a test starts die with it.
 
+pub mod eager;
 pub mod machine;
 pub mod markers;
 pub mod proxy;

@@ -17,14 +17,14 @@ use unseen_common::packset::PackSet;
 use unseen_common::privacy::{Access, Report};
 use unseen_common::receipt::SignedReceipt;
 use unseen_common::vault::{
-    Challenge, CommitRequest, FooterPage, LogPage, LoginRequest, NewAccount, PackBytes, PackUpload,
-    Principal, Result, ServerInfo, Service, Vault, VaultError,
+    Challenge, CommitRequest, CompactRequest, FooterPage, LogPage, LoginRequest, NewAccount,
+    PackBytes, PackUpload, Principal, Result, ServerInfo, Service, Vault, VaultError,
 };
 use unseen_common::wire::address::{Pin, ServerAddress, authority};
 use unseen_common::wire::base64::Base64;
 use unseen_common::wire::body::{
-    AccessBody, AccountBody, ChallengeAnswer, ChallengeBody, CommitBody, EntryBody, LogBody,
-    LoginBody, PackAnswer, PutSlotsBody, ReceiptBody, RecordBody, SlotsBody, TokenAnswer,
+    AccessBody, AccountBody, ChallengeAnswer, ChallengeBody, CommitBody, CompactBody, EntryBody,
+    LogBody, LoginBody, PackAnswer, PutSlotsBody, ReceiptBody, RecordBody, SlotsBody, TokenAnswer,
 };
 use unseen_common::wire::endpoint::{self, Endpoint, Method};
 use unseen_common::wire::{DAMAGED_HEADER, OCTET_STREAM, PACK_LENGTH_HEADER, footers as pages};
@@ -309,6 +309,10 @@ impl Vault for HttpVault {
 
     async fn commit(&self, request: CommitRequest) -> Result<Record> {
         self.record(Ask::new(&endpoint::COMMIT).json(&CommitBody::from(request))?).await
+    }
+
+    async fn compact(&self, request: CompactRequest) -> Result<Record> {
+        self.record(Ask::new(&endpoint::COMPACT).json(&CompactBody::from(request))?).await
     }
 
     async fn manifest(&self, snapshot: SnapshotId) -> Result<Bytes> {

@@ -12,7 +12,7 @@ use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::packset::PackSet;
 use unseen_common::privacy::{Access, Report};
 use unseen_common::vault::{
-    CommitRequest, FooterPage, LogPage, PackBytes, PackUpload, Result, Vault,
+    CommitRequest, CompactRequest, FooterPage, LogPage, PackBytes, PackUpload, Result, Vault,
 };
 
 /// Hands out bytes at a rate. What one call takes, the next one waits for.
@@ -125,6 +125,10 @@ impl Vault for Limited {
     async fn commit(&self, request: CommitRequest) -> Result<Record> {
         self.up(request.manifest.len()).await;
         self.inner.commit(request).await
+    }
+
+    async fn compact(&self, request: CompactRequest) -> Result<Record> {
+        self.inner.compact(request).await
     }
 
     async fn manifest(&self, snapshot: SnapshotId) -> Result<Bytes> {

@@ -15,8 +15,8 @@ use unseen_common::packset::PackSet;
 use unseen_common::privacy::{Access, Report};
 use unseen_common::receipt::SignedReceipt;
 use unseen_common::vault::{
-    Challenge, CommitRequest, FooterPage, LogPage, LoginRequest, NewAccount, PackBytes, PackUpload,
-    Principal, Result, ServerInfo, Service, Vault, VaultError,
+    Challenge, CommitRequest, CompactRequest, FooterPage, LogPage, LoginRequest, NewAccount,
+    PackBytes, PackUpload, Principal, Result, ServerInfo, Service, Vault, VaultError,
 };
 
 /// How waiting and chance enter.
@@ -188,6 +188,10 @@ impl Vault for Retrying {
 
     async fn commit(&self, request: CommitRequest) -> Result<Record> {
         self.again(|| self.inner.commit(request.clone())).await
+    }
+
+    async fn compact(&self, request: CompactRequest) -> Result<Record> {
+        self.again(|| self.inner.compact(request.clone())).await
     }
 
     async fn manifest(&self, snapshot: SnapshotId) -> Result<Bytes> {

@@ -13,8 +13,8 @@ use unseen_common::log::entry::PublicKey;
 use unseen_common::packset::PackSet;
 use unseen_common::privacy::{Access, Report};
 use unseen_common::vault::{
-    CommitRequest, FooterPage, LogPage, LoginRequest, PackBytes, PackUpload, Principal, Result,
-    Service, Vault, VaultError, login_message,
+    CommitRequest, CompactRequest, FooterPage, LogPage, LoginRequest, PackBytes, PackUpload,
+    Principal, Result, Service, Vault, VaultError, login_message,
 };
 
 use super::retry::{Policy, SystemPause, retry};
@@ -163,6 +163,14 @@ impl Vault for Lasting {
         self.run(|v| {
             let request = request.clone();
             async move { v.commit(request).await }
+        })
+        .await
+    }
+
+    async fn compact(&self, request: CompactRequest) -> Result<Record> {
+        self.run(|v| {
+            let request = request.clone();
+            async move { v.compact(request).await }
         })
         .await
     }

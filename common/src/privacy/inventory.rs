@@ -119,6 +119,12 @@ pub const OTHER: &[Field] = &[
         "account, times, counts of what was removed, hash of the last log record; signed",
         FOREVER,
     ),
+    field(
+        "server.clock",
+        SERVER,
+        "when the server was last up, so that a wrong clock shows",
+        FOREVER,
+    ),
     field("server.address", FILE, "where clients find the server", FOREVER),
     field("server.spki", FILE, "which TLS key clients pin", FOREVER),
     field("session.token", MEMORY, "hash of the token, account, principal", RUNNING),

@@ -6,11 +6,14 @@ use super::base64::{Base64, Base64N};
 use crate::codec::DecodeError;
 use crate::id::{PackNumber, VaultId};
 use crate::log::chain::{Record, SignedEntry};
+use crate::pack_map::PackMap;
 use crate::packset::PackSet;
 use crate::privacy::Access;
 use crate::receipt::SignedReceipt;
 use crate::time::Timestamp;
-use crate::vault::{Challenge, CommitRequest, LogPage, LoginRequest, NewAccount, Principal};
+use crate::vault::{
+    Challenge, CommitRequest, CompactRequest, LogPage, LoginRequest, NewAccount, Principal,
+};
 
 /// A signed log entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,6 +136,18 @@ pub struct CommitBody {
     /// The packs that it needs, as [`PackSet::to_bytes`] writes them.
     pub packs: Base64,
     /// The signed snapshot entry.
+    pub entry: EntryBody,
+}
+
+/// [`super::endpoint::COMPACT`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CompactBody {
+    /// Which packs took the place of which, as [`PackMap::to_bytes`] writes it.
+    pub map: Base64,
+    /// The packs of each snapshot that the entry names, as [`PackSet::to_bytes`] writes them.
+    pub packs: Vec<Base64>,
+    /// The root-signed compact entry.
     pub entry: EntryBody,
 }
 
@@ -293,6 +308,29 @@ impl TryFrom<CommitBody> for CommitRequest {
     }
 }
 
+impl From<CompactRequest> for CompactBody {
+    fn from(request: CompactRequest) -> Self {
+        Self {
+            map: request.map.to_bytes().into(),
+            packs: request.packs.iter().map(|packs| packs.to_bytes().into()).collect(),
+            entry: request.entry.into(),
+        }
+    }
+}
+
+impl TryFrom<CompactBody> for CompactRequest {
+    type Error = DecodeError;
+
+    fn try_from(body: CompactBody) -> Result<Self, DecodeError> {
+        let packs = body.packs.iter().map(|packs| PackSet::from_bytes(&packs.0));
+        Ok(Self {
+            map: PackMap::from_bytes(&body.map.0)?,
+            packs: packs.collect::<Result<_, DecodeError>>()?,
+            entry: body.entry.into(),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -334,6 +372,20 @@ mod tests {
             let request = CommitRequest { manifest: manifest.into(), packs, entry };
             let back = CommitRequest::try_from(through_json(&CommitBody::from(request.clone()))).unwrap();
             prop_assert_eq!(back.manifest, request.manifest);
+            prop_assert_eq!(back.packs, request.packs);
+            prop_assert_eq!(back.entry, request.entry);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn compactions(entry in entry(), rows in prop::collection::btree_map(any::<u32>(), any::<u32>(), 0..9)) {
+            let one = |n: &u32| PackSet::from_iter([PackNumber(*n)]);
+            let map = PackMap(rows.iter().map(|(old, new)| (PackNumber(*old), one(new))).collect());
+            let packs: Vec<PackSet> = rows.values().map(one).collect();
+            let request = CompactRequest { map, packs, entry };
+            let back = CompactRequest::try_from(through_json(&CompactBody::from(request.clone()))).unwrap();
+            prop_assert_eq!(back.map, request.map);
             prop_assert_eq!(back.packs, request.packs);
             prop_assert_eq!(back.entry, request.entry);
         }

@@ -83,6 +83,8 @@ pub const LIVE_PACKS: Endpoint = Endpoint::get("/v1/packs/live", PACKSET);
 pub const FOOTERS: Endpoint = Endpoint::get("/v1/footers", 32 * 1024 * 1024);
 /// Makes a snapshot.
 pub const COMMIT: Endpoint = Endpoint::post("/v1/snapshots", 96 * 1024 * 1024, RECORDS);
+/// Gives snapshots other packs.
+pub const COMPACT: Endpoint = Endpoint::post("/v1/compactions", 96 * 1024 * 1024, RECORDS);
 /// A sealed manifest.
 pub const MANIFEST_OF: Endpoint = Endpoint::get("/v1/snapshots/{snapshot}", MANIFEST);
 /// The packs that a snapshot needs.
@@ -95,7 +97,7 @@ pub const ACCESS: Endpoint = Endpoint::get("/v1/access", 128 * 1024);
 pub const ERASED: Endpoint = Endpoint::get("/v1/erased/{account}", SMALL);
 
 /// All of them.
-pub const ALL: [&Endpoint; 18] = [
+pub const ALL: [&Endpoint; 19] = [
     &DESCRIBE,
     &CREATE_ACCOUNT,
     &CHALLENGE,
@@ -109,6 +111,7 @@ pub const ALL: [&Endpoint; 18] = [
     &LIVE_PACKS,
     &FOOTERS,
     &COMMIT,
+    &COMPACT,
     &MANIFEST_OF,
     &PACKS_OF,
     &PRIVACY,

@@ -22,8 +22,8 @@ use crate::vault::Core;
 const LINE: u64 = 16 * 1024;
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Removing the files of a large account takes its time.
-const PATIENCE_TO_ERASE: Duration = Duration::from_secs(30 * 60);
+/// Removing many files takes its time.
+const PATIENCE_TO_DELETE: Duration = Duration::from_secs(30 * 60);
 /// Longest answer, in bytes.
 const ANSWER: u64 = 64 * 1024 * 1024;
 
@@ -41,7 +41,7 @@ impl Ask {
     /// How long the answer may take.
     const fn patience(&self) -> Duration {
         match self {
-            Self::Manage(Manage::Erase { .. }) => PATIENCE_TO_ERASE,
+            Self::Manage(Manage::Erase { .. } | Manage::Gc { .. }) => PATIENCE_TO_DELETE,
             _ => PATIENCE,
         }
     }

@@ -58,6 +58,15 @@ pub(super) enum CliError {
     /// The result cannot be written or read.
     #[error("the answer cannot be read; is the running server of the same version?")]
     Answer(#[source] serde_json::Error),
+    /// Nothing was deleted, because of the time.
+    #[error(
+        "nothing was deleted: is the clock right? If so (the server may have been off for long), \
+         run `backup-server gc --confirm-clock`"
+    )]
+    ClockJumped,
+    /// Something went wrong in some accounts.
+    #[error("in {0} accounts something went wrong; the server's log says what")]
+    SweepFailed(u64),
     /// A receipt cannot be read.
     #[error("the receipt cannot be read")]
     Receipt(#[source] DecodeError),

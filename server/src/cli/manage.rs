@@ -52,6 +52,11 @@ pub(super) enum Manage {
     },
     /// Lists the invites that are good.
     Invites,
+    /// Expires and deletes what is due.
+    Gc {
+        /// The clock is right.
+        confirm_clock: bool,
+    },
     /// Takes an invite back.
     Revoke {
         /// Which.
@@ -74,6 +79,7 @@ impl Manage {
             Self::Erase { account } => {
                 serde_json::to_string(&ReceiptBody::from(core.account_erase(account)?))
             }
+            Self::Gc { confirm_clock } => serde_json::to_string(&core.gc(*confirm_clock)?),
             Self::Invites => serde_json::to_string(&core.invites()),
             Self::Revoke { invite } => serde_json::to_string(&core.revoke_invite(invite)?),
         };

@@ -3,6 +3,7 @@
 mod account;
 mod admin;
 mod error;
+mod gc;
 mod invite;
 mod manage;
 mod output;
@@ -38,6 +39,7 @@ enum Command {
     Serve(serve::Serve),
     Invite(invite::Invite),
     Account(account::Account),
+    Gc(gc::Gc),
 }
 
 /// Runs the command line; the exit code is as docs/OPERATING.md lists.
@@ -55,6 +57,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(command) => serve::run(&command),
         Command::Invite(command) => invite::run(command),
         Command::Account(command) => account::run(command),
+        Command::Gc(command) => gc::run(&command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -18,7 +18,7 @@ use crate::clock::SystemClock;
 use crate::http::tls::{self, Certificate};
 use crate::http::{Server, ServerOptions};
 use crate::store::space::DiskLimits;
-use crate::vault::{Core, Options};
+use crate::vault::{Core, Options, Swept};
 
 /// Serve vaults; on the first run this makes the server's keys
 ///
@@ -137,8 +137,17 @@ async fn sweep(core: Core) {
         let core = core.clone();
         let swept = tokio::task::spawn_blocking(move || core.sweep(SystemClock.now())).await;
         match swept {
-            Ok(Ok(0)) => {}
-            Ok(Ok(erased)) => tracing::info!(erased, "accounts that were due are erased"),
+            Ok(Ok(swept)) if swept == Swept::default() => {}
+            Ok(Ok(swept)) => tracing::info!(
+                erased = swept.erased,
+                expired = swept.expired,
+                packs = swept.packs,
+                bytes = swept.bytes,
+                strays = swept.strays,
+                failed = swept.failed,
+                held = swept.held.is_some(),
+                "sweep"
+            ),
             Ok(Err(error)) => tracing::error!(%error, "a sweep broke off; the next one goes on"),
             Err(error) => tracing::error!(%error, "a sweep broke off; the next one goes on"),
         }

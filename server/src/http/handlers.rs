@@ -10,11 +10,11 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use unseen_common::id::{DeviceId, PackId, PackNumber, SnapshotId, VaultId};
-use unseen_common::vault::{CommitRequest, PackUpload, Service, Vault, VaultError};
+use unseen_common::vault::{CommitRequest, CompactRequest, PackUpload, Service, Vault, VaultError};
 use unseen_common::wire::base64::Base64;
 use unseen_common::wire::body::{
-    AccessBody, AccountBody, ChallengeAnswer, ChallengeBody, CommitBody, EntryBody, LogBody,
-    LoginBody, PackAnswer, PutSlotsBody, ReceiptBody, RecordBody, SlotsBody,
+    AccessBody, AccountBody, ChallengeAnswer, ChallengeBody, CommitBody, CompactBody, EntryBody,
+    LogBody, LoginBody, PackAnswer, PutSlotsBody, ReceiptBody, RecordBody, SlotsBody,
 };
 use unseen_common::wire::endpoint::{self, Endpoint};
 use unseen_common::wire::host::host_of;
@@ -194,6 +194,14 @@ pub(super) async fn commit(State(app): State<App>, request: Request) -> Reply {
     let body: CommitBody = from_json(&body.bytes)?;
     let request = CommitRequest::try_from(body).map_err(|e| Failure::invalid(e.to_string()))?;
     let record = session.commit(request).await?;
+    of(&session, json(&RecordBody::from(record)))
+}
+
+pub(super) async fn compact(State(app): State<App>, request: Request) -> Reply {
+    let (session, body) = received(&app, request, &endpoint::COMPACT).await?;
+    let body: CompactBody = from_json(&body.bytes)?;
+    let request = CompactRequest::try_from(body).map_err(|e| Failure::invalid(e.to_string()))?;
+    let record = session.compact(request).await?;
     of(&session, json(&RecordBody::from(record)))
 }
 

@@ -26,6 +26,7 @@ pub(super) fn router(app: App) -> Router {
     let router = at(router, &endpoint::GET_PACK, handlers::get_pack);
     let router = at(router, &endpoint::FOOTERS, handlers::footers);
     let router = at(router, &endpoint::COMMIT, handlers::commit);
+    let router = at(router, &endpoint::COMPACT, handlers::compact);
     let router = at(router, &endpoint::MANIFEST_OF, handlers::manifest);
     let router = at(router, &endpoint::PRIVACY, handlers::privacy);
     let router = at(router, &endpoint::ACCESS, handlers::access);

@@ -91,6 +91,15 @@ impl Index {
         }
     }
 
+    /// Forgets packs.
+    pub fn remove(&self, account: VaultId, packs: impl Iterator<Item = PackNumber>) {
+        let mut batch = sled::Batch::default();
+        for number in packs {
+            batch.remove(pack_key(account, number));
+        }
+        self.with(|db| db.apply_batch(batch));
+    }
+
     /// Forgets an account.
     pub fn forget(&self, account: VaultId) {
         let prefix = [b"p", &account.as_bytes()[..]].concat();
@@ -242,6 +251,9 @@ mod tests {
         assert_eq!(index.progress(ACCOUNT), Some(PROGRESS));
         assert_eq!(index.pack(ACCOUNT, PackNumber(500)), Some(row(500)));
         assert_eq!(index.pack(ACCOUNT, PackNumber(2)), None);
+        index.remove(ACCOUNT, [PackNumber(500), PackNumber(77)].into_iter());
+        assert_eq!(index.pack(ACCOUNT, PackNumber(500)), None);
+        assert_eq!(index.pack(ACCOUNT, PackNumber(1)), Some(row(1)));
         index.forget(ACCOUNT);
         assert_eq!(index.progress(ACCOUNT), None);
         assert_eq!(index.pack(ACCOUNT, PackNumber(1)), None);

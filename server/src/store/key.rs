@@ -30,6 +30,11 @@ impl Key {
         Self::of(account, "packsets", id.to_string())
     }
 
+    /// The packs that a snapshot needs since a compaction, by their packset hash.
+    pub fn compacted(account: VaultId, id: SnapshotId, packs: Hash) -> Self {
+        Self::of(account, "packsets", format!("{id}-{packs}"))
+    }
+
     /// A set of unlock slots, by its hash.
     pub fn slots(account: VaultId, hash: Hash) -> Self {
         Self::of(account, "slots", hash.to_string())
@@ -87,11 +92,34 @@ pub fn account_folder(account: VaultId) -> String {
     format!("accounts/{account}")
 }
 
+/// The folder of the sealed manifests.
+pub fn manifest_folder(account: VaultId) -> String {
+    format!("accounts/{account}/manifests")
+}
+
+/// The folder of the lists of packs.
+pub fn packset_folder(account: VaultId) -> String {
+    format!("accounts/{account}/packsets")
+}
+
+/// The snapshot in the name of a list of packs, and the packset hash if a compaction made it.
+pub fn packset_of(name: &str) -> Option<(SnapshotId, Option<Hash>)> {
+    match name.split_once('-') {
+        Some((id, packs)) => Some((id.parse().ok()?, Some(packs.parse().ok()?))),
+        None => Some((name.parse().ok()?, None)),
+    }
+}
+
 /// The number in the name of a pack's blob.
 pub fn pack_number_of(name: &str) -> Option<PackNumber> {
+    pack_of(name).map(|(number, _)| number)
+}
+
+/// Number and id in the name of a pack's blob.
+pub fn pack_of(name: &str) -> Option<(PackNumber, PackId)> {
     let (number, id) = name.split_once('-')?;
-    id.parse::<PackId>().ok()?;
-    u32::from_str_radix(number, 16).ok().map(PackNumber)
+    let number = u32::from_str_radix(number, 16).ok()?;
+    Some((PackNumber(number), id.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -109,6 +137,11 @@ mod tests {
         );
         assert_eq!(pack_number_of(key.name()), Some(PackNumber(0x1234)));
         assert_eq!(pack_number_of(".tmp-00"), None);
+        assert_eq!(pack_of(key.name()), Some((PackNumber(0x1234), id)));
+        let (snapshot, packs) = (SnapshotId::from_bytes([3; 32]), Hash::from_bytes([4; 32]));
+        let key = Key::compacted(account, snapshot, packs);
+        assert_eq!(packset_of(key.name()), Some((snapshot, Some(packs))));
+        assert_eq!(packset_of(Key::packset(account, snapshot).name()), Some((snapshot, None)));
         assert_eq!(Key::log(account, 5).name(), "0000000000000005");
     }
 }

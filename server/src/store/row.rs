@@ -1,10 +1,13 @@
 //! What an account's journal says: one variant a kind of record.
 
 use minicbor::decode::Decoder;
-use unseen_common::codec::{Canonical, DecodeError, Enc, EncodeResult, bytes_n};
+use unseen_common::codec::{
+    Canonical, DecodeError, Enc, EncodeResult, bytes_capped, bytes_n, optional,
+};
 use unseen_common::id::{DeviceId, Hash, PackId, PackNumber, SnapshotId};
 use unseen_common::limits::{footer_size_ok, on_ladder};
 use unseen_common::log::chain::Record;
+use unseen_common::packset::PackSet;
 use unseen_common::privacy::{Access, Looked};
 use unseen_common::time::Timestamp;
 
@@ -62,6 +65,38 @@ pub enum AccountRow {
         /// Bytes of its manifest and its packset.
         bytes: u64,
     },
+    /// A pack that was there was sent again: its grace begins anew.
+    Touched {
+        /// The pack.
+        number: PackNumber,
+        /// When it was sent.
+        at: Timestamp,
+    },
+    /// Packs that nothing needed any more are gone. Their numbers are not given again.
+    Removed {
+        /// Them, all of one block of 65536 numbers.
+        packs: PackSet,
+        /// When they went.
+        at: Timestamp,
+    },
+    /// The list of the packs of a snapshot was stored.
+    Packset {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// The packset hash that its file is named by, if a compaction made it.
+        compacted: Option<Hash>,
+        /// BLAKE3 of the file, so that rot in it shows.
+        checksum: Hash,
+    },
+    /// A list of packs that is not needed any more is gone.
+    Dropped {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// The packset hash that its file was named by, if a compaction made it.
+        compacted: Option<Hash>,
+        /// The manifest went too: nothing is left of the snapshot.
+        whole: bool,
+    },
 }
 
 const OPENED: u8 = 0;
@@ -71,6 +106,13 @@ const QUOTA: u8 = 16;
 const SUSPENDED: u8 = 17;
 const ACCESS: u8 = 18;
 const METADATA: u8 = 19;
+const TOUCHED: u8 = 48;
+const REMOVED: u8 = 49;
+const PACKSET: u8 = 50;
+const DROPPED: u8 = 51;
+
+/// Longest set in a row of removed packs: one block of 65536 numbers.
+const MAX_REMOVED: usize = 9 * 1024;
 
 impl Canonical for AccountRow {
     const WHAT: &'static str = "journal record of an account";
@@ -102,6 +144,20 @@ impl Canonical for AccountRow {
             }
             Self::Metadata { snapshot, bytes } => {
                 e.array(3)?.u8(METADATA)?.bytes(snapshot.as_bytes())?.u64(*bytes)?
+            }
+            Self::Touched { number, at } => e.array(3)?.u8(TOUCHED)?.u32(number.0)?.u64(at.0)?,
+            Self::Removed { packs, at } => {
+                e.array(3)?.u8(REMOVED)?.bytes(&packs.to_bytes())?.u64(at.0)?
+            }
+            Self::Packset { snapshot, compacted, checksum } => {
+                e.array(4)?.u8(PACKSET)?.bytes(snapshot.as_bytes())?;
+                optional_hash(compacted.as_ref(), e)?;
+                e.bytes(checksum.as_bytes())?
+            }
+            Self::Dropped { snapshot, compacted, whole } => {
+                e.array(4)?.u8(DROPPED)?.bytes(snapshot.as_bytes())?;
+                optional_hash(compacted.as_ref(), e)?;
+                e.bool(*whole)?
             }
         };
         Ok(())
@@ -139,9 +195,38 @@ impl Canonical for AccountRow {
                 snapshot: SnapshotId::from_bytes(bytes_n(d, "snapshot id")?),
                 bytes: d.u64()?,
             },
+            (TOUCHED, Some(3)) => {
+                Self::Touched { number: PackNumber(d.u32()?), at: Timestamp(d.u64()?) }
+            }
+            (REMOVED, Some(3)) => {
+                let packs = PackSet::from_bytes(bytes_capped(d, "removed packs", MAX_REMOVED)?)?;
+                Self::Removed { packs, at: Timestamp(d.u64()?) }
+            }
+            (PACKSET, Some(4)) => Self::Packset {
+                snapshot: SnapshotId::from_bytes(bytes_n(d, "snapshot id")?),
+                compacted: optional(d, hash)?,
+                checksum: hash(d)?,
+            },
+            (DROPPED, Some(4)) => Self::Dropped {
+                snapshot: SnapshotId::from_bytes(bytes_n(d, "snapshot id")?),
+                compacted: optional(d, hash)?,
+                whole: d.bool()?,
+            },
             (number, _) => return unknown(number),
         })
     }
+}
+
+fn optional_hash(value: Option<&Hash>, e: &mut Enc<'_>) -> EncodeResult {
+    match value {
+        Some(value) => e.bytes(value.as_bytes())?,
+        None => e.null()?,
+    };
+    Ok(())
+}
+
+fn hash(d: &mut Decoder<'_>) -> Result<Hash, DecodeError> {
+    Ok(Hash::from_bytes(bytes_n(d, "hash")?))
 }
 
 pub(super) fn unknown<T>(number: u8) -> Result<T, DecodeError> {
@@ -168,10 +253,36 @@ pub(crate) mod tests {
     /// One of every kind, the log aside.
     pub(crate) fn every() -> Vec<AccountRow> {
         let mut rows = operators();
+        rows.extend(collected());
         rows.push(AccountRow::Opened { quota: None });
         rows.push(AccountRow::Opened { quota: Some(u64::MAX) });
         rows.push(AccountRow::Pack(pack()));
         rows
+    }
+
+    fn collected() -> [AccountRow; 5] {
+        let (snapshot, checksum) = (SnapshotId::from_bytes([8; 32]), Hash::from_bytes([9; 32]));
+        let compacted = Some(Hash::from_bytes([7; 32]));
+        let packs = [300, 301].map(PackNumber).into_iter().collect();
+        [
+            AccountRow::Touched { number: PackNumber(300), at: Timestamp(5) },
+            AccountRow::Removed { packs, at: Timestamp(5) },
+            AccountRow::Packset { snapshot, compacted: None, checksum },
+            AccountRow::Packset { snapshot, compacted, checksum },
+            AccountRow::Dropped { snapshot, compacted, whole: true },
+        ]
+    }
+
+    #[test]
+    fn the_bytes_of_collected_rows_are_pinned() {
+        let hex = |row: &AccountRow| data_encoding::HEXLOWER.encode(&row.to_bytes());
+        let (snapshot, [touched, removed, first, second, dropped]) = ("08".repeat(32), collected());
+        assert_eq!(hex(&touched), "83183019012c05");
+        assert_eq!(hex(&removed), "831831543a3000000100000000000100100000002c012d0105");
+        let sum = "09".repeat(32);
+        assert_eq!(hex(&first), format!("8418325820{snapshot}f65820{sum}"));
+        assert_eq!(hex(&second), format!("8418325820{snapshot}5820{}5820{sum}", "07".repeat(32)));
+        assert_eq!(hex(&dropped), format!("8418335820{snapshot}5820{}f5", "07".repeat(32)));
     }
 
     fn operators() -> Vec<AccountRow> {

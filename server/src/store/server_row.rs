@@ -40,6 +40,13 @@ pub enum ServerRow {
     Erasing(Receipt),
     /// Nothing is left of an account but this.
     Erased(SignedReceipt),
+    /// The server's clock was seen at this time, and is believed.
+    Clock {
+        /// The time.
+        at: Timestamp,
+        /// Whoever runs the server said that it is right.
+        confirmed: bool,
+    },
 }
 
 const INVITE: u8 = 0;
@@ -47,6 +54,7 @@ const USED: u8 = 1;
 const REVOKED: u8 = 16;
 const ERASING: u8 = 17;
 const ERASED: u8 = 18;
+const CLOCK: u8 = 48;
 
 impl Canonical for ServerRow {
     const WHAT: &'static str = "journal record of the server";
@@ -71,6 +79,7 @@ impl Canonical for ServerRow {
             Self::Erased(signed) => {
                 e.array(3)?.u8(ERASED)?.bytes(&signed.bytes)?.bytes(&signed.signature)?
             }
+            Self::Clock { at, confirmed } => e.array(3)?.u8(CLOCK)?.u64(at.0)?.bool(*confirmed)?,
         };
         Ok(())
     }
@@ -95,6 +104,7 @@ impl Canonical for ServerRow {
                 Receipt::from_bytes(&bytes)?;
                 Self::Erased(SignedReceipt { bytes, signature: bytes_n(d, "signature")? })
             }
+            (CLOCK, Some(3)) => Self::Clock { at: Timestamp(d.u64()?), confirmed: d.bool()? },
             (number, _) => return unknown(number),
         })
     }
@@ -134,6 +144,7 @@ pub(crate) mod tests {
             ServerRow::Invite { secret, quota: Some(7), expires: Timestamp(9) },
             ServerRow::Used { secret, account: ACCOUNT, genesis: secret },
             ServerRow::Erased(SignedReceipt::sign(&receipt, &key)),
+            ServerRow::Clock { at: Timestamp(5), confirmed: true },
         ]
     }
 
@@ -149,6 +160,7 @@ pub(crate) mod tests {
         let rows = every();
         let hex = |at: usize| data_encoding::HEXLOWER.encode(&rows[at].to_bytes());
         assert_eq!(hex(0), format!("82105820{}", "04".repeat(32)));
+        assert_eq!(hex(5), "83183005f5");
         assert_eq!(hex(1).get(..42).unwrap(), format!("82118a0150{}", "06".repeat(16)));
     }
 

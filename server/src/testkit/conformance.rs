@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use unseen_common::id::{DeviceId, Hash, PackNumber};
 use unseen_common::limits::PACK_HEADER;
-use unseen_common::log::entry::{Body, Policy};
+use unseen_common::log::entry::{Body, Compact, Policy};
 use unseen_common::log::fold::{DEFAULT_POLICY, State};
-use unseen_common::packset::PackSet;
-use unseen_common::vault::{Vault, VaultError};
+use unseen_common::pack_map::PackMap;
+use unseen_common::packset::{PackSet, PackSetHasher};
+use unseen_common::vault::{CompactRequest, PackUpload, Vault, VaultError};
 
 use super::{Bench, Head, Machine, Owner, START, snapshot_id};
 
@@ -20,6 +21,7 @@ pub async fn all(bench: &Bench) {
     conflicts(bench).await;
     slots(bench).await;
     footers(bench).await;
+    compactions(bench).await;
     parallel_uploads(bench).await;
     super::marks::all(bench).await;
     super::refusals::all(bench).await;
@@ -107,6 +109,48 @@ async fn commits(bench: &Bench) {
     let state = State::of(&log).expect("it folds");
     assert_eq!(state.snapshots.len(), 2);
     assert_eq!(state.head_seq, 3);
+}
+
+async fn compactions(bench: &Bench) {
+    let owner = bench.owner(12).await;
+    let service = &*bench.service;
+    let machine = &owner.machine;
+    let device = owner.log_in_device(service, machine).await.expect("logs in");
+    let root = owner.log_in(service).await.expect("logs in");
+    let (old, new) = (machine.small_pack(1), machine.small_pack(2));
+    let from = device.put_pack(old.clone()).await.expect("stored");
+    let to = device.put_pack(new.clone()).await.expect("stored");
+    let head = Head::of(owner.vault, &*device).await;
+    let request = machine.snapshot(&head, b"compacted", &[(from, old.clone())]);
+    let record = device.commit(request).await.expect("committed");
+    let id = snapshot_id(b"compacted");
+    let hash = |number, pack: &PackUpload| {
+        let mut hasher = PackSetHasher::default();
+        hasher.add(number, &pack.id);
+        hasher.finish()
+    };
+    let places: PackSet = [to].into_iter().collect();
+    let map = PackMap([(from, places.clone())].into_iter().collect());
+    let head = Head::after(owner.vault, &record);
+    let body = Body::Compact(Compact {
+        planned_at: head.seq - 1,
+        planned_head: head.hash,
+        removed: map.removed(),
+        removed_hash: hash(from, &old),
+        map_hash: map.hash(),
+        snapshots: vec![(id, hash(to, &new))],
+    });
+    let entry = owner.sign(&head, body);
+    let bare = root.append(entry.clone()).await;
+    assert!(matches!(bare, Err(VaultError::Invalid(_))), "it comes with its packsets");
+    let request = CompactRequest { map, packs: vec![places.clone()], entry };
+    let refused = device.compact(request.clone()).await;
+    assert!(matches!(refused, Err(VaultError::Forbidden(_))));
+    let done = root.compact(request.clone()).await.expect("compacted");
+    assert_eq!(root.compact(request).await.expect("the answer was lost"), done);
+    assert_eq!(root.packs_of(id).await.expect("read"), places);
+    let state = State::of(&root.log(None).await.expect("the log").records).expect("it folds");
+    assert_eq!(state.snapshots[&id].packed, head.seq);
 }
 
 async fn conflicts(bench: &Bench) {

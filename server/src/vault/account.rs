@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use roaring::RoaringBitmap;
 use tokio::sync::watch;
 use unseen_common::codec::Canonical;
 use unseen_common::id::{DeviceId, PackId, SnapshotId, VaultId};
@@ -13,6 +14,8 @@ use unseen_common::log::fold::State;
 use unseen_common::time::{Clock, Timestamp};
 use unseen_common::vault::{LogPage, VaultError};
 
+use super::gc::Looked;
+use super::references::References;
 use super::standing::Standing;
 use super::table::PackTable;
 use crate::store::journal::{Journal, JournalError, Position};
@@ -35,6 +38,8 @@ pub struct Account {
     /// Held by whoever extends the log, over check, journal and fold. Poisoned when a writer
     /// panicked in between: then memory may lag behind the journal, and nothing more is written.
     pub(super) log_writer: Mutex<()>,
+    /// Held by whoever deletes: one at a time.
+    pub(super) collecting: Mutex<Looked>,
     pub(super) uploaded: Condvar,
     /// Told when the process must end.
     pub(super) failed: watch::Sender<bool>,
@@ -52,6 +57,12 @@ pub(super) struct Tables {
     pub(super) next_number: u32,
     /// Packs that are being stored right now.
     pub(super) storing: HashSet<PackId>,
+    /// Packs whose rows are going right now.
+    pub(super) leaving: RoaringBitmap,
+    /// Which lists of packs count.
+    pub(super) references: References,
+    /// There may be files that nothing names.
+    pub(super) strays: bool,
 }
 
 impl std::fmt::Debug for Tables {

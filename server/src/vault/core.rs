@@ -31,6 +31,7 @@ use super::create::INVITE_BYTES;
 use super::ledger::Ledger;
 use super::load::{self, LoadError, Shared};
 use super::session::Session;
+use super::sweep::Guard;
 use crate::clock::SystemClock;
 use crate::store::space::Disk;
 use crate::store::{Store, durable, lock, random};
@@ -80,6 +81,7 @@ pub struct Core(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) shared: Shared,
     pub(super) ledger: Ledger,
+    pub(super) guard: Guard,
     pub(super) open_accounts: bool,
     identity: SigningKey,
     challenges: Challenges,
@@ -138,6 +140,7 @@ impl Core {
         };
         Ok(Self(Arc::new(Inner {
             shared,
+            guard: Guard::new(ledger.clock()),
             ledger,
             open_accounts: options.open_accounts,
             identity,
@@ -159,9 +162,7 @@ impl Core {
 
     /// The ids of all accounts. Blocks.
     pub fn accounts(&self) -> io::Result<Vec<VaultId>> {
-        let names = self.0.shared.store.journals.list()?;
-        let ids = names.iter().filter_map(|name| name.parse().ok());
-        Ok(ids.filter(|id| !self.0.ledger.is_erased(*id)).collect())
+        self.0.account_ids()
     }
 
     /// An account, opened if need be; `None` if there is none of this id. Blocks.
@@ -237,6 +238,12 @@ const PRIVACY: [&str; 5] = [
 impl Inner {
     pub(super) fn identity_key(&self) -> PublicKey {
         self.identity.verifying_key().to_bytes()
+    }
+
+    pub(super) fn account_ids(&self) -> io::Result<Vec<VaultId>> {
+        let names = self.shared.store.journals.list()?;
+        let ids = names.iter().filter_map(|name| name.parse().ok());
+        Ok(ids.filter(|id| !self.ledger.is_erased(*id)).collect())
     }
 
     pub(super) fn account(&self, id: VaultId) -> Result<Option<Arc<Account>>> {

@@ -13,7 +13,7 @@ use unseen_common::time::Timestamp;
 use unseen_common::vault::{Result, VaultError};
 
 use super::account::{Account, storage_error};
-use super::core::{Core, Inner};
+use super::core::Inner;
 use crate::store::frame::Owner;
 use crate::store::lock;
 use crate::store::server_row::ServerRow;
@@ -23,37 +23,8 @@ pub(super) fn due(state: &State) -> Option<Timestamp> {
     wish(state).map(|pending| pending.effective)
 }
 
-fn wish(state: &State) -> Option<&Pending> {
+pub(super) fn wish(state: &State) -> Option<&Pending> {
     state.pending.iter().find(|pending| pending.change == Change::Erase)
-}
-
-impl Core {
-    /// Carries out what is due at this time: erasures, begun ones first; the reserve of the disk
-    /// is filled again. Tells how many accounts were erased. Blocks.
-    pub fn sweep(&self, now: Timestamp) -> Result<usize> {
-        let inner = &self.0;
-        inner.shared.disk.refill();
-        let mut erased = 0;
-        for plan in inner.ledger.erasing() {
-            inner.finish_erasing(plan)?;
-            erased += 1;
-        }
-        let ids = self.accounts().map_err(|error| storage_error(&error))?;
-        for id in ids {
-            // One that cannot be opened was reported where that was found.
-            let Ok(Some(account)) = self.account(id) else {
-                continue;
-            };
-            let requested = account.with_state(|state| {
-                wish(state).filter(|wish| wish.effective <= now).map(|wish| wish.received)
-            });
-            if let Some(requested) = requested {
-                inner.erase(id, ErasedBy::Owner, requested)?;
-                erased += 1;
-            }
-        }
-        Ok(erased)
-    }
 }
 
 impl Inner {
@@ -101,7 +72,7 @@ impl Inner {
     }
 
     /// Removes what is left and signs the receipt.
-    fn finish_erasing(&self, plan: Receipt) -> Result<SignedReceipt> {
+    pub(super) fn finish_erasing(&self, plan: Receipt) -> Result<SignedReceipt> {
         let _making = lock(&self.ledger.making);
         let id = plan.account;
         if let Some(receipt) = self.ledger.receipt(id) {

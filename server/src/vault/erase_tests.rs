@@ -70,20 +70,20 @@ async fn an_owner_erases_the_account_and_can_cancel() {
     let wish = root.append(owner.sign(&head, Body::Erase)).await.unwrap();
     let due = Timestamp(START.0 + 7 * DAY);
     assert_eq!(bench.core.account_show(&name).unwrap().erase_due, Some(due));
-    assert_eq!(bench.core.sweep(Timestamp(due.0 - 1)).unwrap(), 0);
+    assert_eq!(bench.core.sweep(Timestamp(due.0 - 1)).unwrap().erased, 0);
     let seq = wish.signed.entry().unwrap().seq;
     let head = Head::of(owner.vault, &*root).await;
     root.append(owner.sign(&head, Body::Cancel { seq })).await.unwrap();
-    assert_eq!(bench.core.sweep(due).unwrap(), 0, "it was cancelled");
+    assert_eq!(bench.core.sweep(due).unwrap().erased, 0, "it was cancelled");
 
     bench.clock.advance(DAY);
     let head = Head::of(owner.vault, &*root).await;
     root.append(owner.sign(&head, Body::Erase)).await.unwrap();
-    assert_eq!(bench.core.sweep(due).unwrap(), 0);
+    assert_eq!(bench.core.sweep(due).unwrap().erased, 0);
     bench.clock.advance(7 * DAY);
     let now = Timestamp(due.0 + DAY);
-    assert_eq!(bench.core.sweep(now).unwrap(), 1);
-    assert_eq!(bench.core.sweep(now).unwrap(), 0);
+    assert_eq!(bench.core.sweep(now).unwrap().erased, 1);
+    assert_eq!(bench.core.sweep(now).unwrap().erased, 0);
     let signed = bench.service.erased(owner.vault).await.unwrap();
     let receipt = signed.open(owner.vault, &bench.core.identity()).unwrap();
     let times = (receipt.by, receipt.requested, receipt.erased);
@@ -107,7 +107,7 @@ async fn an_erasure_that_broke_off_is_finished() {
             drop(broken);
 
             let after = on(memory::store(blobs.clone(), journals.clone()));
-            let swept = after.core.sweep(START).unwrap();
+            let swept = after.core.sweep(START).unwrap().erased;
             assert!(two.log_in(&*after.service).await.is_ok());
             let receipt = after.service.erased(one.vault).await;
             if done.is_ok() || swept > 0 {

@@ -160,6 +160,12 @@ fn of_account_row(row: &AccountRow) -> Vec<&'static str> {
         AccountRow::Suspended { suspended: _, at: _ } => vec!["account.suspended"],
         AccountRow::Access(Access { at: _, what: _ }) => vec!["account.access"],
         AccountRow::Metadata { snapshot: _, bytes: _ } => vec!["account.metadata"],
+        AccountRow::Touched { number: _, at: _ } => vec!["pack.received"],
+        AccountRow::Removed { packs: _, at: _ } => vec!["pack.number"],
+        AccountRow::Packset { snapshot: _, compacted: _, checksum: _ } => {
+            vec!["snapshot.packset_hash"]
+        }
+        AccountRow::Dropped { snapshot: _, compacted: _, whole: _ } => vec!["snapshot.marks"],
         AccountRow::Log(record) => record.signed.entry().iter().map(|e| of_body(&e.body)).collect(),
         AccountRow::Pack(_) => fields!(PackRow {
             number = "pack.number",
@@ -193,6 +199,7 @@ fn of_server_row(row: &ServerRow) -> Vec<&'static str> {
             head = "erasure.receipt",
             identity = "erasure.receipt",
         }),
+        ServerRow::Clock { at: _, confirmed: _ } => vec!["server.clock"],
         ServerRow::Erased(_) => {
             fields!(SignedReceipt { bytes = "erasure.receipt", signature = "erasure.receipt" })
         }

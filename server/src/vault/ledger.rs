@@ -59,6 +59,8 @@ struct Known {
     /// Accounts that are being erased, with the receipt that is to be signed.
     erasing: BTreeMap<VaultId, Receipt>,
     receipts: HashMap<VaultId, SignedReceipt>,
+    /// When the clock was last seen and believed.
+    clock: Option<Timestamp>,
 }
 
 /// The server's own journal.
@@ -170,6 +172,11 @@ impl Ledger {
         lock(&self.known).erasing.values().copied().collect()
     }
 
+    /// When the clock was last seen and believed.
+    pub(super) fn clock(&self) -> Option<Timestamp> {
+        lock(&self.known).clock
+    }
+
     /// The receipt for an account.
     pub(super) fn receipt(&self, account: VaultId) -> Option<SignedReceipt> {
         lock(&self.known).receipts.get(&account).cloned()
@@ -203,6 +210,7 @@ impl Known {
             ServerRow::Erasing(receipt) => {
                 self.erasing.insert(receipt.account, *receipt);
             }
+            ServerRow::Clock { at, confirmed: _ } => self.clock = self.clock.max(Some(*at)),
             ServerRow::Erased(signed) => {
                 let account = Receipt::from_bytes(&signed.bytes)?.account;
                 self.erasing.remove(&account);

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex};
 
+use roaring::RoaringBitmap;
 use tokio::sync::watch;
 use unseen_common::codec::{Canonical, DecodeError};
 use unseen_common::id::{DeviceId, PackNumber, SnapshotId, VaultId};
@@ -14,6 +15,7 @@ use unseen_common::time::Clock;
 use unseen_common::vault::VaultError;
 
 use super::account::{Account, Tables, kind_is_full};
+use super::references::{self, References};
 use super::standing::Standing;
 use super::table::{PackTable, TableError};
 use crate::store::frame::Owner;
@@ -86,6 +88,7 @@ struct Replay<'s> {
     records: Vec<Position>,
     commits: HashMap<(DeviceId, SnapshotId), u64>,
     standing: Standing,
+    references: References,
     index_from: u64,
     unindexed: Vec<PackRow>,
 }
@@ -101,6 +104,7 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
         records: Vec::new(),
         commits: HashMap::new(),
         standing: Standing::default(),
+        references: References::default(),
         index_from: progress.map_or(0, |p| p.read),
         unindexed: Vec::new(),
     };
@@ -123,6 +127,9 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
         standing: replay.standing,
         next_number,
         storing: HashSet::new(),
+        leaving: RoaringBitmap::new(),
+        references: replay.references,
+        strays: true,
     };
     let account = Account {
         id,
@@ -132,6 +139,7 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
         disk: Arc::clone(&shared.disk),
         tables: Mutex::new(tables),
         log_writer: Mutex::new(()),
+        collecting: Mutex::default(),
         uploaded: Condvar::new(),
         failed: shared.failed.clone(),
     };
@@ -143,6 +151,7 @@ impl Replay<'_> {
     fn visit(&mut self, at: Position, bytes: &[u8]) -> Result<(), LoadError> {
         let row = AccountRow::from_bytes(bytes)?;
         self.standing.take(&row);
+        self.references.take(&row);
         match row {
             AccountRow::Log(record) => {
                 let entry = self.fold(&record)?;
@@ -158,19 +167,29 @@ impl Replay<'_> {
                     }
                 }
             }
-            // The standing took them.
+            AccountRow::Touched { number, at: stamp } => self.packs.touch(number, stamp),
+            AccountRow::Removed { packs, .. } => {
+                self.packs.remove(&packs);
+                if at.frame >= self.index_from {
+                    self.flush(None);
+                    self.shared.store.index.remove(self.account, packs.numbers());
+                }
+            }
+            // Standing and references took them.
             AccountRow::Opened { .. }
             | AccountRow::Quota { .. }
             | AccountRow::Suspended { .. }
             | AccountRow::Access(_)
-            | AccountRow::Metadata { .. } => {}
+            | AccountRow::Metadata { .. }
+            | AccountRow::Packset { .. }
+            | AccountRow::Dropped { .. } => {}
         }
         Ok(())
     }
 
     fn fold(&mut self, record: &Record) -> Result<Entry, LoadError> {
         if let Some(state) = &mut self.state {
-            return Ok(state.apply(record)?);
+            return Ok(references::fold(state, &mut self.references, record)?);
         }
         self.state = Some(State::begin(record)?);
         Ok(record.signed.entry()?)
@@ -193,11 +212,15 @@ impl Replay<'_> {
             let journals = Arc::clone(&self.shared.store.journals);
             let owner = Owner::Account(self.account);
             let again = |_: Position, bytes: &[u8]| {
-                if let AccountRow::Pack(row) = AccountRow::from_bytes(bytes)? {
-                    self.unindexed.push(row);
-                    if self.unindexed.len() >= INDEX_BATCH {
-                        self.flush(None);
+                match AccountRow::from_bytes(bytes)? {
+                    // What went since needs no place in the index.
+                    AccountRow::Pack(row) if self.packs.get(row.number).is_some() => {
+                        self.unindexed.push(row);
                     }
+                    _ => {}
+                }
+                if self.unindexed.len() >= INDEX_BATCH {
+                    self.flush(None);
                 }
                 Ok::<(), LoadError>(())
             };

@@ -5,17 +5,18 @@ use std::sync::{Arc, MutexGuard};
 use bytes::Bytes;
 use unseen_common::codec::Canonical;
 use unseen_common::id::{DeviceId, SnapshotId};
-use unseen_common::limits::{MAX_MANIFEST, MAX_PACKSET, MAX_SLOT, MAX_SLOTS};
+use unseen_common::limits::{MAX_MANIFEST, MAX_SLOT, MAX_SLOTS};
 use unseen_common::log::chain::{Record, SignedEntry};
-use unseen_common::log::entry::{Author, Body, Entry, Snapshot};
+use unseen_common::log::entry::{Author, Body, Entry};
 use unseen_common::log::fold::FoldError;
-use unseen_common::packset::{PackSet, PackSetHasher};
 use unseen_common::time::Timestamp;
 use unseen_common::vault::{CommitRequest, Result, VaultError, slot_set_hash};
 
-use super::account::{Account, storage_error};
+use super::account::{Account, Tables, storage_error};
+use super::lists::{bytes_of, row_of};
 use super::load::remember_commit;
 use super::packs::length_of;
+use super::references::{Place, fold};
 use crate::store::key::Key;
 use crate::store::lock;
 use crate::store::row::AccountRow;
@@ -25,7 +26,7 @@ use crate::store::row::AccountRow;
 pub(super) struct Writer<'a> {
     #[expect(dead_code, reason = "held, not read")]
     guard: MutexGuard<'a, ()>,
-    received: Timestamp,
+    pub(super) received: Timestamp,
 }
 
 impl Account {
@@ -43,6 +44,9 @@ impl Account {
             return Ok(record);
         }
         self.check(&writer, &signed)?;
+        if let Body::RestoreForgotten(restore) = &entry.body {
+            self.check_restore(restore)?;
+        }
         self.extend(&writer, signed)
     }
 
@@ -78,10 +82,7 @@ impl Account {
         if SnapshotId::from_bytes(*blake3::hash(&manifest).as_bytes()) != snapshot.manifest {
             return invalid("the manifest is not the one of the entry");
         }
-        let packset = packs.to_bytes();
-        if packset.len() > MAX_PACKSET {
-            return invalid("the packset is too long");
-        }
+        let packset = bytes_of(&packs)?;
         let writer = self.writer()?;
         let made = lock(&self.tables).commits.get(&(device, snapshot.manifest)).copied();
         if let Some(seq) = made {
@@ -89,34 +90,21 @@ impl Account {
             return record.ok_or_else(|| VaultError::Server("a record is gone".to_owned()));
         }
         self.check(&writer, &signed)?;
-        self.check_packs(&packs, snapshot)?;
+        self.check_packs(&packs, snapshot.packset_hash)?;
         let id = snapshot.manifest;
         let bytes = length_of(&manifest).saturating_add(length_of(&packset));
         lock(&self.tables).room_for_metadata(bytes)?;
-        self.put_blob(&Key::packset(self.id, id), &packset)?;
+        let place = Place { snapshot: id, compacted: None };
+        self.put_blob(&place.key(self.id), &packset)?;
         self.put_blob(&Key::manifest(self.id, id), &manifest)?;
-        self.extend_with(&writer, signed, Some(AccountRow::Metadata { snapshot: id, bytes }))
+        let rows = vec![AccountRow::Metadata { snapshot: id, bytes }, row_of(place, &packset)];
+        self.extend_with(&writer, signed, rows)
     }
 
     /// Stores slots under the hash that the log names.
     pub(super) fn store_slots(&self, slots: &[Bytes]) -> Result<()> {
         let key = Key::slots(self.id, slot_set_hash(slots));
         self.put_blob(&key, &encode_slots(slots))
-    }
-
-    fn check_packs(&self, packs: &PackSet, snapshot: &Snapshot) -> Result<()> {
-        let tables = lock(&self.tables);
-        let missing = tables.packs.missing(packs);
-        if !missing.0.is_empty() {
-            return Err(VaultError::MissingPacks(missing));
-        }
-        let mut hasher = PackSetHasher::default();
-        for number in packs.numbers() {
-            if let Some(pack) = tables.packs.get(number) {
-                hasher.add(number, &pack.id);
-            }
-        }
-        if hasher.finish() == snapshot.packset_hash { Ok(()) } else { Err(VaultError::StaleIndex) }
     }
 
     pub(super) fn writer(&self) -> Result<Writer<'_>> {
@@ -130,12 +118,12 @@ impl Account {
     }
 
     /// The record of this very entry, if it was taken before: an answer was lost.
-    fn already(&self, entry: &Entry, signed: &SignedEntry) -> Result<Option<Record>> {
+    pub(super) fn already(&self, entry: &Entry, signed: &SignedEntry) -> Result<Option<Record>> {
         let record = self.record(entry.seq)?;
         Ok(record.filter(|record| record.signed == *signed))
     }
 
-    fn check(&self, writer: &Writer<'_>, signed: &SignedEntry) -> Result<()> {
+    pub(super) fn check(&self, writer: &Writer<'_>, signed: &SignedEntry) -> Result<()> {
         let checked = self.with_state(|state| state.check(signed, writer.received).map(drop));
         match checked {
             Ok(()) => Ok(()),
@@ -152,15 +140,15 @@ impl Account {
 
     /// The journal's fsync is the commit point; the copy among the blobs can be made later.
     fn extend(&self, writer: &Writer<'_>, signed: SignedEntry) -> Result<Record> {
-        self.extend_with(writer, signed, None)
+        self.extend_with(writer, signed, Vec::new())
     }
 
-    /// The same, with a row about it in the same fsync.
-    fn extend_with(
+    /// The same, with rows about it in the same fsync.
+    pub(super) fn extend_with(
         &self,
         writer: &Writer<'_>,
         signed: SignedEntry,
-        besides: Option<AccountRow>,
+        besides: Vec<AccountRow>,
     ) -> Result<Record> {
         let record = Record { signed, received: writer.received };
         // The position is that of the first row.
@@ -168,7 +156,8 @@ impl Account {
         let position = self.journal_append(&rows)?;
         let seq = {
             let mut tables = lock(&self.tables);
-            let entry = tables.state.apply(&record).map_err(|error| {
+            let Tables { state, references, .. } = &mut *tables;
+            let entry = fold(state, references, &record).map_err(|error| {
                 tracing::error!(%error, "a record that was checked does not fold");
                 self.fail();
                 VaultError::Server("the log cannot be extended".to_owned())
@@ -176,6 +165,7 @@ impl Account {
             tables.records.push(position);
             for row in &rows {
                 tables.standing.take(row);
+                tables.references.take(row);
             }
             remember_commit(&mut tables.commits, &entry);
             entry.seq
@@ -187,7 +177,7 @@ impl Account {
         Ok(record)
     }
 
-    fn put_blob(&self, key: &Key, bytes: &[u8]) -> Result<()> {
+    pub(super) fn put_blob(&self, key: &Key, bytes: &[u8]) -> Result<()> {
         self.store.blobs.put(key, &[bytes]).map_err(|error| storage_error(&error))
     }
 }
@@ -240,7 +230,7 @@ pub(super) fn decode_slots(blob: &Bytes) -> Option<Vec<Bytes>> {
     Some(slots)
 }
 
-fn parse(signed: &SignedEntry, author: Author) -> Result<Entry> {
+pub(super) fn parse(signed: &SignedEntry, author: Author) -> Result<Entry> {
     let entry = signed.entry().map_err(|error| refusal(&FoldError::Decode(error)))?;
     if entry.author != author {
         return Err(VaultError::Forbidden("the entry is not by who is logged in".to_owned()));
@@ -248,6 +238,6 @@ fn parse(signed: &SignedEntry, author: Author) -> Result<Entry> {
     Ok(entry)
 }
 
-fn invalid<T>(what: &str) -> Result<T> {
+pub(super) fn invalid<T>(what: &str) -> Result<T> {
     Err(VaultError::Invalid(what.to_owned()))
 }

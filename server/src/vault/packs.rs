@@ -27,6 +27,19 @@ struct Claim<'a> {
     number: PackNumber,
 }
 
+/// What to do with a pack that comes in.
+enum Turn<'a> {
+    /// It is there.
+    Known(PackNumber),
+    /// It is there since long ago, and may be about to go: its grace begins anew.
+    Touch(Claim<'a>),
+    /// It is new.
+    New(Claim<'a>),
+}
+
+/// A pack that is sent again is noted, if it was last sent so many days ago. Every grace is longer.
+const TOUCH_AFTER_DAYS: u32 = 1;
+
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         lock(&self.account.tables).storing.remove(&self.id);
@@ -50,8 +63,9 @@ impl Account {
             None => self.reserve(pack.id, length)?,
         };
         let claim = match self.claim(pack.id)? {
-            Ok(claim) => claim,
-            Err(known) => return Ok(known),
+            Turn::Known(number) => return Ok(number),
+            Turn::Touch(claim) => return self.touch(&claim),
+            Turn::New(claim) => claim,
         };
         let key = Key::pack(self.id, claim.number, pack.id);
         self.store.blobs.put(&key, &[&pack.bytes]).map_err(|error| storage_error(&error))?;
@@ -70,21 +84,31 @@ impl Account {
                 && let Err(error) = self.store.blobs.delete(&key)
             {
                 tracing::warn!(kind = ?error.kind(), "a pack that was not taken stays behind");
+                lock(&self.tables).strays = true;
             }
         })?;
         Ok(claim.number)
     }
 
-    fn claim(&self, id: PackId) -> Result<std::result::Result<Claim<'_>, PackNumber>> {
+    fn claim(&self, id: PackId) -> Result<Turn<'_>> {
+        let now = self.stamp();
         self.wait_for(|tables| {
-            if let Some(known) = tables.packs.find(&id) {
-                return Some(Ok(Err(known)));
-            }
             if tables.standing.gone {
                 return Some(Err(VaultError::Unauthorized));
             }
             if tables.storing.contains(&id) {
                 return None;
+            }
+            if let Some(number) = tables.packs.find(&id) {
+                if tables.leaving.contains(number.0) {
+                    return None;
+                }
+                let stamp = tables.packs.stamp(number).unwrap_or_default();
+                if now < stamp.plus_days(TOUCH_AFTER_DAYS) {
+                    return Some(Ok(Turn::Known(number)));
+                }
+                tables.storing.insert(id);
+                return Some(Ok(Turn::Touch(Claim { account: self, id, number })));
             }
             let number = PackNumber(tables.next_number);
             if number.0 == u32::MAX {
@@ -92,9 +116,16 @@ impl Account {
             }
             tables.next_number += 1;
             tables.storing.insert(id);
-            let claim = Claim { account: self, id, number };
-            Some(Ok(Ok(claim)))
+            Some(Ok(Turn::New(Claim { account: self, id, number })))
         })
+    }
+
+    /// Notes, durably, that a pack was sent again.
+    fn touch(&self, claim: &Claim<'_>) -> Result<PackNumber> {
+        let (number, at) = (claim.number, self.stamp());
+        self.journal_append(&[AccountRow::Touched { number, at }])?;
+        lock(&self.tables).packs.touch(number, at);
+        Ok(number)
     }
 
     fn publish(&self, row: &PackRow, mut reserved: Option<Reservation>) -> Result<()> {

@@ -13,7 +13,8 @@ use unseen_common::log::fold::State;
 use unseen_common::packset::PackSet;
 use unseen_common::privacy::{Access, Report};
 use unseen_common::vault::{
-    CommitRequest, FooterPage, LogPage, PackBytes, PackUpload, Principal, Result, Vault, VaultError,
+    CommitRequest, CompactRequest, FooterPage, LogPage, PackBytes, PackUpload, Principal, Result,
+    Vault, VaultError,
 };
 
 use super::account::{Account, storage_error};
@@ -258,6 +259,14 @@ impl Vault for Session {
         .await
     }
 
+    async fn compact(&self, request: CompactRequest) -> Result<Record> {
+        self.run(Need::Owner, move |s| {
+            s.may_write()?;
+            s.account.compact(request)
+        })
+        .await
+    }
+
     async fn manifest(&self, snapshot: SnapshotId) -> Result<Bytes> {
         self.run(Need::Owner, move |s| {
             s.may_see(snapshot)?;
@@ -269,9 +278,8 @@ impl Vault for Session {
     async fn packs_of(&self, snapshot: SnapshotId) -> Result<PackSet> {
         self.run(Need::DeviceOrOwner, move |s| {
             s.may_see(snapshot)?;
-            let bytes = s.blob(&Key::packset(s.account(), snapshot), "the packset")?;
-            PackSet::from_bytes(&bytes)
-                .map_err(|_damaged| VaultError::Server("the packset is damaged".to_owned()))
+            let packs = s.account.packs_of(snapshot)?;
+            packs.ok_or_else(|| VaultError::NotFound("the packset".to_owned()))
         })
         .await
     }

@@ -64,7 +64,11 @@ impl Standing {
                 self.metadata_bytes =
                     self.metadata_bytes.saturating_sub(before).saturating_add(bytes);
             }
-            AccountRow::Log(_) | AccountRow::Pack(_) => {}
+            AccountRow::Dropped { snapshot, compacted: _, whole: true } => {
+                let before = self.metadata.remove(&snapshot).unwrap_or(0);
+                self.metadata_bytes = self.metadata_bytes.saturating_sub(before);
+            }
+            _ => {}
         }
     }
 

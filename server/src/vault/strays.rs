@@ -1,0 +1,90 @@
+//! Files that nothing names: what uploads, commits and deletions leave when they are cut off.
+
+use unseen_common::id::PackNumber;
+use unseen_common::vault::Result;
+
+use super::account::{Account, storage_error};
+use super::references::Place;
+use crate::store::key::{self, Key};
+use crate::store::lock;
+
+impl Account {
+    /// Removes them; tells how many.
+    pub(super) fn remove_strays(&self) -> Result<u64> {
+        Ok(self.stray_packs()? + self.stray_lists()?)
+    }
+
+    /// Numbers are given once, and while a pack is being stored its number is known: one that is
+    /// below the next, has no row and is not being stored will never have one.
+    fn stray_packs(&self) -> Result<u64> {
+        let mut removed = 0;
+        let end = lock(&self.tables).next_number;
+        let mut shard = PackNumber(0);
+        while shard.0 < end {
+            for name in self.names(&key::pack_shard(self.id, shard))? {
+                let Some((number, id)) = key::pack_of(&name) else {
+                    continue;
+                };
+                let stray = {
+                    let tables = lock(&self.tables);
+                    number.0 < end
+                        && tables.packs.get(number).is_none_or(|pack| pack.id != id)
+                        && !tables.storing.contains(&id)
+                };
+                if stray {
+                    self.delete_stray(&Key::pack(self.id, number, id))?;
+                    removed += 1;
+                }
+            }
+            let next = key::next_shard(shard);
+            if next <= shard {
+                break;
+            }
+            shard = next;
+        }
+        Ok(removed)
+    }
+
+    /// A commit writes its files before its record, and holds the writer meanwhile.
+    fn stray_lists(&self) -> Result<u64> {
+        let _writer = self.writer()?;
+        let mut removed = 0;
+        for name in self.names(&key::packset_folder(self.id))? {
+            let Some((snapshot, compacted)) = key::packset_of(&name) else {
+                continue;
+            };
+            let place = Place { snapshot, compacted };
+            let tables = lock(&self.tables);
+            let live = tables.state.snapshots.get(&snapshot);
+            let needed = live.is_some_and(|live| Place::of(snapshot, live) == place)
+                || tables.references.is_released(&place);
+            drop(tables);
+            if !needed {
+                self.delete_stray(&place.key(self.id))?;
+                removed += 1;
+            }
+        }
+        for name in self.names(&key::manifest_folder(self.id))? {
+            let Ok(snapshot) = name.parse() else {
+                continue;
+            };
+            let tables = lock(&self.tables);
+            let needed = tables.state.snapshots.contains_key(&snapshot)
+                || tables.references.has_released(snapshot);
+            drop(tables);
+            if !needed {
+                self.delete_stray(&Key::manifest(self.id, snapshot))?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    fn names(&self, folder: &str) -> Result<Vec<String>> {
+        self.store.blobs.list(folder).map_err(|error| storage_error(&error))
+    }
+
+    fn delete_stray(&self, key: &Key) -> Result<()> {
+        self.store.blobs.delete(key).map_err(|error| storage_error(&error))
+    }
+}

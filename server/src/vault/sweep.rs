@@ -1,0 +1,173 @@
+//! What a server does by itself, now and again: erase, expire, delete.
+
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+use unseen_common::receipt::ErasedBy;
+use unseen_common::time::{SECONDS_A_DAY, Timestamp};
+use unseen_common::vault::Result;
+
+use super::account::{Account, storage_error};
+use super::core::{Core, Inner};
+use super::erase::wish;
+use crate::store::lock;
+use crate::store::server_row::ServerRow;
+
+/// A server is not off for longer than this without whoever runs it knowing.
+const MAX_PAUSE: u64 = SECONDS_A_DAY;
+/// A local vault is looked at only when it is used.
+const MAX_PAUSE_LOCAL: u64 = 35 * SECONDS_A_DAY;
+/// How often it is noted that the clock was seen.
+const NOTE_EVERY: u64 = 4 * 60 * 60;
+
+/// The clock has gone forward further than is believed: nothing expires and nothing is deleted
+/// until whoever runs the server has looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    /// When the clock was last seen.
+    pub last: Timestamp,
+    /// What it says now.
+    pub now: Timestamp,
+}
+
+/// What a sweep did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Swept {
+    /// Accounts that were erased.
+    pub erased: u64,
+    /// Snapshots that expired.
+    pub expired: u64,
+    /// Snapshots whose grace was over, and of which nothing is left but the log.
+    pub snapshots: u64,
+    /// Packs that were deleted.
+    pub packs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files that nothing named.
+    pub strays: u64,
+    /// Accounts in which something went wrong; the log says what.
+    pub failed: u64,
+    /// Why nothing was expired and deleted, if so.
+    pub held: Option<Held>,
+}
+
+/// When the clock was last seen and believed.
+#[derive(Debug, Default)]
+pub(super) struct Guard {
+    last: Mutex<Option<Timestamp>>,
+    noted: Mutex<Option<Timestamp>>,
+}
+
+impl Guard {
+    /// Begins with what the journal has.
+    pub(super) fn new(noted: Option<Timestamp>) -> Self {
+        Self { last: Mutex::new(noted), noted: Mutex::new(noted) }
+    }
+
+    fn look(&self, now: Timestamp, most: u64) -> std::result::Result<(), Held> {
+        let mut last = lock(&self.last);
+        match *last {
+            Some(last) if now.since(last) > most => Err(Held { last, now }),
+            known => {
+                *last = known.max(Some(now));
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Carries out what is due at this time: erasures, begun ones first; what has expired; packs
+    /// that nothing needs. The reserve of the disk is filled again. Blocks.
+    pub fn sweep(&self, now: Timestamp) -> Result<Swept> {
+        self.0.sweep(now, false)
+    }
+
+    /// The same at once, whatever the last sweep has seen; `confirm_clock` if whoever runs the
+    /// server says that the clock is right. Blocks.
+    pub fn gc(&self, confirm_clock: bool) -> Result<Swept> {
+        let now = self.0.shared.clock.now();
+        if confirm_clock {
+            self.0.believe(now, true)?;
+        }
+        self.0.sweep(now, true)
+    }
+}
+
+impl Inner {
+    fn sweep(&self, now: Timestamp, force: bool) -> Result<Swept> {
+        self.shared.disk.refill();
+        let mut swept = Swept::default();
+        for plan in self.ledger.erasing() {
+            self.finish_erasing(plan)?;
+            swept.erased += 1;
+        }
+        let most = if self.open_accounts { MAX_PAUSE_LOCAL } else { MAX_PAUSE };
+        if let Err(held) = self.guard.look(now, most) {
+            tracing::warn!(
+                last = held.last.0,
+                now = held.now.0,
+                "the clock jumped forward: nothing expires and nothing is deleted until \
+                 `backup-server gc --confirm-clock`"
+            );
+            swept.held = Some(held);
+            return Ok(swept);
+        }
+        self.note_clock(now)?;
+        for id in self.account_ids().map_err(|error| storage_error(&error))? {
+            // One that cannot be opened was reported where that was found.
+            let Ok(Some(account)) = self.account(id) else {
+                continue;
+            };
+            let due = account.with_state(|state| {
+                wish(state).filter(|wish| wish.effective <= now).map(|wish| wish.received)
+            });
+            let done = match due {
+                Some(requested) => self.erase(id, ErasedBy::Owner, requested).map(|_receipt| {
+                    swept.erased += 1;
+                }),
+                None => account.sweep(now, force, &mut swept),
+            };
+            if let Err(error) = done {
+                tracing::error!(account = id.short(), %error, "a sweep broke off");
+                swept.failed += 1;
+            }
+        }
+        Ok(swept)
+    }
+
+    fn note_clock(&self, now: Timestamp) -> Result<()> {
+        let noted = *lock(&self.guard.noted);
+        if noted.is_some_and(|noted| now.since(noted) < NOTE_EVERY) {
+            return Ok(());
+        }
+        self.believe(now, false)
+    }
+
+    fn believe(&self, at: Timestamp, confirmed: bool) -> Result<()> {
+        self.write_ledger(&ServerRow::Clock { at, confirmed })?;
+        *lock(&self.guard.noted) = Some(at);
+        let mut last = lock(&self.guard.last);
+        *last = (*last).max(Some(at));
+        Ok(())
+    }
+}
+
+impl Account {
+    /// What a suspended account has stays as it is.
+    fn sweep(&self, now: Timestamp, force: bool, swept: &mut Swept) -> Result<()> {
+        if lock(&self.tables).standing.suspended.is_some() {
+            return Ok(());
+        }
+        let expired = self.expire(now)?;
+        swept.expired += u64::try_from(expired).unwrap_or(0);
+        let collected = self.collect(now, force)?;
+        swept.packs += collected.packs;
+        swept.bytes = swept.bytes.saturating_add(collected.bytes);
+        swept.snapshots += collected.snapshots;
+        swept.strays += collected.strays;
+        Ok(())
+    }
+}
