@@ -172,6 +172,9 @@ pub fn run(ctx: &Context<'_>, args: &RunArgs) -> Result<Exit, CliError> {
     let (counts, took) = bars.finish();
     let outcome = outcome?;
     report::finished(ctx.ui, args.how.dry_run, &outcome, &counts, took);
+    if !args.how.dry_run && !outcome.interrupted {
+        vault::sweep(ctx, &setup, &opened);
+    }
     Ok(if outcome.interrupted {
         Exit::Interrupted
     } else if outcome.problem_count > 0 {

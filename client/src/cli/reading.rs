@@ -128,7 +128,7 @@ fn by_code(
     let (unlocked, slots) = runtime.block_on(open_anywhere(&target, &opener))?;
     let folder = vault::folder_of(address);
     let (account, identity) = (target.account, target.identity);
-    let opened = Opened { service: target.service, accounts: Vec::new(), folder };
+    let opened = Opened { service: target.service, accounts: Vec::new(), folder, sweeper: None };
     Ok(Unlocking { setup, opened, account, identity, unlocked, device, slots: Some(slots) })
 }
 
