@@ -2,7 +2,6 @@
 
 mod show;
 
-use tokio::runtime::Runtime;
 use unseen_common::disclosure::Level;
 use unseen_common::id::SetTag;
 use unseen_common::log::entry::Body;
@@ -175,8 +174,15 @@ fn set(ctx: &Context<'_>, args: &SetArgs) -> Result<Exit, CliError> {
 
 /// What the command line wants.
 struct Wish {
-    keep: Option<Option<KeepRules>>,
+    keep: Option<Keep>,
     rest: PolicyChange,
+}
+
+/// Keep rules, or for one set none of its own.
+#[derive(Debug, Clone, Copy)]
+enum Keep {
+    Rules(KeepRules),
+    LikeOthers,
 }
 
 impl Wish {
@@ -186,13 +192,13 @@ impl Wish {
                 return Err(CliError::usage("these rules keep nothing")
                     .hint("for no rule at all there is --keep-everything"));
             }
-            None if args.keep_everything => Some(Some(KeepRules::NONE)),
-            None if args.like_others => Some(None),
+            None if args.keep_everything => Some(Keep::Rules(KeepRules::NONE)),
+            None if args.like_others => Some(Keep::LikeOthers),
             None if args.set.is_some() => {
                 return Err(CliError::usage("nothing says what to keep of the set")
                     .hint("give --keep-… rules, --keep-everything or --like-others"));
             }
-            given => given.map(Some),
+            given => given.map(Keep::Rules),
         };
         let days = |days: Option<Days>| days.map(|days| days.0);
         let rest = PolicyChange {
@@ -213,9 +219,12 @@ impl Wish {
 
     fn policy(&self, old: &Policy, set: Option<SetTag>) -> Policy {
         let keep = self.keep.map(|keep| match (set, keep) {
-            (Some(set), Some(keep)) => KeepChange::Set(set, keep),
-            (Some(set), None) => KeepChange::LikeOthers(set),
-            (None, keep) => KeepChange::All(keep.unwrap_or_default()),
+            (Some(set), Keep::Rules(keep)) => KeepChange::Set(set, keep),
+            (None, Keep::Rules(keep)) => KeepChange::All(keep),
+            // The command line takes this with a set alone; without one there is nothing to do.
+            (set, Keep::LikeOthers) => {
+                set.map_or(KeepChange::All(old.keep), KeepChange::LikeOthers)
+            }
         });
         PolicyChange { keep, ..self.rest.clone() }.apply(old)
     }
@@ -257,27 +266,20 @@ fn tell_changed(ctx: &Context<'_>, effective: Option<Timestamp>, replaces: bool)
 fn cancel(ctx: &Context<'_>, args: &CancelArgs) -> Result<Exit, CliError> {
     let runtime = vault::runtime()?;
     let mut vault = deciding::open(ctx, &runtime)?;
-    let (seq, told) = match &args.burst {
-        Some(wanted) => (burst_of(&vault, wanted)?, "its snapshots expire by the rules again"),
-        None => {
-            let found = waiting(&vault.owner.log.state, vault.now());
-            let seq = found.map(|(pending, _)| pending.seq);
-            let none = || CliError::new(Exit::Failed, "no change of the policy waits");
-            (seq.ok_or_else(none)?, "the policy stays as it is")
-        }
+    let (seq, told) = if let Some(wanted) = &args.burst {
+        (burst_of(&vault, wanted)?, "its snapshots expire by the rules again")
+    } else {
+        let found = waiting(&vault.owner.log.state, vault.now());
+        let none = || CliError::new(Exit::Failed, "no change of the policy waits");
+        (found.map(|(pending, _)| pending.seq).ok_or_else(none)?, "the policy stays as it is")
     };
-    append_cancel(&mut vault, seq, &runtime)?;
+    runtime.block_on(vault.owner.append(Body::Cancel { seq }))?;
     if ctx.ui.is_json() {
         ctx.ui.json(&serde_json::json!({ "message_type": "policy_cancel", "entry": seq }));
     } else {
         ctx.ui.summary(told);
     }
     Ok(Exit::Done)
-}
-
-fn append_cancel(vault: &mut Deciding, seq: u64, runtime: &Runtime) -> Result<(), CliError> {
-    runtime.block_on(vault.owner.append(Body::Cancel { seq }))?;
-    Ok(())
 }
 
 /// The entry of the burst of a device.

@@ -95,3 +95,6 @@ fn keep_by_tag(one: &mut Judged, lists: &[Vec<String>]) {
 pub fn with_fate(judged: &[Judged], fate: Fate) -> BTreeSet<SnapshotId> {
     judged.iter().filter(|one| one.fate == fate).map(|one| one.listed.row.id).collect()
 }
+
+#[cfg(test)]
+mod tests;

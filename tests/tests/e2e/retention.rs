@@ -188,3 +188,20 @@ fn what_cannot_be_meant_is_a_usage_error() {
         assert!(ran.err.contains(hint), "{ran}");
     }
 }
+
+/// It has no server that would do so: the end of a run does it, once a day.
+#[test]
+fn a_local_vault_tidies_up_once_a_day() {
+    let world = world!();
+    let (machine, _) = world.local();
+    let source = world.folder("source");
+    let note = machine.state().join("swept");
+    snapshots(&machine, &source, 1..=1);
+    let first = std::fs::read_to_string(&note).unwrap();
+    snapshots(&machine, &source, 2..=2);
+    assert_eq!(std::fs::read_to_string(&note).unwrap(), first);
+    let earlier = first.parse::<u64>().unwrap() - 2 * 86_400;
+    std::fs::write(&note, earlier.to_string()).unwrap();
+    snapshots(&machine, &source, 3..=3);
+    assert!(std::fs::read_to_string(&note).unwrap().parse::<u64>().unwrap() > earlier + 86_400);
+}

@@ -1,5 +1,7 @@
 //! The policy on the screen.
 
+use std::sync::Arc;
+
 use tokio::runtime::Runtime;
 use unseen_common::id::SetTag;
 use unseen_common::log::fold::State;
@@ -18,7 +20,7 @@ use crate::state::own_snapshots::OwnSnapshots;
 pub(super) fn show(ctx: &Context<'_>, runtime: &Runtime) -> Result<Exit, CliError> {
     let setup = ctx.setup()?;
     if setup.places.device_key().exists() {
-        let (repo, _) = vault::open_repository(ctx, &setup, (runtime, Default::default()))?;
+        let (repo, _) = vault::open_repository(ctx, &setup, (runtime, Arc::default()))?;
         let own = OwnSnapshots::open(&repo.folders.own_snapshots());
         let names = list_locked(&repo.log.state).into_iter().filter_map(|row| {
             let manifest = own.get(&row.id)?;
