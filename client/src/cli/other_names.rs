@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn restics_names_get_a_hint() {
-        for name in ["prune", "unlock", "backup", "forget", "find", "mount", "cat"] {
+        for name in ["prune", "unlock", "backup", "rm", "find", "mount", "cat"] {
             assert!(hint(name).is_some(), "{name}");
         }
         assert_eq!(hint("snapshots"), None);

@@ -69,6 +69,8 @@ fn the_room_of_what_goes_and_its_way_back() {
     let two = leaving(&repo, &index, &ids[..2]);
     assert!(two.packs >= 2 && two.bytes >= 600_000, "{two:?}");
 
+    drop((repo, index));
+
     world.append(Body::Forget(one(ids[0])));
     let (repo, index) = world.reader();
     let now = world.clock.now();
@@ -78,6 +80,7 @@ fn the_room_of_what_goes_and_its_way_back() {
     for entry in entries {
         world.append(Body::RestoreForgotten(entry));
     }
+    drop((repo, index));
     let (repo, index) = world.reader();
     assert!(repo.log.state.snapshots[&ids[0]].pinned);
     assert!(gone_rows(&repo, now).is_empty());
