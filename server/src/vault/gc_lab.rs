@@ -13,9 +13,11 @@ use unseen_common::vault::{CompactRequest, PackUpload, Result};
 use super::account::Account;
 use super::core::{Core, Options};
 use super::sweep::Swept;
+use crate::store::Store;
 use crate::store::blobs::Blobs;
 use crate::store::key::Key;
 use crate::store::memory::{self, MemBlobs, MemJournals};
+use crate::testkit::faults::{self, Plan};
 use crate::testkit::{Head, Machine, Owner, TestClock, snapshot_id};
 
 pub(super) const DAY: u64 = 86_400;
@@ -42,6 +44,13 @@ impl Lab {
         core.0.create_account(&owner.account(core.identity(), b"")).unwrap();
         let account = core.account(owner.vault).unwrap().unwrap();
         Self { clock, blobs, journals, owner, core, account, manifests: 0 }
+    }
+
+    /// From here on the store fails as planned.
+    pub(super) fn fail_as(&mut self, plan: &Arc<Plan>) {
+        let store = faults::store(&self.blobs, &self.journals, plan);
+        self.core = open_on(store, &self.clock);
+        self.account = self.core.account(self.owner.vault).unwrap().unwrap();
     }
 
     /// The process is killed, and starts again.
@@ -172,9 +181,13 @@ impl Lab {
 }
 
 fn open(clock: &Arc<TestClock>, blobs: &MemBlobs, journals: &MemJournals) -> Core {
+    open_on(memory::store(blobs.clone(), journals.clone()), clock)
+}
+
+fn open_on(store: Store, clock: &Arc<TestClock>) -> Core {
     let clock: Arc<TestClock> = Arc::clone(clock);
     let options = Options { clock, open_accounts: true };
-    Core::with_store(memory::store(blobs.clone(), journals.clone()), [3; 32], options).unwrap()
+    Core::with_store(store, [3; 32], options).unwrap()
 }
 
 pub(super) fn ids(of: &[SnapshotId]) -> SnapshotIds {

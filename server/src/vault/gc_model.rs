@@ -335,7 +335,7 @@ impl World {
                 }
             }
             Gc::Planned { candidates, counted } => {
-                let goes = self.goes(candidates, &counted, broken);
+                let goes = self.goes(candidates, counted, broken);
                 let next = self.with(|w| {
                     if broken == Broken::FilesFirst {
                         w.remove_files(goes);
@@ -367,10 +367,10 @@ impl World {
         self.gc = Gc::Planned { candidates: there & !live, counted };
     }
 
-    fn goes(&self, candidates: u8, counted: &[Option<u8>; 2 * SNAPSHOTS], broken: Broken) -> u8 {
+    fn goes(&self, candidates: u8, counted: [Option<u8>; 2 * SNAPSHOTS], broken: Broken) -> u8 {
         let mut goes = candidates;
         if broken != Broken::NoSecondLook {
-            for (list, known) in self.needed().iter().zip(counted) {
+            for (list, known) in self.needed().iter().zip(&counted) {
                 if list != known {
                     goes &= !list.unwrap_or(0);
                 }

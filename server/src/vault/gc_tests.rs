@@ -1,23 +1,21 @@
 //! Expiry, deletion, what comes back, compaction, and the clock.
 
-use std::time::Instant;
+use std::slice::from_ref;
 
-use unseen_common::id::{DeviceId, Hash, PackId, PackNumber, SetTag, SnapshotId};
+use unseen_common::id::{Hash, PackId, PackNumber, SnapshotId};
 use unseen_common::limits::MAX_ENTRY_SNAPSHOTS;
-use unseen_common::log::entry::{Author, Body, Status};
+use unseen_common::log::entry::{Author, Body};
 use unseen_common::log::policy::{DEFAULT_POLICY, KeepRules, Policy};
-use unseen_common::log::state::Snapshot;
 use unseen_common::packset::PackSet;
 use unseen_common::time::Timestamp;
 use unseen_common::vault::VaultError;
 
 use super::gc_lab::{DAY, Lab, hash_of};
-use super::references::Place;
 use crate::store::blobs::Blobs;
 use crate::store::key::{self, Key};
 use crate::store::lock;
-use crate::store::row::{AccountRow, PackRow};
 use crate::testkit::START;
+use crate::testkit::faults::{Fault, Plan};
 
 const GRACE: u64 = 30 * DAY;
 
@@ -26,7 +24,7 @@ fn what_nothing_needs_goes_after_its_grace_and_not_before() {
     let mut lab = Lab::new();
     let (a, b, loose) = (lab.put(1), lab.put(2), lab.put(3));
     let first = lab.commit(&[a.clone(), b.clone()]).unwrap();
-    let second = lab.commit(&[b.clone()]).unwrap();
+    let second = lab.commit(from_ref(&b)).unwrap();
     lab.clock.advance(10 * DAY);
     lab.forget(first);
     assert!(lab.account.with_state(|state| !state.snapshots.contains_key(&first)), "at once");
@@ -88,7 +86,7 @@ fn a_commit_makes_packs_needed_again_while_their_rows_are_there() {
     lab.clock.advance(GRACE + 60);
     // It is decided that the pack goes; then it is committed; then it does not go.
     let plan = lab.account.plan_collection(lab.now()).unwrap();
-    lab.commit(&[pack.clone()]).unwrap();
+    lab.commit(from_ref(&pack)).unwrap();
     let gone = lab.account.remove_rows(&plan).unwrap();
     lab.account.delete_blobs(&gone);
     assert!(lab.is_there(&pack));
@@ -152,7 +150,7 @@ fn forgotten_snapshots_come_back_with_all_their_packs_or_not_at_all() {
 fn what_a_crash_leaves_goes_and_what_is_being_stored_stays() {
     let mut lab = Lab::new();
     let (gone, kept) = (lab.put(1), lab.put(2));
-    lab.commit(&[kept.clone()]).unwrap();
+    lab.commit(from_ref(&kept)).unwrap();
     lab.clock.advance(GRACE + 60);
     let plan = lab.account.plan_collection(lab.now()).unwrap();
     lab.account.remove_rows(&plan).unwrap();
@@ -185,6 +183,52 @@ fn what_a_crash_leaves_goes_and_what_is_being_stored_stays() {
     assert_eq!(lab.fault(), None);
 }
 
+/// What may go, what stays, and a compaction between them.
+fn lived() -> (Lab, Vec<super::gc_lab::Stored>, [SnapshotId; 2]) {
+    let mut lab = Lab::new();
+    let packs: Vec<_> = (0..4).map(|seed| lab.put(seed)).collect();
+    let gone = lab.commit(&packs[..2]).unwrap();
+    let kept = lab.commit(&packs[1..3]).unwrap();
+    let new = lab.put(9);
+    let planned = lab.head();
+    let needs = vec![packs[1].clone(), new.clone()];
+    let request = lab.compaction((&packs[2..3], from_ref(&new)), &[(kept, needs)], &planned);
+    lab.account.compact(request).unwrap();
+    lab.forget(gone);
+    lab.clock.advance(GRACE + 60);
+    (lab, packs, [gone, kept])
+}
+
+#[test]
+fn wherever_a_sweep_breaks_off_nothing_that_is_needed_goes_and_the_next_one_ends_it() {
+    let never = Plan::new(u64::MAX, Fault::DiskFull);
+    let (mut lab, packs, _) = lived();
+    lab.fail_as(&never);
+    let opened = never.count();
+    assert_eq!(lab.sweep().packs, 3, "one of the forgotten, one compacted, one loose");
+    assert!(lab.is_there(&packs[1]));
+    let operations = never.count();
+    assert!(operations > opened + 6, "{operations}");
+    for fault in [Fault::DiskFull, Fault::Half, Fault::Done] {
+        for at in opened..operations {
+            let (mut lab, packs, [gone, kept]) = lived();
+            lab.fail_as(&Plan::new(at, fault));
+            // It may fail, or leave something.
+            drop(lab.core.sweep(lab.now()));
+            lab.restart();
+            assert_eq!(lab.fault(), None, "{fault:?} at {at}");
+            assert!(lab.account.packs_of(kept).unwrap().is_some());
+            assert_eq!(lab.core.gc(true).unwrap().failed, 0);
+            assert_eq!(lab.account.totals().0, 2, "{fault:?} at {at}");
+            let there: Vec<bool> = packs.iter().map(|pack| lab.is_there(pack)).collect();
+            assert_eq!(there, [false, true, false, false]);
+            let vault = lab.owner.vault;
+            assert_eq!(lab.blobs.list(&key::packset_folder(vault)).unwrap().len(), 1);
+            assert!(lab.blobs.length(&Key::manifest(vault, gone)).unwrap().is_none());
+        }
+    }
+}
+
 #[test]
 fn uploads_wait_while_rows_go_and_a_busy_pack_stays() {
     let lab = Lab::new();
@@ -212,7 +256,7 @@ fn the_rules_are_carried_out_and_prove_themselves() {
     let pack = lab.put(1);
     for _ in 0..MAX_ENTRY_SNAPSHOTS + 3 {
         lab.clock.advance(600);
-        made.push(lab.commit(&[pack.clone()]).unwrap());
+        made.push(lab.commit(from_ref(&pack)).unwrap());
     }
     let head = lab.head().seq;
     lab.clock.advance(3 * DAY);
@@ -246,7 +290,7 @@ fn a_clock_that_jumps_deletes_nothing_until_it_is_confirmed() {
     assert!(lab.sweep().held.is_some(), "a restart confirms nothing");
     // Everything else goes on.
     let kept = lab.put(2);
-    let id = lab.commit(&[kept.clone()]).unwrap();
+    let id = lab.commit(from_ref(&kept)).unwrap();
     assert!(lab.is_there(&pack));
 
     // Back again: stamps never fall, and nothing is deleted by them.
@@ -290,10 +334,10 @@ fn compaction_concerns_what_was_planned_and_keeps_the_old_for_its_grace() {
     let two = lab.commit(&[b.clone(), c.clone()]).unwrap();
     let planned = lab.head();
     let new = lab.put(9);
-    let late = lab.commit(&[a.clone()]).unwrap();
+    let late = lab.commit(from_ref(&a)).unwrap();
     let kept = vec![b.clone(), new.clone()];
     let good = |lab: &Lab| {
-        lab.compaction((&[a.clone()], &[new.clone()]), &[(one, kept.clone())], &planned)
+        lab.compaction((from_ref(&a), from_ref(&new)), &[(one, kept.clone())], &planned)
     };
 
     let refuse = |lab: &Lab, change: &dyn Fn(&mut unseen_common::vault::CompactRequest)| {
@@ -305,23 +349,23 @@ fn compaction_concerns_what_was_planned_and_keeps_the_old_for_its_grace() {
     refuse(&lab, &|request| drop(request.map.0.insert(PackNumber(70), PackSet::default())));
     refuse(&lab, &|request| request.entry.signature[0] ^= 1);
     let lossy =
-        lab.compaction((&[a.clone()], &[new.clone()]), &[(one, vec![new.clone()])], &planned);
+        lab.compaction((from_ref(&a), from_ref(&new)), &[(one, vec![new.clone()])], &planned);
     assert!(matches!(lab.account.compact(lossy), Err(VaultError::Invalid(_))), "b would be lost");
     let foreign = vec![b.clone(), c.clone(), new.clone()];
-    let foreign = lab.compaction((&[a.clone()], &[new.clone()]), &[(one, foreign)], &planned);
+    let foreign = lab.compaction((from_ref(&a), from_ref(&new)), &[(one, foreign)], &planned);
     assert!(matches!(lab.account.compact(foreign), Err(VaultError::Invalid(_))));
     let after =
-        lab.compaction((&[a.clone()], &[new.clone()]), &[(late, vec![new.clone()])], &planned);
+        lab.compaction((from_ref(&a), from_ref(&new)), &[(late, vec![new.clone()])], &planned);
     assert!(
         matches!(lab.account.compact(after), Err(VaultError::Invalid(_))),
         "made after the plan"
     );
     let other = crate::testkit::Head { hash: Hash::of(b"?"), ..planned };
-    let other = lab.compaction((&[a.clone()], &[new.clone()]), &[(one, kept.clone())], &other);
+    let other = lab.compaction((from_ref(&a), from_ref(&new)), &[(one, kept.clone())], &other);
     assert!(matches!(lab.account.compact(other), Err(VaultError::Invalid(_))));
     let nowhere = (PackNumber(55), new.1.clone());
     let missing = vec![b.clone(), nowhere.clone()];
-    let missing = lab.compaction((&[a.clone()], &[nowhere]), &[(one, missing)], &planned);
+    let missing = lab.compaction((from_ref(&a), &[nowhere]), &[(one, missing)], &planned);
     assert!(matches!(lab.account.compact(missing), Err(VaultError::MissingPacks(_))));
 
     let request = good(&lab);
@@ -333,7 +377,7 @@ fn compaction_concerns_what_was_planned_and_keeps_the_old_for_its_grace() {
     let agree = |lab: &Lab| {
         assert_eq!(packs_of(lab, one), numbers(&kept));
         assert_eq!(packs_of(lab, two), numbers(&[b.clone(), c.clone()]));
-        assert_eq!(packs_of(lab, late), numbers(&[a.clone()]));
+        assert_eq!(packs_of(lab, late), numbers(from_ref(&a)));
         assert_eq!(lab.fault(), None);
     };
     agree(&lab);
@@ -362,7 +406,7 @@ fn compaction_concerns_what_was_planned_and_keeps_the_old_for_its_grace() {
 fn a_list_that_has_rotted_stops_all_deletion() {
     let mut lab = Lab::new();
     let (kept, loose) = (lab.put(1), lab.put(2));
-    let id = lab.commit(&[kept.clone()]).unwrap();
+    let id = lab.commit(from_ref(&kept)).unwrap();
     lab.clock.advance(GRACE + 60);
     let key = Key::packset(lab.owner.vault, id);
     let good = lab.blobs.get(&key).unwrap().unwrap();
@@ -394,75 +438,4 @@ fn a_suspended_account_keeps_what_it_has() {
     assert!(lab.is_there(&pack));
     lab.core.account_resume(&name).unwrap();
     assert_eq!(lab.core.gc(true).unwrap().packs, 1);
-}
-
-/// `cargo test --release -p unseen-server --lib million -- --ignored --nocapture`
-#[test]
-#[expect(clippy::print_stdout, reason = "the figure is what it is for")]
-#[ignore = "a measurement, for an optimised build on a quiet machine"]
-fn a_million_packs_and_a_thousand_snapshots() {
-    let lab = Lab::new();
-    let packs = 1_000_000_u32;
-    {
-        let mut tables = lock(&lab.account.tables);
-        for number in 0..packs {
-            let id = PackId::from_bytes(*blake3::hash(&number.to_le_bytes()).as_bytes());
-            let row = PackRow {
-                number: PackNumber(number),
-                id,
-                content_hash: Hash::of(b""),
-                device: lab.machine().id,
-                length: 65536,
-                footer_len: 4096,
-                received: START,
-            };
-            tables.packs.insert(&row).unwrap();
-        }
-    }
-    // Each snapshot needs half of all, scattered, so that its list is as long as lists get.
-    let half = |which: u32| {
-        let mixed = |n: &u32| (n.wrapping_mul(2_654_435_761) >> 7) & 1 == which && n % 100 != 0;
-        (0..packs).filter(mixed).map(PackNumber).collect::<PackSet>().to_bytes()
-    };
-    let halves = [half(0), half(1)];
-    for number in 0..1000_u32 {
-        let id = SnapshotId::from_bytes(*blake3::hash(&number.to_le_bytes()).as_bytes());
-        let list = &halves[usize::from(number % 2 == 1)];
-        let place = Place { snapshot: id, compacted: None };
-        lab.blobs.put(&place.key(lab.owner.vault), &[list]).unwrap();
-        let mut tables = lock(&lab.account.tables);
-        let checksum = Hash::of(list);
-        tables.references.take(&AccountRow::Packset { snapshot: id, compacted: None, checksum });
-        tables.state.snapshots.insert(id, live(lab.machine().id, number));
-    }
-    let now = Timestamp(START.0 + GRACE + 60);
-    let start = Instant::now();
-    let plan = lab.account.plan_collection(now).unwrap();
-    let planned = start.elapsed();
-    let gone = lab.account.remove_rows(&plan).unwrap();
-    let removed = start.elapsed();
-    println!("decided in {planned:?}, rows gone after {removed:?}");
-    lab.account.delete_blobs(&gone);
-    assert_eq!(lab.account.totals().0, 990_000);
-}
-
-fn live(device: DeviceId, number: u32) -> Snapshot {
-    Snapshot {
-        seq: 2,
-        device,
-        set: SetTag::from_bytes([1; 16]),
-        status: Status::Complete,
-        time: START,
-        received: Timestamp(START.0 + u64::from(number)),
-        packset_hash: Hash::of(b""),
-        packed: 2,
-        pinned: false,
-        held: false,
-        disclosure: unseen_common::disclosure::Disclosure {
-            start: START,
-            end: START,
-            totals: None,
-            types: Vec::new(),
-        },
-    }
 }

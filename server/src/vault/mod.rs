@@ -15,9 +15,13 @@ mod gc;
 #[cfg(test)]
 mod gc_lab;
 #[cfg(test)]
+mod gc_measure;
+#[cfg(test)]
 mod gc_model;
 #[cfg(test)]
 mod gc_tests;
+#[cfg(test)]
+mod gc_threads;
 #[cfg(test)]
 mod gc_walks;
 #[cfg(test)]

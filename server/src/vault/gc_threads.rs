@@ -1,0 +1,130 @@
+//! Uploads, commits, forgetting and deletion in threads at the same time, with no grace at all:
+//! what is committed stays, whatever goes beside it.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use unseen_common::id::{PackNumber, SnapshotId};
+use unseen_common::log::entry::{Author, Body};
+use unseen_common::packset::PackSet;
+use unseen_common::time::Timestamp;
+use unseen_common::vault::{PackUpload, VaultError};
+
+use super::gc_lab::{DAY, Lab, Stored, ids};
+use crate::store::lock;
+use crate::testkit::snapshot_id;
+
+const ROUNDS: u64 = 60;
+
+struct Stage {
+    lab: Lab,
+    live: Mutex<BTreeMap<SnapshotId, PackSet>>,
+    ended: AtomicBool,
+}
+
+impl Stage {
+    /// Puts packs and commits what it believes is there; sends again what was deleted meanwhile.
+    fn back_up(&self, device: u64) -> u32 {
+        let mut missing = 0;
+        for round in 0..ROUNDS {
+            let packs: Vec<PackUpload> = (0..3)
+                .map(|n| self.lab.machine().small_pack(device * 1000 + (round + n) % 7))
+                .collect();
+            let manifest = format!("{device} {round}").into_bytes();
+            while !self.commit(&manifest, &packs) {
+                missing += 1;
+                assert!(missing < 10_000, "it never gets through");
+            }
+        }
+        missing
+    }
+
+    fn commit(&self, manifest: &[u8], packs: &[PackUpload]) -> bool {
+        let mut stored: Vec<Stored> =
+            packs.iter().map(|pack| (self.lab.send(pack).unwrap(), pack.clone())).collect();
+        stored.sort_by_key(|(number, _)| *number);
+        let numbers: PackSet = stored.iter().map(|(number, _)| *number).collect();
+        loop {
+            let machine = self.lab.machine();
+            let request = machine.snapshot(&self.lab.head(), manifest, &stored);
+            // Nobody may forget it before it is written down here.
+            let mut live = lock(&self.live);
+            match self.lab.account.commit(machine.id, request) {
+                Ok(_) => {
+                    live.insert(snapshot_id(manifest), numbers);
+                    return true;
+                }
+                Err(VaultError::Conflict(_)) => {}
+                Err(VaultError::MissingPacks(_)) => return false,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Keeps three.
+    fn forget(&self) {
+        while !self.ended.load(Ordering::SeqCst) {
+            let oldest = {
+                let mut live = lock(&self.live);
+                if live.len() > 3 { live.pop_first() } else { None }
+            };
+            let Some((id, _)) = oldest else {
+                std::thread::yield_now();
+                continue;
+            };
+            loop {
+                let entry = self.lab.owner.sign(&self.lab.head(), Body::Forget(ids(&[id])));
+                match self.lab.account.append(Author::Root, entry) {
+                    Ok(_) => break,
+                    Err(VaultError::Conflict(_)) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+    }
+
+    fn collect(&self) -> u64 {
+        let later = Timestamp(self.lab.now().0 + 31 * DAY);
+        let mut deleted = 0;
+        while !self.ended.load(Ordering::SeqCst) {
+            deleted += self.lab.account.collect(later, true).unwrap().packs;
+        }
+        deleted
+    }
+
+    fn check(&self) {
+        for (id, numbers) in lock(&self.live).iter() {
+            assert_eq!(self.lab.account.packs_of(*id).unwrap().as_ref(), Some(numbers));
+            for number in numbers.numbers() {
+                self.lab.account.get_pack(number, None).expect("it is needed");
+            }
+        }
+        let given = lock(&self.lab.account.tables).next_number;
+        assert!(self.lab.account.get_pack(PackNumber(given), None).is_err());
+    }
+}
+
+#[test]
+fn deletion_beside_commits_in_threads() {
+    let lab = Lab::new();
+    let stage = Stage { lab, live: Mutex::default(), ended: AtomicBool::new(false) };
+    let (missing, deleted) = std::thread::scope(|scope| {
+        let devices = [1, 2].map(|device| {
+            scope.spawn({
+                let stage = &stage;
+                move || stage.back_up(device)
+            })
+        });
+        let collector = scope.spawn(|| stage.collect());
+        scope.spawn(|| stage.forget());
+        let missing: u32 = devices.map(|device| device.join().unwrap()).iter().sum();
+        stage.ended.store(true, Ordering::SeqCst);
+        (missing, collector.join().unwrap())
+    });
+    stage.check();
+    assert!(deleted > 0, "{missing} commits were told of packs that are missing");
+    let mut stage = stage;
+    stage.lab.restart();
+    stage.check();
+}
