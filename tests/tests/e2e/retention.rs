@@ -10,7 +10,7 @@ use unseen_tests::{Machine, world};
 /// Snapshots of a folder in which each has one file more. Oldest first.
 fn snapshots(machine: &Machine, source: &Path, numbers: RangeInclusive<u64>) -> Vec<String> {
     let one = |number: u64| {
-        build::write(source, &format!("file-{number}"), build::noise(number, 300_000));
+        build::write(source, format!("file-{number}"), build::noise(number, 300_000));
         machine.back_up(source, &["--tag", &format!("t{number}")]).snapshot()
     };
     numbers.map(one).collect()

@@ -6,6 +6,7 @@ use crate::maintain::undelete::{UndeleteError, restoring};
 use crate::repo::{ReaderIndex, ReaderRepo};
 use crate::testing::{Machine, World, noise, options};
 use unseen_common::log::entry::{Body, SnapshotIds};
+use unseen_common::retention::decide_with;
 use unseen_common::time::{Clock, SECONDS_A_DAY};
 
 /// A snapshot a day, each with a file of its own alone. Oldest first; the second has a tag more.
@@ -98,4 +99,22 @@ fn what_is_not_there_does_not_come_back() {
     gone[0].row.id = SnapshotId::from_bytes([9; 32]);
     let unknown = world.runtime.block_on(restoring(&repo, &index, &gone)).unwrap_err();
     assert!(matches!(unknown, UndeleteError::Vault(..)));
+}
+
+/// What `policy set -n` shows.
+#[test]
+fn what_other_rules_would_let_go() {
+    let (world, mut machine) = World::new();
+    let ids = days(&world, &mut machine, 3);
+    let repo = world.try_reader("reader", None).unwrap();
+    let state = &repo.log.state;
+    let going = |policy: &Policy| {
+        let listed = world.runtime.block_on(matching_listed(&repo, &Filter::default()));
+        let judged = judged(listed, decide_with(state, policy, world.clock.now()));
+        with_fate(&judged, Fate::Forget).len()
+    };
+    assert_eq!(going(&state.policy), 0);
+    let strict = Policy { keep: keep(1), ..state.policy.clone() };
+    assert_eq!(going(&strict), ids.len() - 1);
+    assert_eq!(going(&Policy { floor_days: 3, ..strict }), ids.len() - 2);
 }
