@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 
 use unseen_common::id::{DeviceId, SetTag};
 use unseen_common::log::entry::Status;
-use unseen_common::log::fold::State;
+use unseen_common::log::fold::{Leave, State};
+use unseen_common::time::Timestamp;
 
-use super::snapshots::{Listed, Row, SnapshotError, manifest, rows, with_manifests};
+use super::snapshots::{
+    GoneRow, Listed, Row, SnapshotError, gone_rows, manifest, rows, with_manifests,
+};
 use crate::repo::ReaderRepo;
 use crate::tree::entry::Name;
 
@@ -81,6 +84,15 @@ pub enum ResolveError {
     /// No id begins so.
     #[error("no snapshot has an id that begins with {0}")]
     Unknown(String),
+    /// It was forgotten or has expired.
+    #[error("snapshot {} was {}", .gone.row.id.short(), match .gone.why {
+        Leave::Forgotten => "forgotten",
+        Leave::Expired => "expired by the rules",
+    })]
+    Gone {
+        /// What went.
+        gone: Box<GoneRow>,
+    },
     /// Several ids begin so.
     #[error("{} snapshots have an id that begins with {prefix}", .found.len())]
     Ambiguous {
@@ -170,15 +182,42 @@ impl Filter {
 /// The snapshots that a filter leaves, oldest first. Fetches manifests only if the filter is about
 /// what they say.
 pub async fn matching(repo: &ReaderRepo, filter: &Filter) -> Vec<Row> {
+    if !filter.needs_manifest() {
+        return taken_rows(repo, filter);
+    }
+    let listed = matching_listed(repo, filter).await;
+    listed.into_iter().map(|listed| listed.row).collect()
+}
+
+/// The same with their manifests.
+pub async fn matching_listed(repo: &ReaderRepo, filter: &Filter) -> Vec<Listed> {
+    let mut listed = with_manifests(repo, taken_rows(repo, filter)).await;
+    listed.retain(|listed| filter.takes(listed));
+    listed
+}
+
+/// The snapshots that went, can be brought back at `now`, and pass a filter.
+pub async fn matching_gone(
+    repo: &ReaderRepo,
+    filter: &Filter,
+    now: Timestamp,
+) -> Vec<(GoneRow, Listed)> {
+    let set = filter.set.as_ref().map(|name| repo.ids().set_tag(name));
+    let mut gone = gone_rows(repo, now);
+    gone.retain(|gone| filter.takes_row(&gone.row, set));
+    let rows = gone.iter().map(|gone| gone.row.clone()).collect();
+    let listed = with_manifests(repo, rows).await;
+    let mut both: Vec<(GoneRow, Listed)> = gone.into_iter().zip(listed).collect();
+    both.retain(|(_, listed)| filter.takes(listed));
+    both
+}
+
+/// What the log alone does not rule out.
+fn taken_rows(repo: &ReaderRepo, filter: &Filter) -> Vec<Row> {
     let set = filter.set.as_ref().map(|name| repo.ids().set_tag(name));
     let mut rows = rows(repo);
     rows.retain(|row| filter.takes_row(row, set));
-    if !filter.needs_manifest() {
-        return rows;
-    }
-    let listed = with_manifests(repo, rows).await;
-    let left = listed.into_iter().filter(|listed| filter.takes(listed));
-    left.map(|listed| listed.row).collect()
+    rows
 }
 
 /// Finds the snapshot that is meant.
@@ -192,7 +231,10 @@ pub async fn resolve(
 ) -> Result<Chosen, ResolveError> {
     let rows = matching(repo, filter).await;
     let (snapshot, only_checkpoint) = match &wanted.which {
-        Which::Id(prefix) => (by_id(rows, prefix)?, false),
+        Which::Id(prefix) => {
+            let found = by_id(rows, prefix);
+            (found.map_err(|error| or_gone(repo, prefix, error))?, false)
+        }
         Which::Latest(back) => {
             if filter.is_empty() {
                 one_set(repo, &rows).await?;
@@ -211,6 +253,20 @@ fn by_id(rows: Vec<Row>, prefix: &str) -> Result<Row, ResolveError> {
         0 => Err(ResolveError::Unknown(prefix.to_owned())),
         1 => Ok(found.remove(0)),
         _ => Err(ResolveError::Ambiguous { prefix: prefix.to_owned(), found }),
+    }
+}
+
+/// Says so if the snapshot that is not there is one that went.
+fn or_gone(repo: &ReaderRepo, prefix: &str, error: ResolveError) -> ResolveError {
+    if !matches!(error, ResolveError::Unknown(_)) {
+        return error;
+    }
+    // What the last record found restorable. The server decides when it is asked to restore.
+    let mut gone = gone_rows(repo, repo.log.state.head_received);
+    gone.retain(|gone| gone.row.id.to_string().starts_with(prefix));
+    match gone.pop() {
+        Some(one) if gone.is_empty() => ResolveError::Gone { gone: Box::new(one) },
+        _ => error,
     }
 }
 
@@ -276,6 +332,8 @@ mod tests {
             time: Timestamp(seq),
             received: Timestamp(seq),
             trusted,
+            pinned: false,
+            held: false,
             disclosure: Disclosure {
                 start: Timestamp(0),
                 end: Timestamp(0),

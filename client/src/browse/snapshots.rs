@@ -5,7 +5,7 @@ use unseen_common::codec::Canonical;
 use unseen_common::disclosure::Disclosure;
 use unseen_common::id::{DeviceId, Hash, SetTag, SnapshotId};
 use unseen_common::log::entry::Status;
-use unseen_common::log::fold::{Snapshot, State};
+use unseen_common::log::fold::{Leave, Snapshot, State};
 use unseen_common::packset::PackSetHasher;
 use unseen_common::time::Timestamp;
 use unseen_common::vault::VaultError;
@@ -35,8 +35,25 @@ pub struct Row {
     pub received: Timestamp,
     /// Written within what is trusted of its device.
     pub trusted: bool,
+    /// The owner pinned it.
+    pub pinned: bool,
+    /// It is held.
+    pub held: bool,
     /// What the server knows of it.
     pub disclosure: Disclosure,
+}
+
+/// A snapshot that went and can be brought back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GoneRow {
+    /// As it was.
+    pub row: Row,
+    /// Why it went.
+    pub why: Leave,
+    /// When.
+    pub since: Timestamp,
+    /// From then on it cannot be brought back.
+    pub until: Timestamp,
 }
 
 /// A snapshot with its manifest.
@@ -73,6 +90,30 @@ pub fn list_locked(state: &State) -> Vec<Row> {
     let rows = state.snapshots.iter().map(|(id, snapshot)| row(state, *id, snapshot));
     let mut rows: Vec<Row> = rows.collect();
     rows.sort_by_key(|row| row.seq);
+    rows
+}
+
+/// The snapshots that can be brought back at `now`, oldest first.
+pub fn gone_locked(state: &State, now: Timestamp) -> Vec<GoneRow> {
+    let there = state.gone.iter().filter(|(_, gone)| now < gone.until);
+    let mut rows: Vec<GoneRow> = there
+        .map(|(id, gone)| GoneRow {
+            row: row(state, *id, &gone.snapshot),
+            why: gone.why,
+            since: gone.received,
+            until: gone.until,
+        })
+        .collect();
+    rows.sort_by_key(|gone| gone.row.seq);
+    rows
+}
+
+/// The same with the names of their devices.
+pub fn gone_rows(repo: &ReaderRepo, now: Timestamp) -> Vec<GoneRow> {
+    let mut rows = gone_locked(&repo.log.state, now);
+    for gone in &mut rows {
+        gone.row.device_name = repo.device_name(gone.row.device).map(str::to_owned);
+    }
     rows
 }
 
@@ -116,7 +157,7 @@ pub async fn manifest(repo: &ReaderRepo, row: &Row) -> Result<Manifest, Snapshot
     Ok(manifest)
 }
 
-/// Whether these packs are the ones that the snapshot's device signed for.
+/// Whether these packs are the ones that the log has signed for a snapshot, live or gone.
 ///
 /// A pack whose table of contents could not be opened has no checked name, so then this is false.
 pub fn packs_hold(
@@ -133,7 +174,8 @@ pub fn packs_hold(
         }
     }
     let state = &repo.log.state;
-    let signed = state.snapshots.get(&row.id);
+    let gone = || state.gone.get(&row.id).map(|gone| &gone.snapshot);
+    let signed = state.snapshots.get(&row.id).or_else(gone);
     signed.is_some_and(|snapshot| snapshot.packset_hash == hasher.finish())
 }
 
@@ -148,6 +190,8 @@ fn row(state: &State, id: SnapshotId, snapshot: &Snapshot) -> Row {
         time: snapshot.time,
         received: snapshot.received,
         trusted: state.is_trusted(snapshot),
+        pinned: snapshot.pinned,
+        held: snapshot.held,
         disclosure: snapshot.disclosure.clone(),
     }
 }

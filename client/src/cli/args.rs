@@ -5,10 +5,11 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use super::output::Voice;
 use super::places::ProfileName;
 use super::{
-    cmd_check, cmd_connect, cmd_dump, cmd_init, cmd_ls, cmd_privacy, cmd_restore, cmd_run,
-    cmd_snapshots, cmd_version,
+    cmd_check, cmd_connect, cmd_dump, cmd_forget, cmd_init, cmd_ls, cmd_pin, cmd_policy,
+    cmd_privacy, cmd_restore, cmd_run, cmd_snapshots, cmd_undelete, cmd_version,
 };
 
+pub mod keep;
 pub mod values;
 
 /// End-to-end encrypted backup: the server cannot view your files.
@@ -109,6 +110,16 @@ pub enum Command {
     Restore(Box<cmd_restore::RestoreArgs>),
     /// Verify what is stored
     Check(cmd_check::CheckArgs),
+    /// Let snapshots go: by name, or by rules that run once
+    Forget(Box<cmd_forget::ForgetArgs>),
+    /// See or change the rules by which the server lets snapshots go
+    Policy(cmd_policy::PolicyArgs),
+    /// Bring back what was forgotten or has expired
+    Undelete(cmd_undelete::UndeleteArgs),
+    /// Keep snapshots whatever the rules say
+    Pin(cmd_pin::PinArgs),
+    /// Hand them back to the rules
+    Unpin(cmd_pin::UnpinArgs),
     /// See what the server holds about you, and who looked at it; erase it all
     Privacy(cmd_privacy::PrivacyArgs),
     /// Print the version

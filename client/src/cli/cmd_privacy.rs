@@ -60,7 +60,7 @@ pub enum PrivacyCommand {
     Receipt,
 }
 
-fn level(text: &str) -> Result<Level, String> {
+pub(super) fn level(text: &str) -> Result<Level, String> {
     match text {
         "none" => Ok(Level::None),
         "summary" => Ok(Level::Summary),

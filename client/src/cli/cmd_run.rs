@@ -161,6 +161,7 @@ pub fn run(ctx: &Context<'_>, args: &RunArgs) -> Result<Exit, CliError> {
     let interrupt = Interrupt::install()
         .map_err(|error| CliError::new(Exit::Failed, "cannot watch for Ctrl-C").because(error))?;
     let (mut repo, opened) = vault::open_repository(ctx, &setup, (&runtime, interrupt.flag()))?;
+    super::cmd_policy::tell_waiting(ctx, &repo.log.state);
     let source = sources::open(args, paths)?;
     repo.vault = vault::limited(repo.vault, wishes.up, wishes.down);
     let options = options(ctx, args, wishes, (&setup, &opened));
@@ -171,6 +172,9 @@ pub fn run(ctx: &Context<'_>, args: &RunArgs) -> Result<Exit, CliError> {
     let (counts, took) = bars.finish();
     let outcome = outcome?;
     report::finished(ctx.ui, args.how.dry_run, &outcome, &counts, took);
+    if !args.how.dry_run && !outcome.interrupted {
+        vault::sweep(ctx, &setup, &opened);
+    }
     Ok(if outcome.interrupted {
         Exit::Interrupted
     } else if outcome.problem_count > 0 {

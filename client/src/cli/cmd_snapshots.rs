@@ -1,19 +1,24 @@
 //! `backup snapshots`: what there is.
 
+use std::collections::BTreeMap;
+
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 use unseen_common::log::entry::Status;
+use unseen_common::log::fold::Leave;
+use unseen_common::time::{Clock, Timestamp};
 
 use super::args::SnapshotFilter;
+use super::cmd_undelete::leave_word;
 use super::context::{Context, Setup};
 use super::escape::escape_for_terminal;
 use super::exit::{CliError, Exit};
 use super::reading::{self, local_time, machine_time};
 use super::units::{Align, Table, bytes, count, plural};
-use super::vault;
-use crate::browse::resolve::{Which, matching, parse};
-use crate::browse::snapshots::{Row, list_locked, with_manifests};
+use super::vault::{self, SystemClock};
+use crate::browse::resolve::{Which, matching_gone, matching_listed, parse};
+use crate::browse::snapshots::{Row, gone_locked, list_locked};
 use crate::state::own_snapshots::OwnSnapshots;
 use crate::tree::manifest::Manifest;
 
@@ -29,6 +34,9 @@ pub struct SnapshotsArgs {
     /// Only these: ids or beginnings of ids, latest, latest~N
     #[arg(value_name = "SNAPSHOT")]
     pub snapshots: Vec<String>,
+    /// Also those that were forgotten or have expired, and can be brought back
+    #[arg(short, long)]
+    pub all: bool,
     /// Only the newest N of each device and set
     #[arg(long, value_name = "N")]
     pub latest: Option<std::num::NonZeroU32>,
@@ -42,7 +50,7 @@ pub fn run(ctx: &Context<'_>, args: &SnapshotsArgs) -> Result<Exit, CliError> {
     let runtime = vault::runtime()?;
     let setup = ctx.setup()?;
     let shown = if setup.places.device_key().exists() && args.filter.is_empty() {
-        own(ctx, &setup, &runtime)?
+        own(ctx, args.all, &setup, &runtime)?
     } else {
         unlocked(ctx, args, &runtime)?
     };
@@ -84,15 +92,33 @@ pub fn run(ctx: &Context<'_>, args: &SnapshotsArgs) -> Result<Exit, CliError> {
 struct Shown {
     row: Row,
     manifest: Option<Manifest>,
+    /// It went, and can be brought back until then.
+    gone: Option<(Leave, Timestamp)>,
 }
 
 /// Without any secret: what this machine remembers of its own, what the log says of the others.
-fn own(ctx: &Context<'_>, setup: &Setup, runtime: &Runtime) -> Result<Vec<Shown>, CliError> {
+fn own(
+    ctx: &Context<'_>,
+    all: bool,
+    setup: &Setup,
+    runtime: &Runtime,
+) -> Result<Vec<Shown>, CliError> {
     let (repo, _) = vault::open_repository(ctx, setup, (runtime, Arc::default()))?;
-    let rows = list_locked(&repo.log.state);
+    let state = &repo.log.state;
     let own = OwnSnapshots::open(&repo.folders.own_snapshots());
-    let shown = rows.into_iter().map(|row| Shown { manifest: own.get(&row.id), row });
-    Ok(shown.collect())
+    let mut shown: Vec<Shown> = list_locked(state)
+        .into_iter()
+        .map(|row| Shown { manifest: own.get(&row.id), row, gone: None })
+        .collect();
+    if all {
+        let gone = gone_locked(state, state.head_received.max(SystemClock.now()));
+        shown.extend(gone.into_iter().map(|gone| {
+            let went = Some((gone.why, gone.until));
+            Shown { manifest: own.get(&gone.row.id), row: gone.row, gone: went }
+        }));
+        shown.sort_by_key(|one| one.row.seq);
+    }
+    Ok(shown)
 }
 
 fn unlocked(
@@ -102,13 +128,21 @@ fn unlocked(
 ) -> Result<Vec<Shown>, CliError> {
     let reading = reading::open(ctx, runtime)?;
     let filter = reading::one_filter(&args.filter)?;
-    let rows = runtime.block_on(matching(&reading.repo, &filter));
-    let listed = runtime.block_on(with_manifests(&reading.repo, rows));
-    let shown = listed.into_iter().map(|listed| {
+    let mut all = runtime.block_on(matching_listed(&reading.repo, &filter));
+    let mut went = BTreeMap::new();
+    if args.all {
+        let now = reading.repo.log.state.head_received.max(SystemClock.now());
+        let gone = runtime.block_on(matching_gone(&reading.repo, &filter, now));
+        went.extend(gone.iter().map(|(gone, _)| (gone.row.id, (gone.why, gone.until))));
+        all.extend(gone.into_iter().map(|(_, listed)| listed));
+        all.sort_by_key(|listed| listed.row.seq);
+    }
+    let shown = all.into_iter().map(|listed| {
         if let Err(error) = &listed.manifest {
             ctx.ui.warn(&format!("snapshot {}: {error}", listed.row.id.short()));
         }
-        Shown { row: listed.row, manifest: listed.manifest.ok() }
+        let gone = went.get(&listed.row.id).copied();
+        Shown { row: listed.row, manifest: listed.manifest.ok(), gone }
     });
     Ok(shown.collect())
 }
@@ -122,7 +156,8 @@ fn narrow(all: Vec<Shown>, wanted: &[String]) -> Result<Vec<Shown>, CliError> {
         let parsed = parse(text).map_err(|e| CliError::from_error(Exit::Usage, e))?;
         let found = match parsed.which {
             Which::Latest(back) => {
-                let whole = all.iter().filter(|s| s.row.status != Status::Checkpoint);
+                let whole =
+                    all.iter().filter(|s| s.gone.is_none() && s.row.status != Status::Checkpoint);
                 whole.rev_nth(back).map(|s| s.row.id)
             }
             Which::Id(prefix) => {
@@ -169,6 +204,16 @@ fn cells(one: &Shown) -> Vec<String> {
     if !row.trusted {
         id.push_str(" UNTRUSTED");
     }
+    if row.pinned {
+        id.push_str(" pinned");
+    }
+    if row.held {
+        id.push_str(" held");
+    }
+    if let Some((why, _)) = one.gone {
+        id.push(' ');
+        id.push_str(leave_word(why));
+    }
     let time = local_time(row.time);
     let Some(manifest) = &one.manifest else {
         let host = row.device_name.clone().unwrap_or_else(|| format!("({})", row.device.short()));
@@ -203,6 +248,12 @@ fn json_of(one: &Shown) -> serde_json::Value {
         "device_name": row.device_name,
         "status": row.status,
         "trusted": row.trusted,
+        "pinned": row.pinned,
+        "held": row.held,
+        "gone": one.gone.map(|(why, until)| serde_json::json!({
+            "why": leave_word(why),
+            "until": machine_time(until),
+        })),
         "disclosed": row.disclosure,
     });
     if let (Some(manifest), Some(object)) = (&one.manifest, object.as_object_mut()) {

@@ -5,15 +5,20 @@ pub mod bars;
 pub mod cmd_check;
 pub mod cmd_connect;
 pub mod cmd_dump;
+pub mod cmd_forget;
 pub mod cmd_init;
 pub mod cmd_ls;
+pub mod cmd_pin;
+pub mod cmd_policy;
 pub mod cmd_privacy;
 pub mod cmd_restore;
 pub mod cmd_run;
 pub mod cmd_snapshots;
+pub mod cmd_undelete;
 pub mod cmd_version;
 pub mod config;
 pub mod context;
+pub mod deciding;
 pub mod env;
 pub mod escape;
 pub mod exit;
@@ -71,6 +76,11 @@ fn dispatch(context: &Context<'_>, command: &Command) -> Result<Exit, CliError> 
         Command::Dump(args) => cmd_dump::run(context, args),
         Command::Restore(args) => cmd_restore::run(context, args),
         Command::Check(args) => cmd_check::run(context, args),
+        Command::Forget(args) => cmd_forget::run(context, args),
+        Command::Policy(args) => cmd_policy::run(context, args),
+        Command::Undelete(args) => cmd_undelete::run(context, args),
+        Command::Pin(args) => cmd_pin::pin(context, args),
+        Command::Unpin(args) => cmd_pin::unpin(context, args),
         Command::Privacy(args) => cmd_privacy::run(context, args),
         Command::Version(args) => cmd_version::run(context, args),
     }

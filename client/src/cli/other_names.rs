@@ -14,8 +14,8 @@ const NAMES: &[(&[&str], &str)] = &[
     (&["backup", "create", "save", "push"], "here it is `backup run PATH…`"),
     (
         &["prune", "gc"],
-        "nothing to do: space is freed without you and without your keys. What is kept is decided \
-         by `backup forget` and `backup policy`, which come later",
+        "nothing to do: the server frees space by itself once the grace is over, without your keys. \
+         What stays is decided by `backup forget` and `backup policy`",
     ),
     (&["break-lock", "remove-lock"], "there are no locks to remove"),
     (
@@ -26,7 +26,9 @@ const NAMES: &[(&[&str], &str)] = &[
     (&["extract", "recover", "pull", "get"], "here it is `backup restore latest --target DIR`"),
     (&["cat", "print"], "here it is `backup dump SNAPSHOT PATH`"),
     (&["verify", "scrub"], "here it is `backup check --read-data`"),
-    (&["delete", "remove", "rm"], "`backup forget` comes later"),
+    (&["delete", "remove", "rm"], "here it is `backup forget SNAPSHOT`"),
+    (&["undo", "unforget", "unremove"], "here it is `backup undelete`"),
+    (&["retention", "keep"], "here it is `backup policy`"),
     (&["repository", "repo", "create-repo", "rcreate", "repo-create"], "here it is `backup init`"),
     (&["join", "login", "enroll", "enrol"], "here it is `backup connect ADDRESS`"),
     (&["passwd", "password"], "`backup key passphrase` comes later"),
@@ -52,11 +54,6 @@ const RESERVED: &[&str] = &[
     "diff",
     "stats",
     "mount",
-    "forget",
-    "policy",
-    "undelete",
-    "pin",
-    "unpin",
     "compact",
     "tag",
     "copy",
@@ -87,7 +84,7 @@ mod tests {
 
     #[test]
     fn restics_names_get_a_hint() {
-        for name in ["prune", "unlock", "backup", "forget", "find", "mount", "cat"] {
+        for name in ["prune", "unlock", "backup", "rm", "find", "mount", "cat"] {
             assert!(hint(name).is_some(), "{name}");
         }
         assert_eq!(hint("snapshots"), None);

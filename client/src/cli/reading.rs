@@ -77,7 +77,11 @@ impl Unlocking {
 /// Asks for a secret and opens the vault with it: on an enrolled machine by the vault's slots, on
 /// another one, named by `--vault`, by recovery code.
 pub fn open(ctx: &Context<'_>, runtime: &Runtime) -> Result<Reading, CliError> {
-    let unlocking = unlock_vault(ctx, runtime)?;
+    with(unlock_vault(ctx, runtime)?, runtime)
+}
+
+/// Opens the vault for reading. The root secret is gone afterwards.
+pub fn with(unlocking: Unlocking, runtime: &Runtime) -> Result<Reading, CliError> {
     let folders = vault::folders(&unlocking.setup.places);
     let place = unlocking.place(&folders);
     let Unlocking { setup, opened, unlocked, slots, .. } = unlocking;
@@ -136,7 +140,7 @@ fn by_code(
     })?;
     let folder = vault::folder_of(address);
     let (account, identity) = (target.account, target.identity);
-    let opened = Opened { service: target.service, accounts: Vec::new(), folder };
+    let opened = Opened { service: target.service, accounts: Vec::new(), folder, sweeper: None };
     Ok(Unlocking { setup, opened, account, identity, unlocked, device, slots: Some(slots) })
 }
 
@@ -250,6 +254,11 @@ fn refused(ctx: &Context<'_>, error: ResolveError) -> CliError {
             .hint("`backup check` tells what else is damaged"),
         error @ ResolveError::None { filtered: false } => {
             CliError::from_error(Exit::Failed, error).hint("`backup run PATH…` makes one")
+        }
+        ResolveError::Gone { gone } => {
+            let (id, until) = (gone.row.id.short(), local_time(gone.until));
+            CliError::from_error(Exit::Failed, ResolveError::Gone { gone })
+                .hint(format!("`backup undelete {id}` brings it back, until {until}"))
         }
         error @ (ResolveError::NotASnapshot(_) | ResolveError::NotAPath(_)) => {
             CliError::from_error(Exit::Usage, error)

@@ -17,14 +17,14 @@ fn a_name_of_another_program_gets_ours() {
     let (exit, out, err) = refused(&["backup", "/home"]);
     assert_eq!((exit, out.as_str()), (Exit::Usage, ""));
     assert_eq!(err, "error: there is no command `backup`\nhint: here it is `backup run PATH…`\n");
-    let (exit, _, err) = refused(&["--json", "forget"]);
+    let (exit, _, err) = refused(&["--json", "mount"]);
     assert_eq!(exit, Exit::Usage);
     assert_eq!(
         serde_json::from_str::<Value>(&err).unwrap(),
         json!({
             "message_type": "exit_error",
             "code": 2,
-            "message": "there is no command `forget`",
+            "message": "there is no command `mount`",
             "hint": "it is not in this version and comes later",
         })
     );

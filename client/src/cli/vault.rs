@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use tokio::runtime::Runtime;
 use unseen_common::id::VaultId;
 use unseen_common::log::state::{Change, State};
-use unseen_common::time::{Clock, Timestamp};
+use unseen_common::time::{Clock, SECONDS_A_DAY, Timestamp};
 use unseen_common::vault::{Service, Vault};
 
 use super::args::values::BytesPerSecond;
@@ -15,6 +15,7 @@ use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
 use super::places::Places;
 use super::reading::local_time;
+use super::units::{bytes, plural};
 use crate::crypto::device_file::DeviceKey;
 use crate::enrol::connect as enrol;
 use crate::enrol::earlier::load_device_key;
@@ -22,6 +23,7 @@ use crate::enrol::init::Place;
 use crate::remote::address::{Address, ParseError, ServerAddress, Target};
 use crate::remote::http::HttpService;
 use crate::remote::limit::{Bucket, Limited};
+use crate::remote::local::{LocalVault, Sweeper};
 use crate::remote::retry::RetryingService;
 use crate::repo::{Folders, Repository};
 
@@ -46,6 +48,8 @@ pub struct Opened {
     pub accounts: Vec<VaultId>,
     /// The folder of a local vault.
     pub folder: Option<PathBuf>,
+    /// What a local vault has in place of a server.
+    pub sweeper: Option<Sweeper>,
 }
 
 /// Runs requests and timers.
@@ -84,8 +88,8 @@ pub fn address_of(folder: &Path) -> Result<Address, CliError> {
 
 /// Opens a local vault, which is made if absent.
 pub fn open_folder(folder: &Path) -> Result<Opened, CliError> {
-    let (service, accounts) = crate::remote::local::open_with_accounts(folder)?;
-    Ok(Opened { service, accounts, folder: Some(folder.to_path_buf()) })
+    let LocalVault { service, accounts, sweeper } = crate::remote::local::open(folder)?;
+    Ok(Opened { service, accounts, folder: Some(folder.to_path_buf()), sweeper: Some(sweeper) })
 }
 
 /// The engine's view of a profile's places.
@@ -192,9 +196,46 @@ pub fn target(address: &Address, runtime: &Runtime) -> Result<enrol::Target, Cli
 pub fn open(address: &Address, stop: Arc<AtomicBool>) -> Result<Opened, CliError> {
     match address {
         Address::Folder(folder) => open_existing(folder),
-        Address::Server(server) => {
-            Ok(Opened { service: service_of(server, stop)?, accounts: Vec::new(), folder: None })
+        Address::Server(server) => Ok(Opened {
+            service: service_of(server, stop)?,
+            accounts: Vec::new(),
+            folder: None,
+            sweeper: None,
+        }),
+    }
+}
+
+/// At the end of a command: a local vault lets go what its rules keep no longer, once a day. A
+/// server does that by itself.
+pub fn sweep(ctx: &Context<'_>, setup: &Setup, opened: &Opened) {
+    let Some(sweeper) = &opened.sweeper else {
+        return;
+    };
+    let (now, note) = (SystemClock.now(), setup.places.state.join("swept"));
+    let last = std::fs::read_to_string(&note).ok().and_then(|text| text.trim().parse().ok());
+    // A clock that was ahead must not put it off for long.
+    if last.is_some_and(|last: u64| now.0.abs_diff(last) < SECONDS_A_DAY) {
+        return;
+    }
+    match sweeper.sweep(now) {
+        Ok(swept) if swept.held.is_some() => ctx.ui.warn(
+            "the clock has gone far ahead since this vault was last used, so nothing expires and \
+             nothing is deleted; if it is right, say so: `backup-server gc --confirm-clock`",
+        ),
+        Ok(swept) => {
+            if swept.expired > 0 || swept.packs > 0 {
+                ctx.ui.detail(1, || {
+                    format!(
+                        "{} expired by the policy; {} freed",
+                        plural(swept.expired, "snapshot", "snapshots"),
+                        bytes(swept.bytes)
+                    )
+                });
+            }
+            // If it cannot be noted it is done again next time.
+            std::fs::write(&note, now.0.to_string()).ok();
         }
+        Err(error) => ctx.ui.warn(&format!("the vault was not tidied up: {error}")),
     }
 }
 

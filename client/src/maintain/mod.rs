@@ -2,10 +2,14 @@
 
 pub mod check;
 mod data;
+pub mod forget;
 mod impact;
 pub mod outcome;
+pub mod policy;
+pub mod room;
 pub mod subset;
 mod trees;
+pub mod undelete;
 
 pub use check::{CheckOptions, check};
 pub use outcome::{Affected, CheckError, CheckOutcome, Damage};

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use unseen_common::id::VaultId;
-use unseen_common::vault::Service;
-use unseen_server::vault::{Core, OpenError};
+use unseen_common::time::Timestamp;
+use unseen_common::vault::{Service, VaultError};
+use unseen_server::vault::{Core, OpenError, Swept};
 
 /// Why a local vault cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -32,17 +33,38 @@ pub enum LocalError {
     },
 }
 
-/// Opens a local vault folder, which is made if absent. Blocks. The folder stays locked until the
-/// service and every session of it are dropped.
-pub fn open(folder: &Path) -> Result<Arc<dyn Service>, LocalError> {
-    open_with_accounts(folder).map(|(service, _)| service)
+/// A local vault that is open. The folder stays locked until this, the service and every session
+/// of it are dropped.
+#[derive(Debug)]
+pub struct LocalVault {
+    /// The service.
+    pub service: Arc<dyn Service>,
+    /// The accounts in the folder: a local vault has one, a server's folder any number.
+    pub accounts: Vec<VaultId>,
+    /// What a server does by itself.
+    pub sweeper: Sweeper,
 }
 
-/// The same, and the accounts in the folder: a local vault has one, a server's folder any number.
-pub fn open_with_accounts(folder: &Path) -> Result<(Arc<dyn Service>, Vec<VaultId>), LocalError> {
+/// Lets go what the rules no longer keep, and deletes what nothing needs: a local vault has no
+/// server that does so now and again.
+#[derive(Debug, Clone)]
+pub struct Sweeper(Core);
+
+impl Sweeper {
+    /// Does what is due. Blocks.
+    pub fn sweep(&self, now: Timestamp) -> Result<Swept, VaultError> {
+        self.0.sweep(now)
+    }
+}
+
+/// Opens a local vault folder, which is made if absent. Blocks.
+pub fn open(folder: &Path) -> Result<LocalVault, LocalError> {
     match Core::open_local(folder) {
         Ok(core) => match core.accounts() {
-            Ok(accounts) => Ok((Arc::new(core), accounts)),
+            Ok(accounts) => {
+                let sweeper = Sweeper(core.clone());
+                Ok(LocalVault { service: Arc::new(core), accounts, sweeper })
+            }
             Err(source) => Err(LocalError::List { folder: folder.to_owned(), source }),
         },
         Err(OpenError::Busy(folder)) => Err(LocalError::Busy(folder)),
@@ -58,10 +80,10 @@ mod tests {
     fn one_process_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("vault");
-        let service = open(&folder).unwrap();
-        assert_eq!(service.host(), "");
+        let vault = open(&folder).unwrap();
+        assert_eq!(vault.service.host(), "");
         assert!(matches!(open(&folder), Err(LocalError::Busy(f)) if f == folder));
-        drop(service);
+        drop(vault);
         open(&folder).unwrap();
     }
 }

@@ -17,18 +17,30 @@ pub fn decide(state: &State, now: Timestamp) -> Vec<Decision> {
 
 /// The same under rules that are not in force: what they would do.
 pub fn decide_with(state: &State, policy: &Policy, now: Timestamp) -> Vec<Decision> {
-    collect(state, policy, Some(now))
+    collect((state, policy, Some(now)), &|_| true)
 }
 
 /// The verdict of `policy` on every live snapshot when the owner asks: neither floor nor pause
 /// nor the first hour stand in the way of whoever signs a `forget`. In log order.
 pub fn decide_for_owner(state: &State, policy: &Policy) -> Vec<Decision> {
-    collect(state, policy, None)
+    decide_for_owner_among(state, policy, &|_| true)
 }
 
-fn collect(state: &State, policy: &Policy, now: Option<Timestamp>) -> Vec<Decision> {
-    let mut decisions = Vec::with_capacity(state.snapshots.len());
-    judge(state, policy, now, |decision| decisions.push(decision));
+/// The same as if only the snapshots were there that `among` takes.
+pub fn decide_for_owner_among(
+    state: &State,
+    policy: &Policy,
+    among: &dyn Fn(&SnapshotId) -> bool,
+) -> Vec<Decision> {
+    collect((state, policy, None), among)
+}
+
+fn collect(
+    asked: (&State, &Policy, Option<Timestamp>),
+    among: &dyn Fn(&SnapshotId) -> bool,
+) -> Vec<Decision> {
+    let mut decisions = Vec::new();
+    judge(asked, among, |decision| decisions.push(decision));
     decisions.sort_unstable_by_key(|decision| decision.seq);
     decisions
 }
@@ -36,7 +48,7 @@ fn collect(state: &State, policy: &Policy, now: Option<Timestamp>) -> Vec<Decisi
 /// The snapshots that the rules in force at `now` keep no longer, in log order.
 pub fn expired(state: &State, now: Timestamp) -> Vec<SnapshotId> {
     let mut gone = Vec::new();
-    judge(state, state.policy_at(now), Some(now), |decision| {
+    judge((state, state.policy_at(now), Some(now)), &|_| true, |decision| {
         if !decision.stays() {
             gone.push((decision.seq, decision.snapshot));
         }
@@ -66,7 +78,11 @@ struct Guard {
     paused: Option<Timestamp>,
 }
 
-fn judge(state: &State, policy: &Policy, now: Option<Timestamp>, mut tell: impl FnMut(Decision)) {
+fn judge(
+    (state, policy, now): (&State, &Policy, Option<Timestamp>),
+    among: &dyn Fn(&SnapshotId) -> bool,
+    mut tell: impl FnMut(Decision),
+) {
     for (key, group) in state.groups.iter() {
         let Some(device) = state.devices.get(&key.0) else {
             continue;
@@ -77,7 +93,7 @@ fn judge(state: &State, policy: &Policy, now: Option<Timestamp>, mut tell: impl 
             paused: device.paused_until(policy).filter(|until| now < *until),
         });
         let scene = Scene { key: *key, device, rules: policy.keep_of(key.1), guard };
-        scene.judge(group, &mut tell);
+        scene.judge((group, among), &mut tell);
     }
 }
 
@@ -94,11 +110,15 @@ impl Guard {
 }
 
 impl Scene<'_> {
-    fn judge(&self, group: &Group, tell: &mut impl FnMut(Decision)) {
+    fn judge(
+        &self,
+        (group, among): (&Group, &dyn Fn(&SnapshotId) -> bool),
+        tell: &mut impl FnMut(Decision),
+    ) {
         let mut complete = Series::new(self.rules);
         let mut both = Series::new(self.rules);
         let mut later_complete = false;
-        for (seq, member) in group.iter().rev() {
+        for (seq, member) in group.iter().rev().filter(|(_, member)| among(&member.id)) {
             let trusted = self.device.trusts(*seq);
             let fresh = self.guard.as_ref().is_some_and(|guard| guard.is_fresh(member));
             let counts = trusted && !fresh;

@@ -24,5 +24,7 @@ mod series;
 #[cfg(test)]
 mod tests;
 
-pub use judge::{decide, decide_for_owner, decide_with, expired, next_expire};
+pub use judge::{
+    decide, decide_for_owner, decide_for_owner_among, decide_with, expired, next_expire,
+};
 pub use reason::{Decision, Every, Kept, Reason, Verdict, Why};

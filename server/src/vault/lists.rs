@@ -13,7 +13,10 @@ use crate::store::row::AccountRow;
 impl Account {
     /// The packs that a snapshot needs now; nothing if it is not live.
     pub(super) fn packs_of(&self, id: SnapshotId) -> Result<Option<PackSet>> {
-        let place = self.with_state(|state| Some(Place::of(id, state.snapshots.get(&id)?)));
+        let place = self.with_state(|state| {
+            let gone = || state.gone.get(&id).map(|gone| &gone.snapshot);
+            Some(Place::of(id, state.snapshots.get(&id).or_else(gone)?))
+        });
         place.map(|place| self.list(&place)).transpose()
     }
 

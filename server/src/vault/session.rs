@@ -165,8 +165,10 @@ impl Session {
     /// Refuses snapshots that this principal may not ask about.
     fn may_see(&self, snapshot: SnapshotId) -> Result<()> {
         let visible = self.visible(None)?;
-        let maker =
-            self.account.with_state(|state| state.snapshots.get(&snapshot).map(|s| s.device));
+        let maker = self.account.with_state(|state| {
+            let gone = || state.gone.get(&snapshot).map(|gone| gone.snapshot.device);
+            state.snapshots.get(&snapshot).map(|s| s.device).or_else(gone)
+        });
         match maker {
             Some(device) if visible.is_none_or(|line| line.contains(&device)) => Ok(()),
             _ => Err(VaultError::NotFound(format!("snapshot {snapshot}"))),

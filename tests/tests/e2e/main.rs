@@ -13,6 +13,7 @@ mod increments;
 mod moving;
 mod readme;
 mod restore;
+mod retention;
 mod round_trip;
 mod scrub;
 mod secrecy;

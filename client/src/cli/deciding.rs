@@ -1,0 +1,192 @@
+//! What the commands share by which the owner decides: the secret, the session that signs, the
+//! snapshots that are meant, the table of what becomes of them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+use unseen_common::id::SnapshotId;
+use unseen_common::log::entry::{Body, SnapshotIds};
+use unseen_common::time::{Clock, Timestamp};
+
+use super::args::SnapshotFilter;
+use super::args::values::SnapshotPath;
+use super::context::Context;
+use super::escape::escape_for_terminal;
+use super::exit::{CliError, Exit};
+use super::reading::{Reading, local_time, machine_time, one_filter, unlock_vault};
+use super::units::{Align, Table, bytes};
+use super::vault::{self, SystemClock};
+use crate::browse::resolve::{Wanted, parse};
+use crate::browse::snapshots::{Listed, Row};
+use crate::maintain::forget::{Fate, Judged};
+use crate::repo::OwnerRepo;
+use crate::repo::reader::ReaderRepo;
+
+/// A vault whose owner is at hand: to read in it and to decide about it.
+#[derive(Debug)]
+pub struct Deciding {
+    /// What reads. Its log is the one before anything was decided.
+    pub reading: Reading,
+    /// What decides.
+    pub owner: OwnerRepo,
+}
+
+/// Asks for a secret and opens the vault with it. Every command that decides asks anew.
+pub fn open(ctx: &Context<'_>, runtime: &Runtime) -> Result<Deciding, CliError> {
+    let unlocking = unlock_vault(ctx, runtime)?;
+    let folders = vault::folders(&unlocking.setup.places);
+    let service = Arc::clone(&unlocking.opened.service);
+    let place = unlocking.place(&folders);
+    let opened = OwnerRepo::open(&service, place, &unlocking.unlocked, Arc::new(SystemClock));
+    let owner = runtime.block_on(opened)?;
+    unlocking.check_slots(&owner.log.state)?;
+    let reading = super::reading::with(unlocking, runtime)?;
+    Ok(Deciding { reading, owner })
+}
+
+impl Deciding {
+    /// The vault as it is read.
+    pub fn repo(&self) -> &ReaderRepo {
+        &self.reading.repo
+    }
+
+    /// Now, but never before the newest record: what the server will stamp an entry with.
+    pub fn now(&self) -> Timestamp {
+        self.owner.log.state.head_received.max(SystemClock.now())
+    }
+
+    /// The live snapshots that are named, each once.
+    pub fn named(
+        &self,
+        ctx: &Context<'_>,
+        (names, filter): (&[String], &SnapshotFilter),
+        runtime: &Runtime,
+    ) -> Result<Vec<Listed>, CliError> {
+        let mut listed: Vec<Listed> = Vec::new();
+        for name in names {
+            let named = SnapshotPath { snapshot: whole(name)?, path: None };
+            let chosen = self.reading.choose(ctx, (&named, filter), runtime)?;
+            if listed.iter().all(|one| one.row.id != chosen.snapshot.id) {
+                listed.push(Listed { row: chosen.snapshot, manifest: Ok(chosen.manifest) });
+            }
+        }
+        Ok(listed)
+    }
+
+    /// The live snapshots that a filter leaves.
+    pub fn matching(
+        &self,
+        filter: &SnapshotFilter,
+        runtime: &Runtime,
+    ) -> Result<Vec<Listed>, CliError> {
+        let filter = one_filter(filter)?;
+        Ok(runtime.block_on(crate::browse::resolve::matching_listed(self.repo(), &filter)))
+    }
+
+    /// Signs that something happens to these snapshots, in as few entries as it takes.
+    pub fn append_all(
+        &mut self,
+        ids: &BTreeSet<SnapshotId>,
+        body: fn(SnapshotIds) -> Body,
+        runtime: &Runtime,
+    ) -> Result<(), CliError> {
+        for batch in SnapshotIds::batches(ids.iter().copied()) {
+            runtime.block_on(self.owner.append(body(batch)))?;
+        }
+        Ok(())
+    }
+}
+
+/// A snapshot, and not a path in one.
+fn whole(name: &str) -> Result<String, CliError> {
+    let Wanted { path, .. } = parse(name).map_err(|e| CliError::from_error(Exit::Usage, e))?;
+    match path {
+        None => Ok(name.to_owned()),
+        Some(_) => Err(CliError::usage(format!("a whole snapshot is needed, not a path: {name}"))),
+    }
+}
+
+/// Asks, if there is anybody to be asked. A script that gave the secret is not.
+pub fn agreed(ctx: &Context<'_>, question: &str) -> Result<(), CliError> {
+    if !ctx.terminal.is_present() || ctx.confirm(question) {
+        return Ok(());
+    }
+    Err(CliError::new(Exit::Failed, "nothing was changed: it was not confirmed")
+        .hint("answer with y, or give --yes"))
+}
+
+/// A snapshot in words: host, set, tags and size, as far as they are known.
+pub fn words(listed: &Listed) -> [String; 4] {
+    let row = &listed.row;
+    let device = || row.device_name.clone().unwrap_or_else(|| format!("({})", row.device.short()));
+    let shown = |text: &str| escape_for_terminal(text.as_bytes()).into_owned();
+    match &listed.manifest {
+        Ok(manifest) => [
+            shown(&manifest.host),
+            shown(&manifest.set),
+            shown(&manifest.tags.join(",")),
+            bytes(manifest.totals.bytes),
+        ],
+        Err(_) => [device(), "(damaged)".to_owned(), String::new(), String::new()],
+    }
+}
+
+/// What becomes of each snapshot, and why.
+pub fn show_judged(ctx: &Context<'_>, judged: &[Judged]) {
+    let mut table = Table::new(&[
+        ("", Align::Left),
+        ("ID", Align::Left),
+        ("Time", Align::Left),
+        ("Host", Align::Left),
+        ("Set", Align::Left),
+        ("Tags", Align::Left),
+        ("Size", Align::Right),
+        ("Why", Align::Left),
+    ]);
+    for one in judged {
+        let Row { id, time, .. } = &one.listed.row;
+        let fate = match one.fate {
+            Fate::Keep => "keep",
+            Fate::Pin => "pin",
+            Fate::Forget => "forget",
+        };
+        let [host, set, tags, size] = words(&one.listed);
+        let why = one.reasons.join("; ");
+        table.row([fate.to_owned(), id.short(), local_time(*time), host, set, tags, size, why]);
+    }
+    for line in table.lines() {
+        ctx.ui.line(&line);
+    }
+}
+
+/// The same for machines.
+pub fn json_of(judged: &[Judged]) -> Vec<serde_json::Value> {
+    let one = |judged: &Judged| {
+        let row = &judged.listed.row;
+        let manifest = judged.listed.manifest.as_ref().ok();
+        serde_json::json!({
+            "id": row.id.to_string(),
+            "short_id": row.id.short(),
+            "time": machine_time(row.time),
+            "received": machine_time(row.received),
+            "device": row.device.to_string(),
+            "hostname": manifest.map(|manifest| &manifest.host),
+            "set": manifest.map(|manifest| &manifest.set),
+            "tags": manifest.map(|manifest| &manifest.tags),
+            "status": row.status,
+            "keep": judged.fate != Fate::Forget,
+            "pin": judged.fate == Fate::Pin,
+            "reasons": judged.reasons,
+        })
+    };
+    judged.iter().map(one).collect()
+}
+
+/// Sorts for reading: by device, set and time.
+pub fn sort(judged: &mut [Judged]) {
+    judged.sort_by(|a, b| {
+        let key = |judged: &Judged| (judged.listed.row.device, judged.listed.row.set);
+        key(a).cmp(&key(b)).then(a.listed.row.seq.cmp(&b.listed.row.seq))
+    });
+}

@@ -1,0 +1,207 @@
+//! What the owner lets go, and what comes back.
+
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use serde_json::Value;
+use unseen_tests::trees::{self, build};
+use unseen_tests::{Machine, world};
+
+/// Snapshots of a folder in which each has one file more. Oldest first.
+fn snapshots(machine: &Machine, source: &Path, numbers: RangeInclusive<u64>) -> Vec<String> {
+    let one = |number: u64| {
+        build::write(source, format!("file-{number}"), build::noise(number, 300_000));
+        machine.back_up(source, &["--tag", &format!("t{number}")]).snapshot()
+    };
+    numbers.map(one).collect()
+}
+
+fn document(machine: &Machine, words: &[&str]) -> Value {
+    let mut all = words.to_vec();
+    all.push("--json");
+    machine.ok(&all).json_lines().pop().unwrap()
+}
+
+fn listed(machine: &Machine, words: &[&str]) -> Vec<String> {
+    let rows = document(machine, words);
+    let rows = rows.as_array().unwrap().iter();
+    rows.map(|row| row["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn what_is_forgotten_is_told_and_comes_back() {
+    let world = world!();
+    let (machine, _) = world.local();
+    forget_and_undelete(&machine, &world.folder("source"));
+}
+
+#[test]
+fn what_is_forgotten_on_a_server_comes_back() {
+    let world = world!();
+    let (_server, machine, _) = world.remote();
+    forget_and_undelete(&machine, &world.folder("source"));
+}
+
+fn forget_and_undelete(machine: &Machine, source: &Path) {
+    let first = snapshots(machine, source, 1..=1).remove(0);
+    let wanted = trees::capture(source);
+    let mut all = vec![first.clone()];
+    all.extend(snapshots(machine, source, 2..=4));
+    let rules = ["forget", "--keep-last", "2", "--keep-tag", "t2"];
+
+    let mut dry = rules.to_vec();
+    dry.push("-n");
+    let told = document(machine, &dry);
+    assert_eq!(
+        (&told["kept"], &told["forgotten"], &told["pinned"]),
+        (&3.into(), &1.into(), &1.into())
+    );
+    assert_eq!(listed(machine, &["snapshots"]), all, "-n changes nothing");
+
+    let table = machine.ok(&rules).text();
+    for line in ["forget  ", "no rule keeps it", "tag t2", "newest complete", "forgot 1 snapshot"] {
+        assert!(table.contains(line), "{line}: {table}");
+    }
+    assert_eq!(listed(machine, &["snapshots"]), all[1..]);
+    assert_eq!(listed(machine, &["snapshots", "--all"]), all);
+    assert_eq!(listed(machine, &["undelete"]), [first.clone()]);
+
+    let refused = machine.exits(1, &["restore", &first, "--target", "nowhere"]);
+    assert!(refused.err.contains("was forgotten") && refused.err.contains("backup undelete"));
+    let refused = machine.exits(1, &["forget", &all[1]]);
+    assert!(refused.err.contains("pinned") && refused.err.contains("backup unpin"), "{refused}");
+
+    machine.ok(&["undelete", &first[..8]]);
+    assert_eq!(listed(machine, &["snapshots"]), all);
+    assert!(listed(machine, &["undelete"]).is_empty());
+    machine.restores_to(&first, source, &wanted);
+    let there = machine.exits(1, &["undelete", &first]);
+    assert!(there.err.contains("is there"), "{there}");
+}
+
+#[test]
+fn latest_is_never_one_that_went() {
+    let world = world!();
+    let (machine, _) = world.local();
+    let source = world.folder("source");
+    let older = snapshots(&machine, &source, 1..=1);
+    let wanted = trees::capture(&source);
+    snapshots(&machine, &source, 2..=2);
+    machine.ok(&["forget", "latest"]);
+    machine.restores_to("latest", &source, &wanted);
+    assert_eq!(listed(&machine, &["snapshots", "latest"]), older);
+}
+
+#[test]
+fn pins_are_shown_and_end() {
+    let world = world!();
+    let (machine, _) = world.local();
+    let ids = snapshots(&machine, &world.folder("source"), 1..=2);
+    let pinned = || {
+        let rows = document(&machine, &["snapshots"]);
+        rows.as_array().unwrap().iter().map(|row| row["pinned"] == true).collect::<Vec<_>>()
+    };
+    machine.ok(&["pin", &ids[0], "-n"]);
+    assert_eq!(pinned(), [false, false]);
+    machine.ok(&["pin", &ids[0]]);
+    assert_eq!(pinned(), [true, false]);
+    assert!(machine.ok(&["snapshots"]).text().contains("pinned"));
+    machine.ok(&["forget", "--keep-last", "1"]);
+    assert_eq!(listed(&machine, &["snapshots"]), ids, "a pin goes before the rules");
+    machine.ok(&["unpin", &ids[0]]);
+    machine.ok(&["forget", "--keep-last", "1"]);
+    assert_eq!(listed(&machine, &["snapshots"]), ids[1..]);
+}
+
+/// What protects less waits, every run says so, and it can be stopped.
+#[test]
+fn a_weaker_policy_waits_and_is_cancelled() {
+    let world = world!();
+    let (machine, _) = world.local();
+    let source = world.folder("source");
+    snapshots(&machine, &source, 1..=1);
+    let policy = || document(&machine, &["policy"]);
+
+    machine.ok(&["policy", "set", "--keep-daily", "7", "--floor", "3d", "-n"]);
+    assert_eq!(policy()["policy"]["keep"]["daily"], 0, "-n changes nothing");
+    machine.ok(&["policy", "set", "--keep-daily", "7", "--floor", "3d"]);
+    machine.ok(&["policy", "set", "--set", "default", "--keep-last", "all"]);
+    let stronger = policy();
+    assert_eq!(stronger["policy"]["keep"]["daily"], 7);
+    assert_eq!(stronger["policy"]["floor_days"], 3);
+    assert!(machine.ok(&["policy"]).text().contains("keep of set default     last all"));
+    assert_eq!(stronger["waiting"], Value::Null);
+
+    let told = machine.ok(&["policy", "set", "--grace", "2d"]).text();
+    assert!(told.contains("takes effect on"), "{told}");
+    assert_eq!(policy()["policy"]["grace_days"], 30);
+    assert_eq!(policy()["waiting"]["policy"]["grace_days"], 2);
+    let ran = machine.ok(&["run", source.to_str().unwrap()]);
+    assert!(ran.err.contains("grace: 30 days -> 2 days") && ran.err.contains("policy cancel"));
+
+    machine.ok(&["policy", "cancel"]);
+    assert_eq!(policy(), stronger);
+    let ran = machine.ok(&["run", source.to_str().unwrap()]);
+    assert!(!ran.err.contains("policy"), "{ran}");
+    machine.exits(1, &["policy", "cancel"]);
+    machine.exits(2, &["policy", "set", "--grace", "1d"]);
+}
+
+/// Deciding asks for the secret each time; looking does not.
+#[test]
+fn deciding_needs_the_secret() {
+    let world = world!();
+    let (machine, _) = world.local();
+    let ids = snapshots(&machine, &world.folder("source"), 1..=1);
+    let machine = machine.without_secrets();
+    for words in [
+        &["forget", &ids[0]][..],
+        &["forget", "-n", "--keep-last", "1"],
+        &["policy", "set", "--keep-last", "1"],
+        &["policy", "cancel"],
+        &["undelete", &ids[0]],
+        &["pin", &ids[0]],
+        &["unpin", &ids[0]],
+    ] {
+        machine.exits(12, words);
+    }
+    for words in [&["policy"][..], &["undelete"], &["snapshots", "--all"]] {
+        machine.ok(words);
+    }
+}
+
+#[test]
+fn what_cannot_be_meant_is_a_usage_error() {
+    let world = world!();
+    let machine = world.machine("home");
+    for (words, hint) in [
+        (&["forget"][..], "keep-daily"),
+        (&["forget", "--keep-tag", "x"], "--keep-last 1"),
+        (&["forget", "--keep-last", "0"], "keep-daily"),
+        (&["policy", "set"], "keep-daily"),
+        (&["policy", "set", "--set", "x"], "--keep-everything"),
+        (&["policy", "set", "--keep-last", "0"], "--keep-everything"),
+        (&["forget", "latest", "--keep-last", "1"], "cannot be used with"),
+        (&["pin"], "SNAPSHOT"),
+    ] {
+        let ran = machine.exits(2, words);
+        assert!(ran.err.contains(hint), "{ran}");
+    }
+}
+
+/// It has no server that would do so: the end of a run does it, once a day.
+#[test]
+fn a_local_vault_tidies_up_once_a_day() {
+    let world = world!();
+    let (machine, _) = world.local();
+    let source = world.folder("source");
+    let note = machine.state().join("swept");
+    snapshots(&machine, &source, 1..=1);
+    let first = std::fs::read_to_string(&note).unwrap();
+    snapshots(&machine, &source, 2..=2);
+    assert_eq!(std::fs::read_to_string(&note).unwrap(), first);
+    let earlier = first.parse::<u64>().unwrap() - 2 * 86_400;
+    std::fs::write(&note, earlier.to_string()).unwrap();
+    snapshots(&machine, &source, 3..=3);
+    assert!(std::fs::read_to_string(&note).unwrap().parse::<u64>().unwrap() > earlier + 86_400);
+}
