@@ -64,7 +64,7 @@ fn forget_and_undelete(machine: &Machine, source: &Path) {
     }
     assert_eq!(listed(machine, &["snapshots"]), all[1..]);
     assert_eq!(listed(machine, &["snapshots", "--all"]), all);
-    assert_eq!(listed(machine, &["undelete"]), [first.clone()]);
+    assert_eq!(listed(machine, &["undelete"]), std::slice::from_ref(&first));
 
     let refused = machine.exits(1, &["restore", &first, "--target", "nowhere"]);
     assert!(refused.err.contains("was forgotten") && refused.err.contains("backup undelete"));

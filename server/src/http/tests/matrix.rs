@@ -7,9 +7,11 @@ use ed25519_dalek::SigningKey;
 use unseen_common::id::{DeviceId, Hash, VaultId};
 use unseen_common::log::entry::{Body, Policy};
 use unseen_common::log::fold::DEFAULT_POLICY;
+use unseen_common::pack_map::PackMap;
 use unseen_common::vault::Principal;
 use unseen_common::wire::body::{
-    AccountBody, ChallengeBody, CommitBody, EntryBody, LoginBody, PutSlotsBody, TokenAnswer,
+    AccountBody, ChallengeBody, CommitBody, CompactBody, EntryBody, LoginBody, PutSlotsBody,
+    TokenAnswer,
 };
 use unseen_common::wire::endpoint::{self as e, Endpoint, Takes};
 use unseen_common::wire::problem::Problem;
@@ -57,6 +59,8 @@ const EXPECTED: &[(&Endpoint, [u16; 10])] = &[
     // An owner may ask for any device of its own account; here it has none of this name.
     (&e::FOOTERS, [401, 401, 401, 403, 200, 403, 403, 200, 403, 200]),
     (&e::COMMIT, [401, 401, 401, 403, 200, 403, 403, 403, 403, 403]),
+    // No compaction, so that nothing changes: 400 says that its sender may make one.
+    (&e::COMPACT, [401, 401, 401, 403, 403, 403, 403, 400, 403, 400]),
     (&e::MANIFEST_OF, [401, 401, 401, 403, 403, 403, 403, 200, 403, 404]),
     (&e::PACKS_OF, [401, 401, 401, 403, 200, 404, 403, 200, 404, 404]),
     (&e::PRIVACY, [401, 401, 401, 403, 200, 200, 403, 200, 200, 200]),
@@ -172,6 +176,11 @@ impl Scene {
             }
             ("PUT", "/v1/slots") => (path, json(serde_json::to_vec(&self.slots))),
             ("POST", "/v1/log") => (path, json(serde_json::to_vec(&self.policy))),
+            ("POST", "/v1/compactions") => {
+                let map = PackMap::default().to_bytes().into();
+                let body = CompactBody { map, packs: Vec::new(), entry: self.policy.clone() };
+                (path, json(serde_json::to_vec(&body)))
+            }
             ("POST", "/v1/snapshots") => (path, json(serde_json::to_vec(&self.commit))),
             ("PUT", "/v1/packs/{pack}") => {
                 let path = endpoint.path_to(&format!("{}?footer={}", pack.id, pack.footer_len));
