@@ -36,8 +36,10 @@ fn main() {
     Core::open(data, ahead).unwrap().gc(true).unwrap();
     let core = Core::open(data, Options::default()).unwrap();
     let (certificate, key) = tls::own(data).unwrap();
-    let options =
-        ServerOptions::new(listen.parse().unwrap(), Some(certificate.config(&key).unwrap()));
+    let options = ServerOptions::new(
+        listen.parse::<std::net::SocketAddr>().unwrap(),
+        Some(certificate.config(&key).unwrap()),
+    );
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let server = runtime.block_on(Server::bind(core.clone(), options)).unwrap();
     println!("listening on https://{}", server.address());
