@@ -19,9 +19,9 @@ mod gc;
 #[cfg(test)]
 mod gc_lab;
 #[cfg(test)]
-mod gc_measure;
-#[cfg(test)]
 mod gc_model;
+#[cfg(test)]
+mod gc_scale_tests;
 #[cfg(test)]
 mod gc_tests;
 #[cfg(test)]

