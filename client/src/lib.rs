@@ -6,6 +6,7 @@ pub mod chunk;
 pub mod cli;
 pub mod compress;
 pub mod crypto;
+pub mod daemon;
 pub mod enrol;
 pub mod index;
 pub mod maintain;
