@@ -78,6 +78,9 @@ pub struct RunOptions {
     /// interrupted nor with an error. Nothing else is looked at. Of hard links: also the
     /// directories of the other names. `None`: everything is looked at.
     pub changes: Option<Changes>,
+    /// Longer files are left out of this pass, unless they are as they were; with any left out,
+    /// the snapshot is a checkpoint, and a run without this makes it whole. In bytes.
+    pub at_most: Option<u64>,
     /// Stay on the file systems of the named paths.
     pub one_file_system: bool,
     /// Read everything again.
@@ -117,6 +120,8 @@ pub struct Outcome {
     pub problems: Vec<Problem>,
     /// How many things could not be read.
     pub problem_count: u64,
+    /// Files that were too long for this pass.
+    pub left_out: u64,
     /// The user stopped it; what was done is kept.
     pub interrupted: bool,
 }
@@ -286,7 +291,7 @@ impl Round<'_> {
         let start = self.start;
         let described = describe(source);
         let result = threads.run(source, &mut |root, contents| {
-            let passed = Passed { root, contents, interrupted: true };
+            let passed = Passed { root, contents, left_out: 0, interrupted: true };
             let wish = make_wish(
                 (committer.key, committer.clock.now()),
                 options,
@@ -316,7 +321,7 @@ impl Round<'_> {
 }
 
 fn status(passed: &Passed, listener: &Listener<'_>) -> Status {
-    if passed.interrupted {
+    if passed.interrupted || passed.left_out > 0 {
         Status::Checkpoint
     } else if listener.count() > 0 {
         Status::Partial
@@ -385,6 +390,7 @@ fn outcome(
         packs,
         problems: listener.problems(),
         problem_count: listener.count(),
+        left_out: passed.left_out,
         interrupted: passed.interrupted,
     }
 }
@@ -404,5 +410,7 @@ fn fitting_paths(paths: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     paths.into_iter().take(MAX_PATHS).take_while(fits).collect()
 }
 
+#[cfg(test)]
+mod incremental;
 #[cfg(test)]
 mod tests;

@@ -57,6 +57,8 @@ pub struct WalkContext<'a> {
     pub force: bool,
     /// Leave no trace in the state.
     pub dry_run: bool,
+    /// Longer files are left to another pass, unless they are as they were. In bytes.
+    pub at_most: Option<u64>,
     /// Stay on the file systems of the named paths.
     pub one_file_system: bool,
     /// What changed at or after this second is read again next time.
@@ -240,21 +242,38 @@ impl<'a> Walker<'a> {
         if is_dir {
             return self.directory(frame, name, (stat, node), old);
         }
-        self.context.monitor.scanned(Amount { files: 1, dirs: 0, bytes: size });
-        if let Some(old) = &old
-            && !self.context.force
-            && self.is_unchanged(old, &stat)
-            && self.has_content(old)
-        {
-            self.out.push(Event::Same(old.clone()));
-            return Ok(false);
-        }
-        if stat.file_type == FileType::File {
-            self.out.file((&frame.dir, &frame.place), name, stat, old)?;
-        } else {
-            self.special(frame, name, &stat, old);
-        }
+        self.file(frame, name, &stat, old)?;
         Ok(false)
+    }
+
+    /// Takes something that is no directory as it was, or has it read.
+    fn file(
+        &mut self,
+        frame: &Frame<'a>,
+        name: Name,
+        stat: &Stat,
+        old: Option<Old>,
+    ) -> Result<(), BackupError> {
+        let is_file = stat.file_type == FileType::File;
+        let same = old.as_ref().filter(|old| {
+            !self.context.force && self.is_unchanged(old, stat) && self.has_content(old)
+        });
+        let too_long = |most| is_file && stat.size > most;
+        if same.is_none() && self.context.at_most.is_some_and(too_long) {
+            self.gone(old.as_ref());
+            self.out.push(Event::LeftOut);
+            return Ok(());
+        }
+        let bytes = if is_file { stat.size } else { 0 };
+        self.context.monitor.scanned(Amount { files: 1, dirs: 0, bytes });
+        if let Some(old) = same {
+            self.out.push(Event::Same(old.clone()));
+        } else if is_file {
+            self.out.file((&frame.dir, &frame.place), name, *stat, old)?;
+        } else {
+            self.special(frame, name, stat, old);
+        }
+        Ok(())
     }
 
     fn stat_via(&self, name: &Name) -> std::io::Result<Stat> {
