@@ -13,6 +13,8 @@ mod erase;
 #[cfg(test)]
 mod erase_tests;
 mod expire;
+#[cfg(test)]
+mod expire_tests;
 mod footers;
 mod format;
 mod gc;
