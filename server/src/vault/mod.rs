@@ -36,6 +36,7 @@ mod ledger;
 mod lists;
 mod load;
 mod log;
+mod objects;
 mod operator;
 #[cfg(test)]
 mod operator_tests;
