@@ -11,12 +11,17 @@ use crate::store::lock;
 use crate::store::row::AccountRow;
 
 impl Account {
-    /// The packs that a snapshot needs now; nothing if it is not live.
+    /// The packs that a snapshot needs; nothing if it is neither live nor can be brought back.
     pub(super) fn packs_of(&self, id: SnapshotId) -> Result<Option<PackSet>> {
-        let place = self.with_state(|state| {
+        let place = {
+            let tables = lock(&self.tables);
+            let Tables { state, references, .. } = &*tables;
             let gone = || state.gone.get(&id).map(|gone| &gone.snapshot);
-            Some(Place::of(id, state.snapshots.get(&id).or_else(gone)?))
-        });
+            let known = state.snapshots.get(&id).or_else(gone);
+            // The folded log remembers what went until the next record comes, its list is deleted
+            // as soon as the grace is over.
+            known.map(|of| Place::of(id, of)).filter(|place| references.counts(state, place))
+        };
         place.map(|place| self.list(&place)).transpose()
     }
 

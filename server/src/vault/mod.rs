@@ -13,6 +13,8 @@ mod erase;
 #[cfg(test)]
 mod erase_tests;
 mod expire;
+#[cfg(test)]
+mod expire_tests;
 mod footers;
 mod format;
 mod gc;
@@ -34,6 +36,7 @@ mod ledger;
 mod lists;
 mod load;
 mod log;
+mod objects;
 mod operator;
 #[cfg(test)]
 mod operator_tests;

@@ -11,7 +11,7 @@ use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::log::entry::{Author, Body, Entry, PublicKey};
 use unseen_common::log::fold::State;
 use unseen_common::packset::PackSet;
-use unseen_common::privacy::{Access, Report};
+use unseen_common::privacy::{Access, ObjectPage, Report};
 use unseen_common::vault::{
     CommitRequest, CompactRequest, FooterPage, LogPage, PackBytes, PackUpload, Principal, Result,
     Vault, VaultError,
@@ -294,5 +294,9 @@ impl Vault for Session {
 
     async fn access(&self) -> Result<Vec<Access>> {
         self.run(Need::DeviceOrOwner, |s| Ok(s.account.access())).await
+    }
+
+    async fn objects(&self, after: Option<String>) -> Result<ObjectPage> {
+        self.run(Need::Owner, move |s| s.account.objects(after.as_deref())).await
     }
 }
