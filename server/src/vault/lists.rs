@@ -6,6 +6,7 @@ use unseen_common::packset::{PackSet, PackSetHasher};
 use unseen_common::vault::{Result, VaultError};
 
 use super::account::{Account, Tables, storage_error};
+use super::damage::list_damaged;
 use super::references::Place;
 use crate::store::lock;
 use crate::store::row::AccountRow;
@@ -17,7 +18,16 @@ impl Account {
             let gone = || state.gone.get(&id).map(|gone| &gone.snapshot);
             Some(Place::of(id, state.snapshots.get(&id).or_else(gone)?))
         });
-        place.map(|place| self.list(&place)).transpose()
+        let Some(place) = place else {
+            return Ok(None);
+        };
+        let listed = self.list(&place);
+        let counts = || {
+            let tables = lock(&self.tables);
+            tables.references.counts(&tables.state, &place)
+        };
+        // The log may name one whose grace is over, and whose list is gone.
+        if listed.is_err() && !counts() { Ok(None) } else { listed.map(Some) }
     }
 
     /// A list of packs, proved to be the one that was stored. What decides about deletion must not
@@ -34,8 +44,7 @@ impl Account {
         let checksum = Hash::of(bytes);
         let packs = PackSet::from_bytes(bytes).ok();
         let Some(packs) = packs.filter(|_| known.is_none_or(|known| known == checksum)) else {
-            let id = place.snapshot;
-            return Err(VaultError::Server(format!("the list of packs of {id} is damaged")));
+            return Err(list_damaged(place.snapshot));
         };
         if known.is_none() {
             self.prove(place, &packs)?;
@@ -53,8 +62,7 @@ impl Account {
         if wanted.is_some() && tables.packset_hash(packs) == wanted {
             return Ok(());
         }
-        let id = place.snapshot;
-        Err(VaultError::Server(format!("the list of packs of {id} does not fit the log")))
+        Err(list_damaged(place.snapshot))
     }
 
     /// Refuses a set of which a pack is missing or damaged, or whose numbers name other packs.
