@@ -118,7 +118,7 @@ fn about_packs() -> Vec<Route> {
             .says("The packs that are there and damaged. Device, owner.")
             .gives_octets(200, "A packset"),
         guarded(&endpoint::PUT_PACK, handlers::put_pack)
-            .says("Stores a pack under its id. Device.")
+            .says("Stores a pack under its id. Device; owner, of any device.")
             .id::<PackId>()
             .needs("footer", footer())
             .takes_octets()
