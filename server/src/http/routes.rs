@@ -135,7 +135,7 @@ fn about_packs() -> Vec<Route> {
             .gives_octets(200, "A packset: those that are not there whole")
             .fails(&[&problem::DISK_FULL]),
         guarded(&endpoint::PUT_PACK, handlers::put_pack)
-            .says("Stores a pack under its id. Device.")
+            .says("Stores a pack under its id. Device; owner, of any device.")
             .id::<PackId>()
             .needs("footer", footer())
             .takes_octets()
