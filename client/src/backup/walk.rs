@@ -18,6 +18,7 @@ use super::events::{Entered, Event, Old};
 use super::merge::Merge;
 use super::outbox::Outbox;
 use super::plan::Node;
+use super::replay::inline_packs;
 use super::seen::{DirPath, join, path_of, seen_of};
 use super::stop::Stop;
 use super::upload::Flow;
@@ -30,7 +31,7 @@ use crate::scan::listing::Names;
 use crate::scan::names::OwnerNames;
 use crate::scan::os::{Dir, FileType, Stat};
 use crate::state::db::StateDb;
-use crate::state::records::{DirKey, RecordReader};
+use crate::state::records::{DirKey, RecordReader, Row};
 use crate::tree::entry::Name;
 use taking::Above;
 
@@ -290,8 +291,17 @@ impl<'a> Walker<'a> {
 
     /// Whether all that a file needs is still on the server.
     fn has_content(&self, old: &Old) -> bool {
-        let row = old.part.row(old.index);
-        self.context.dedup.has_all(&old.part.packs) && row.is_some_and(|r| self.has_lists(r.lists))
+        let Some(row) = old.part.row(old.index) else {
+            return false;
+        };
+        (self.context.dedup.has_all(&old.part.packs) || self.has_chunks(&row))
+            && self.has_lists(row.lists)
+    }
+
+    /// Whether each chunk of a short file is still on the server. After a compaction most are, in
+    /// other packs. Of a long one only the file itself tells which they are.
+    fn has_chunks(&self, row: &Row<'_>) -> bool {
+        matches!(inline_packs(row, self.context.dedup), Ok(Some(_)))
     }
 
     /// Whether the content lists of a long file are still on the server. Counts their packs as
