@@ -3,7 +3,9 @@
 pub mod check;
 mod data;
 pub mod forget;
+pub mod heal;
 mod impact;
+mod losses;
 pub mod outcome;
 pub mod policy;
 pub mod room;
@@ -12,5 +14,6 @@ mod trees;
 pub mod undelete;
 
 pub use check::{CheckOptions, check};
-pub use outcome::{Affected, CheckError, CheckOutcome, Damage};
+pub use heal::Healing;
+pub use outcome::{Affected, CheckError, CheckOutcome, Damage, Lost};
 pub use subset::{ParseSubsetError, Subset};
