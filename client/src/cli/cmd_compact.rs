@@ -252,10 +252,8 @@ impl Report<'_> {
 
 impl From<CompactError> for CliError {
     fn from(error: CompactError) -> Self {
-        const AGAIN: &str = "nothing is lost. What was sent and not put to use goes by itself when \
-            the grace is over; `backup compact` begins again";
         match error {
-            CompactError::Vault(error) => Self::from(error).hint(AGAIN),
+            CompactError::Vault(error) => error.into(),
             CompactError::Repo(error) => error.into(),
             error => Self::from_error(Exit::Failed, error),
         }

@@ -17,7 +17,7 @@ use crate::cli::units::{ParseSizeError, parse_size};
 pub struct BadValue(String);
 
 impl BadValue {
-    pub(super) fn new(text: impl Into<String>) -> Self {
+    pub(in crate::cli) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 }
