@@ -11,7 +11,7 @@ use super::deciding::{self, Deciding, agreed};
 use super::exit::{CliError, Exit};
 use super::interrupt::Interrupt;
 use super::reading::{local_time, machine_time};
-use super::units::{Align, Table, bytes, count, parse_size, plural};
+use super::units::{Align, Table, bytes, count, plural};
 use super::vault;
 use crate::browse::packs::Packs;
 use crate::maintain::compact::{
@@ -19,6 +19,7 @@ use crate::maintain::compact::{
 };
 use crate::maintain::subset::millionths;
 use crate::repo::{ReaderIndex, ReaderRepo};
+use crate::sets::values::parse_size;
 
 /// What `compact` takes.
 #[derive(Debug, Clone, clap::Args)]

@@ -196,12 +196,18 @@ impl Account {
         })
     }
 
-    /// Notes, durably, that a pack is damaged or whole again.
-    pub(super) fn mark(&self, number: PackNumber, damaged: bool) -> Result<()> {
-        let mark = PackMark { number, at: self.stamp() };
-        let row = if damaged { AccountRow::Damaged(mark) } else { AccountRow::Healed(mark) };
-        self.journal_append(&[row])?;
-        lock(&self.tables).packs.mark(number, damaged);
+    /// Notes, durably, that packs are damaged or whole again.
+    pub(super) fn mark(&self, numbers: &[PackNumber], damaged: bool) -> Result<()> {
+        let at = self.stamp();
+        let row = |number: &PackNumber| {
+            let mark = PackMark { number: *number, at };
+            if damaged { AccountRow::Damaged(mark) } else { AccountRow::Healed(mark) }
+        };
+        self.journal_append(&numbers.iter().map(row).collect::<Vec<_>>())?;
+        let mut tables = lock(&self.tables);
+        for number in numbers {
+            tables.packs.mark(*number, damaged);
+        }
         Ok(())
     }
 
