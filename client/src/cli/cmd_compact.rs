@@ -195,14 +195,13 @@ impl Report<'_> {
             );
         }
         ui.summary(&format!(
-            "{} of {} became {} of {}, for {}; on {} {} become free",
+            "{} of {} became {} of {}, for {}; the old ones go on {}",
             plural(done.removed, "pack", "packs"),
             bytes(done.removed_bytes),
             count(done.packs),
             bytes(done.bytes),
             plural(done.snapshots, "snapshot", "snapshots"),
             local_time(self.until),
-            bytes(done.removed_bytes),
         ));
     }
 
