@@ -13,7 +13,7 @@ use crate::log::chain::{Record, SignedEntry};
 use crate::log::entry::PublicKey;
 use crate::pack_map::PackMap;
 use crate::packset::PackSet;
-use crate::privacy::{Access, Report, Statement};
+use crate::privacy::{Access, ObjectPage, Report, Statement};
 use crate::receipt::SignedReceipt;
 use crate::time::Timestamp;
 
@@ -337,6 +337,8 @@ pub trait Vault: Send + Sync + std::fmt::Debug {
     async fn privacy(&self) -> Result<Report>;
     /// What whoever runs the server did with this account, oldest first.
     async fn access(&self) -> Result<Vec<Access>>;
+    /// The files that are kept for this account, by name, after the one of the name `after`.
+    async fn objects(&self, after: Option<String>) -> Result<ObjectPage>;
 }
 
 /// The name of a pack: everything in it, in two parts, so that a footer can be checked against it

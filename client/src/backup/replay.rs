@@ -6,18 +6,25 @@ use unseen_common::codec::Canonical;
 use super::BackupError;
 use super::dedup::{Dedup, PackRef};
 use super::recorder::Needs;
+use crate::crypto::content_id::ChunkId;
 use crate::state::db::StateDb;
-use crate::state::records::{DirKey, Header, RecordReader, Row};
+use crate::state::records::{DirKey, RecordReader, Row};
 use crate::tree::entry::{Content, Entry, Extent, Kind, Name};
 
-/// Whether the tree of a directory is still on the server, object by object.
-pub fn all_found(header: &Header, dedup: &Dedup<'_>) -> Result<bool, BackupError> {
-    for id in std::iter::once(&header.tree).chain(&header.objects) {
-        if dedup.find(id)?.is_none() {
-            return Ok(false);
+/// The packs of a directory's tree, object by object; `None` if one is no longer on the server.
+pub fn places(
+    tree: &ChunkId,
+    objects: &[ChunkId],
+    dedup: &Dedup<'_>,
+) -> Result<Option<Needs>, BackupError> {
+    let mut needs = Needs::default();
+    for id in std::iter::once(tree).chain(objects) {
+        match dedup.find(id)? {
+            Some(place) => needs.add(place),
+            None => return Ok(None),
         }
     }
-    Ok(true)
+    Ok(Some(needs))
 }
 
 /// Calls `each` for the first `count` rows of a record, with the packs of their part.
@@ -56,27 +63,7 @@ pub fn needs_of_row(
     dedup: &Dedup<'_>,
 ) -> Result<Needs, BackupError> {
     let mut needs = Needs::default();
-    if row.seen.kind != 0 {
-        return Ok(needs);
-    }
-    let Kind::File { content, .. } = Entry::from_bytes(row.encoded)?.kind else {
-        return Ok(needs);
-    };
-    let places: Option<Vec<PackRef>> = match content {
-        Content::List { .. } => None,
-        Content::Inline(extents) => extents
-            .iter()
-            .filter_map(|extent| match extent {
-                Extent::Data { chunk, .. } => dedup.find(chunk).transpose(),
-                Extent::Hole { .. } => None,
-            })
-            .collect::<Result<Vec<_>, _>>()
-            .map(|found| {
-                let chunks = extents.iter().filter(|e| matches!(e, Extent::Data { .. })).count();
-                (found.len() == chunks).then_some(found)
-            })?,
-    };
-    if let Some(places) = places {
+    if let Some(places) = inline_packs(row, dedup)? {
         for place in places {
             needs.add(place);
         }
@@ -85,6 +72,37 @@ pub fn needs_of_row(
         needs.add_packs(part_packs);
     }
     Ok(needs)
+}
+
+/// The tree that a directory had when its parent recorded it; `None` if it was no directory.
+pub fn tree_of(row: &Row<'_>) -> Option<ChunkId> {
+    match Entry::from_bytes(row.encoded).ok()?.kind {
+        Kind::Directory { tree } => Some(tree),
+        _ => None,
+    }
+}
+
+/// Where each chunk of a row is; none if one is nowhere, or if the row does not name them all, as
+/// that of a long file.
+pub fn inline_packs(row: &Row<'_>, dedup: &Dedup<'_>) -> Result<Option<Vec<PackRef>>, BackupError> {
+    let mut places = Vec::new();
+    if row.seen.kind != 0 {
+        return Ok(Some(places));
+    }
+    let extents = match Entry::from_bytes(row.encoded)?.kind {
+        Kind::File { content: Content::List { .. }, .. } => return Ok(None),
+        Kind::File { content: Content::Inline(extents), .. } => extents,
+        _ => return Ok(Some(places)),
+    };
+    for extent in &extents {
+        if let Extent::Data { chunk, .. } = extent {
+            match dedup.find(chunk)? {
+                Some(place) => places.push(place),
+                None => return Ok(None),
+            }
+        }
+    }
+    Ok(Some(places))
 }
 
 /// The name of a row.

@@ -18,7 +18,7 @@ use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
 use super::interrupt::Interrupt;
 use super::vault::{self, Opened};
-use crate::backup::{self, RunOptions, Source};
+use crate::backup::{self, Changes, RunOptions, Source};
 use crate::scan::exclude::{Options, Rules};
 use crate::scan::names::OwnerNames;
 
@@ -39,7 +39,7 @@ pub struct RunArgs {
     /// What to back up; with --stdin-from-command, the command and its arguments
     #[arg(value_name = "PATH")]
     pub paths: Vec<OsString>,
-    /// The set that the snapshot belongs to [default: default]
+    /// The set that the snapshot belongs to [default: its paths]
     #[arg(long, value_name = "NAME")]
     pub set: Option<String>,
     /// Read a list of paths from this file, one a line; - is standard input
@@ -94,10 +94,10 @@ pub struct ExcludeArgs {
 #[command(next_help_heading = "Instead of files")]
 pub struct StdinArgs {
     /// Back up standard input as one file
-    #[arg(long, conflicts_with_all = ["paths", "files_from", "set", "stdin_from_command"])]
+    #[arg(long, conflicts_with_all = ["paths", "files_from", "stdin_from_command"])]
     pub stdin: bool,
     /// Back up what a command prints as one file, if the command succeeds
-    #[arg(long, requires = "paths", conflicts_with_all = ["files_from", "set"])]
+    #[arg(long, requires = "paths", conflicts_with = "files_from")]
     pub stdin_from_command: bool,
     /// The name of that one file [default: stdin]
     #[arg(long, value_name = "NAME")]
@@ -130,6 +130,10 @@ pub struct HowArgs {
     /// Say what would be backed up, and store nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Look only at what this file says has changed since the last run, each entry ended by a zero
+    /// byte: `d PATH` for a folder and what is directly in it, `D PATH` for all that is beneath
+    #[arg(long, value_name = "FILE", hide = true, conflicts_with = "force")]
+    pub changes_from: Option<PathBuf>,
     /// Read every file again, also those that look unmodified
     #[arg(short = 'f', long)]
     pub force: bool,
@@ -155,7 +159,7 @@ pub fn run(ctx: &Context<'_>, args: &RunArgs) -> Result<Exit, CliError> {
     // All that the command line and the configuration can be wrong about, before anything is
     // opened or made.
     let paths = sources::paths(args)?;
-    let wishes = Wishes::of(args, &ctx.setup()?.profile)?;
+    let wishes = Wishes::of(args, &paths, &ctx.setup()?.profile)?;
     let runtime = vault::runtime()?;
     let setup = ready(ctx, &runtime)?;
     let interrupt = Interrupt::install()
@@ -210,17 +214,21 @@ fn ready(ctx: &Context<'_>, runtime: &Runtime) -> Result<Setup, CliError> {
 
 /// What of the command line and the configuration is more than a flag.
 struct Wishes {
+    set: String,
     excludes: Options,
+    changes: Option<Changes>,
     compression: Compression,
     up: Option<BytesPerSecond>,
     down: Option<BytesPerSecond>,
 }
 
 impl Wishes {
-    fn of(args: &RunArgs, profile: &Profile) -> Result<Self, CliError> {
+    fn of(args: &RunArgs, paths: &[PathBuf], profile: &Profile) -> Result<Self, CliError> {
         let how = &args.how;
         Ok(Self {
+            set: sources::set_name(args, paths)?,
             excludes: sources::excludes(args)?,
+            changes: how.changes_from.as_deref().map(sources::changes).transpose()?,
             compression: configured(
                 how.compression,
                 profile.compression.as_deref(),
@@ -267,11 +275,13 @@ fn options(
     let host = args.label.host.clone().or_else(|| setup.profile.host.clone());
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     RunOptions {
-        set: args.set.clone().unwrap_or_else(|| "default".to_owned()),
+        set: wishes.set,
         host: host.unwrap_or_else(host_name),
         user: user_name(),
         tags: args.label.tag.iter().flat_map(|list| list.0.clone()).collect(),
         rules: Rules::new(Options { own, ..wishes.excludes }),
+        changes: wishes.changes,
+        at_most: None,
         one_file_system: args.excludes.one_file_system,
         force: args.how.force,
         dry_run: args.how.dry_run,

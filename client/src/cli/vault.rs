@@ -95,7 +95,12 @@ pub fn open_folder(folder: &Path) -> Result<Opened, CliError> {
 
 /// The engine's view of a profile's places.
 pub fn folders(places: &Places) -> Folders {
-    Folders { data: places.data.clone(), state: places.state.clone(), cache: places.cache.clone() }
+    Folders {
+        data: places.data.clone(),
+        state: places.state.clone(),
+        cache: places.cache.clone(),
+        credential: places.credential.clone(),
+    }
 }
 
 /// The device key of the profile, or exit 10.

@@ -8,6 +8,7 @@ use roaring::RoaringBitmap;
 use tokio::runtime::Handle;
 use unseen_common::id::PackNumber;
 
+use super::compact::Used;
 use super::data::{Bad, read_packs};
 use super::heal::{self, Healing};
 use super::impact::impact;
@@ -19,6 +20,7 @@ use crate::browse::error::{PackFault, ReadError};
 use crate::browse::packs::Packs;
 use crate::browse::snapshots::{Row, SnapshotError, manifest, packs_hold, rows};
 use crate::crypto::content_id::ChunkId;
+use crate::index::IndexError;
 use crate::progress::{During, Monitor, Note, Problem, in_words};
 use crate::repo::{ReaderIndex, ReaderRepo};
 use crate::tree::manifest::{Manifest, Totals};
@@ -46,6 +48,8 @@ pub(super) struct Checking<'a> {
     pub(super) monitor: &'a dyn Monitor,
     interrupt: &'a AtomicBool,
     outcome: Mutex<CheckOutcome>,
+    /// Where to note which chunks are used, for a compaction.
+    used: Option<&'a Mutex<Used>>,
     losses: Mutex<Losses>,
 }
 
@@ -73,9 +77,7 @@ pub fn check(
     runtime: &Handle,
 ) -> Result<CheckOutcome, CheckError> {
     let packs = Packs::new(repo, index, monitor, runtime);
-    let losses = Mutex::new(Losses::new(options.paths));
-    let checking =
-        Checking { packs: &packs, monitor, interrupt, outcome: Mutex::default(), losses };
+    let checking = Checking::new(&packs, (monitor, interrupt), (options.paths, None));
     match checking.run(options) {
         Ok(()) | Err(ReadError::Stopped) => {}
         Err(error) => return Err(error.into()),
@@ -90,7 +92,49 @@ pub fn check(
     Ok(outcome)
 }
 
-impl Checking<'_> {
+impl<'a> Checking<'a> {
+    pub(super) fn new(
+        packs: &'a Packs<'a>,
+        (monitor, interrupt): (&'a dyn Monitor, &'a AtomicBool),
+        (paths, used): (usize, Option<&'a Mutex<Used>>),
+    ) -> Self {
+        let losses = Mutex::new(Losses::new(paths));
+        Self { packs, monitor, interrupt, outcome: Mutex::default(), used, losses }
+    }
+
+    /// The pack of `within` that a chunk of this length is taken from.
+    pub(super) fn pack_of(
+        &self,
+        id: &ChunkId,
+        length: u32,
+        within: &RoaringBitmap,
+    ) -> Result<Option<PackNumber>, IndexError> {
+        let Some(used) = self.used else {
+            return self.packs.index.lookup_within(id, within);
+        };
+        let index = self.packs.index;
+        let copies = index.copies(id, within)?;
+        let first = copies.first().copied().filter(|number| within.contains(number.0));
+        let Some(first) = first else {
+            return Ok(None);
+        };
+        // The one may be damaged without anybody knowing, so no other copy is given up for it.
+        let writer = |number| index.pack(number).map(|pack| pack.device);
+        let mut used = used.lock().unwrap_or_else(PoisonError::into_inner);
+        for number in copies {
+            if within.contains(number.0) || writer(number) == writer(first) {
+                used.add(number, id, length);
+            }
+        }
+        Ok(Some(first))
+    }
+
+    /// How many findings there are, and files that are lost.
+    pub(super) fn findings(&self) -> u64 {
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        outcome.damage_count + self.losses().count()
+    }
+
     fn run(&self, options: &CheckOptions) -> Result<(), ReadError> {
         for (device, error) in self.packs.repo.strangers() {
             self.found(Damage::Device { device: *device, what: error.to_string() });

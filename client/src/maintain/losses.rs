@@ -45,6 +45,12 @@ impl Losses {
         self.by_snapshot.is_empty()
     }
 
+    /// How many there are, snapshot by snapshot.
+    pub(super) fn count(&self) -> u64 {
+        let seen = self.by_snapshot.values().map(|of| of.seen.len());
+        u64::try_from(seen.sum::<usize>()).unwrap_or(u64::MAX)
+    }
+
     pub(super) fn into_affected(self) -> Vec<Affected> {
         let all = self.by_snapshot.into_values();
         all.map(|OfSnapshot { id, mut paths, seen }| {

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use unseen_common::id::{DeviceId, Hash, PackNumber, SnapshotId, VaultId};
 use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::packset::PackSet;
-use unseen_common::privacy::{Access, Report};
+use unseen_common::privacy::{Access, ObjectPage, Report};
 use unseen_common::receipt::SignedReceipt;
 use unseen_common::vault::{
     Challenge, CommitRequest, CompactRequest, FooterPage, LogPage, LoginRequest, NewAccount,
@@ -357,6 +357,16 @@ impl Vault for HttpVault {
         let response = self.send(Ask::new(&endpoint::ACCESS)).await?;
         let body: AccessBody = reply::json(response, endpoint::ACCESS.answer_cap).await?;
         Ok(body.access)
+    }
+
+    async fn objects(&self, after: Option<String>) -> Result<ObjectPage> {
+        let ask = Ask::new(&endpoint::OBJECTS).with("after", after);
+        let page: ObjectPage =
+            reply::json(self.send(ask).await?, endpoint::OBJECTS.answer_cap).await?;
+        if page.more && page.objects.is_empty() {
+            return Err(VaultError::BadAnswer("an empty page with more".to_owned()));
+        }
+        Ok(page)
     }
 }
 

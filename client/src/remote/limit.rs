@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use unseen_common::id::{DeviceId, PackNumber, SnapshotId};
 use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::packset::PackSet;
-use unseen_common::privacy::{Access, Report};
+use unseen_common::privacy::{Access, ObjectPage, Report};
 use unseen_common::vault::{
     CommitRequest, CompactRequest, FooterPage, LogPage, PackBytes, PackSurvey, PackUpload, Result,
     Vault,
@@ -160,6 +160,10 @@ impl Vault for Limited {
 
     async fn access(&self) -> Result<Vec<Access>> {
         self.inner.access().await
+    }
+
+    async fn objects(&self, after: Option<String>) -> Result<ObjectPage> {
+        self.inner.objects(after).await
     }
 }
 

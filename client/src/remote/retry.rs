@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use unseen_common::id::{DeviceId, PackNumber, SnapshotId, VaultId};
 use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::packset::PackSet;
-use unseen_common::privacy::{Access, Report};
+use unseen_common::privacy::{Access, ObjectPage, Report};
 use unseen_common::receipt::SignedReceipt;
 use unseen_common::vault::{
     Challenge, CommitRequest, CompactRequest, FooterPage, LogPage, LoginRequest, NewAccount,
@@ -220,6 +220,10 @@ impl Vault for Retrying {
 
     async fn access(&self) -> Result<Vec<Access>> {
         self.again(|| self.inner.access()).await
+    }
+
+    async fn objects(&self, after: Option<String>) -> Result<ObjectPage> {
+        self.again(|| self.inner.objects(after.clone())).await
     }
 }
 

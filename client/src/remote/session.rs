@@ -11,7 +11,7 @@ use unseen_common::id::{DeviceId, PackNumber, SnapshotId, VaultId};
 use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::log::entry::PublicKey;
 use unseen_common::packset::PackSet;
-use unseen_common::privacy::{Access, Report};
+use unseen_common::privacy::{Access, ObjectPage, Report};
 use unseen_common::vault::{
     CommitRequest, CompactRequest, FooterPage, LogPage, LoginRequest, PackBytes, PackSurvey,
     PackUpload, Principal, Result, Service, Vault, VaultError, login_message,
@@ -212,5 +212,13 @@ impl Vault for Lasting {
 
     async fn access(&self) -> Result<Vec<Access>> {
         self.run(|v| async move { v.access().await }).await
+    }
+
+    async fn objects(&self, after: Option<String>) -> Result<ObjectPage> {
+        self.run(|v| {
+            let after = after.clone();
+            async move { v.objects(after).await }
+        })
+        .await
     }
 }

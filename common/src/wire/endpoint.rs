@@ -129,11 +129,13 @@ pub const PACKS_OF: Endpoint = Endpoint::get("/v1/snapshots/{snapshot}/packs", P
 pub const PRIVACY: Endpoint = Endpoint::get("/v1/privacy", 64 * 1024);
 /// What whoever runs the server did with the account.
 pub const ACCESS: Endpoint = Endpoint::get("/v1/access", 128 * 1024);
+/// The files that are kept for the account.
+pub const OBJECTS: Endpoint = Endpoint::get("/v1/objects", RECORDS);
 /// Anyone who knows its id: the receipt for an account that was erased.
 pub const ERASED: Endpoint = Endpoint::get("/v1/erased/{account}", SMALL);
 
 /// All of them.
-pub const ALL: [&Endpoint; 23] = [
+pub const ALL: [&Endpoint; 24] = [
     &DESCRIBE,
     &OPENAPI,
     &CREATE_ACCOUNT,
@@ -156,6 +158,7 @@ pub const ALL: [&Endpoint; 23] = [
     &PACKS_OF,
     &PRIVACY,
     &ACCESS,
+    &OBJECTS,
     &ERASED,
 ];
 

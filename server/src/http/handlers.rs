@@ -195,6 +195,17 @@ pub(super) async fn access(call: Call<Session>) -> Reply {
     json(&AccessBody { access: call.who.access().await? })
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ObjectsQuery {
+    after: Option<String>,
+}
+
+pub(super) async fn objects(call: Call<Session>) -> Reply {
+    let ObjectsQuery { after } = call.query()?;
+    json(&call.who.objects(after).await?)
+}
+
 pub(super) async fn erased(call: Call<()>) -> Reply {
     let account: VaultId = call.id()?;
     json(&ReceiptBody::from(call.app.core.erased(account).await?))

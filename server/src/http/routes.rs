@@ -5,7 +5,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware;
 use axum::routing::{MethodFilter, on};
 use unseen_common::id::{DeviceId, PackId, PackNumber, SnapshotId, VaultId};
-use unseen_common::privacy::Report;
+use unseen_common::privacy::{ObjectPage, Report};
 use unseen_common::vault::ServerInfo;
 use unseen_common::wire::body::{
     AccessBody, AccountBody, ChallengeAnswer, ChallengeBody, CommitBody, CompactBody, EntryBody,
@@ -13,7 +13,7 @@ use unseen_common::wire::body::{
 };
 use unseen_common::wire::endpoint::{self, Endpoint, Method};
 use unseen_common::wire::problem::{self, Kind};
-use unseen_common::wire::schema::number;
+use unseen_common::wire::schema::{number, text};
 use unseen_common::wire::survey::{SurveyAnswer, SurveyBody, VerifyBody};
 use utoipa::PartialSchema;
 
@@ -86,6 +86,10 @@ fn about_privacy() -> Vec<Route> {
         guarded(&endpoint::ACCESS, handlers::access)
             .says("What whoever runs the server did with the account. Device, owner.")
             .gives::<AccessBody>("Oldest first"),
+        guarded(&endpoint::OBJECTS, handlers::objects)
+            .says("The files that are kept for the account, by name. Owner.")
+            .query("after", text("^[0-9a-z/-]{0,256}$", "Files after the one of this name"))
+            .gives::<ObjectPage>("Names and lengths; for packs what is kept beside them"),
         costly(&endpoint::ERASED, Budget::Login, handlers::erased)
             .says("The receipt for an account that was erased. Anyone who knows its id.")
             .id::<VaultId>()
@@ -131,7 +135,7 @@ fn about_packs() -> Vec<Route> {
             .gives_octets(200, "A packset: those that are not there whole")
             .fails(&[&problem::DISK_FULL]),
         guarded(&endpoint::PUT_PACK, handlers::put_pack)
-            .says("Stores a pack under its id. Device.")
+            .says("Stores a pack under its id. Device; owner, of any device.")
             .id::<PackId>()
             .needs("footer", footer())
             .takes_octets()

@@ -12,7 +12,7 @@ use crate::store::lock;
 use crate::store::row::AccountRow;
 
 impl Account {
-    /// The packs that a snapshot needs now; nothing if it is not live.
+    /// The packs that a snapshot needs; nothing if it is neither live nor can be brought back.
     pub(super) fn packs_of(&self, id: SnapshotId) -> Result<Option<PackSet>> {
         let place = self.with_state(|state| {
             let gone = || state.gone.get(&id).map(|gone| &gone.snapshot);
@@ -26,7 +26,8 @@ impl Account {
             let tables = lock(&self.tables);
             tables.references.counts(&tables.state, &place)
         };
-        // The log may name one whose grace is over, and whose list is gone.
+        // The folded log remembers what went until the next record comes, its list is deleted as
+        // soon as the grace is over.
         if listed.is_err() && !counts() { Ok(None) } else { listed.map(Some) }
     }
 

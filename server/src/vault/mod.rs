@@ -14,6 +14,8 @@ mod erase;
 #[cfg(test)]
 mod erase_tests;
 mod expire;
+#[cfg(test)]
+mod expire_tests;
 mod footers;
 mod format;
 mod gc;
@@ -35,6 +37,7 @@ mod ledger;
 mod lists;
 pub mod load;
 mod log;
+mod objects;
 mod operator;
 #[cfg(test)]
 mod operator_tests;

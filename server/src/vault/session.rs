@@ -11,7 +11,7 @@ use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::log::entry::{Author, Body, Entry, PublicKey};
 use unseen_common::log::fold::State;
 use unseen_common::packset::PackSet;
-use unseen_common::privacy::{Access, Report};
+use unseen_common::privacy::{Access, ObjectPage, Report};
 use unseen_common::vault::{
     CommitRequest, CompactRequest, FooterPage, LogPage, PackBytes, PackSurvey, PackUpload,
     Principal, Result, Vault, VaultError,
@@ -21,6 +21,7 @@ use super::account::{Account, storage_error};
 use super::core::{Inner, blocking};
 use super::damage::manifest_lost;
 use super::log::refusal;
+use super::packs::Bringer;
 use super::standing::Reservation;
 use crate::store::key::Key;
 use crate::store::lock;
@@ -111,7 +112,7 @@ impl Session {
 
     /// Reserves quota and room for a pack before its bytes are taken; nothing if it is there.
     pub async fn reserve(&self, id: PackId, bytes: u64) -> Result<Option<Reservation>> {
-        self.run(Need::Device, move |s| s.account.reserve(id, bytes)).await
+        self.run(Need::DeviceOrOwner, move |s| s.account.reserve(id, bytes)).await
     }
 
     /// Stores a pack for which there may be a reservation.
@@ -120,7 +121,14 @@ impl Session {
         pack: PackUpload,
         reserved: Option<Reservation>,
     ) -> Result<PackNumber> {
-        self.run(Need::Device, move |s| s.account.put_pack(s.device()?, &pack, reserved)).await
+        self.run(Need::DeviceOrOwner, move |s| {
+            let bringer = match s.principal {
+                Principal::Device(id) => Bringer::Device(id),
+                _ => Bringer::Owner,
+            };
+            s.account.put_pack(bringer, &pack, reserved)
+        })
+        .await
     }
 
     /// Refuses writes to an account that is suspended.
@@ -305,5 +313,9 @@ impl Vault for Session {
 
     async fn access(&self) -> Result<Vec<Access>> {
         self.run(Need::DeviceOrOwner, |s| Ok(s.account.access())).await
+    }
+
+    async fn objects(&self, after: Option<String>) -> Result<ObjectPage> {
+        self.run(Need::Owner, move |s| s.account.objects(after.as_deref())).await
     }
 }

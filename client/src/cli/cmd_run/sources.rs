@@ -10,9 +10,10 @@ use super::super::exit::{CliError, Exit};
 use super::super::secrets::SECRET_VARIABLES;
 use super::RunArgs;
 use crate::backup::plan::absolute;
-use crate::backup::{Source, StreamSource};
+use crate::backup::{Changes, Depth, Source, StreamSource};
 use crate::cli::vault::SystemClock;
 use crate::scan::exclude::{Case, Marker, Options, Pattern, parse_pattern_file};
+use crate::sets::name;
 use crate::tree::entry::{FileTime, Meta, Name};
 use unseen_common::time::Clock;
 
@@ -47,6 +48,23 @@ pub(super) fn paths(args: &RunArgs) -> Result<Vec<PathBuf>, CliError> {
     Ok(paths)
 }
 
+/// The set that is named, or the one that the source makes by itself.
+pub(super) fn set_name(args: &RunArgs, paths: &[PathBuf]) -> Result<String, CliError> {
+    match &args.set {
+        Some(text) => name::typed(text).map_err(|error| CliError::usage("--set").because(error)),
+        None if paths.is_empty() => Ok(name::of_stream(stream_name(args)?.as_bytes())),
+        None => Ok(name::of_paths(paths.iter().map(PathBuf::as_path))),
+    }
+}
+
+/// What a stream is called in the snapshot.
+fn stream_name(args: &RunArgs) -> Result<Name, CliError> {
+    let name = args.stdin.stdin_filename.clone().unwrap_or_else(|| "stdin".into());
+    Name::new(name.as_bytes()).map_err(|error| {
+        CliError::usage("--stdin-filename takes a name without slashes").because(error)
+    })
+}
+
 /// Opens the source.
 pub(super) fn open(args: &RunArgs, paths: Vec<PathBuf>) -> Result<Source, CliError> {
     let reader: Box<dyn Read + Send> = if args.stdin.stdin_from_command {
@@ -56,10 +74,7 @@ pub(super) fn open(args: &RunArgs, paths: Vec<PathBuf>) -> Result<Source, CliErr
     } else {
         return Ok(Source::Paths(paths));
     };
-    let name = args.stdin.stdin_filename.clone().unwrap_or_else(|| "stdin".into());
-    let name = Name::new(name.as_bytes()).map_err(|error| {
-        CliError::usage("--stdin-filename takes a name without slashes").because(error)
-    })?;
+    let name = stream_name(args)?;
     let now = i64::try_from(SystemClock.now().0).unwrap_or(i64::MAX);
     let meta = Meta {
         mode: 0o600,
@@ -107,6 +122,26 @@ pub(super) fn excludes(args: &RunArgs) -> Result<Options, CliError> {
         git_ignore: excludes.git_ignore,
         own: Vec::new(),
     })
+}
+
+/// What may have changed, as the file says.
+pub(super) fn changes(file: &Path) -> Result<Changes, CliError> {
+    let wrong = |what: &str| CliError::usage(format!("{}: {what}", file.display()));
+    let bytes = std::fs::read(file).map_err(|error| wrong("cannot be read").because(error))?;
+    let mut changes = Changes::default();
+    for entry in bytes.split(|&b| b == 0).filter(|entry| !entry.is_empty()) {
+        let (depth, path) = match entry {
+            [b'd', b' ', path @ ..] => (Depth::Listing, path),
+            [b'D', b' ', path @ ..] => (Depth::Everything, path),
+            _ => return Err(wrong("an entry is neither `d PATH` nor `D PATH`")),
+        };
+        let path = Path::new(std::ffi::OsStr::from_bytes(path));
+        if !path.is_absolute() {
+            return Err(wrong("a path is not absolute"));
+        }
+        changes.add(path, depth);
+    }
+    Ok(changes)
 }
 
 fn lines(file: &Path) -> Result<Vec<OsString>, CliError> {
