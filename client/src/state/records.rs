@@ -100,7 +100,8 @@ pub struct Part {
 }
 
 impl Part {
-    fn parse(bytes: Vec<u8>, packs: RoaringBitmap) -> Option<Self> {
+    /// The entries in `bytes`, if they are whole.
+    pub fn parse(bytes: Vec<u8>, packs: RoaringBitmap) -> Option<Self> {
         let mut rest = bytes.as_slice();
         let mut rows = Vec::new();
         while !rest.is_empty() {
@@ -216,7 +217,8 @@ pub fn header_bytes(header: &Header) -> Vec<u8> {
     out
 }
 
-pub(super) fn parse_header(bytes: &[u8]) -> Option<Header> {
+/// Reads what [`header_bytes`] writes.
+pub fn parse_header(bytes: &[u8]) -> Option<Header> {
     let rest = bytes.strip_prefix(&[VERSION])?;
     let (entries, rest) = rest.split_first_chunk::<8>()?;
     let (tree, rest) = rest.split_first_chunk::<32>()?;
