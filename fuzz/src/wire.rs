@@ -4,14 +4,15 @@ use std::fmt::Debug;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use unseen_common::privacy::{Report, Statement};
-use unseen_common::vault::{CommitRequest, CompactRequest, ServerInfo};
+use unseen_common::privacy::{ObjectPage, Report, Statement};
+use unseen_common::vault::{CommitRequest, CompactRequest, PackSurvey, ServerInfo};
 use unseen_common::wire::body::{
     AccessBody, AccountBody, ChallengeAnswer, ChallengeBody, CommitBody, CompactBody, EntryBody,
     LogBody, LoginBody, PackAnswer, PutSlotsBody, ReceiptBody, RecordBody, SlotsBody, TokenAnswer,
 };
 use unseen_common::wire::footers;
 use unseen_common::wire::problem::Problem;
+use unseen_common::wire::survey::{SurveyAnswer, SurveyBody, VerifyBody};
 
 const BODIES: &[fn(&[u8])] = &[
     json::<AccountBody>,
@@ -33,6 +34,10 @@ const BODIES: &[fn(&[u8])] = &[
     json::<ServerInfo>,
     json::<Report>,
     json::<Statement>,
+    json::<SurveyBody>,
+    survey,
+    json::<VerifyBody>,
+    json::<ObjectPage>,
 ];
 
 /// The first byte says which.
@@ -71,6 +76,15 @@ fn compact(text: &[u8]) {
     };
     if let Ok(request) = CompactRequest::try_from(body.clone()) {
         assert_eq!(CompactBody::from(request), body);
+    }
+}
+
+fn survey(text: &[u8]) {
+    let Ok(body) = serde_json::from_slice::<SurveyAnswer>(text) else {
+        return;
+    };
+    if let Ok(survey) = PackSurvey::try_from(body.clone()) {
+        assert_eq!(SurveyAnswer::from(survey), body);
     }
 }
 

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use unseen_common::packset::PackSet;
 use unseen_common::time::Clock;
 use unseen_common::vault::{PackUpload, Principal, login_message};
-use unseen_common::wire::address::{self, ServerAddress};
+use unseen_common::wire::address;
 use unseen_common::wire::base64::Base64N;
 use unseen_common::wire::body::{
     AccountBody, ChallengeAnswer, ChallengeBody, LoginBody, TokenAnswer,
@@ -24,6 +24,8 @@ use unseen_common::wire::body::{
 use unseen_common::wire::endpoint::{self, Endpoint, Takes};
 use unseen_server::clock::SystemClock;
 use unseen_server::testkit::Owner;
+
+use crate::process;
 
 /// Where to connect, and by which certificate.
 pub(crate) struct Target {
@@ -82,8 +84,7 @@ impl Account {
 
     /// Makes an account and logs its machine in.
     pub(crate) fn make(target: &Target, program: &Path, data: &Path, n: u64) -> Self {
-        let invite = unseen_tests::server::invite(program, data, &[]);
-        let invite: ServerAddress = invite.parse().expect("an invitation");
+        let invite = process::invite(program, data);
         let address::Target::Invite(secret) = &invite.target else {
             unreachable!("invitations invite")
         };

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use unseen_common::wire::address::ServerAddress;
+
 use crate::client::Target;
 
 /// Runs until it is dropped.
@@ -80,4 +82,12 @@ impl Drop for Process {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// An invitation by the server on this folder.
+pub(crate) fn invite(program: &Path, data: &Path) -> ServerAddress {
+    let made = Command::new(program).args(["invite", "--data"]).arg(data).output();
+    let said = String::from_utf8(made.expect("the program runs").stdout).expect("text");
+    let address = said.split('\'').find_map(|part| part.parse().ok());
+    address.unwrap_or_else(|| unreachable!("no invitation: {said}"))
 }

@@ -1,10 +1,12 @@
 //! How fast and in how much memory a server takes packs.
 //!
-//!     cargo run --release -p unseen-tests --example ingest -- BACKUP-SERVER [FOLDER]
+//!     cargo build --release -p unseen-server
+//!     cargo run --release -p unseen-server --features testkit --example ingest -- BACKUP-SERVER [FOLDER]
 //!
 //! One client sends packs of 16 MiB over loopback TLS, in turn to the server and to a bare handler
 //! that hashes each body and makes a file of it durable. Then a hundred accounts upload at once. The
 //! files, up to 5 GiB, go into a temporary folder within FOLDER.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a report is all it is for")]
 
 mod bare;
 mod client;
