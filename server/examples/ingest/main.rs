@@ -26,7 +26,7 @@ use process::Process;
 const PACK: usize = 16 << 20;
 /// As many as the client program has.
 const UPLOADERS: usize = 3;
-const ROUNDS: u64 = 6;
+const ROUNDS: u64 = 7;
 const PACKS: u64 = 24;
 const CROWD: u64 = 100;
 const EACH: u64 = 3;
