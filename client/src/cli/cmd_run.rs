@@ -178,6 +178,7 @@ pub fn run(ctx: &Context<'_>, args: &RunArgs) -> Result<Exit, CliError> {
     report::finished(ctx.ui, args.how.dry_run, &outcome, &counts, took);
     if !args.how.dry_run && !outcome.interrupted {
         vault::sweep(ctx, &setup, &opened);
+        vault::scrub(ctx, &opened, &flag);
     }
     Ok(if outcome.interrupted {
         Exit::Interrupted

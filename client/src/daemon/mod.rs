@@ -2,4 +2,5 @@
 
 pub mod changes;
 pub mod dirty;
+pub mod service;
 pub mod signs;

@@ -100,9 +100,10 @@ impl Scene {
 
     fn check(&self) -> CheckOutcome {
         let (repo, index) = self.world.reader();
-        let options = CheckOptions { read_data: Some(Subset::All), workers: 2 };
+        let options =
+            CheckOptions { read_data: Some(Subset::All), workers: 2, ..CheckOptions::default() };
         let listens = (&Silent as &dyn Monitor, &AtomicBool::new(false));
-        check((&repo, &index), options, listens, self.world.runtime.handle()).unwrap()
+        check((&repo, &index), &options, listens, self.world.runtime.handle()).unwrap()
     }
 
     fn stored(&self) -> u64 {
