@@ -6,6 +6,7 @@ pub mod chunk;
 pub mod cli;
 pub mod compress;
 pub mod crypto;
+pub mod daemon;
 pub mod enrol;
 pub mod index;
 pub mod maintain;
@@ -16,6 +17,7 @@ pub mod remote;
 pub mod repo;
 pub mod restore;
 pub mod scan;
+pub mod sets;
 pub mod state;
 #[cfg(test)]
 mod testing;

@@ -1,6 +1,7 @@
 //! Backing up: scan, chunk, deduplicate, segment, seal, pack, upload, commit.
 
 pub mod assemble;
+pub mod changes;
 pub mod commit;
 pub mod dedup;
 pub mod engine;
@@ -27,5 +28,6 @@ pub mod via;
 pub mod walk;
 pub mod worker;
 
+pub use changes::{Changes, Depth};
 pub use engine::{Outcome, RunOptions, Source, StreamSource, run};
 pub use error::BackupError;

@@ -5,8 +5,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use super::output::Voice;
 use super::places::ProfileName;
 use super::{
-    cmd_check, cmd_connect, cmd_dump, cmd_forget, cmd_init, cmd_ls, cmd_pin, cmd_policy,
-    cmd_privacy, cmd_restore, cmd_run, cmd_snapshots, cmd_undelete, cmd_version,
+    cmd_check, cmd_compact, cmd_connect, cmd_dump, cmd_forget, cmd_init, cmd_ls, cmd_pin,
+    cmd_policy, cmd_privacy, cmd_restore, cmd_run, cmd_snapshots, cmd_undelete, cmd_version,
 };
 
 pub mod keep;
@@ -112,6 +112,8 @@ pub enum Command {
     Check(cmd_check::CheckArgs),
     /// Let snapshots go: by name, or by rules that run once
     Forget(Box<cmd_forget::ForgetArgs>),
+    /// Put together what is still needed of packs that are mostly unused
+    Compact(cmd_compact::CompactArgs),
     /// See or change the rules by which the server lets snapshots go
     Policy(cmd_policy::PolicyArgs),
     /// Bring back what was forgotten or has expired
@@ -142,7 +144,7 @@ pub struct SnapshotFilter {
     /// Only of this device: its name or the beginning of its id
     #[arg(long, value_name = "DEVICE")]
     pub device: Vec<String>,
-    /// Only of this set
+    /// Only of this set: the name that it was given, or its path
     #[arg(long, value_name = "NAME")]
     pub set: Vec<String>,
 }

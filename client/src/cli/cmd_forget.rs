@@ -182,6 +182,9 @@ impl Outcome {
         } else if self.forgotten > 0 {
             ctx.ui.summary("no pack becomes free by it: others need the same ones");
         }
+        if self.forgotten > 0 {
+            ctx.ui.status("`backup compact -n` shows what else lies unused beside what is needed");
+        }
     }
 
     fn conclude(&self, ctx: &Context<'_>) {

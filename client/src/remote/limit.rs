@@ -12,7 +12,8 @@ use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::packset::PackSet;
 use unseen_common::privacy::{Access, ObjectPage, Report};
 use unseen_common::vault::{
-    CommitRequest, CompactRequest, FooterPage, LogPage, PackBytes, PackUpload, Result, Vault,
+    CommitRequest, CompactRequest, FooterPage, LogPage, PackBytes, PackSurvey, PackUpload, Result,
+    Vault,
 };
 
 /// Hands out bytes at a rate. What one call takes, the next one waits for.
@@ -124,6 +125,14 @@ impl Vault for Limited {
         let bytes = page.items.iter().map(|i| i.header.len() + i.footer.len());
         self.down(bytes.sum()).await;
         Ok(page)
+    }
+
+    async fn survey_packs(&self, after: Option<PackNumber>) -> Result<PackSurvey> {
+        self.inner.survey_packs(after).await
+    }
+
+    async fn verify_packs(&self, packs: PackSet) -> Result<PackSet> {
+        self.inner.verify_packs(packs).await
     }
 
     async fn commit(&self, request: CommitRequest) -> Result<Record> {

@@ -16,7 +16,7 @@ use unseen_common::privacy::{Access, ObjectPage, Report};
 use unseen_common::receipt::SignedReceipt;
 use unseen_common::vault::{
     Challenge, CommitRequest, CompactRequest, FooterPage, LogPage, LoginRequest, NewAccount,
-    PackBytes, PackUpload, Principal, Result, ServerInfo, Service, Vault, VaultError,
+    PackBytes, PackSurvey, PackUpload, Principal, Result, ServerInfo, Service, Vault, VaultError,
 };
 
 /// How waiting and chance enter.
@@ -188,6 +188,14 @@ impl Vault for Retrying {
         after: Option<PackNumber>,
     ) -> Result<FooterPage> {
         self.again(|| self.inner.footers(device, after)).await
+    }
+
+    async fn survey_packs(&self, after: Option<PackNumber>) -> Result<PackSurvey> {
+        self.again(|| self.inner.survey_packs(after)).await
+    }
+
+    async fn verify_packs(&self, packs: PackSet) -> Result<PackSet> {
+        self.again(|| self.inner.verify_packs(packs.clone())).await
     }
 
     async fn commit(&self, request: CommitRequest) -> Result<Record> {

@@ -13,8 +13,8 @@ use unseen_common::log::entry::PublicKey;
 use unseen_common::packset::PackSet;
 use unseen_common::privacy::{Access, ObjectPage, Report};
 use unseen_common::vault::{
-    CommitRequest, CompactRequest, FooterPage, LogPage, LoginRequest, PackBytes, PackUpload,
-    Principal, Result, Service, Vault, VaultError, login_message,
+    CommitRequest, CompactRequest, FooterPage, LogPage, LoginRequest, PackBytes, PackSurvey,
+    PackUpload, Principal, Result, Service, Vault, VaultError, login_message,
 };
 
 use super::retry::{Policy, SystemPause, retry};
@@ -168,6 +168,18 @@ impl Vault for Lasting {
         after: Option<PackNumber>,
     ) -> Result<FooterPage> {
         self.run(|v| async move { v.footers(device, after).await }).await
+    }
+
+    async fn survey_packs(&self, after: Option<PackNumber>) -> Result<PackSurvey> {
+        self.run(|v| async move { v.survey_packs(after).await }).await
+    }
+
+    async fn verify_packs(&self, packs: PackSet) -> Result<PackSet> {
+        self.run(|v| {
+            let packs = packs.clone();
+            async move { v.verify_packs(packs).await }
+        })
+        .await
     }
 
     async fn commit(&self, request: CommitRequest) -> Result<Record> {

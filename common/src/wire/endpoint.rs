@@ -111,6 +111,10 @@ pub const GET_PACK: Endpoint = Endpoint::get("/v1/packs/{pack}", PACK);
 pub const LIVE_PACKS: Endpoint = Endpoint::get("/v1/packs/live", PACKSET);
 /// The packs that are damaged.
 pub const DAMAGED_PACKS: Endpoint = Endpoint::get("/v1/packs/damaged", PACKSET);
+/// Looks whether the files of packs are there.
+pub const SURVEY: Endpoint = Endpoint::post("/v1/packs/survey", SMALL, ENTRIES);
+/// Reads packs again.
+pub const VERIFY: Endpoint = Endpoint::post("/v1/packs/verify", SMALL, SMALL);
 /// A page of footers.
 pub const FOOTERS: Endpoint = Endpoint::get("/v1/footers", 32 * 1024 * 1024);
 /// Makes a snapshot.
@@ -131,7 +135,7 @@ pub const OBJECTS: Endpoint = Endpoint::get("/v1/objects", RECORDS);
 pub const ERASED: Endpoint = Endpoint::get("/v1/erased/{account}", SMALL);
 
 /// All of them.
-pub const ALL: [&Endpoint; 22] = [
+pub const ALL: [&Endpoint; 24] = [
     &DESCRIBE,
     &OPENAPI,
     &CREATE_ACCOUNT,
@@ -145,6 +149,8 @@ pub const ALL: [&Endpoint; 22] = [
     &GET_PACK,
     &LIVE_PACKS,
     &DAMAGED_PACKS,
+    &SURVEY,
+    &VERIFY,
     &FOOTERS,
     &COMMIT,
     &COMPACT,

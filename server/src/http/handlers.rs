@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep_until};
 use unseen_common::id::{DeviceId, PackId, PackNumber, SnapshotId, VaultId};
+use unseen_common::packset::PackSet;
 use unseen_common::vault::{CommitRequest, CompactRequest, PackUpload, Service, Vault, VaultError};
 use unseen_common::wire::base64::Base64;
 use unseen_common::wire::body::{
@@ -17,6 +18,7 @@ use unseen_common::wire::body::{
     LogBody, LoginBody, PackAnswer, PutSlotsBody, ReceiptBody, RecordBody, SlotsBody,
 };
 use unseen_common::wire::host::host_of;
+use unseen_common::wire::survey::{SurveyAnswer, SurveyBody, VerifyBody};
 use unseen_common::wire::{
     DAMAGED_HEADER, JSON, OCTET_STREAM, PACK_LENGTH_HEADER, footers as pages,
 };
@@ -147,6 +149,19 @@ pub(super) async fn live_packs(call: Call<Session>) -> Reply {
 pub(super) async fn damaged_packs(call: Call<Session>) -> Reply {
     let damaged = call.who.damaged_packs().await?;
     Ok(octets(damaged.to_bytes().into()))
+}
+
+pub(super) async fn survey(mut call: Call<Session>) -> Reply {
+    let SurveyBody { after } = call.json().await?;
+    json(&SurveyAnswer::from(call.who.survey_packs(after).await?))
+}
+
+pub(super) async fn verify(mut call: Call<Session>) -> Reply {
+    let body: VerifyBody = call.json().await?;
+    let packs =
+        PackSet::from_bytes(&body.packs.0).map_err(|error| Failure::invalid(error.to_string()))?;
+    let bad = call.who.verify_packs(packs).await?;
+    Ok(octets(bad.to_bytes().into()))
 }
 
 #[derive(Debug, Deserialize)]

@@ -9,6 +9,7 @@ pub mod copy;
 mod copy_tests;
 pub mod core;
 mod create;
+mod damage;
 mod erase;
 #[cfg(test)]
 mod erase_tests;
@@ -41,6 +42,9 @@ mod operator;
 #[cfg(test)]
 mod operator_tests;
 mod packs;
+mod presence;
+#[cfg(test)]
+mod presence_tests;
 pub mod rebuild;
 mod rebuild_plan;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod accounts;
 mod blind_server;
 mod cli;
+mod compact;
 mod crash_client;
 mod crash_server;
 mod deletion;
@@ -17,6 +18,7 @@ mod retention;
 mod round_trip;
 mod scrub;
 mod secrecy;
+mod sets;
 mod tidy;
 mod trouble;
 mod write_only;

@@ -1,0 +1,3 @@
+//! Watching, and backing up by itself when something has changed.
+
+pub mod changes;
