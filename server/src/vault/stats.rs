@@ -122,7 +122,7 @@ mod tests {
         let gone = lab.commit(from_ref(&pack)).unwrap();
         lab.commit(&[pack, other.clone()]).unwrap();
         lab.forget(gone);
-        lab.account.mark(other.0, true).unwrap();
+        lab.account.mark(&[other.0], true).unwrap();
         let rounds = Rounds::new(lab.core.clone(), None);
         let stats = lab.core.stats(&rounds).unwrap();
         assert!(stats.unsound.is_empty());
