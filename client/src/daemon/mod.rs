@@ -1,3 +1,5 @@
 //! Watching, and backing up by itself when something has changed.
 
 pub mod changes;
+pub mod dirty;
+pub mod signs;
