@@ -27,6 +27,8 @@ use crate::maintain::policy::{last_word, waiting};
 use crate::remote::address::{Address, Target};
 use crate::repo::OwnerRepo;
 
+pub use export::ExportArgs;
+
 /// What `privacy` takes.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(after_help = "\
@@ -57,7 +59,7 @@ pub enum PrivacyCommand {
         level: Level,
     },
     /// Write all that is held into one document that a program can read
-    Export(export::ExportArgs),
+    Export(ExportArgs),
     /// Have everything erased, seven days from now
     Erase {
         /// Stop that

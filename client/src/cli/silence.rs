@@ -17,7 +17,7 @@ fn now_silent(state: &State) -> Vec<(DeviceId, Timestamp)> {
 }
 
 /// Warns of each silent device; `name` tells what it is called, where that is known.
-pub fn warn(ctx: &Context<'_>, state: &State, name: &dyn Fn(DeviceId) -> Option<String>) {
+pub(super) fn warn(ctx: &Context<'_>, state: &State, name: &dyn Fn(DeviceId) -> Option<String>) {
     let days = state.policy_at(state.head_received.max(SystemClock.now())).silent_days;
     for (device, since) in now_silent(state) {
         let id = device.short();
@@ -34,7 +34,7 @@ pub fn warn(ctx: &Context<'_>, state: &State, name: &dyn Fn(DeviceId) -> Option<
 }
 
 /// The same for programs.
-pub fn json(state: &State) -> Vec<serde_json::Value> {
+pub(super) fn json(state: &State) -> Vec<serde_json::Value> {
     let one = |(device, since): (DeviceId, Timestamp)| serde_json::json!({ "device": device.to_string(), "last_backup": machine_time(since) });
     now_silent(state).into_iter().map(one).collect()
 }

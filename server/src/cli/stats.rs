@@ -94,12 +94,11 @@ fn jobs(metrics: &Metrics) -> Vec<JobStats> {
 pub(super) fn run(command: &StatsArgs) -> Result<(), CliError> {
     let asked = admin::ask(&command.data, &Ask::Stats)?;
     let running = asked.is_some();
-    let text = match asked {
-        Some(text) => text,
-        None => {
-            let core = Core::open_existing(&command.data, Options::default())?;
-            fulfil(&core, &Rounds::new(core.clone(), Some(&command.data)))?
-        }
+    let text = if let Some(text) = asked {
+        text
+    } else {
+        let core = Core::open_existing(&command.data, Options::default())?;
+        fulfil(&core, &Rounds::new(core.clone(), Some(&command.data)))?
     };
     let Answer { stats, jobs } = serde_json::from_str(&text).map_err(CliError::Answer)?;
     let shown = Shown {
