@@ -32,6 +32,7 @@ pub mod places;
 pub mod process;
 pub mod reading;
 pub mod secrets;
+mod silence;
 pub mod units;
 pub mod vault;
 
