@@ -17,6 +17,7 @@ pub mod remote;
 pub mod repo;
 pub mod restore;
 pub mod scan;
+pub mod sets;
 pub mod state;
 #[cfg(test)]
 mod testing;

@@ -143,6 +143,8 @@ pub fn run(
         monitor.note(&Note::info("finished the snapshot that an earlier run had begun to commit"));
     }
     let mut missing = 0;
+    // A stream is gone once it was read.
+    let described = describe(&source);
     for _ in 0..ROUNDS {
         if matches!(source, Source::Stream(None)) {
             break;
@@ -166,7 +168,8 @@ pub fn run(
             return Ok(outcome(&passed, None, sent, &listener));
         }
         let status = status(&passed, &listener);
-        let wish = wish(repo, options, (&passed, packs, status), (start, &source), &listener);
+        let about = (start, described.clone());
+        let wish = wish(repo, options, (&passed, packs, status), about, &listener);
         let mut committer = committer(repo, &state).0;
         let (prepared, _) = prepare(&committer, wish)?;
         match stop.in_time(runtime, send(&mut committer, &prepared))? {
@@ -333,11 +336,11 @@ fn wish(
     repo: &Repository,
     options: &RunOptions,
     made: (&Passed, RoaringBitmap, Status),
-    (start, source): (Timestamp, &Source),
+    about: (Timestamp, Vec<Vec<u8>>),
     listener: &Listener<'_>,
 ) -> Wish {
     let who = (&repo.key, repo.clock.now());
-    make_wish(who, options, made, (start, describe(source)), listener)
+    make_wish(who, options, made, about, listener)
 }
 
 fn make_wish(

@@ -142,7 +142,7 @@ pub struct SnapshotFilter {
     /// Only of this device: its name or the beginning of its id
     #[arg(long, value_name = "DEVICE")]
     pub device: Vec<String>,
-    /// Only of this set
+    /// Only of this set: the name that it was given, or its path
     #[arg(long, value_name = "NAME")]
     pub set: Vec<String>,
 }

@@ -14,7 +14,7 @@ use super::args::keep::{Days, KeepArgs};
 use super::context::Context;
 use super::deciding::{self, Deciding, agreed, json_of, show_judged};
 use super::exit::{CliError, Exit};
-use super::reading::{local_time, machine_time};
+use super::reading::{local_time, machine_time, set_name};
 use super::units::plural;
 use super::vault;
 use crate::maintain::forget::{Fate, Judged, judged};
@@ -55,7 +55,7 @@ What is not named stays as it is; the keep rules are one thing: those given take
 
 Example:
   backup policy set --keep-daily 7 --keep-weekly 5 --keep-monthly 12
-  backup policy set --set photos --keep-last all
+  backup policy set --set ~/Pictures --keep-last all
   backup policy set --grace 60d --floor 7d")]
 pub struct SetArgs {
     /// The rules.
@@ -113,10 +113,11 @@ pub fn run(ctx: &Context<'_>, args: &PolicyArgs) -> Result<Exit, CliError> {
 
 fn set(ctx: &Context<'_>, args: &SetArgs) -> Result<Exit, CliError> {
     let change = Wish::of(args)?;
+    let named = args.set.as_deref().map(set_name).transpose()?;
     let runtime = vault::runtime()?;
     let mut vault = deciding::open(ctx, &runtime)?;
     let tag = |name: &String| vault.repo().ids().set_tag(name);
-    let set = args.set.as_ref().map(tag);
+    let set = named.as_ref().map(tag);
     let now = vault.now();
     let state = &vault.owner.log.state;
     let replaces = waiting(state, now).is_some();
@@ -127,7 +128,12 @@ fn set(ctx: &Context<'_>, args: &SetArgs) -> Result<Exit, CliError> {
     }
     let effective = takes_effect(&vault, &new, now);
     let listed = vault.matching(&SnapshotFilter::default(), &runtime)?;
-    let name = |tag: SetTag| show::set_name(&listed, (set, args.set.as_deref()), tag);
+    let name = |tag: SetTag| show::set_name(&listed, (set, named.as_deref()), tag);
+    if let (Some(set), Some(name)) = (set, &named)
+        && listed.iter().all(|one| one.row.set != set)
+    {
+        ctx.ui.warn(&format!("no snapshot is of the set {name} yet"));
+    }
     let differences = differences(&old, &new, &name);
     let mut going = judged(listed, decide_with(state, &new, now));
     going.retain(|one| one.fate == Fate::Forget);

@@ -39,7 +39,7 @@ pub struct RunArgs {
     /// What to back up; with --stdin-from-command, the command and its arguments
     #[arg(value_name = "PATH")]
     pub paths: Vec<OsString>,
-    /// The set that the snapshot belongs to [default: default]
+    /// The set that the snapshot belongs to [default: its paths]
     #[arg(long, value_name = "NAME")]
     pub set: Option<String>,
     /// Read a list of paths from this file, one a line; - is standard input
@@ -94,10 +94,10 @@ pub struct ExcludeArgs {
 #[command(next_help_heading = "Instead of files")]
 pub struct StdinArgs {
     /// Back up standard input as one file
-    #[arg(long, conflicts_with_all = ["paths", "files_from", "set", "stdin_from_command"])]
+    #[arg(long, conflicts_with_all = ["paths", "files_from", "stdin_from_command"])]
     pub stdin: bool,
     /// Back up what a command prints as one file, if the command succeeds
-    #[arg(long, requires = "paths", conflicts_with_all = ["files_from", "set"])]
+    #[arg(long, requires = "paths", conflicts_with = "files_from")]
     pub stdin_from_command: bool,
     /// The name of that one file [default: stdin]
     #[arg(long, value_name = "NAME")]
@@ -155,7 +155,7 @@ pub fn run(ctx: &Context<'_>, args: &RunArgs) -> Result<Exit, CliError> {
     // All that the command line and the configuration can be wrong about, before anything is
     // opened or made.
     let paths = sources::paths(args)?;
-    let wishes = Wishes::of(args, &ctx.setup()?.profile)?;
+    let wishes = Wishes::of(args, &paths, &ctx.setup()?.profile)?;
     let runtime = vault::runtime()?;
     let setup = ready(ctx, &runtime)?;
     let interrupt = Interrupt::install()
@@ -209,6 +209,7 @@ fn ready(ctx: &Context<'_>, runtime: &Runtime) -> Result<Setup, CliError> {
 
 /// What of the command line and the configuration is more than a flag.
 struct Wishes {
+    set: String,
     excludes: Options,
     compression: Compression,
     up: Option<BytesPerSecond>,
@@ -216,9 +217,10 @@ struct Wishes {
 }
 
 impl Wishes {
-    fn of(args: &RunArgs, profile: &Profile) -> Result<Self, CliError> {
+    fn of(args: &RunArgs, paths: &[PathBuf], profile: &Profile) -> Result<Self, CliError> {
         let how = &args.how;
         Ok(Self {
+            set: sources::set_name(args, paths)?,
             excludes: sources::excludes(args)?,
             compression: configured(
                 how.compression,
@@ -266,7 +268,7 @@ fn options(
     let host = args.label.host.clone().or_else(|| setup.profile.host.clone());
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     RunOptions {
-        set: args.set.clone().unwrap_or_else(|| "default".to_owned()),
+        set: wishes.set,
         host: host.unwrap_or_else(host_name),
         user: user_name(),
         tags: args.label.tag.iter().flat_map(|list| list.0.clone()).collect(),

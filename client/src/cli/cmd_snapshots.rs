@@ -19,6 +19,7 @@ use super::units::{Align, Table, bytes, count, plural};
 use super::vault::{self, SystemClock};
 use crate::browse::resolve::{Which, matching_gone, matching_listed, parse};
 use crate::browse::snapshots::{Row, gone_locked, list_locked};
+use crate::sets::name::is_derived;
 use crate::state::own_snapshots::OwnSnapshots;
 use crate::tree::manifest::Manifest;
 
@@ -67,20 +68,7 @@ pub fn run(ctx: &Context<'_>, args: &SnapshotsArgs) -> Result<Exit, CliError> {
         ctx.ui.status("there is no snapshot yet");
         return Ok(Exit::Done);
     }
-    let mut table = Table::new(&[
-        ("ID", Align::Left),
-        ("Time", Align::Left),
-        ("Host", Align::Left),
-        ("Set", Align::Left),
-        ("Tags", Align::Left),
-        ("Files", Align::Right),
-        ("Size", Align::Right),
-        ("Paths", Align::Left),
-    ]);
-    for one in &shown {
-        table.row(cells(one));
-    }
-    for line in table.lines() {
+    for line in table(&shown).lines() {
         ctx.ui.line(&line);
     }
     ctx.ui.line(&plural(shown.len() as u64, "snapshot", "snapshots"));
@@ -193,6 +181,35 @@ fn keep_latest(shown: &mut Vec<Shown>, latest: u32) {
     shown.retain(|_| keep.pop().unwrap_or(false));
 }
 
+/// The paths name a set that has no name of its own, so that column is there only if one has.
+fn table(shown: &[Shown]) -> Table {
+    let mut columns = vec![
+        ("ID", Align::Left),
+        ("Time", Align::Left),
+        ("Host", Align::Left),
+        ("Set", Align::Left),
+        ("Tags", Align::Left),
+        ("Files", Align::Right),
+        ("Size", Align::Right),
+        ("Paths", Align::Left),
+    ];
+    let mut rows: Vec<Vec<String>> = shown.iter().map(cells).collect();
+    if rows.iter().all(|row| row.get(SET).is_none_or(String::is_empty)) {
+        columns.remove(SET);
+        for row in &mut rows {
+            row.remove(SET);
+        }
+    }
+    let mut table = Table::new(&columns);
+    for row in rows {
+        table.row(row);
+    }
+    table
+}
+
+/// The column of the set.
+const SET: usize = 3;
+
 fn cells(one: &Shown) -> Vec<String> {
     let row = &one.row;
     let mut id = row.id.short();
@@ -229,7 +246,11 @@ fn cells(one: &Shown) -> Vec<String> {
         id,
         time,
         manifest.host.clone(),
-        manifest.set.clone(),
+        if is_derived(&manifest.set, &manifest.paths) {
+            String::new()
+        } else {
+            manifest.set.clone()
+        },
         manifest.tags.join(","),
         count(manifest.totals.files),
         bytes(manifest.totals.bytes),

@@ -2,7 +2,7 @@
 //!
 //! Precedence everywhere: flag, then `BACKUP_*` variable, then the profile here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use toml_edit::{DocumentMut, Item, Table, value};
 
 use super::exit::{CliError, Exit};
 use super::places::{PlaceError, ProfileName, create_private};
+use crate::sets::NamedSet;
 
 /// What `config.toml` says. A key that is not known is refused: a typing error must not turn an
 /// exclude or a limit off.
@@ -23,9 +24,8 @@ pub struct Config {
     /// For the daemon of a later release: kept, not looked at.
     #[serde(default)]
     daemon: toml::Table,
-    /// Likewise.
     #[serde(default, rename = "set")]
-    sets: Vec<toml::Table>,
+    sets: Vec<NamedSet>,
 }
 
 /// One `[profile.NAME]`.
@@ -101,12 +101,25 @@ impl Config {
             let parsed = name.parse::<ProfileName>();
             parsed.map_err(|error| fail(1, error.to_string()))?;
         }
+        let mut seen = BTreeSet::new();
+        for set in &config.sets {
+            let parsed = set.profile.parse::<ProfileName>();
+            parsed.map_err(|error| fail(1, format!("the set {}: {error}", set.name)))?;
+            if !seen.insert((&set.profile, &set.name)) {
+                return Err(fail(1, format!("there are two sets {}", set.name)));
+            }
+        }
         Ok(config)
     }
 
     /// What a profile says; nothing if it is not there.
     pub fn profile(&self, name: &ProfileName) -> Profile {
         self.profiles.get(name.as_str()).cloned().unwrap_or_default()
+    }
+
+    /// The sets of a profile, in the order of the file.
+    pub fn sets(&self, profile: &ProfileName) -> impl Iterator<Item = &NamedSet> {
+        self.sets.iter().filter(|set| set.profile == profile.as_str())
     }
 
     /// The names of all profiles.
@@ -214,7 +227,9 @@ mod tests {
         assert_eq!(profile.server.as_deref(), Some("unseen://nas.home:8443/ab?pin=x"));
         assert_eq!(config.profile(&name("other")), Profile::default());
         assert_eq!(config.profile_names().collect::<Vec<_>>(), ["default"]);
-        assert_eq!(config.sets.len(), 1);
+        let sets: Vec<_> = config.sets(&name("default")).map(|set| set.name.as_str()).collect();
+        assert_eq!(sets, ["home"]);
+        assert_eq!(config.sets(&name("other")).count(), 0);
         assert_eq!(config.daemon.len(), 2);
     }
 
@@ -227,6 +242,14 @@ mod tests {
         let error = parse("[profile.default]\nserver = 7").unwrap_err();
         assert!(error.starts_with("c.toml, line 2: invalid type"), "{error}");
         assert!(parse("[profile.\"a/b\"]").unwrap_err().contains("profile name"));
+        let error = parse("[[set]]\nname = 'a'\npaths = ['/']\nexclde = []").unwrap_err();
+        assert!(error.starts_with("c.toml, line 4: unknown field `exclde`"), "{error}");
+        let error = parse("[[set]]\nname = 'a'\npaths = ['/']\nquiet = '7'").unwrap_err();
+        assert!(error.starts_with("c.toml, line 4: a length of time"), "{error}");
+        let set = "[[set]]\nname = 'a'\npaths = ['/']\n";
+        assert!(parse(&format!("{set}{set}")).unwrap_err().contains("two sets a"));
+        assert!(parse(&format!("{set}{set}profile = 'b'")).is_ok());
+        assert!(parse(&format!("{set}profile = '.b'")).unwrap_err().contains("profile name"));
         assert!(parse("[profile").is_err());
     }
 

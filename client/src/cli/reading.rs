@@ -13,10 +13,12 @@ use super::args::values::SnapshotPath;
 use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
 use super::secrets::Secret;
+use super::units::{Align, Table};
 use super::vault::{self, Opened};
 use crate::browse::chunks::Chunks;
 use crate::browse::packs::Packs;
 use crate::browse::resolve::{Chosen, Filter, ResolveError, Wanted, parse, parse_path, resolve};
+use crate::browse::snapshots::Listed;
 use crate::crypto::recovery::RecoveryCode;
 use crate::crypto::schedule::Unlocked;
 use crate::crypto::secret::Passphrase;
@@ -26,6 +28,7 @@ use crate::progress::Silent;
 use crate::repo::Folders;
 use crate::repo::reader::{Place, ReaderIndex, ReaderRepo};
 use crate::repo::unlock::{UnlockSecret, fetch_slots, unlock};
+use crate::sets::name;
 
 /// A machine that has no share of the passphrase was asked to read.
 const BACKUP_ONLY: &str = "this machine was connected with --backup-only, so that a passphrase \
@@ -224,7 +227,7 @@ pub fn one_filter(filter: &SnapshotFilter) -> Result<Filter, CliError> {
         _ => return Err(CliError::usage("--path can be given once")),
     };
     Ok(Filter {
-        set: one(&filter.set, "set")?,
+        set: one(&filter.set, "set")?.map(|text| set_name(&text)).transpose()?,
         device: one(&filter.device, "device")?,
         host: one(&filter.host, "host")?,
         path,
@@ -232,23 +235,19 @@ pub fn one_filter(filter: &SnapshotFilter) -> Result<Filter, CliError> {
     })
 }
 
+/// The set that was typed.
+pub fn set_name(text: &str) -> Result<String, CliError> {
+    name::typed(text).map_err(|error| CliError::from_error(Exit::Usage, error))
+}
+
 fn refused(ctx: &Context<'_>, error: ResolveError) -> CliError {
     match error {
         ResolveError::SeveralSets { newest } => {
-            for listed in &newest {
-                let Ok(manifest) = &listed.manifest else {
-                    continue;
-                };
-                ctx.ui.status(&format!(
-                    "{}  {}  set {} of {}",
-                    listed.row.id.short(),
-                    local_time(listed.row.time),
-                    manifest.set,
-                    listed.row.device_name.as_deref().unwrap_or("an unknown device"),
-                ));
+            for line in choice(&newest).lines() {
+                ctx.ui.status(&line);
             }
             CliError::usage(format!("there are snapshots of {} sets", newest.len()))
-                .hint("name one by its id, or narrow down with --set or --device")
+                .hint("name one by its id, or narrow down with --path, --set, --host or --device")
         }
         ResolveError::Snapshot(error) => CliError::from_error(Exit::Damaged, error)
             .hint("`backup check` tells what else is damaged"),
@@ -265,6 +264,29 @@ fn refused(ctx: &Context<'_>, error: ResolveError) -> CliError {
         }
         error => CliError::from_error(Exit::Failed, error).hint("`backup snapshots` lists them"),
     }
+}
+
+/// The newest snapshot of each set. Machines that are called alike are told apart by their ids.
+fn choice(newest: &[Listed]) -> Table {
+    let mut table = Table::new(&[
+        ("ID", Align::Left),
+        ("Time", Align::Left),
+        ("Set", Align::Left),
+        ("Device", Align::Left),
+    ]);
+    for Listed { row, manifest } in newest {
+        let set = manifest.as_ref().map_or("(damaged)", |manifest| &manifest.set);
+        let alike = newest.iter().any(|other| {
+            other.row.device != row.device && other.row.device_name == row.device_name
+        });
+        let device = match &row.device_name {
+            Some(name) if alike => format!("{name} ({})", row.device.short()),
+            Some(name) => name.clone(),
+            None => row.device.short(),
+        };
+        table.row([row.id.short(), local_time(row.time), set.to_owned(), device]);
+    }
+    table
 }
 
 /// A moment in the time zone of this machine.

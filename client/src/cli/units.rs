@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use crate::sets::values::{ParseSizeError, parse_size};
+
 const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 
 /// A number of bytes in IEC units, one decimal unless it is zero: `0 B`, `4.1 MiB`, `2 MiB`.
@@ -53,44 +55,6 @@ pub fn duration(time: Duration) -> String {
 /// `1 file`, `2 files`.
 pub fn plural(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(n), if n == 1 { one } else { many })
-}
-
-/// A text that is no size.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a size: {text:?} (a number, with K, M, G or T behind it if need be)")]
-pub struct ParseSizeError {
-    text: String,
-}
-
-/// Reads `1048576`, `100k`, `1.5GiB`, `2 MB`: every unit is a power of 1024, as restic has it.
-pub fn parse_size(text: &str) -> Result<u64, ParseSizeError> {
-    let fail = || ParseSizeError { text: text.to_owned() };
-    let trimmed = text.trim();
-    let end = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
-    let (number, unit) = trimmed.split_at(end);
-    let unit = unit.trim().to_ascii_lowercase();
-    let factor = match unit.as_str() {
-        "" | "b" => 1_u128,
-        "k" | "kb" | "kib" => 1 << 10,
-        "m" | "mb" | "mib" => 1 << 20,
-        "g" | "gb" | "gib" => 1 << 30,
-        "t" | "tb" | "tib" => 1 << 40,
-        "p" | "pb" | "pib" => 1 << 50,
-        _ => return Err(fail()),
-    };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let mut total = digits(whole).ok_or_else(fail)? * factor;
-    if !fraction.is_empty() {
-        let scale = fraction.bytes().fold(1_u128, |scale, _| scale * 10);
-        total += digits(fraction).ok_or_else(fail)? * factor / scale;
-    }
-    u64::try_from(total).ok().ok_or_else(fail)
-}
-
-/// At most 18 digits, so that no later product overflows.
-fn digits(text: &str) -> Option<u128> {
-    let good = text.len() <= 18 && text.bytes().all(|b| b.is_ascii_digit());
-    good.then(|| text.parse().ok())?
 }
 
 /// Where a column's text stands.
@@ -199,24 +163,6 @@ mod tests {
         }
         assert_eq!(plural(1, "file", "files"), "1 file");
         assert_eq!(plural(1200, "file", "files"), "1 200 files");
-    }
-
-    #[test]
-    fn sizes_are_read() {
-        for (text, n) in [
-            ("0", 0),
-            ("100", 100),
-            ("100k", 102_400),
-            ("1.5GiB", 1_610_612_736),
-            ("2 MB", 2 << 20),
-            ("7B", 7),
-            ("1T", 1 << 40),
-        ] {
-            assert_eq!(parse_size(text).unwrap(), n, "{text}");
-        }
-        for bad in ["", "k", "-1", "1x", "1.2.3k", ".5k", "1e3", "99999999999P", "1 k k"] {
-            assert!(parse_size(bad).is_err(), "{bad}");
-        }
     }
 
     #[test]

@@ -36,8 +36,8 @@ fn survives(machine: &Machine, source: &Path, watched: &[PathBuf]) {
     let killed = kill_until_one_gets_through(machine, source, watched);
     assert!(killed >= 5, "only {killed} runs were killed");
     let wanted = trees::capture(source);
-    machine.back_up(source, &[]);
-    machine.restores_to("latest", source, &wanted);
+    let snapshot = machine.back_up(source, &[]).snapshot();
+    machine.restores_to(&snapshot, source, &wanted);
     machine.ok(&["check", "--read-data"]);
 }
 
@@ -78,12 +78,12 @@ fn what_was_sent_before_the_kill_is_not_sent_again() {
     let killed = watch::kill_after(&mut child, &[shelf], 10);
     assert!(killed.is_some(), "the run was over before it was killed");
     let sent: u64 = trees::packs(&server.data).iter().map(|pack| pack.1).sum();
-    machine.back_up(&source, &[]);
+    let snapshot = machine.back_up(&source, &[]).snapshot();
     let all: u64 = trees::packs(&server.data).iter().map(|pack| pack.1).sum();
     assert!(sent > 8 << 20, "nothing had been sent");
     let data = 30 * 2_000_000;
     assert!(all < data + data / 5, "{all} bytes are stored of {data}");
-    machine.restores_to("latest", &source, &wanted);
+    machine.restores_to(&snapshot, &source, &wanted);
 }
 
 /// A restore that is killed goes on where it stopped; what it left half done does not stay.

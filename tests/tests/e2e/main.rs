@@ -17,6 +17,7 @@ mod retention;
 mod round_trip;
 mod scrub;
 mod secrecy;
+mod sets;
 mod tidy;
 mod trouble;
 mod write_only;

@@ -125,11 +125,15 @@ fn a_weaker_policy_waits_and_is_cancelled() {
     machine.ok(&["policy", "set", "--keep-daily", "7", "--floor", "3d", "-n"]);
     assert_eq!(policy()["policy"]["keep"]["daily"], 0, "-n changes nothing");
     machine.ok(&["policy", "set", "--keep-daily", "7", "--floor", "3d"]);
-    machine.ok(&["policy", "set", "--set", "default", "--keep-last", "all"]);
+    let set = source.to_str().unwrap();
+    let ran = machine.ok(&["policy", "set", "--set", set, "--keep-last", "all"]);
+    assert!(!ran.err.contains("no snapshot"), "{ran}");
+    let ran = machine.ok(&["policy", "set", "--set", "phtos", "--keep-last", "1", "-n"]);
+    assert!(ran.err.contains("no snapshot is of the set phtos yet"), "{ran}");
     let stronger = policy();
     assert_eq!(stronger["policy"]["keep"]["daily"], 7);
     assert_eq!(stronger["policy"]["floor_days"], 3);
-    assert!(machine.ok(&["policy"]).text().contains("keep of set default     last all"));
+    assert!(machine.ok(&["policy"]).text().contains(&format!("keep of set {set}  last all")));
     assert_eq!(stronger["waiting"], Value::Null);
 
     let told = machine.ok(&["policy", "set", "--grace", "2d"]).text();

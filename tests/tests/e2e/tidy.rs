@@ -12,7 +12,7 @@ const FLOORS: [&[&str]; 7] = [
     &["tree", "pack", "pins", "remote", "index", "state"],
     &["scan"],
     &["repo"],
-    &["enrol", "backup", "restore", "maintain", "browse"],
+    &["enrol", "backup", "restore", "maintain", "browse", "sets"],
     &["daemon", "web", "mount"],
     &["cli"],
 ];

@@ -5,34 +5,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::compress::Level;
-
 use clap::builder::{OsStringValueParser, TypedValueParser, ValueParserFactory};
 
-use crate::cli::units::{ParseSizeError, parse_size};
-
-/// A text that an option does not take.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct BadValue(String);
-
-impl BadValue {
-    pub(super) fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-}
-
-/// A number of bytes: `100M`, `1.5GiB`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size(pub u64);
-
-impl FromStr for Size {
-    type Err = ParseSizeError;
-
-    fn from_str(text: &str) -> Result<Self, ParseSizeError> {
-        parse_size(text).map(Self)
-    }
-}
+use crate::sets::values::parse_size;
+pub use crate::sets::values::{BadValue, Compression, Size, TagList};
 
 /// Bytes a second. A number alone is KiB a second, as restic has it; with a unit it is that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,67 +25,6 @@ impl FromStr for BytesPerSecond {
         let rate = parse_size(text).ok().ok_or_else(bad)?;
         let rate = if plain { rate.checked_mul(1024) } else { Some(rate) };
         rate.filter(|&rate| rate > 0).map(Self).ok_or_else(bad)
-    }
-}
-
-/// How hard to compress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all.
-    Off,
-    /// zstd at this level, 1 to 19.
-    Level(i32),
-}
-
-impl Compression {
-    /// What the compressor takes.
-    pub fn level(self) -> Level {
-        match self {
-            Self::Off => Level::Off,
-            Self::Level(number) => Level::Exact(i8::try_from(number).unwrap_or(3)),
-        }
-    }
-}
-
-impl Default for Compression {
-    fn default() -> Self {
-        Self::Level(3)
-    }
-}
-
-impl FromStr for Compression {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        match text {
-            "off" => Ok(Self::Off),
-            "fastest" => Ok(Self::Level(1)),
-            "auto" => Ok(Self::default()),
-            "better" => Ok(Self::Level(7)),
-            "max" => Ok(Self::Level(19)),
-            number => match number.parse() {
-                Ok(level @ 1..=19) => Ok(Self::Level(level)),
-                _ => Err(BadValue::new("off, fastest, auto, better, max, or a level from 1 to 19")),
-            },
-        }
-    }
-}
-
-/// Tags separated by commas.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TagList(pub Vec<String>);
-
-impl FromStr for TagList {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        let tags: Vec<String> = text.split(',').map(|tag| tag.trim().to_owned()).collect();
-        let bad =
-            |tag: &String| tag.is_empty() || tag.len() > 255 || tag.contains(char::is_control);
-        if tags.iter().any(bad) {
-            return Err(BadValue::new("tags are words separated by commas"));
-        }
-        Ok(Self(tags))
     }
 }
 
@@ -176,26 +91,6 @@ mod tests {
             ("99999999999999999999", None),
         ] {
             assert_eq!(read(text).map(|BytesPerSecond(n)| n), rate, "{text}");
-        }
-    }
-
-    #[test]
-    fn compressions() {
-        assert_eq!(read("off"), Some(Compression::Off));
-        assert_eq!(read("auto"), Some(Compression::Level(3)));
-        assert_eq!(read("19"), Some(Compression::Level(19)));
-        for bad in ["0", "20", "-1", "on", ""] {
-            assert_eq!(read::<Compression>(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn tags() {
-        let list = |tags: &[&str]| Some(TagList(tags.iter().map(|&t| t.to_owned()).collect()));
-        assert_eq!(read("a"), list(&["a"]));
-        assert_eq!(read("a, b"), list(&["a", "b"]));
-        for bad in ["", "a,,b", "a,"] {
-            assert_eq!(read::<TagList>(bad), None, "{bad}");
         }
     }
 

@@ -58,9 +58,12 @@ fn present(ctx: &Context<'_>, state: &State, name: &dyn Fn(SetTag) -> String) {
         }));
         return;
     }
-    for (what, is) in lines(policy, name) {
+    let lines = lines(policy, name);
+    let longest = lines.iter().map(|(what, _)| what.chars().count() + 2).max();
+    let width = longest.unwrap_or_default().max(24);
+    for (what, is) in lines {
         let what = escape_for_terminal(what.as_bytes());
-        ctx.ui.line(&format!("{what:<24}{is}"));
+        ctx.ui.line(&format!("{what:<width$}{is}"));
     }
     if let Some((pending, new)) = waits {
         ctx.ui.line(&format!("\nfrom {} on:", local_time(pending.effective)));

@@ -13,6 +13,7 @@ use crate::backup::plan::absolute;
 use crate::backup::{Source, StreamSource};
 use crate::cli::vault::SystemClock;
 use crate::scan::exclude::{Case, Marker, Options, Pattern, parse_pattern_file};
+use crate::sets::name;
 use crate::tree::entry::{FileTime, Meta, Name};
 use unseen_common::time::Clock;
 
@@ -47,6 +48,23 @@ pub(super) fn paths(args: &RunArgs) -> Result<Vec<PathBuf>, CliError> {
     Ok(paths)
 }
 
+/// The set that is named, or the one that the source makes by itself.
+pub(super) fn set_name(args: &RunArgs, paths: &[PathBuf]) -> Result<String, CliError> {
+    match &args.set {
+        Some(text) => name::typed(text).map_err(|error| CliError::usage("--set").because(error)),
+        None if paths.is_empty() => Ok(name::of_stream(stream_name(args)?.as_bytes())),
+        None => Ok(name::of_paths(paths.iter().map(PathBuf::as_path))),
+    }
+}
+
+/// What a stream is called in the snapshot.
+fn stream_name(args: &RunArgs) -> Result<Name, CliError> {
+    let name = args.stdin.stdin_filename.clone().unwrap_or_else(|| "stdin".into());
+    Name::new(name.as_bytes()).map_err(|error| {
+        CliError::usage("--stdin-filename takes a name without slashes").because(error)
+    })
+}
+
 /// Opens the source.
 pub(super) fn open(args: &RunArgs, paths: Vec<PathBuf>) -> Result<Source, CliError> {
     let reader: Box<dyn Read + Send> = if args.stdin.stdin_from_command {
@@ -56,10 +74,7 @@ pub(super) fn open(args: &RunArgs, paths: Vec<PathBuf>) -> Result<Source, CliErr
     } else {
         return Ok(Source::Paths(paths));
     };
-    let name = args.stdin.stdin_filename.clone().unwrap_or_else(|| "stdin".into());
-    let name = Name::new(name.as_bytes()).map_err(|error| {
-        CliError::usage("--stdin-filename takes a name without slashes").because(error)
-    })?;
+    let name = stream_name(args)?;
     let now = i64::try_from(SystemClock.now().0).unwrap_or(i64::MAX);
     let meta = Meta {
         mode: 0o600,
