@@ -1,6 +1,6 @@
 //! `backup run`: back up.
 
-mod report;
+pub(super) mod report;
 mod sources;
 
 use std::ffi::OsString;
@@ -23,7 +23,7 @@ use crate::scan::exclude::{Options, Rules};
 use crate::scan::names::OwnerNames;
 
 /// How long after Ctrl-C the vault may take for each request that a checkpoint needs.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What `run` takes.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -152,6 +152,9 @@ pub struct HowArgs {
 
 /// Backs up.
 pub fn run(ctx: &Context<'_>, args: &RunArgs) -> Result<Exit, CliError> {
+    if let Some(exit) = super::cmd_daemon::through(ctx, args)? {
+        return Ok(exit);
+    }
     // All that the command line and the configuration can be wrong about, before anything is
     // opened or made.
     let paths = sources::paths(args)?;
@@ -173,7 +176,7 @@ pub fn run(ctx: &Context<'_>, args: &RunArgs) -> Result<Exit, CliError> {
     let outcome = outcome?;
     report::finished(ctx.ui, args.how.dry_run, &outcome, &counts, took);
     if !args.how.dry_run && !outcome.interrupted {
-        vault::sweep(ctx, &setup, &opened);
+        vault::sweep(ctx.ui, &setup, &opened);
     }
     Ok(if outcome.interrupted {
         Exit::Interrupted
@@ -239,7 +242,7 @@ impl Wishes {
 }
 
 /// The flag, or what the profile says.
-fn configured<T: FromStr>(
+pub fn configured<T: FromStr>(
     flag: Option<T>,
     config: Option<&str>,
     key: &str,
@@ -292,7 +295,8 @@ pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-fn user_name() -> String {
+/// The name of the user.
+pub fn user_name() -> String {
     let uid = rustix::process::geteuid().as_raw();
     OwnerNames::of_this_machine().user(uid).unwrap_or_else(|| uid.to_string())
 }

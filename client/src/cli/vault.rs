@@ -13,6 +13,7 @@ use unseen_common::vault::{Service, Vault};
 use super::args::values::BytesPerSecond;
 use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
+use super::output::Ui;
 use super::places::Places;
 use super::reading::local_time;
 use super::units::{bytes, plural};
@@ -108,22 +109,35 @@ pub fn open_repository(
     setup: &Setup,
     (runtime, stop): (&Runtime, Arc<AtomicBool>),
 ) -> Result<(Repository, Opened), CliError> {
+    let (repo, opened) = log_in(setup, (runtime, stop))?;
+    if let Some(warning) = erase_warning(&repo.log.state) {
+        context.ui.warn(&warning);
+    }
+    Ok((repo, opened))
+}
+
+/// The same for those who have nobody to speak to.
+pub fn log_in(
+    setup: &Setup,
+    (runtime, stop): (&Runtime, Arc<AtomicBool>),
+) -> Result<(Repository, Opened), CliError> {
     let key = device_key(setup)?;
     // What the profile says wins over what was true when this machine was enrolled.
-    let told = context.global.vault.clone().or_else(|| setup.profile.server.clone());
-    let address = told.unwrap_or_else(|| key.server.clone());
+    let address = setup.vault.clone().unwrap_or_else(|| key.server.clone());
     let opened = open(&parse(&address)?, stop)?;
     let service = Arc::clone(&opened.service);
     let repo = Repository::open(service, key, folders(&setup.places), Arc::new(SystemClock));
     let repo = runtime.block_on(repo)?;
-    if let Some(due) = erase_due(&repo.log.state) {
-        context.ui.warn(&format!(
-            "everything in this vault will be erased on {}: `backup privacy erase --cancel` stops \
-             that",
-            local_time(due)
-        ));
-    }
     Ok((repo, opened))
+}
+
+/// What is said as long as the vault is to be erased.
+pub fn erase_warning(state: &State) -> Option<String> {
+    let due = erase_due(state)?;
+    Some(format!(
+        "everything in this vault will be erased on {}: `backup privacy erase --cancel` stops that",
+        local_time(due)
+    ))
 }
 
 /// When the vault is erased, if its owner wants that.
@@ -207,7 +221,7 @@ pub fn open(address: &Address, stop: Arc<AtomicBool>) -> Result<Opened, CliError
 
 /// At the end of a command: a local vault lets go what its rules keep no longer, once a day. A
 /// server does that by itself.
-pub fn sweep(ctx: &Context<'_>, setup: &Setup, opened: &Opened) {
+pub fn sweep(ui: &Ui, setup: &Setup, opened: &Opened) {
     let Some(sweeper) = &opened.sweeper else {
         return;
     };
@@ -218,13 +232,13 @@ pub fn sweep(ctx: &Context<'_>, setup: &Setup, opened: &Opened) {
         return;
     }
     match sweeper.sweep(now) {
-        Ok(swept) if swept.held.is_some() => ctx.ui.warn(
+        Ok(swept) if swept.held.is_some() => ui.warn(
             "the clock has gone far ahead since this vault was last used, so nothing expires and \
              nothing is deleted; if it is right, say so: `backup-server gc --confirm-clock`",
         ),
         Ok(swept) => {
             if swept.expired > 0 || swept.packs > 0 {
-                ctx.ui.detail(1, || {
+                ui.detail(1, || {
                     format!(
                         "{} expired by the policy; {} freed",
                         plural(swept.expired, "snapshot", "snapshots"),
@@ -235,7 +249,7 @@ pub fn sweep(ctx: &Context<'_>, setup: &Setup, opened: &Opened) {
             // If it cannot be noted it is done again next time.
             std::fs::write(&note, now.0.to_string()).ok();
         }
-        Err(error) => ctx.ui.warn(&format!("the vault was not tidied up: {error}")),
+        Err(error) => ui.warn(&format!("the vault was not tidied up: {error}")),
     }
 }
 

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use unseen_common::id::SnapshotId;
 use unseen_common::time::{SECONDS_A_DAY, Timestamp};
 
-use super::job::{Job, RunResult, Trouble};
+use super::alerts::{Mass, unusual};
+use super::job::{Job, RunResult, Summary, Trouble};
 use crate::pins::write_durably;
 
 /// The file in the state folder.
@@ -17,6 +18,8 @@ const NAME: &str = "daemon.json";
 const CAP: u64 = 16 * 1024 * 1024;
 /// Runs whose size is remembered, to know what is usual.
 const SAMPLES: usize = 50;
+/// Snapshots that are held after an unusual change.
+const GOOD: usize = 3;
 
 /// What is remembered.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -50,10 +53,18 @@ pub struct SetBook {
     pub failing: Option<Failing>,
     /// Files that the last run could not read.
     pub problems: u64,
+    /// Runs in a row that could not read all.
+    pub problem_runs: u32,
     /// Days, counted from 1970, on which the machine was in use since it was last saved.
     pub days: BTreeSet<u64>,
-    /// The last runs.
+    /// The last runs that found changes.
     pub samples: Vec<Sample>,
+    /// The last unusual change.
+    pub mass: Option<(Timestamp, Mass)>,
+    /// The last snapshots from before it.
+    pub good: Vec<SnapshotId>,
+    /// Those of them that are still to be held.
+    pub hold: Vec<SnapshotId>,
 }
 
 /// Runs that have failed, one after the other.
@@ -157,15 +168,10 @@ impl Book {
                 book.failing = None;
                 book.days.clear();
                 book.problems = summary.problems;
-                let files = summary.counts.files;
-                book.samples.push(Sample {
-                    files: summary.files,
-                    changed: files.changed + files.deleted,
-                    raw: summary.counts.stored.raw,
-                    packed: summary.counts.stored.packed,
-                });
-                let over = book.samples.len().saturating_sub(SAMPLES);
-                book.samples.drain(..over);
+                book.problem_runs =
+                    if summary.problems > 0 { book.problem_runs.saturating_add(1) } else { 0 };
+                book.hold.retain(|id| !job.hold.contains(id));
+                book.compare(summary, now);
             }
             Err(trouble) if matches!(trouble.code, Trouble::BUSY | Trouble::STOPPED) => {}
             Err(trouble) => {
@@ -181,12 +187,34 @@ impl Book {
     }
 }
 
+impl SetBook {
+    /// Takes in how much has changed, and whether that is unusual.
+    fn compare(&mut self, summary: &Summary, now: Timestamp) {
+        let (files, stored) = (summary.counts.files, summary.counts.stored);
+        let changed = files.changed + files.deleted;
+        if changed > 0 || stored.raw > 0 {
+            let (raw, packed) = (stored.raw, stored.packed);
+            self.samples.push(Sample { files: summary.files, changed, raw, packed });
+            let over = self.samples.len().saturating_sub(SAMPLES);
+            self.samples.drain(..over);
+            if let Some(mass) = unusual(&self.samples) {
+                self.mass = Some((now, mass));
+                self.hold = std::mem::take(&mut self.good);
+                return;
+            }
+        }
+        self.good.extend(summary.snapshot);
+        let over = self.good.len().saturating_sub(GOOD);
+        self.good.drain(..over);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn job() -> Job {
-        Job { set: "a".to_owned(), changes: None, wanted: false }
+        Job { set: "a".to_owned(), changes: None, wanted: false, hold: Vec::new() }
     }
 
     #[test]
@@ -207,6 +235,30 @@ mod tests {
         assert_eq!((&book.sets["a"].failing, book.sets["a"].ok), (&None, Some(at(5))));
         assert!(book.sets["a"].days.is_empty());
         assert_eq!((book.contact, book.unreachable_since), (Some(at(5)), None));
+    }
+
+    #[test]
+    fn snapshots_from_before_an_unusual_change_are_to_be_held() {
+        let mut book = Book::default();
+        let id = |n| SnapshotId::from_bytes([n; 32]);
+        let run = |n, changed| {
+            let mut one = crate::daemon::core::tests::summary(Some(id(n)));
+            one.files = 1000;
+            one.counts.files.changed = changed;
+            Ok(one)
+        };
+        for n in 1..10 {
+            book.ended(&job(), &run(n, 3), Timestamp(n.into()));
+        }
+        assert!(book.sets["a"].mass.is_none() && book.sets["a"].hold.is_empty());
+        book.ended(&job(), &run(10, 900), Timestamp(10));
+        let set = &book.sets["a"];
+        assert_eq!(set.hold, [id(7), id(8), id(9)]);
+        assert_eq!(set.mass.unwrap().1.changed, 900);
+        // The next run holds them, and what it finds is no longer unusual.
+        let next = Job { hold: set.hold.clone(), ..job() };
+        book.ended(&next, &run(11, 800), Timestamp(11));
+        assert_eq!((book.sets["a"].hold.as_slice(), book.sets["a"].good.as_slice()), (&[][..], &[id(11)][..]));
     }
 
     #[test]

@@ -238,8 +238,9 @@ impl Core {
     fn job(&mut self, set: String, (full, wanted): (bool, bool), now: At) -> Job {
         let all = self.marks.take(&set);
         self.left = Changes::default();
+        let hold = self.book.sets.get(&set).map(|book| book.hold.clone()).unwrap_or_default();
         if full {
-            return Job { set, changes: None, wanted };
+            return Job { set, changes: None, wanted, hold };
         }
         if let Some(known) = self.sets.get(&set) {
             self.left = known.busy.waiting(&all, &known.pace, now);
@@ -250,7 +251,7 @@ impl Core {
                 changes.add(dir, depth);
             }
         }
-        Job { set, changes: Some(changes), wanted }
+        Job { set, changes: Some(changes), wanted, hold }
     }
 
     /// A job has ended. `chance` is any number, evenly spread.
@@ -275,6 +276,11 @@ impl Core {
         }
         self.left = Changes::default();
         self.book.ended(job, result, now.wall);
+        let book = self.book.sets.get(&job.set);
+        if how == Ended::Saved && book.is_some_and(|book| !book.hold.is_empty()) {
+            // What is to be held must not wait for the next change.
+            self.schedule.want(&job.set, now.at);
+        }
     }
 
     /// What a job took is saved, but for what it left.

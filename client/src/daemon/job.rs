@@ -19,6 +19,9 @@ pub struct Job {
     pub changes: Option<Changes>,
     /// Somebody asked for it.
     pub wanted: bool,
+    /// Snapshots from before an unusual change: first of all they are held, so that they do not
+    /// expire.
+    pub hold: Vec<SnapshotId>,
 }
 
 /// Makes backups.
@@ -94,6 +97,8 @@ impl Trouble {
     pub const BUSY: u8 = 11;
     /// The server's history is not the one that this machine remembers.
     pub const HISTORY: u8 = 21;
+    /// The server refuses this machine.
+    pub const REFUSED: u8 = 22;
     /// A quota or a disk is full.
     pub const FULL: u8 = 23;
     /// The server cannot be reached.

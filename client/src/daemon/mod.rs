@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod book;
 pub mod changes;
+pub mod config;
 pub mod control;
 pub mod core;
 pub mod filter;

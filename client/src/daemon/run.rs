@@ -13,7 +13,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use unseen_common::time::Clock;
 
-use super::alerts::Watchman;
+use super::alerts;
 use super::changes::{ChangeSource, Coverage, Lost, Sink, Unwatched};
 use super::control::{Answer, Ask, Request, Server};
 use super::core::{Core, Now, Running, SetSpec, Step};
@@ -46,7 +46,7 @@ pub trait Around: Send {
     /// Keeps the book.
     fn keep(&mut self, book: &super::book::Book);
     /// Tells the user.
-    fn alert(&mut self, alert: &super::alerts::Alert);
+    fn alert(&mut self, alert: &alerts::Alert);
     /// Looks at what is stored, once in a while. None if it is not due.
     fn check(&mut self, _book: &super::book::Book) -> Option<super::book::Checked> {
         None
@@ -154,7 +154,6 @@ pub fn run(parts: Parts, ears: &Ears) -> Result<(), Trouble> {
         clock: parts.clock,
         chance: parts.chance,
         around: parts.around,
-        watchman: Watchman::default(),
         inbox,
         live,
         mouth: ears.mouth(),
@@ -199,7 +198,6 @@ struct Daemon {
     clock: Arc<dyn Clock>,
     chance: fn() -> u32,
     around: Box<dyn Around>,
-    watchman: Watchman,
     inbox: Inbox,
     live: Arc<Live>,
     mouth: Sender<Message>,
@@ -260,7 +258,7 @@ impl Daemon {
             {
                 self.core.book.checked = Some(checked);
             }
-            for alert in self.watchman.due(&mut self.core.book, now.wall) {
+            for alert in alerts::due(&mut self.core.book, now.wall) {
                 self.around.alert(&alert);
             }
             self.around.keep(&self.core.book);
@@ -398,7 +396,7 @@ impl Daemon {
                     seconds: under.run.elapsed().as_secs(),
                     counts: under.run.counts(),
                 });
-                status.alerts = self.watchman.current(&self.core.book, now.wall);
+                status.alerts = alerts::current(&self.core.book, now.wall);
                 Answer::Status(Box::new(status))
             }
             Request::Pause { seconds } => {

@@ -59,16 +59,26 @@ pub async fn append_root(
     (root, clock): (&SigningKey, &dyn Clock),
     body: Body,
 ) -> Result<Record, RepoError> {
+    append_as(log, session, (Author::Root, root, clock), body).await
+}
+
+/// Appends an entry signed by its author, whoever else writes at the same time.
+pub(super) async fn append_as(
+    log: &mut Log,
+    session: &dyn Vault,
+    (author, key, clock): (Author, &SigningKey, &dyn Clock),
+    body: Body,
+) -> Result<Record, RepoError> {
     for _ in 0..ATTEMPTS {
         let entry = Entry {
             vault: log.state.vault,
             seq: log.state.head_seq + 1,
             prev: log.state.head,
-            author: Author::Root,
+            author,
             time: clock.now(),
             body: body.clone(),
         };
-        match session.append(SignedEntry::sign(&entry, root)).await {
+        match session.append(SignedEntry::sign(&entry, key)).await {
             Ok(record) => {
                 log.update(session).await?;
                 return Ok(record);

@@ -11,7 +11,13 @@ use crate::backup::Outcome;
 use crate::progress::{Changes, Counts};
 
 /// Says how it went.
-pub(super) fn finished(ui: &Ui, dry_run: bool, outcome: &Outcome, counts: &Counts, took: Duration) {
+pub(in crate::cli) fn finished(
+    ui: &Ui,
+    dry_run: bool,
+    outcome: &Outcome,
+    counts: &Counts,
+    took: Duration,
+) {
     if ui.is_json() {
         ui.json(&json!({
             "message_type": "summary",

@@ -101,7 +101,7 @@ fn what_is_refused_is_told() {
     assert!(matches!(error, CallError::Refused(trouble) if trouble.code == 2));
     assert!(raw(&path, b"nonsense\n").contains("does not understand"));
     assert!(raw(&path, b"{\"do\":\"fly\"}\n").contains("does not understand"));
-    assert!(raw(&path, &[b'x'; 100 * 1024]).contains("too long"));
+    assert!(raw(&path, &vec![b'x'; 100 * 1024]).contains("too long"));
     // Whoever waits when it ends hears so.
     let mut waiting = call(&path, &run("a")).unwrap();
     assert!(matches!(waiting.answer().unwrap(), Some(Answer::Done { .. })));

@@ -47,16 +47,16 @@ fn core() -> Core {
     let mut core = Core::new(Box::new(InMemory::default()), Book::default(), now(0));
     core.set_sets(vec![spec("a", "/a"), spec("b", "/b")], now(0));
     let scanned: BTreeSet<String> =
-        (0..2).map(|_| finish(&mut core, Ok(summary(None)), 0).set).collect();
+        (0..2).map(|_| finish(&mut core, &Ok(summary(None)), 0).set).collect();
     assert_eq!(scanned.into_iter().collect::<Vec<_>>(), ["a", "b"]);
     core
 }
 
 /// Takes the job that is due, and ends it.
-fn finish(core: &mut Core, result: RunResult, at: u64) -> Job {
+fn finish(core: &mut Core, result: &RunResult, at: u64) -> Job {
     let Step::Run(job) = core.step(now(at)) else { panic!("nothing is due") };
     assert!(matches!(core.step(now(at)), Step::Wait(_)), "one at a time");
-    core.ended(&job, &result, (now(at), 1 << 31));
+    core.ended(&job, result, (now(at), 1 << 31));
     job
 }
 
@@ -83,7 +83,7 @@ fn what_changed_is_saved_and_nothing_else() {
     changed(&mut core, &["/a/x", "/a/cache/y", "/c", "/a/y"], 1000);
     assert_eq!(core.status(now(1000)).sets[0].pending, 2);
     assert_eq!(core.step(now(1000)), Step::Wait(Some(now(1030).at)));
-    let job = finish(&mut core, Ok(summary(None)), 1030);
+    let job = finish(&mut core, &Ok(summary(None)), 1030);
     assert_eq!((job.set.as_str(), dirs(&job)), ("a", vec!["/a/x", "/a/y"]));
     assert_eq!(core.status(now(1030)).sets[0].pending, 0);
 }
@@ -97,7 +97,7 @@ fn a_run_that_fails_gives_its_marks_back() {
         changed(&mut core, &["/a/z"], 1031);
         core.ended(&job, &failed(code), (now(1032), 1 << 31));
         assert_eq!(core.status(now(1032)).sets[0].pending, 2);
-        let job = finish(&mut core, Ok(summary(None)), 1032 + 60);
+        let job = finish(&mut core, &Ok(summary(None)), 1032 + 60);
         assert_eq!(dirs(&job), ["/a/x", "/a/z"], "{code}");
         assert_eq!(core.status(now(1092)).sets[0].pending, 0);
     }
@@ -111,18 +111,18 @@ fn what_changes_during_a_run_is_saved_by_the_next() {
     changed(&mut core, &["/a/x"], 1031);
     core.ended(&job, &Ok(summary(None)), (now(1040), 0));
     assert_eq!(core.step(now(1040)), Step::Wait(Some(now(1340).at)));
-    assert_eq!(dirs(&finish(&mut core, Ok(summary(None)), 1340)), ["/a/x"]);
+    assert_eq!(dirs(&finish(&mut core, &Ok(summary(None)), 1340)), ["/a/x"]);
 }
 
 #[test]
 fn what_succeeds_for_one_is_tried_for_all() {
     let mut core = core();
     changed(&mut core, &["/a/x", "/b/x"], 1000);
-    finish(&mut core, failed(Trouble::UNREACHABLE), 1030);
-    finish(&mut core, failed(Trouble::UNREACHABLE), 1030);
+    finish(&mut core, &failed(Trouble::UNREACHABLE), 1030);
+    finish(&mut core, &failed(Trouble::UNREACHABLE), 1030);
     assert_eq!(core.book.unreachable_since, Some(now(1030).wall));
-    let first = finish(&mut core, Ok(summary(None)), 1060);
-    let second = finish(&mut core, Ok(summary(None)), 1060);
+    let first = finish(&mut core, &Ok(summary(None)), 1060);
+    let second = finish(&mut core, &Ok(summary(None)), 1060);
     assert_ne!(first.set, second.set);
     assert_eq!((core.book.unreachable_since, core.book.contact), (None, Some(now(1060).wall)));
 }
@@ -133,12 +133,12 @@ fn lost_events_lead_to_a_scan_where_they_were_lost() {
     let mut noticed = Noticed::default();
     noticed.add(Event::Lost { root: Some("/b".into()), why: Lost::Gone });
     core.noticed(&noticed, now(1000).at);
-    let job = finish(&mut core, Ok(summary(None)), 1030);
+    let job = finish(&mut core, &Ok(summary(None)), 1030);
     assert_eq!((job.set.as_str(), job.changes), ("b", None));
     noticed.add(Event::Lost { root: None, why: Lost::Overflow });
     core.noticed(&noticed, now(2000).at);
     let both: BTreeSet<String> =
-        (0..2).map(|_| finish(&mut core, Ok(summary(None)), 2030).set).collect();
+        (0..2).map(|_| finish(&mut core, &Ok(summary(None)), 2030).set).collect();
     assert_eq!(both.len(), 2);
 }
 
@@ -151,7 +151,7 @@ fn what_is_not_watched_is_scanned_now_and_then() {
     core.covered(&[("/a".into(), scanned), ("/b".into(), watched)], now(1000).at);
     assert_eq!(core.step(now(1000)), Step::Wait(Some(now(1900).at)));
     assert_eq!(core.step(now(1900)), Step::Wait(Some(now(1930).at)));
-    let job = finish(&mut core, Ok(summary(None)), 1930);
+    let job = finish(&mut core, &Ok(summary(None)), 1930);
     assert_eq!(dirs(&job), ["/a/net"]);
     let status = core.status(now(1930));
     assert!(status.sets[0].not_watched[0].starts_with("/a/net: a file system of the network"));
@@ -207,8 +207,8 @@ fn sets_come_and_go() {
     assert_eq!(core.named(Some("a")), Vec::<String>::new());
     assert_eq!(core.roots(), [Path::new("/b2"), Path::new("/c")]);
     assert!(!core.book.sets.contains_key("a"));
-    assert_eq!(finish(&mut core, Ok(summary(None)), 1000).set, "c");
-    assert_eq!(finish(&mut core, Ok(summary(None)), 1030).changes, None, "its paths are others");
+    assert_eq!(finish(&mut core, &Ok(summary(None)), 1000).set, "c");
+    assert_eq!(finish(&mut core, &Ok(summary(None)), 1030).changes, None, "its paths are others");
     core.hold(Some("battery".to_owned()));
     changed(&mut core, &["/c/x"], 2000);
     assert_eq!(core.step(now(3000)), Step::Wait(None));

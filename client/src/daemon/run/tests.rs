@@ -91,7 +91,7 @@ impl Around for Quiet {
     fn log(&mut self, _: &str) {}
     fn state(&mut self, _: State<'_>) {}
     fn keep(&mut self, _: &Book) {}
-    fn alert(&mut self, _: &crate::daemon::alerts::Alert) {}
+    fn alert(&mut self, _: &alerts::Alert) {}
 }
 
 /// A daemon on a thread, and everything that happens to it.
