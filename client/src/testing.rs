@@ -19,7 +19,6 @@ use unseen_common::vault::{NewAccount, Principal, Service, Vault, slot_set_hash}
 use unseen_server::vault::{Core, Options};
 
 use crate::backup::commit::{Committed, Committer, Wish, prepare, send};
-use crate::backup::kinds::Kinds;
 use crate::backup::{self, Outcome, RunOptions, Source};
 use crate::compress::Encoding;
 use crate::crypto::content_id::{ChunkId, ChunkKind};
@@ -40,6 +39,7 @@ use crate::repo::session::login;
 use crate::repo::{Folders, KitHead, ReaderIndex, ReaderRepo, RepoError, Repository};
 use crate::scan::exclude::Rules;
 use crate::state::db::StateDb;
+use crate::state::kinds::Kinds;
 use crate::tree::entry::{Entry, Kind, Meta, Name};
 use crate::tree::manifest::{Manifest, Totals};
 use crate::tree::object::Object;
@@ -308,6 +308,7 @@ pub(crate) fn options(set: &str) -> RunOptions {
         user: "user".into(),
         tags: vec!["tag".into()],
         rules: Rules::default(),
+        changes: None,
         one_file_system: false,
         force: false,
         dry_run: false,

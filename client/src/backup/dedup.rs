@@ -16,11 +16,15 @@ const SHARDS: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentHandle(u32);
 
-#[cfg(test)]
 impl SegmentHandle {
     /// The handle of this number.
-    pub(crate) const fn numbered(number: u32) -> Self {
+    pub(super) const fn numbered(number: u32) -> Self {
         Self(number)
+    }
+
+    /// Its number, in the order in which they were given out.
+    pub(super) const fn number(self) -> u32 {
+        self.0
     }
 }
 

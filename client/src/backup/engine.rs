@@ -12,6 +12,7 @@ use unseen_common::log::entry::Status;
 use unseen_common::time::Timestamp;
 
 use super::BackupError;
+use super::changes::Changes;
 use super::commit::{Committed, Committer, Wish, finish_pending, prepare, send};
 use super::dedup::Dedup;
 use super::listener::Listener;
@@ -73,6 +74,10 @@ pub struct RunOptions {
     pub tags: Vec<String>,
     /// What to leave out.
     pub rules: Rules,
+    /// All that may have changed since a run of this set with the same paths that ended neither
+    /// interrupted nor with an error. Nothing else is looked at. Of hard links: also the
+    /// directories of the other names. `None`: everything is looked at.
+    pub changes: Option<Changes>,
     /// Stay on the file systems of the named paths.
     pub one_file_system: bool,
     /// Read everything again.
@@ -283,8 +288,8 @@ impl Round<'_> {
         };
         let start = self.start;
         let described = describe(source);
-        let result = threads.run(source, &mut |root, totals| {
-            let passed = Passed { root, totals, interrupted: true };
+        let result = threads.run(source, &mut |root, contents| {
+            let passed = Passed { root, contents, interrupted: true };
             let wish = make_wish(
                 (committer.key, committer.clock.now()),
                 options,
@@ -360,13 +365,13 @@ fn make_wish(
         end,
         program: env!("CARGO_PKG_VERSION").to_owned(),
         root: passed.root,
-        totals: passed.totals,
+        totals: passed.contents.totals,
         errors: listener.problems(),
         error_count: listener.count(),
         disclosure_hash: Hash::from_bytes([0; 32]),
     };
     let set = key.write_set.content_keys().set_tag(&options.set);
-    Wish { manifest, set, status, packs, kinds: listener.kinds() }
+    Wish { manifest, set, status, packs, kinds: passed.contents.kinds }
 }
 
 fn outcome(
@@ -378,7 +383,7 @@ fn outcome(
     Outcome {
         snapshot,
         status: status(passed, listener),
-        totals: passed.totals,
+        totals: passed.contents.totals,
         uploaded,
         packs,
         problems: listener.problems(),

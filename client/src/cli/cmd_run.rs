@@ -18,7 +18,7 @@ use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
 use super::interrupt::Interrupt;
 use super::vault::{self, Opened};
-use crate::backup::{self, RunOptions, Source};
+use crate::backup::{self, Changes, RunOptions, Source};
 use crate::scan::exclude::{Options, Rules};
 use crate::scan::names::OwnerNames;
 
@@ -130,6 +130,10 @@ pub struct HowArgs {
     /// Say what would be backed up, and store nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Look only at what this file says has changed since the last run, each entry ended by a zero
+    /// byte: `d PATH` for a folder and what is directly in it, `D PATH` for all that is beneath
+    #[arg(long, value_name = "FILE", hide = true, conflicts_with = "force")]
+    pub changes_from: Option<PathBuf>,
     /// Read every file again, also those that look unmodified
     #[arg(short = 'f', long)]
     pub force: bool,
@@ -214,6 +218,7 @@ fn ready(ctx: &Context<'_>, runtime: &Runtime) -> Result<Setup, CliError> {
 struct Wishes {
     set: String,
     excludes: Options,
+    changes: Option<Changes>,
     compression: Compression,
     up: Option<BytesPerSecond>,
     down: Option<BytesPerSecond>,
@@ -225,6 +230,7 @@ impl Wishes {
         Ok(Self {
             set: sources::set_name(args, paths)?,
             excludes: sources::excludes(args)?,
+            changes: how.changes_from.as_deref().map(sources::changes).transpose()?,
             compression: configured(
                 how.compression,
                 profile.compression.as_deref(),
@@ -276,6 +282,7 @@ fn options(
         user: user_name(),
         tags: args.label.tag.iter().flat_map(|list| list.0.clone()).collect(),
         rules: Rules::new(Options { own, ..wishes.excludes }),
+        changes: wishes.changes,
         one_file_system: args.excludes.one_file_system,
         force: args.how.force,
         dry_run: args.how.dry_run,
