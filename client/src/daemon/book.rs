@@ -258,7 +258,10 @@ mod tests {
         // The next run holds them, and what it finds is no longer unusual.
         let next = Job { hold: set.hold.clone(), ..job() };
         book.ended(&next, &run(11, 800), Timestamp(11));
-        assert_eq!((book.sets["a"].hold.as_slice(), book.sets["a"].good.as_slice()), (&[][..], &[id(11)][..]));
+        assert_eq!(
+            (book.sets["a"].hold.as_slice(), book.sets["a"].good.as_slice()),
+            (&[][..], &[id(11)][..])
+        );
     }
 
     #[test]

@@ -15,3 +15,6 @@ pub mod marks;
 pub mod run;
 pub mod schedule;
 pub mod uptime;
+
+#[cfg(test)]
+mod soak;

@@ -51,7 +51,8 @@ async fn post(address: &str, alert: &Alert) -> Result<(), reqwest::Error> {
 #[cfg(target_os = "macos")]
 fn desktop(alert: &Alert) -> Command {
     let mut command = Command::new("osascript");
-    let script = "on run argv\ndisplay notification (item 1 of argv) with title \"Backup\"\nend run";
+    let script =
+        "on run argv\ndisplay notification (item 1 of argv) with title \"Backup\"\nend run";
     command.args(["-e", script, &alert.text]);
     command
 }

@@ -65,7 +65,7 @@ impl SetRunner {
         let up = rate(&settings.profile.limit_upload, "limit_upload")?;
         let down = rate(&settings.profile.limit_download, "limit_download")?;
         repo.vault = vault::limited(repo.vault, up, down);
-        let options = self.options(&settings, set, &opened)?;
+        let options = self.options((job, set), &settings, &opened)?;
         let listener = Counting { tally: Tally::default(), inner: monitor };
         let outcome = backup::run(
             &mut repo,
@@ -102,8 +102,8 @@ impl SetRunner {
 
     fn options(
         &self,
+        (job, set): (&Job, &NamedSet),
         settings: &Settings,
-        set: &NamedSet,
         opened: &Opened,
     ) -> Result<RunOptions, CliError> {
         let profile = settings.profile.compression.as_deref();
@@ -118,6 +118,7 @@ impl SetRunner {
             user: user_name(),
             tags: set.label.tags.clone(),
             rules: Rules::new(excludes),
+            changes: job.changes.clone(),
             one_file_system: set.excludes.one_file_system,
             force: false,
             dry_run: false,

@@ -49,12 +49,7 @@ pub(super) fn run(ctx: &Context<'_>) -> Result<Exit, CliError> {
     };
     let parts = Parts {
         core: Core::new(Box::new(InMemory::default()), book, now),
-        runner: Arc::new(SetRunner {
-            ui: Arc::clone(ctx.ui),
-            here,
-            settings,
-            runtime,
-        }),
+        runner: Arc::new(SetRunner { ui: Arc::clone(ctx.ui), here, settings, runtime }),
         source: Box::new(super::source::make),
         uptime: Arc::new(SinceBoot),
         clock: Arc::new(SystemClock),
