@@ -5,6 +5,7 @@ mod blind_server;
 mod cli;
 mod crash_client;
 mod crash_server;
+mod daemon;
 mod deletion;
 mod enrol;
 mod fidelity;
