@@ -71,6 +71,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<SetClock>,
     pub(crate) core: Core,
     pub(crate) slots: Vec<Vec<u8>>,
+    start: Timestamp,
 }
 
 /// A machine enrolled in a [`World`].
@@ -82,8 +83,13 @@ pub(crate) struct Machine {
 impl World {
     /// A vault with one machine, called `desk`.
     pub(crate) fn new() -> (Self, Machine) {
+        Self::at(START)
+    }
+
+    /// The same, made at this time.
+    pub(crate) fn at(start: Timestamp) -> (Self, Machine) {
         let dir = tempfile::tempdir().expect("a folder");
-        let clock = Arc::new(SetClock(AtomicU64::new(START.0)));
+        let clock = Arc::new(SetClock(AtomicU64::new(start.0)));
         let core = open_core(dir.path(), &clock);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -93,7 +99,8 @@ impl World {
         let code = RecoveryCode::generate(&mut rng(2));
         let secret = SlotSecret::Code(&code);
         let slot = Slot::seal(&keys(), &secret, KdfParams::FLOOR, &mut rng(3)).expect("sealed");
-        let world = Self { slots: vec![slot.as_bytes().to_vec()], dir, runtime, clock, core };
+        let world =
+            Self { start, slots: vec![slot.as_bytes().to_vec()], dir, runtime, clock, core };
         let secrets = Self::secrets_of_desk();
         world.make_account(&secrets);
         let machine = world.machine(secrets, "desk");
@@ -109,16 +116,22 @@ impl World {
             server_identity: self.core.identity(),
             slots: Slots { hash: slot_set_hash(&self.slots), login_keys: Vec::new() },
         };
-        let first = sign(0, Hash::from_bytes([0; 32]), Body::Genesis(genesis), &owner.root);
-        let record = Record { signed: first.clone(), received: START };
+        let first = self.sign(0, Hash::from_bytes([0; 32]), Body::Genesis(genesis), &owner.root);
+        let record = Record { signed: first.clone(), received: self.start };
         let add = Body::DeviceAdd(introduce(secrets, "desk"));
         let account = NewAccount {
             invite: Vec::new(),
-            entries: vec![first, sign(1, record.hash(), add, &owner.root)],
+            entries: vec![first, self.sign(1, record.hash(), add, &owner.root)],
             slots: self.slots.clone(),
         };
         let made = self.core.create_account(account);
         self.runtime.block_on(made).expect("an account");
+    }
+
+    fn sign(&self, seq: u64, prev: Hash, body: Body, key: &SigningKey) -> SignedEntry {
+        let time = self.start;
+        let entry = LogEntry { vault: VAULT, seq, prev, author: Author::Root, time, body };
+        SignedEntry::sign(&entry, key)
     }
 
     /// Another machine of the same owner.
@@ -141,7 +154,7 @@ impl World {
             let page = vault.log(None).await.expect("the log");
             let last = page.records.last().expect("a record");
             let seq = last.signed.entry().expect("an entry").seq + 1;
-            let entry = sign(seq, last.hash(), body, &keys().owner_keys().root);
+            let entry = self.sign(seq, last.hash(), body, &keys().owner_keys().root);
             vault.append(entry).await.expect("appended");
         });
     }
@@ -225,7 +238,7 @@ impl World {
         .expect("backs up")
     }
 
-    fn service(&self) -> Arc<dyn Service> {
+    pub(crate) fn service(&self) -> Arc<dyn Service> {
         Arc::new(self.core.clone())
     }
 
@@ -309,6 +322,7 @@ pub(crate) fn options(set: &str) -> RunOptions {
         tags: vec!["tag".into()],
         rules: Rules::default(),
         changes: None,
+        at_most: None,
         one_file_system: false,
         force: false,
         dry_run: false,
@@ -368,11 +382,6 @@ fn introduce(secrets: &DeviceSecrets, name: &str) -> DeviceAdd {
         backup_only: false,
         replaces: None,
     }
-}
-
-fn sign(seq: u64, prev: Hash, body: Body, key: &SigningKey) -> SignedEntry {
-    let entry = LogEntry { vault: VAULT, seq, prev, author: Author::Root, time: START, body };
-    SignedEntry::sign(&entry, key)
 }
 
 /// Seals objects that no backup would make, and commits snapshots of them.
@@ -458,6 +467,7 @@ impl Forge {
             folders: &repo.folders,
             clock: &*repo.clock,
             state: &state,
+            again: true,
         };
         let (prepared, id) = prepare(&committer, wish).expect("prepared");
         let sent = world.runtime.block_on(send(&mut committer, &prepared));

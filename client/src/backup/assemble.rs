@@ -50,6 +50,8 @@ pub struct Assembler<'a> {
     records: bool,
     /// What is in the snapshot so far.
     pub contents: Contents,
+    /// Files that were too long for this pass.
+    pub left_out: u64,
 }
 
 /// Stores tree objects through a packer and remembers them for the directory being written.
@@ -116,6 +118,7 @@ impl<'a> Assembler<'a> {
             flow,
             records,
             contents: Contents::default(),
+            left_out: 0,
         }
     }
 
@@ -133,6 +136,10 @@ impl<'a> Assembler<'a> {
             }
             Event::Taken(entered) => self.taken(*entered)?,
             Event::Again => self.subtree()?.look_again(),
+            Event::LeftOut => {
+                self.left_out += 1;
+                self.subtree()?.look_again();
+            }
             Event::Gone => self.diverge()?,
             Event::Ready(ready) => {
                 let (entry, seen, old) = *ready;

@@ -17,14 +17,19 @@ const SHARDS: usize = 64;
 pub struct SegmentHandle(u32);
 
 impl SegmentHandle {
-    /// The handle of this number.
-    pub(super) const fn numbered(number: u32) -> Self {
+    /// The handle of this number, where no run hands them out.
+    pub(crate) const fn numbered(number: u32) -> Self {
         Self(number)
     }
 
     /// Its number, in the order in which they were given out.
     pub(super) const fn number(self) -> u32 {
         self.0
+    }
+
+    /// The same, to index with.
+    pub(crate) const fn place(self) -> usize {
+        self.0 as usize
     }
 }
 

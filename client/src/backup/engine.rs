@@ -78,6 +78,9 @@ pub struct RunOptions {
     /// interrupted nor with an error. Nothing else is looked at. Of hard links: also the
     /// directories of the other names. `None`: everything is looked at.
     pub changes: Option<Changes>,
+    /// Longer files are left out of this pass, unless they are as they were; with any left out,
+    /// the snapshot is a checkpoint, and a run without this makes it whole. In bytes.
+    pub at_most: Option<u64>,
     /// Stay on the file systems of the named paths.
     pub one_file_system: bool,
     /// Read everything again.
@@ -117,6 +120,8 @@ pub struct Outcome {
     pub problems: Vec<Problem>,
     /// How many things could not be read.
     pub problem_count: u64,
+    /// Files that were too long for this pass.
+    pub left_out: u64,
     /// The user stopped it; what was done is kept.
     pub interrupted: bool,
 }
@@ -143,7 +148,7 @@ pub fn run(
     let stop = Stop::new(interrupt, options.patience, monitor);
     let mut state = StateDb::open(&repo.folders.state)?;
     if !options.dry_run
-        && stop.at_once(runtime, finish_pending(&mut committer(repo, &state).0))?.is_some()
+        && stop.at_once(runtime, finish_pending(&mut committer(repo, &state, false).0))?.is_some()
     {
         monitor.note(&Note::info("finished the snapshot that an earlier run had begun to commit"));
     }
@@ -175,7 +180,8 @@ pub fn run(
         let status = status(&passed, &listener);
         let about = (start, described.clone());
         let wish = wish(repo, options, (&passed, packs, status), about, &listener);
-        let mut committer = committer(repo, &state).0;
+        let again = matches!(source, Source::Paths(_));
+        let mut committer = committer(repo, &state, again).0;
         let (prepared, _) = prepare(&committer, wish)?;
         match stop.in_time(runtime, send(&mut committer, &prepared))? {
             Committed::Saved(id) => {
@@ -188,8 +194,12 @@ pub fn run(
             }
             Committed::Missing(packs) => {
                 missing = packs.len();
-                let text = format!("the server has lost {missing} packs; sending them again");
-                monitor.note(&Note::warning(text));
+                monitor.note(&if packs.is_subset(&repo.log.removed) {
+                    Note::info("the vault was compacted meanwhile; looking at what that concerns")
+                } else {
+                    let text = format!("the server has lost {missing} packs; sending them again");
+                    Note::warning(text)
+                });
                 index.forget_packs(&packs)?;
             }
             Committed::Stale => {
@@ -213,10 +223,14 @@ fn start_over(
 }
 
 /// What a commit needs, and what the threads need beside it.
-fn committer<'r>(repo: &'r mut Repository, state: &'r StateDb) -> (Committer<'r>, Borrowed<'r>) {
+fn committer<'r>(
+    repo: &'r mut Repository,
+    state: &'r StateDb,
+    again: bool,
+) -> (Committer<'r>, Borrowed<'r>) {
     let Repository { key, vault, log, folders, clock, .. } = repo;
     let borrowed = Borrowed { key, vault: Arc::clone(vault), folders };
-    let committer = Committer { key, vault: &**vault, log, folders, clock: &**clock, state };
+    let committer = Committer { key, vault: &**vault, log, folders, clock: &**clock, state, again };
     (committer, borrowed)
 }
 
@@ -246,7 +260,8 @@ impl Round<'_> {
         runtime: &Handle,
     ) -> Result<(Passed, RoaringBitmap, Sent), BackupError> {
         let options = self.options;
-        let (mut committer, parts) = committer(repo, self.state);
+        let again = matches!(source, Source::Paths(_));
+        let (mut committer, parts) = committer(repo, self.state, again);
         let dedup = Dedup::new(self.index, std::mem::take(&mut self.own));
         let (flow, owners) = (Flow::default(), OwnerNames::of_this_machine());
         let nearly_full = NearlyFull::default();
@@ -289,7 +304,7 @@ impl Round<'_> {
         let start = self.start;
         let described = describe(source);
         let result = threads.run(source, &mut |root, contents| {
-            let passed = Passed { root, contents, interrupted: true };
+            let passed = Passed { root, contents, left_out: 0, interrupted: true };
             let wish = make_wish(
                 (committer.key, committer.clock.now()),
                 options,
@@ -319,7 +334,7 @@ impl Round<'_> {
 }
 
 fn status(passed: &Passed, listener: &Listener<'_>) -> Status {
-    if passed.interrupted {
+    if passed.interrupted || passed.left_out > 0 {
         Status::Checkpoint
     } else if listener.count() > 0 {
         Status::Partial
@@ -388,6 +403,7 @@ fn outcome(
         packs,
         problems: listener.problems(),
         problem_count: listener.count(),
+        left_out: passed.left_out,
         interrupted: passed.interrupted,
     }
 }
@@ -407,5 +423,7 @@ fn fitting_paths(paths: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     paths.into_iter().take(MAX_PATHS).take_while(fits).collect()
 }
 
+#[cfg(test)]
+mod incremental;
 #[cfg(test)]
 mod tests;

@@ -27,6 +27,8 @@ pub enum Event {
     Taken(Box<Entered>),
     /// The next run must look at the open directory again, whatever is said to have changed.
     Again,
+    /// A file that is too long for this pass. The next run must look at the directory again.
+    LeftOut,
     /// Something recorded, or several things, are no longer there.
     Gone,
     /// Something that is no file and no directory.

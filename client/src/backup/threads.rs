@@ -84,6 +84,8 @@ pub struct Passed {
     pub root: ChunkId,
     /// What is in it.
     pub contents: Contents,
+    /// Files that were left to another pass.
+    pub left_out: u64,
     /// The user stopped it.
     pub interrupted: bool,
 }
@@ -175,7 +177,7 @@ impl<'a> Threads<'a> {
         }
         let root = root?;
         walked?;
-        let contents = assembler.contents;
+        let (contents, left_out) = (assembler.contents, assembler.left_out);
         let (packer, mut recorder) = assembler.into_packer();
         packer.finish(leftovers)?;
         self.flow.wait_uploaded()?;
@@ -183,7 +185,7 @@ impl<'a> Threads<'a> {
             recorder.write(self.dedup, self.state, true)?;
         }
         // Whoever left something out did so because of the wish, and the wish stands.
-        Ok(Passed { root, contents, interrupted: self.stop.is_wanted() })
+        Ok(Passed { root, contents, left_out, interrupted: self.stop.is_wanted() })
     }
 
     fn start<'scope>(
@@ -285,6 +287,7 @@ impl<'a> Threads<'a> {
             stop: self.stop,
             force: self.options.force,
             dry_run: self.options.dry_run,
+            at_most: self.options.at_most,
             one_file_system: self.options.one_file_system,
             racy_from: self.racy_from,
         }

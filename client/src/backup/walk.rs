@@ -18,6 +18,7 @@ use super::events::{Entered, Event, Old};
 use super::merge::Merge;
 use super::outbox::Outbox;
 use super::plan::Node;
+use super::replay::inline_packs;
 use super::seen::{DirPath, join, path_of, seen_of};
 use super::stop::Stop;
 use super::upload::Flow;
@@ -30,7 +31,7 @@ use crate::scan::listing::Names;
 use crate::scan::names::OwnerNames;
 use crate::scan::os::{Dir, FileType, Stat};
 use crate::state::db::StateDb;
-use crate::state::records::{DirKey, RecordReader};
+use crate::state::records::{DirKey, RecordReader, Row};
 use crate::tree::entry::Name;
 use taking::Above;
 
@@ -57,6 +58,8 @@ pub struct WalkContext<'a> {
     pub force: bool,
     /// Leave no trace in the state.
     pub dry_run: bool,
+    /// Longer files are left to another pass, unless they are as they were. In bytes.
+    pub at_most: Option<u64>,
     /// Stay on the file systems of the named paths.
     pub one_file_system: bool,
     /// What changed at or after this second is read again next time.
@@ -240,21 +243,38 @@ impl<'a> Walker<'a> {
         if is_dir {
             return self.directory(frame, name, (stat, node), old);
         }
-        self.context.monitor.scanned(Amount { files: 1, dirs: 0, bytes: size });
-        if let Some(old) = &old
-            && !self.context.force
-            && self.is_unchanged(old, &stat)
-            && self.has_content(old)
-        {
-            self.out.push(Event::Same(old.clone()));
-            return Ok(false);
-        }
-        if stat.file_type == FileType::File {
-            self.out.file((&frame.dir, &frame.place), name, stat, old)?;
-        } else {
-            self.special(frame, name, &stat, old);
-        }
+        self.file(frame, name, &stat, old)?;
         Ok(false)
+    }
+
+    /// Takes something that is no directory as it was, or has it read.
+    fn file(
+        &mut self,
+        frame: &Frame<'a>,
+        name: Name,
+        stat: &Stat,
+        old: Option<Old>,
+    ) -> Result<(), BackupError> {
+        let is_file = stat.file_type == FileType::File;
+        let same = old.as_ref().filter(|old| {
+            !self.context.force && self.is_unchanged(old, stat) && self.has_content(old)
+        });
+        let too_long = |most| is_file && stat.size > most;
+        if same.is_none() && self.context.at_most.is_some_and(too_long) {
+            self.gone(old.as_ref());
+            self.out.push(Event::LeftOut);
+            return Ok(());
+        }
+        let bytes = if is_file { stat.size } else { 0 };
+        self.context.monitor.scanned(Amount { files: 1, dirs: 0, bytes });
+        if let Some(old) = same {
+            self.out.push(Event::Same(old.clone()));
+        } else if is_file {
+            self.out.file((&frame.dir, &frame.place), name, *stat, old)?;
+        } else {
+            self.special(frame, name, stat, old);
+        }
+        Ok(())
     }
 
     fn stat_via(&self, name: &Name) -> std::io::Result<Stat> {
@@ -271,8 +291,17 @@ impl<'a> Walker<'a> {
 
     /// Whether all that a file needs is still on the server.
     fn has_content(&self, old: &Old) -> bool {
-        let row = old.part.row(old.index);
-        self.context.dedup.has_all(&old.part.packs) && row.is_some_and(|r| self.has_lists(r.lists))
+        let Some(row) = old.part.row(old.index) else {
+            return false;
+        };
+        (self.context.dedup.has_all(&old.part.packs) || self.has_chunks(&row))
+            && self.has_lists(row.lists)
+    }
+
+    /// Whether each chunk of a short file is still on the server. After a compaction most are, in
+    /// other packs. Of a long one only the file itself tells which they are.
+    fn has_chunks(&self, row: &Row<'_>) -> bool {
+        matches!(inline_packs(row, self.context.dedup), Ok(Some(_)))
     }
 
     /// Whether the content lists of a long file are still on the server. Counts their packs as

@@ -283,6 +283,7 @@ fn options(
         tags: args.label.tag.iter().flat_map(|list| list.0.clone()).collect(),
         rules: Rules::new(Options { own, ..wishes.excludes }),
         changes: wishes.changes,
+        at_most: None,
         one_file_system: args.excludes.one_file_system,
         force: args.how.force,
         dry_run: args.how.dry_run,

@@ -230,6 +230,7 @@ mod tests {
             fail(&mut book, code, 0);
             assert!(due(&mut book, at(1)).is_empty());
             book.ended(&job(), &Ok(summary(None)), at(1));
+            assert!(due(&mut book, at(1)).is_empty());
             fail(&mut book, code, 1);
             assert_eq!(keys(&due(&mut book, at(1))), [key], "it has come again");
         }

@@ -211,6 +211,7 @@ impl Month {
 
     /// Lets time go by until then; the daemon does what is due.
     fn until(&mut self, end: u64) {
+        let end = end.max(self.time);
         loop {
             match self.core.step(self.now()) {
                 Step::Run(job) => self.run(&job),

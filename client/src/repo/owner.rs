@@ -46,6 +46,16 @@ impl OwnerRepo {
         Ok(Self { vault, log, keys, clock })
     }
 
+    /// What signs for the root.
+    pub fn signer(&self) -> &SigningKey {
+        &self.keys.root
+    }
+
+    /// An entry signed by the root key that follows the head as it is known.
+    pub fn sign(&self, body: Body) -> SignedEntry {
+        next_entry(&self.log, (Author::Root, &self.keys.root, &*self.clock), body)
+    }
+
     /// Appends a root-signed entry.
     pub async fn append(&mut self, body: Body) -> Result<Record, RepoError> {
         append_root(&mut self.log, &*self.vault, (&self.keys.root, &*self.clock), body).await
@@ -70,15 +80,8 @@ pub(super) async fn append_as(
     body: Body,
 ) -> Result<Record, RepoError> {
     for _ in 0..ATTEMPTS {
-        let entry = Entry {
-            vault: log.state.vault,
-            seq: log.state.head_seq + 1,
-            prev: log.state.head,
-            author,
-            time: clock.now(),
-            body: body.clone(),
-        };
-        match session.append(SignedEntry::sign(&entry, key)).await {
+        let entry = next_entry(log, (author, key, clock), body.clone());
+        match session.append(entry).await {
             Ok(record) => {
                 log.update(session).await?;
                 return Ok(record);
@@ -88,4 +91,15 @@ pub(super) async fn append_as(
         }
     }
     Err(VaultError::Busy(60).into())
+}
+
+fn next_entry(
+    log: &Log,
+    (author, key, clock): (Author, &SigningKey, &dyn Clock),
+    body: Body,
+) -> SignedEntry {
+    let state = &log.state;
+    let (vault, seq, prev) = (state.vault, state.head_seq + 1, state.head);
+    let entry = Entry { vault, seq, prev, author, time: clock.now(), body };
+    SignedEntry::sign(&entry, key)
 }
