@@ -28,6 +28,6 @@ pub mod via;
 pub mod walk;
 pub mod worker;
 
-pub use changes::{Changes, Depth};
+pub use changes::{Changes, Depth, Visit};
 pub use engine::{Outcome, RunOptions, Source, StreamSource, run};
 pub use error::BackupError;

@@ -6,6 +6,7 @@ pub mod changes;
 pub mod config;
 pub mod control;
 pub mod core;
+pub mod dirty;
 pub mod filter;
 pub mod inbox;
 pub mod job;
@@ -14,6 +15,7 @@ pub mod lock;
 pub mod marks;
 pub mod run;
 pub mod schedule;
+pub mod signs;
 pub mod uptime;
 
 #[cfg(test)]

@@ -70,12 +70,9 @@ impl StateDb {
             Err(errno) => return Err(io(errno.into())),
         }
         let path = folder.join("db");
-        let db = if let Some(db) = guarded(&path)? {
-            db
-        } else {
-            std::fs::remove_dir_all(&path).map_err(io)?;
-            config(&path).open()?
-        };
+        let config =
+            sled::Config::new().path(&path).cache_capacity(CACHE).flush_every_ms(Some(2000));
+        let db = open_sled(&config, &path)?;
         let dirs = db.open_tree("dirs")?;
         let number = file_number(&dirs)?;
         let blocks = BlockFile::open(&folder.join(records_name(number))).map_err(io)?;
@@ -318,8 +315,14 @@ fn file_number(dirs: &sled::Tree) -> Result<u64, StateError> {
     Ok(found.and_then(|v| u64_of(&v)).unwrap_or(0))
 }
 
-fn config(path: &Path) -> sled::Config {
-    sled::Config::new().path(path).cache_capacity(CACHE).flush_every_ms(Some(2000))
+/// Opens the database at this path. A damaged one is begun anew.
+pub(crate) fn open_sled(config: &sled::Config, path: &Path) -> Result<sled::Db, StateError> {
+    if let Some(db) = guarded(config)? {
+        return Ok(db);
+    }
+    std::fs::remove_dir_all(path)
+        .map_err(|source| StateError::Io { folder: path.to_path_buf(), source })?;
+    Ok(config.open()?)
 }
 
 /// How often, and how long each time, a database is waited for whose threads are still ending.
@@ -329,10 +332,10 @@ const TRY: std::time::Duration = std::time::Duration::from_millis(20);
 /// The database, unless it is damaged; sled may panic on damage (spacejam/sled 1166, 1387). Its
 /// own lock outlives its handle for a moment: that is no damage.
 #[expect(clippy::disallowed_methods, reason = "sled tells nobody when its lock is free")]
-fn guarded(path: &Path) -> Result<Option<sled::Db>, StateError> {
+fn guarded(config: &sled::Config) -> Result<Option<sled::Db>, StateError> {
     let mut tried = 0;
     loop {
-        match catch_unwind(AssertUnwindSafe(|| config(path).open())) {
+        match catch_unwind(AssertUnwindSafe(|| config.open())) {
             Ok(Ok(db)) => return Ok(Some(db)),
             Ok(Err(sled::Error::Io(error))) if tried == TRIES => {
                 return Err(sled::Error::Io(error).into());
