@@ -6,7 +6,7 @@ use super::output::Voice;
 use super::places::ProfileName;
 use super::{
     cmd_check, cmd_connect, cmd_dump, cmd_forget, cmd_init, cmd_ls, cmd_pin, cmd_policy,
-    cmd_privacy, cmd_restore, cmd_run, cmd_snapshots, cmd_undelete, cmd_version,
+    cmd_privacy, cmd_restore, cmd_run, cmd_set, cmd_snapshots, cmd_undelete, cmd_version, cmd_why,
 };
 
 pub mod keep;
@@ -100,6 +100,10 @@ pub enum Command {
     Connect(cmd_connect::ConnectArgs),
     /// Back up
     Run(Box<cmd_run::RunArgs>),
+    /// Say what is backed up together, under a name
+    Set(cmd_set::SetArgs),
+    /// Tell whether a path is backed up, by which rule not, and when it was last
+    Why(cmd_why::WhyArgs),
     /// List snapshots
     Snapshots(cmd_snapshots::SnapshotsArgs),
     /// List the files of a snapshot
