@@ -67,6 +67,12 @@ impl Compressor {
         }
     }
 
+    /// Whether a cheap look at `raw` says that compressing it is worth while at this level.
+    pub fn is_worth_compressing(&mut self, raw: &[u8]) -> bool {
+        let probed = self.level.zstd().map(|level| level < UNPROBED_LEVEL);
+        probed.is_some_and(|probed| !probed || self.probe.is_worth_compressing(raw))
+    }
+
     /// Appends `raw` to `out`, compressed if that saves at least one byte in fifty.
     ///
     /// Allocates nothing if `out` has [`zstd_safe::compress_bound`] of room left.
@@ -76,9 +82,7 @@ impl Compressor {
     pub fn compress_into(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Encoding {
         assert!(raw.len() <= MAX_RAW, "a segment of {} bytes", raw.len());
         let start = out.len();
-        if let Some(level) = self.level.zstd()
-            && (level >= UNPROBED_LEVEL || self.probe.is_worth_compressing(raw))
-        {
+        if self.is_worth_compressing(raw) {
             out.reserve(zstd_safe::compress_bound(raw.len()));
             let length = append(&mut self.context, raw, out);
             if length.is_ok_and(|length| pays_off(raw.len(), length)) {

@@ -225,7 +225,7 @@ impl World {
         .expect("backs up")
     }
 
-    fn service(&self) -> Arc<dyn Service> {
+    pub(crate) fn service(&self) -> Arc<dyn Service> {
         Arc::new(self.core.clone())
     }
 
@@ -457,6 +457,7 @@ impl Forge {
             folders: &repo.folders,
             clock: &*repo.clock,
             state: &state,
+            again: true,
         };
         let (prepared, id) = prepare(&committer, wish).expect("prepared");
         let sent = world.runtime.block_on(send(&mut committer, &prepared));

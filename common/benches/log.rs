@@ -140,7 +140,8 @@ fn measure(name: &str, policy: Policy, pace: u64) {
     let whole = State::of(&log.records).expect("it folds");
     println!("  fold, all proofs      {:>8.1?}", now.elapsed());
     let now = Spent::now();
-    let known = State::of_known(&log.records, state.head_seq, &state.head).expect("it folds");
+    let known =
+        State::of_known(&log.records, (state.head_seq, &state.head), |_| ()).expect("it folds");
     println!("  fold, proofs known    {:>8.1?}", now.elapsed());
     assert!(whole == state && known == state, "one log, one state");
     let bytes: usize = log.records.iter().map(|record| record.to_bytes().len()).sum();

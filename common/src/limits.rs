@@ -38,6 +38,8 @@ pub const MAX_PACK_MAP: usize = 8 * 1024 * 1024;
 pub const MAX_ENTRY_PACKSET: usize = 16 * 1024;
 /// Most sets with keep rules of their own, and most devices with a limit of their own.
 pub const MAX_POLICY_ROWS: usize = 256;
+/// Most packs that are read again at one request.
+pub const MAX_VERIFY: u64 = 8;
 /// Log records in one answer.
 pub const MAX_LOG_PAGE: usize = 1000;
 

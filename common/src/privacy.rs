@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::DecodeError;
+use crate::id::{DeviceId, Hash, PackId, PackNumber};
 use crate::time::Timestamp;
 
 pub mod inventory;
@@ -113,6 +114,52 @@ pub struct Access {
     pub at: Timestamp,
     /// What.
     pub what: Looked,
+}
+
+/// A file that a server keeps for an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct StoredObject {
+    /// Its name below the account's folder, such as `manifests/40dc…`: built from identifiers.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// For a pack: what is kept beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pack: Option<StoredPack>,
+}
+
+/// What a server keeps about a pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct StoredPack {
+    /// Its number.
+    pub number: PackNumber,
+    /// Its name.
+    pub id: PackId,
+    /// The device that wrote it.
+    pub device: DeviceId,
+    /// Length of its sealed footer.
+    pub footer_len: u64,
+    /// Plain BLAKE3 of header and body.
+    pub content_hash: Option<Hash>,
+    /// When it was last sent, rounded up to the minute.
+    pub sent: Option<Timestamp>,
+    /// It was found damaged.
+    pub damaged: bool,
+}
+
+/// Some of what is kept, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ObjectPage {
+    /// The files.
+    pub objects: Vec<StoredObject>,
+    /// Whether more follow.
+    pub more: bool,
 }
 
 /// Most lines of an access record that a server keeps and tells.

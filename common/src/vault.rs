@@ -13,7 +13,7 @@ use crate::log::chain::{Record, SignedEntry};
 use crate::log::entry::PublicKey;
 use crate::pack_map::PackMap;
 use crate::packset::PackSet;
-use crate::privacy::{Access, Report, Statement};
+use crate::privacy::{Access, ObjectPage, Report, Statement};
 use crate::receipt::SignedReceipt;
 use crate::time::Timestamp;
 
@@ -62,6 +62,14 @@ pub enum VaultError {
     /// Too many requests; try again after so many seconds.
     #[error("the server asks to wait {0} s")]
     Busy(u64),
+    /// Something that the vault keeps besides packs is damaged or gone.
+    #[error("{what}")]
+    Damaged {
+        /// Which thing, and what is wrong with it.
+        what: String,
+        /// What to do next, by whom; empty if there is nothing to be done about it.
+        next: String,
+    },
     /// Something is wrong on the server's side.
     #[error("the server failed: {0}")]
     Server(String),
@@ -247,6 +255,17 @@ pub struct FooterPage {
     pub more: bool,
 }
 
+/// What a look at the files of packs has shown, without reading any of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PackSurvey {
+    /// Packs whose file is not there.
+    pub gone: PackSet,
+    /// Packs whose file has another length than the pack.
+    pub odd: PackSet,
+    /// The last pack that was looked at, if there are more after it.
+    pub next: Option<PackNumber>,
+}
+
 /// A snapshot to make, all or nothing.
 #[derive(Debug, Clone)]
 pub struct CommitRequest {
@@ -296,6 +315,13 @@ pub trait Vault: Send + Sync + std::fmt::Debug {
         device: Option<DeviceId>,
         after: Option<PackNumber>,
     ) -> Result<FooterPage>;
+    /// Looks whether the files of packs above `after` are there and as long as their packs; so
+    /// many of them that it does not take long. Those that are not are damaged from then on.
+    async fn survey_packs(&self, after: Option<PackNumber>) -> Result<PackSurvey>;
+    /// Reads packs again, at most [`MAX_VERIFY`](crate::limits::MAX_VERIFY), and tells those that
+    /// are not there whole, which are damaged from then on. What the caller thinks of them counts
+    /// for nothing.
+    async fn verify_packs(&self, packs: PackSet) -> Result<PackSet>;
     /// Makes a snapshot. Idempotent by (device, manifest hash). Answers
     /// [`VaultError::MissingPacks`], [`VaultError::StaleIndex`] or [`VaultError::Conflict`].
     async fn commit(&self, request: CommitRequest) -> Result<Record>;
@@ -311,6 +337,8 @@ pub trait Vault: Send + Sync + std::fmt::Debug {
     async fn privacy(&self) -> Result<Report>;
     /// What whoever runs the server did with this account, oldest first.
     async fn access(&self) -> Result<Vec<Access>>;
+    /// The files that are kept for this account, by name, after the one of the name `after`.
+    async fn objects(&self, after: Option<String>) -> Result<ObjectPage>;
 }
 
 /// The name of a pack: everything in it, in two parts, so that a footer can be checked against it

@@ -36,12 +36,27 @@ impl Eager {
 
     /// Deletes what nothing needs, whatever its age; tells how many packs.
     pub fn sweep(&mut self) -> u64 {
+        self.tell("sweep").1
+    }
+
+    /// Expires and deletes what is due; tells how many snapshots, and how many packs.
+    pub fn tidy(&mut self) -> (u64, u64) {
+        self.tell("tidy")
+    }
+
+    /// From now on everything is stamped so many seconds ahead of the true time.
+    pub fn stamp_ahead(&mut self, seconds: u64) {
+        self.tell(&format!("stamp {seconds}"));
+    }
+
+    fn tell(&mut self, command: &str) -> (u64, u64) {
         let input = self.child.stdin.as_mut().expect("piped");
-        writeln!(input, "sweep").unwrap();
+        writeln!(input, "{command}").unwrap();
         let line = self.line();
-        let (packs, failed) = line.trim().split_once(' ').unwrap();
-        assert_eq!(failed, "0", "an account could not be swept");
-        packs.parse().unwrap()
+        let counts: Vec<u64> = line.split_whitespace().map(|n| n.parse().unwrap()).collect();
+        let [expired, packs, failed] = counts[..] else { panic!("{command}: {line:?}") };
+        assert_eq!(failed, 0, "an account could not be swept");
+        (expired, packs)
     }
 
     /// Ends it as a power cut does, and starts it again.

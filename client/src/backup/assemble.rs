@@ -237,13 +237,19 @@ impl<'a> Assembler<'a> {
             return Err(BackupError::Internal("an entry outside any directory"));
         };
         if let Mode::Matching { seen, packs, last } = &mut frame.mode {
-            *seen += 1;
             let part = std::sync::Arc::as_ptr(&old.part).cast::<()>();
-            if *last != Some(part) {
+            if *last == Some(part) {
+                *seen += 1;
+                return Ok(());
+            }
+            if self.dedup.has_all(&old.part.packs) {
+                *seen += 1;
                 *last = Some(part);
                 *packs |= &old.part.packs;
+                return Ok(());
             }
-            return Ok(());
+            // The entry is the same, and its chunks lie elsewhere: the record is made anew.
+            self.diverge()?;
         }
         self.copy(old)
     }

@@ -46,7 +46,8 @@ pub struct Wish {
 pub enum Committed {
     /// The snapshot exists.
     Saved(SnapshotId),
-    /// The server lacks these packs: their chunks must be sent again.
+    /// The server lacks these packs, or a compaction has removed them: their chunks must be looked
+    /// up anew, and sent again if they are nowhere.
     Missing(RoaringBitmap),
     /// The numbers that this machine knows are not the server's.
     Stale,
@@ -75,6 +76,9 @@ pub struct Committer<'a> {
     pub clock: &'a dyn Clock,
     /// Knows which packs the numbers name.
     pub state: &'a StateDb,
+    /// What is saved can be read again: then no commit is made that needs packs which a compaction
+    /// has removed. It would be good, but keep them for as long as the snapshot.
+    pub again: bool,
 }
 
 /// Whoever signs the next entry vouches for the stamp of the last: it must not lie more than a day
@@ -135,6 +139,11 @@ pub async fn send(repo: &mut Committer<'_>, prepared: &Prepared) -> Result<Commi
         return Err(BackupError::Internal("a commit without a snapshot"));
     };
     for _ in 0..ATTEMPTS {
+        let removed = &prepared.packs.0 & &repo.log.removed;
+        if repo.again && !removed.is_empty() {
+            forget_pending(repo)?;
+            return Ok(Committed::Missing(removed));
+        }
         let stamp = repo.log.state.head_received;
         if stamp.since(repo.clock.now()) > MAX_SKEW {
             return Err(BackupError::Clock);

@@ -16,11 +16,15 @@ const SHARDS: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentHandle(u32);
 
-#[cfg(test)]
 impl SegmentHandle {
-    /// The handle of this number.
+    /// The handle of this number, where no run hands them out.
     pub(crate) const fn numbered(number: u32) -> Self {
         Self(number)
+    }
+
+    /// Its number.
+    pub(crate) const fn place(self) -> usize {
+        self.0 as usize
     }
 }
 

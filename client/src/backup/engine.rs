@@ -138,7 +138,7 @@ pub fn run(
     let stop = Stop::new(interrupt, options.patience, monitor);
     let mut state = StateDb::open(&repo.folders.state)?;
     if !options.dry_run
-        && stop.at_once(runtime, finish_pending(&mut committer(repo, &state).0))?.is_some()
+        && stop.at_once(runtime, finish_pending(&mut committer(repo, &state, false).0))?.is_some()
     {
         monitor.note(&Note::info("finished the snapshot that an earlier run had begun to commit"));
     }
@@ -170,7 +170,8 @@ pub fn run(
         let status = status(&passed, &listener);
         let about = (start, described.clone());
         let wish = wish(repo, options, (&passed, packs, status), about, &listener);
-        let mut committer = committer(repo, &state).0;
+        let again = matches!(source, Source::Paths(_));
+        let mut committer = committer(repo, &state, again).0;
         let (prepared, _) = prepare(&committer, wish)?;
         match stop.in_time(runtime, send(&mut committer, &prepared))? {
             Committed::Saved(id) => {
@@ -183,8 +184,12 @@ pub fn run(
             }
             Committed::Missing(packs) => {
                 missing = packs.len();
-                let text = format!("the server has lost {missing} packs; sending them again");
-                monitor.note(&Note::warning(text));
+                monitor.note(&if packs.is_subset(&repo.log.removed) {
+                    Note::info("the vault was compacted meanwhile; looking at what that concerns")
+                } else {
+                    let text = format!("the server has lost {missing} packs; sending them again");
+                    Note::warning(text)
+                });
                 index.forget_packs(&packs)?;
             }
             Committed::Stale => {
@@ -208,10 +213,14 @@ fn start_over(
 }
 
 /// What a commit needs, and what the threads need beside it.
-fn committer<'r>(repo: &'r mut Repository, state: &'r StateDb) -> (Committer<'r>, Borrowed<'r>) {
+fn committer<'r>(
+    repo: &'r mut Repository,
+    state: &'r StateDb,
+    again: bool,
+) -> (Committer<'r>, Borrowed<'r>) {
     let Repository { key, vault, log, folders, clock, .. } = repo;
     let borrowed = Borrowed { key, vault: Arc::clone(vault), folders };
-    let committer = Committer { key, vault: &**vault, log, folders, clock: &**clock, state };
+    let committer = Committer { key, vault: &**vault, log, folders, clock: &**clock, state, again };
     (committer, borrowed)
 }
 
@@ -241,7 +250,8 @@ impl Round<'_> {
         runtime: &Handle,
     ) -> Result<(Passed, RoaringBitmap, Sent), BackupError> {
         let options = self.options;
-        let (mut committer, parts) = committer(repo, self.state);
+        let again = matches!(source, Source::Paths(_));
+        let (mut committer, parts) = committer(repo, self.state, again);
         let dedup = Dedup::new(self.index, std::mem::take(&mut self.own));
         let (flow, owners) = (Flow::default(), OwnerNames::of_this_machine());
         let nearly_full = NearlyFull::default();

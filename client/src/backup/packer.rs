@@ -8,18 +8,26 @@ use super::dedup::{Dedup, PackRef, SegmentHandle};
 use super::nearly_full::{FULL, NearlyFull, OpenPack, Placed};
 use super::tail::settle;
 use super::upload::Flow;
-use crate::compress::{Compressor, Encoding, Level};
+use crate::compress::{Compressor, Encoding, Level, MAX_RAW};
 use crate::crypto::content_id::{ChunkId, ChunkKind, ContentKeys};
 use crate::crypto::rng::Hedged;
 use crate::pack::builder::{BufferPool, PackBuilder, SealedPack, Sealer};
 use crate::pack::table::{ChunkRow, SegmentRow};
 use crate::progress::{Monitor, Stored};
 
-/// A segment is closed when it holds so many bytes.
-const SEGMENT: usize = 1024 * 1024;
+/// A segment of file content is closed when it holds so many bytes: more compress better, and cost
+/// more to read when one chunk of them is wanted.
+const SEGMENT: usize = 3 * 1024 * 1024;
+/// The same for trees, which are read here and there.
+const TREE_SEGMENT: usize = 1024 * 1024;
+/// It is closed when it holds so many if more would not fit into the pack.
+const LEAST: usize = 256 * 1024;
+/// It takes no chunk that would make it longer than this.
+const LONGEST: usize = MAX_RAW;
 /// Or when it holds so many chunks: tiny files must not outgrow the table of contents.
 const SEGMENT_CHUNKS: usize = 4 * 1024;
-/// A chunk of so many bytes is a segment of its own: it gains nothing from neighbours.
+/// A chunk of so many bytes that does not compress is a segment of its own: it gains nothing from
+/// neighbours, and is not copied.
 const ALONE: usize = 256 * 1024;
 
 /// A pack on its way to the server.
@@ -71,6 +79,8 @@ pub struct Packer<'a> {
     compressor: Compressor,
     rng: Hedged,
     open: OpenSegment,
+    /// When the open segment is closed, in bytes.
+    goal: usize,
     scratch: Vec<u8>,
     pack: Option<OpenPack>,
     /// What was new.
@@ -82,6 +92,14 @@ struct OpenSegment {
     raw: Vec<u8>,
     chunks: Vec<ChunkRow>,
     handle: SegmentHandle,
+}
+
+/// A segment on its way into a pack.
+#[derive(Debug, Clone, Copy)]
+struct Segment<'a> {
+    raw: &'a [u8],
+    encoded: &'a [u8],
+    encoding: Encoding,
 }
 
 /// A pack that was not full when its thread came to the end.
@@ -97,11 +115,8 @@ impl<'a> Packer<'a> {
             kind,
             compressor: Compressor::new(level),
             rng,
-            open: OpenSegment {
-                raw: Vec::with_capacity(SEGMENT + SEGMENT / 4),
-                chunks: Vec::new(),
-                handle,
-            },
+            open: OpenSegment { raw: Vec::new(), chunks: Vec::new(), handle },
+            goal: longest_goal(kind),
             scratch: Vec::new(),
             pack: None,
             added: Added::default(),
@@ -110,19 +125,30 @@ impl<'a> Packer<'a> {
 
     /// Adds a chunk unless the vault has it, and tells its id and where it is.
     pub fn add(&mut self, bytes: &[u8]) -> Result<(ChunkId, PackRef), BackupError> {
-        if bytes.len() < ALONE {
-            return self.add_with(bytes.len(), |room| {
-                room.extend_from_slice(bytes);
-                Ok(())
-            });
-        }
         let id = self.context.ids.chunk_id(self.kind, bytes);
+        // Most of an image that was saved before is known: no more than this is done for it.
+        if let Some(known) = self.context.dedup.find(&id)? {
+            return Ok((id, known));
+        }
+        if bytes.len() >= ALONE && !self.compressor.is_worth_compressing(bytes) {
+            return self.add_alone(id, bytes);
+        }
+        self.make_room(bytes.len())?;
+        if let Some(known) = self.context.dedup.claim(&id, self.open.handle)? {
+            return Ok((id, known));
+        }
+        self.open.raw.extend_from_slice(bytes);
+        self.added_to_open(id, bytes.len())
+    }
+
+    fn add_alone(&mut self, id: ChunkId, bytes: &[u8]) -> Result<(ChunkId, PackRef), BackupError> {
         let handle = self.context.dedup.new_segment();
         if let Some(known) = self.context.dedup.claim(&id, handle)? {
             return Ok((id, known));
         }
         let length = chunk_len(bytes.len());
-        self.place(bytes, vec![ChunkRow { id, length }], handle)?;
+        let segment = Segment { raw: bytes, encoded: bytes, encoding: Encoding::Stored };
+        self.place(segment, vec![ChunkRow { id, length }], handle)?;
         Ok((id, PackRef::Pending(handle)))
     }
 
@@ -133,21 +159,33 @@ impl<'a> Packer<'a> {
         expected: usize,
         fill: impl FnOnce(&mut Vec<u8>) -> Result<(), BackupError>,
     ) -> Result<(ChunkId, PackRef), BackupError> {
-        if !self.open.chunks.is_empty() && self.open.raw.len() + expected > SEGMENT + SEGMENT / 4 {
-            self.close_segment()?;
-        }
+        self.make_room(expected)?;
         let start = self.open.raw.len();
         fill(&mut self.open.raw)?;
         let bytes = self.open.raw.get(start..).unwrap_or_default();
         let id = self.context.ids.chunk_id(self.kind, bytes);
-        let length = chunk_len(bytes.len());
+        let length = bytes.len();
         if let Some(known) = self.context.dedup.claim(&id, self.open.handle)? {
             self.open.raw.truncate(start);
             return Ok((id, known));
         }
+        self.added_to_open(id, length)
+    }
+
+    fn make_room(&mut self, expected: usize) -> Result<(), BackupError> {
+        let long = self.open.raw.len() + expected > LONGEST.min(self.goal + self.goal / 4);
+        if long && !self.open.chunks.is_empty() { self.close_segment() } else { Ok(()) }
+    }
+
+    /// The open segment ends with this chunk.
+    fn added_to_open(
+        &mut self,
+        id: ChunkId,
+        length: usize,
+    ) -> Result<(ChunkId, PackRef), BackupError> {
         let here = PackRef::Pending(self.open.handle);
-        self.open.chunks.push(ChunkRow { id, length });
-        if self.open.raw.len() >= SEGMENT || self.open.chunks.len() >= SEGMENT_CHUNKS {
+        self.open.chunks.push(ChunkRow { id, length: chunk_len(length) });
+        if self.open.raw.len() >= self.goal || self.open.chunks.len() >= SEGMENT_CHUNKS {
             self.close_segment()?;
         }
         Ok((id, here))
@@ -197,29 +235,48 @@ impl<'a> Packer<'a> {
         let chunks = std::mem::take(&mut self.open.chunks);
         let raw = std::mem::take(&mut self.open.raw);
         let handle = std::mem::replace(&mut self.open.handle, self.context.dedup.new_segment());
-        let placed = self.place(&raw, chunks, handle);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        let encoding = self.compressor.compress_into(&raw, &mut scratch);
+        let segment = Segment { raw: &raw, encoded: &scratch, encoding };
+        let placed = self.place(segment, chunks, handle);
+        self.aim(raw.len(), scratch.len());
+        self.scratch = scratch;
         self.open.raw = raw;
         self.open.raw.clear();
         placed
     }
 
+    /// Decides how long the next segment becomes: as long as fits into the pack, if it compresses
+    /// like the last one.
+    fn aim(&mut self, raw: usize, encoded: usize) {
+        let longest = longest_goal(self.kind);
+        self.goal = match &self.pack {
+            None => longest,
+            Some(pack) => {
+                let room = usize::try_from(pack.builder.room()).unwrap_or(usize::MAX);
+                let fits = room.saturating_mul(raw) / encoded.max(1);
+                (fits - fits / 8).clamp(LEAST, longest)
+            }
+        };
+    }
+
     fn place(
         &mut self,
-        raw: &[u8],
+        segment: Segment<'_>,
         chunks: Vec<ChunkRow>,
         handle: SegmentHandle,
     ) -> Result<(), BackupError> {
-        self.scratch.clear();
-        let encoding: Encoding = self.compressor.compress_into(raw, &mut self.scratch);
+        let Segment { raw, encoded, encoding } = segment;
         self.added.raw += raw.len() as u64;
-        self.added.stored += self.scratch.len() as u64;
+        self.added.stored += encoded.len() as u64;
         self.added.chunks += chunks.len() as u64;
-        let stored = Stored { raw: raw.len() as u64, packed: self.scratch.len() as u64 };
+        let stored = Stored { raw: raw.len() as u64, packed: encoded.len() as u64 };
         self.context.monitor.stored(stored);
         let row =
             SegmentRow { sealed: 0, raw: chunk_len(raw.len()), encoding, kind: self.kind, chunks };
         if let Some(pack) = &mut self.pack
-            && pack.builder.append(&self.scratch, row.clone())
+            && pack.builder.append(encoded, row.clone())
         {
             pack.handles.push(handle);
             if pack.builder.room() >= FULL {
@@ -227,7 +284,7 @@ impl<'a> Packer<'a> {
             }
             return self.pack.take().map_or(Ok(()), |full| self.count_and_seal(full));
         }
-        match self.context.nearly_full.place(&self.scratch, &row, (handle, self.context.flow)) {
+        match self.context.nearly_full.place(encoded, &row, (handle, self.context.flow)) {
             Placed::There => return Ok(()),
             Placed::Full(full) => return self.seal(full),
             Placed::Nowhere => {}
@@ -239,7 +296,7 @@ impl<'a> Packer<'a> {
         }
         let builder = PackBuilder::new(&self.context.pool);
         let mut pack = OpenPack { builder, handles: vec![handle] };
-        if !pack.builder.append(&self.scratch, row) {
+        if !pack.builder.append(encoded, row) {
             return Err(BackupError::Internal("a segment does not fit an empty pack"));
         }
         self.pack = Some(pack);
@@ -257,6 +314,13 @@ impl<'a> Packer<'a> {
         let outgoing = Outgoing { pack: sealed, handles: pack.handles };
         // The other end hangs up only after it has recorded why.
         self.context.out.send(outgoing).map_err(|_e| BackupError::Stopped)
+    }
+}
+
+const fn longest_goal(kind: ChunkKind) -> usize {
+    match kind {
+        ChunkKind::Data => SEGMENT,
+        ChunkKind::Tree => TREE_SEGMENT,
     }
 }
 

@@ -8,6 +8,7 @@ use unseen_common::vault::FooterItem;
 use super::BackupError;
 use crate::crypto::content_id::ChunkId;
 use crate::index::{Index, IndexError};
+use crate::maintain::room::packs_of;
 use crate::progress::{Monitor, Note};
 use crate::repo::footers::{Known, Take, fill};
 use crate::repo::{RepoError, Repository};
@@ -33,6 +34,7 @@ pub async fn open_index(
     if index.covered().is_empty() {
         state.set_synced(None)?;
     }
+    let compacted = look_behind(repo, state, &index).await?;
     let mut highest = state.synced()?;
     for writer in writers(repo) {
         let account = (repo.key.vault, Some(writer.device));
@@ -45,13 +47,45 @@ pub async fn open_index(
     index.flush()?;
     state.flush()?;
     state.set_synced(highest)?;
-    let live = repo.vault.live_packs().await.map_err(RepoError::from)?.0;
+    state.set_compacted(compacted)?;
+    let live = repo.vault.live_packs().await.map_err(RepoError::from)?.0 - &repo.log.removed;
     let covered = index.covered();
     let dead = &covered - &live;
     if !dead.is_empty() {
         index.forget_packs(&dead)?;
     }
     Ok((index, covered & live))
+}
+
+/// The owner may write packs of this device anew while it uploads others itself, so that numbers
+/// which were passed over name packs of its own now. After a compaction they are among those that
+/// its snapshots need; tables of contents are asked for again from the first of them on. Tells the
+/// newest compaction.
+async fn look_behind(
+    repo: &Repository,
+    state: &StateDb,
+    index: &Index,
+) -> Result<u64, BackupError> {
+    let (known, line) = (state.compacted()?, repo.log.state.lineage(repo.key.secrets.device));
+    let changed: Vec<_> = repo
+        .log
+        .state
+        .snapshots
+        .iter()
+        .filter(|(_, s)| s.packed != s.seq && s.packed > known && line.contains(&s.device))
+        .collect();
+    let newest = changed.iter().map(|(_, snapshot)| snapshot.packed).max().unwrap_or(known);
+    let Some(synced) = state.synced()? else {
+        return Ok(newest);
+    };
+    let ids = changed.iter().map(|(id, _)| **id);
+    let needed = packs_of(&repo.vault, ids).await.map_err(RepoError::from)?;
+    if let Some(first) = (needed - index.covered()).min()
+        && first <= synced.0
+    {
+        state.set_synced(first.checked_sub(1).map(PackNumber))?;
+    }
+    Ok(newest)
 }
 
 /// After a run all of whose packs are in the index.
@@ -66,18 +100,19 @@ pub fn mark_synced(index: &Index, state: &StateDb) -> Result<(), BackupError> {
 
 /// This device, and those whose place it took.
 fn writers(repo: &Repository) -> Vec<Known> {
-    let own = &repo.key.secrets;
+    let (own, root) = (&repo.key.secrets, repo.key.root_verify);
     let mut known = vec![Known {
         device: own.device,
         index_key: own.index_key.duplicate(),
-        manifest_key: own.manifest.verifying_key(),
+        signers: [own.manifest.verifying_key(), root],
     }];
     for (device, index_key) in &repo.key.inherited {
         let Some(added) = repo.log.state.devices.get(device) else {
             continue;
         };
         if let Ok(manifest_key) = VerifyingKey::from_bytes(&added.add.manifest_key) {
-            known.push(Known { device: *device, index_key: index_key.duplicate(), manifest_key });
+            let (device, index_key) = (*device, index_key.duplicate());
+            known.push(Known { device, index_key, signers: [manifest_key, root] });
         }
     }
     known

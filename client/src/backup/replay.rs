@@ -56,27 +56,7 @@ pub fn needs_of_row(
     dedup: &Dedup<'_>,
 ) -> Result<Needs, BackupError> {
     let mut needs = Needs::default();
-    if row.seen.kind != 0 {
-        return Ok(needs);
-    }
-    let Kind::File { content, .. } = Entry::from_bytes(row.encoded)?.kind else {
-        return Ok(needs);
-    };
-    let places: Option<Vec<PackRef>> = match content {
-        Content::List { .. } => None,
-        Content::Inline(extents) => extents
-            .iter()
-            .filter_map(|extent| match extent {
-                Extent::Data { chunk, .. } => dedup.find(chunk).transpose(),
-                Extent::Hole { .. } => None,
-            })
-            .collect::<Result<Vec<_>, _>>()
-            .map(|found| {
-                let chunks = extents.iter().filter(|e| matches!(e, Extent::Data { .. })).count();
-                (found.len() == chunks).then_some(found)
-            })?,
-    };
-    if let Some(places) = places {
+    if let Some(places) = inline_packs(row, dedup)? {
         for place in places {
             needs.add(place);
         }
@@ -85,6 +65,29 @@ pub fn needs_of_row(
         needs.add_packs(part_packs);
     }
     Ok(needs)
+}
+
+/// Where each chunk of a row is; none if one is nowhere, or if the row does not name them all, as
+/// that of a long file.
+pub fn inline_packs(row: &Row<'_>, dedup: &Dedup<'_>) -> Result<Option<Vec<PackRef>>, BackupError> {
+    let mut places = Vec::new();
+    if row.seen.kind != 0 {
+        return Ok(Some(places));
+    }
+    let extents = match Entry::from_bytes(row.encoded)?.kind {
+        Kind::File { content: Content::List { .. }, .. } => return Ok(None),
+        Kind::File { content: Content::Inline(extents), .. } => extents,
+        _ => return Ok(Some(places)),
+    };
+    for extent in &extents {
+        if let Extent::Data { chunk, .. } = extent {
+            match dedup.find(chunk)? {
+                Some(place) => places.push(place),
+                None => return Ok(None),
+            }
+        }
+    }
+    Ok(Some(places))
 }
 
 /// The name of a row.

@@ -15,7 +15,7 @@ use unseen_common::vault::pack_id;
 use crate::crypto::device::DeviceSecrets;
 use crate::crypto::envelope::HEADER_LEN;
 use crate::pack::builder::SealedPack;
-use crate::pack::reader::{Ends, open_footer};
+use crate::pack::reader::{Ends, TableKeys, open_footer};
 
 /// A folder of packs.
 #[derive(Debug, Clone)]
@@ -76,7 +76,8 @@ fn read_back(bytes: Bytes, vault: VaultId, device: &DeviceSecrets) -> Option<Sea
     let id = pack_id(content_hash, footer, length, footer_len.into());
     let header = bytes.get(..HEADER_LEN)?;
     let ends = Ends { id, length, content_hash, header, footer };
-    let opened =
-        open_footer(&ends, vault, &device.index_key, &device.manifest.verifying_key()).ok()?;
+    let signers = [device.manifest.verifying_key()];
+    let keys = TableKeys { index_key: &device.index_key, signers: &signers };
+    let opened = open_footer(&ends, vault, keys).ok()?;
     Some(SealedPack::from_spool(id, opened.table, footer_len, bytes))
 }

@@ -14,6 +14,7 @@ use super::events::{Entered, Event, Old};
 use super::merge::Merge;
 use super::outbox::Outbox;
 use super::plan::Node;
+use super::replay::inline_packs;
 use super::seen::{DirPath, bytes_to_os, describe, join, meta_of, seen_of};
 use super::stop::Stop;
 use super::upload::Flow;
@@ -26,7 +27,7 @@ use crate::scan::listing::Names;
 use crate::scan::names::OwnerNames;
 use crate::scan::os::{Dir, FileType, ReadTrouble, Stat};
 use crate::state::db::StateDb;
-use crate::state::records::{DirKey, RecordReader};
+use crate::state::records::{DirKey, RecordReader, Row};
 use crate::tree::entry::{Entry, Kind, Meta, Name};
 
 /// What the walk needs.
@@ -218,8 +219,14 @@ impl<'a> Walker<'a> {
         let seen = row.seen;
         seen == seen_of(stat, self.context.racy_from, seen.racy)
             && !seen.racy
-            && self.context.dedup.has_all(&old.part.packs)
+            && (self.context.dedup.has_all(&old.part.packs) || self.has_chunks(&row))
             && self.has_lists(row.lists)
+    }
+
+    /// Whether each chunk of a short file is still on the server. After a compaction most are, in
+    /// other packs. Of a long one only the file itself tells which they are.
+    fn has_chunks(&self, row: &Row<'_>) -> bool {
+        matches!(inline_packs(row, self.context.dedup), Ok(Some(_)))
     }
 
     /// Whether the content lists of a long file are still on the server. Counts their packs as

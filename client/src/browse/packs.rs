@@ -12,7 +12,7 @@ use super::lru::Lru;
 use super::pieces::Pieces;
 use crate::crypto::content_id::{ChunkId, ContentKeys};
 use crate::crypto::envelope::{EnvelopeKind, HEADER_LEN};
-use crate::crypto::seal::PackKey;
+use crate::crypto::seal::{PackKey, TAG_LEN};
 use crate::pack::reader::{PackError, SegmentOpener, VerifiedChunk, open_own};
 use crate::pack::table::{SegmentRow, Table};
 use crate::progress::Monitor;
@@ -119,7 +119,7 @@ impl<'a> Packs<'a> {
             (info.id, info.length),
             (&header, &footer),
             self.repo.account(),
-            (&known.index_key, &known.manifest_key),
+            known.keys(),
         )?;
         let (_, key) =
             self.repo.keys().open_header(EnvelopeKind::Pack, &header).map_err(PackError::from)?;
@@ -273,6 +273,14 @@ impl<'a> Opener<'a> {
             Inner::Pack(error) => PackTrouble::from(error).into(),
             Inner::Each(error) => error,
         })
+    }
+}
+
+impl Opener<'_> {
+    /// The content of the segment that was opened last, as it was before it was sealed.
+    pub fn encoded(&self) -> &[u8] {
+        let length = self.scratch.len().saturating_sub(TAG_LEN);
+        self.scratch.get(..length).unwrap_or_default()
     }
 }
 

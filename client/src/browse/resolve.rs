@@ -13,6 +13,7 @@ use super::snapshots::{
 };
 use crate::repo::ReaderRepo;
 use crate::tree::entry::Name;
+use crate::tree::manifest::Manifest;
 
 /// What the user named.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +44,8 @@ pub struct Filter {
     pub host: Option<String>,
     /// A path that the backup was told to save.
     pub path: Option<Vec<u8>>,
-    /// Tags that it must all have.
-    pub tags: Vec<String>,
+    /// It must have all tags of one of these lists, if there are any: as restic takes `--tag`.
+    pub tags: Vec<Vec<String>>,
 }
 
 /// The snapshot that is meant.
@@ -53,7 +54,7 @@ pub struct Chosen {
     /// The snapshot, with its manifest.
     pub snapshot: Row,
     /// What it says of itself.
-    pub manifest: crate::tree::manifest::Manifest,
+    pub manifest: Manifest,
     /// Which part of it; all of it with `None`.
     pub path: Option<Vec<Name>>,
     /// There is no whole snapshot: this is the newest checkpoint.
@@ -175,8 +176,13 @@ impl Filter {
             manifest.paths.iter().any(|path| trimmed(path) == wanted)
         });
         path && self.host.as_ref().is_none_or(|host| manifest.host == *host)
-            && self.tags.iter().all(|tag| manifest.tags.contains(tag))
+            && (self.tags.is_empty() || self.tags.iter().any(|list| has_tags(manifest, list)))
     }
+}
+
+/// Whether a snapshot has all of these tags.
+pub fn has_tags(manifest: &Manifest, tags: &[String]) -> bool {
+    tags.iter().all(|tag| manifest.tags.contains(tag))
 }
 
 /// The snapshots that a filter leaves, oldest first. Fetches manifests only if the filter is about

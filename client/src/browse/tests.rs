@@ -129,11 +129,11 @@ fn snapshots_are_resolved_by_time_id_and_filter() {
     let path = Filter {
         path: Some(one.as_os_str().as_bytes().to_vec()),
         host: Some("host".into()),
-        tags: vec!["tag".into()],
+        tags: vec![vec!["no such".into()], vec!["tag".into()]],
         ..Filter::default()
     };
     assert_eq!(find(&repo, "latest", &path).unwrap(), second);
-    let none = Filter { tags: vec!["other".into()], ..Filter::default() };
+    let none = Filter { tags: vec![vec!["tag".into(), "other".into()]], ..Filter::default() };
     let error = find(&repo, "latest", &none).unwrap_err();
     assert!(matches!(error, ResolveError::None { filtered: true }));
 

@@ -5,8 +5,9 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use super::output::Voice;
 use super::places::ProfileName;
 use super::{
-    cmd_check, cmd_connect, cmd_dump, cmd_forget, cmd_init, cmd_ls, cmd_pin, cmd_policy,
-    cmd_privacy, cmd_restore, cmd_run, cmd_set, cmd_snapshots, cmd_undelete, cmd_version, cmd_why,
+    cmd_check, cmd_compact, cmd_connect, cmd_dump, cmd_forget, cmd_init, cmd_ls, cmd_pin,
+    cmd_policy, cmd_privacy, cmd_restore, cmd_run, cmd_set, cmd_snapshots, cmd_undelete,
+    cmd_version, cmd_why,
 };
 
 pub mod keep;
@@ -116,6 +117,8 @@ pub enum Command {
     Check(cmd_check::CheckArgs),
     /// Let snapshots go: by name, or by rules that run once
     Forget(Box<cmd_forget::ForgetArgs>),
+    /// Put together what is still needed of packs that are mostly unused
+    Compact(cmd_compact::CompactArgs),
     /// See or change the rules by which the server lets snapshots go
     Policy(cmd_policy::PolicyArgs),
     /// Bring back what was forgotten or has expired

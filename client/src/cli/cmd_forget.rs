@@ -16,8 +16,9 @@ use super::vault;
 use crate::maintain::forget::{Fate, Judged, Rules, by_rules, with_fate};
 use crate::maintain::room::{Room, freed_by};
 
-/// What `forget` takes.
+/// What `forget` takes. `-H` is `--keep-hourly` here, as with restic; elsewhere it is `--host`.
 #[derive(Debug, Clone, Default, clap::Args)]
+#[command(mut_arg("host", |host| host.short(None)))]
 #[command(after_help = "\
 Rules run for each set of each device, on the times at which the server received the snapshots. The
 newest complete one always stays. What is forgotten can be brought back by `backup undelete` while
@@ -180,6 +181,9 @@ impl Outcome {
             ));
         } else if self.forgotten > 0 {
             ctx.ui.summary("no pack becomes free by it: others need the same ones");
+        }
+        if self.forgotten > 0 {
+            ctx.ui.status("`backup compact -n` shows what else lies unused beside what is needed");
         }
     }
 

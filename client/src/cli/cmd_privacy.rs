@@ -1,5 +1,8 @@
 //! `backup privacy`: what the server holds about this account, and the lever on it.
 
+mod entries;
+mod export;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -50,6 +53,8 @@ pub enum PrivacyCommand {
         #[arg(value_parser = level)]
         level: Level,
     },
+    /// Write all that is held into one document that a program can read
+    Export(export::ExportArgs),
     /// Have everything erased, seven days from now
     Erase {
         /// Stop that
@@ -76,6 +81,7 @@ pub fn run(ctx: &Context<'_>, args: &PrivacyArgs) -> Result<Exit, CliError> {
         PrivacyCommand::Show => show(ctx, &runtime),
         PrivacyCommand::AccessLog => access_log(ctx, &runtime),
         PrivacyCommand::Level { level } => set_level(ctx, *level, &runtime),
+        PrivacyCommand::Export(args) => export::run(ctx, args, &runtime),
         PrivacyCommand::Erase { cancel: false } => erase(ctx, &runtime),
         PrivacyCommand::Erase { cancel: true } => cancel(ctx, &runtime),
         PrivacyCommand::Receipt => receipt(ctx, &runtime),

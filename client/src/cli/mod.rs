@@ -3,6 +3,7 @@
 pub mod args;
 pub mod bars;
 pub mod cmd_check;
+pub mod cmd_compact;
 pub mod cmd_connect;
 pub mod cmd_dump;
 pub mod cmd_forget;
@@ -81,6 +82,7 @@ fn dispatch(context: &Context<'_>, command: &Command) -> Result<Exit, CliError> 
         Command::Restore(args) => cmd_restore::run(context, args),
         Command::Check(args) => cmd_check::run(context, args),
         Command::Forget(args) => cmd_forget::run(context, args),
+        Command::Compact(args) => cmd_compact::run(context, args),
         Command::Policy(args) => cmd_policy::run(context, args),
         Command::Undelete(args) => cmd_undelete::run(context, args),
         Command::Pin(args) => cmd_pin::pin(context, args),

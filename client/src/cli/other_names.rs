@@ -15,7 +15,8 @@ const NAMES: &[(&[&str], &str)] = &[
     (
         &["prune", "gc"],
         "nothing to do: the server frees space by itself once the grace is over, without your keys. \
-         What stays is decided by `backup forget` and `backup policy`",
+         What stays is decided by `backup forget` and `backup policy`; `backup compact` frees what \
+         lies beside things that are needed",
     ),
     (&["break-lock", "remove-lock"], "there are no locks to remove"),
     (
@@ -47,14 +48,12 @@ const NAMES: &[(&[&str], &str)] = &[
 
 /// Ours, of later versions.
 const RESERVED: &[&str] = &[
-    "set",
     "status",
     "find",
     "history",
     "diff",
     "stats",
     "mount",
-    "compact",
     "tag",
     "copy",
     "rewrite",

@@ -231,7 +231,7 @@ pub fn one_filter(filter: &SnapshotFilter) -> Result<Filter, CliError> {
         device: one(&filter.device, "device")?,
         host: one(&filter.host, "host")?,
         path,
-        tags: filter.tag.iter().flat_map(|list| list.0.clone()).collect(),
+        tags: filter.tag.iter().map(|list| list.0.clone()).collect(),
     })
 }
 

@@ -7,6 +7,7 @@ use roaring::RoaringBitmap;
 use tokio::runtime::Handle;
 use unseen_common::id::PackNumber;
 
+use super::compact::Used;
 use super::data::{Bad, read_packs};
 use super::impact::impact;
 use super::outcome::{CheckError, CheckOutcome, Damage};
@@ -16,6 +17,7 @@ use crate::browse::error::{PackFault, ReadError};
 use crate::browse::packs::Packs;
 use crate::browse::snapshots::{Row, SnapshotError, manifest, packs_hold, rows};
 use crate::crypto::content_id::ChunkId;
+use crate::index::IndexError;
 use crate::progress::{During, Monitor, Problem, in_words};
 use crate::repo::{ReaderIndex, ReaderRepo};
 use crate::tree::manifest::{Manifest, Totals};
@@ -39,6 +41,8 @@ pub(super) struct Checking<'a> {
     pub(super) monitor: &'a dyn Monitor,
     interrupt: &'a AtomicBool,
     outcome: Mutex<CheckOutcome>,
+    /// Where to note which chunks are used, for a compaction.
+    used: Option<&'a Mutex<Used>>,
 }
 
 /// A snapshot that can be walked.
@@ -64,7 +68,7 @@ pub fn check(
     runtime: &Handle,
 ) -> Result<CheckOutcome, CheckError> {
     let packs = Packs::new(repo, index, monitor, runtime);
-    let checking = Checking { packs: &packs, monitor, interrupt, outcome: Mutex::default() };
+    let checking = Checking::new(&packs, (monitor, interrupt), None);
     match checking.run(options) {
         Ok(()) | Err(ReadError::Stopped) => {}
         Err(error) => return Err(error.into()),
@@ -77,7 +81,47 @@ pub fn check(
     Ok(outcome)
 }
 
-impl Checking<'_> {
+impl<'a> Checking<'a> {
+    pub(super) fn new(
+        packs: &'a Packs<'a>,
+        (monitor, interrupt): (&'a dyn Monitor, &'a AtomicBool),
+        used: Option<&'a Mutex<Used>>,
+    ) -> Self {
+        Self { packs, monitor, interrupt, outcome: Mutex::default(), used }
+    }
+
+    /// The pack of `within` that a chunk of this length is taken from.
+    pub(super) fn pack_of(
+        &self,
+        id: &ChunkId,
+        length: u32,
+        within: &RoaringBitmap,
+    ) -> Result<Option<PackNumber>, IndexError> {
+        let Some(used) = self.used else {
+            return self.packs.index.lookup_within(id, within);
+        };
+        let index = self.packs.index;
+        let copies = index.copies(id, within)?;
+        let first = copies.first().copied().filter(|number| within.contains(number.0));
+        let Some(first) = first else {
+            return Ok(None);
+        };
+        // The one may be damaged without anybody knowing, so no other copy is given up for it.
+        let writer = |number| index.pack(number).map(|pack| pack.device);
+        let mut used = used.lock().unwrap_or_else(PoisonError::into_inner);
+        for number in copies {
+            if within.contains(number.0) || writer(number) == writer(first) {
+                used.add(number, id, length);
+            }
+        }
+        Ok(Some(first))
+    }
+
+    /// How many findings there are.
+    pub(super) fn findings(&self) -> u64 {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).damage_count
+    }
+
     fn run(&self, options: CheckOptions) -> Result<(), ReadError> {
         self.known_damage();
         let snapshots = self.snapshots()?;

@@ -7,6 +7,7 @@ use unseen_common::log::fold::State;
 use unseen_common::log::policy::{KeepRules, Policy};
 use unseen_common::retention::{Decision, Verdict, decide_for_owner_among};
 
+use crate::browse::resolve::has_tags;
 use crate::browse::snapshots::Listed;
 
 /// Rules that run once.
@@ -80,8 +81,7 @@ fn keep_by_tag(one: &mut Judged, lists: &[Vec<String>]) {
         }
         return;
     };
-    let has = |tags: &&Vec<String>| tags.iter().all(|tag| manifest.tags.contains(tag));
-    let Some(tags) = lists.iter().find(has) else {
+    let Some(tags) = lists.iter().find(|tags| has_tags(manifest, tags)) else {
         return;
     };
     if one.fate == Fate::Forget {

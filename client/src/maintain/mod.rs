@@ -1,6 +1,7 @@
 //! Looking after a vault: is everything there, and is it whole?
 
 pub mod check;
+pub mod compact;
 mod data;
 pub mod forget;
 mod impact;

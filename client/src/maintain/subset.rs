@@ -39,7 +39,7 @@ impl FromStr for Subset {
                 return (1..=of).contains(&part).then_some(Self::Part { part, of });
             }
             if let Some(percent) = text.strip_suffix('%') {
-                return millionths(percent).map(Self::Millionths);
+                return millionths(percent).filter(|share| *share > 0).map(Self::Millionths);
             }
             size(text).map(Self::Size)
         };
@@ -48,13 +48,13 @@ impl FromStr for Subset {
 }
 
 /// Of up to 100 per cent with up to four decimals.
-fn millionths(percent: &str) -> Option<u32> {
+pub fn millionths(percent: &str) -> Option<u32> {
     let (whole, decimals) = percent.split_once('.').unwrap_or((percent, ""));
     let digits = decimals.len() <= 4 && decimals.bytes().all(|b| b.is_ascii_digit());
     let decimals: u32 = format!("{decimals:0<4}").parse().ok().filter(|_| digits)?;
     let whole: u32 = whole.parse().ok()?;
     let all = whole.checked_mul(10_000)?.checked_add(decimals)?;
-    (1..=MILLION).contains(&all).then_some(all)
+    (all <= MILLION).then_some(all)
 }
 
 /// A number of bytes, or of KiB, MiB, GiB, TiB.

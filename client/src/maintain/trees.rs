@@ -159,15 +159,22 @@ impl<'a> TreeCheck<'a> {
 /// Loads trees and remembers which.
 struct Noting<'a> {
     chunks: Chunks<'a>,
-    noted: Vec<ChunkId>,
+    /// With their lengths, in bytes.
+    noted: Vec<(ChunkId, u32)>,
 }
 
 impl ObjectSource for Noting<'_> {
     type Error = ReadError;
 
     fn load(&mut self, id: &ChunkId) -> Result<Vec<u8>, ReadError> {
-        self.noted.push(*id);
-        ObjectSource::load(&mut self.chunks, id)
+        // One that cannot be loaded is looked up all the same.
+        let place = self.noted.len();
+        self.noted.push((*id, 0));
+        let bytes = ObjectSource::load(&mut self.chunks, id)?;
+        if let Some((_, length)) = self.noted.get_mut(place) {
+            *length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        }
+        Ok(bytes)
     }
 }
 
@@ -229,8 +236,8 @@ impl Walk<'_, '_> {
     ) -> Result<(), ReadError> {
         let mut wanted = Vec::new();
         let read = for_each_extent(content, size, &mut self.source, |extent, source| {
-            if let Extent::Data { chunk, .. } = extent {
-                wanted.push(*chunk);
+            if let Extent::Data { chunk, length } = extent {
+                wanted.push((*chunk, *length));
             }
             // Long lists are looked up in between.
             source.noted.append(&mut wanted);
@@ -256,8 +263,8 @@ impl Walk<'_, '_> {
         self.checking.count(|outcome| {
             outcome.chunks += u64::try_from(noted.len()).unwrap_or(u64::MAX);
         });
-        for id in &noted {
-            match index.lookup_within(id, &self.snapshot.packs)? {
+        for (id, length) in &noted {
+            match self.checking.pack_of(id, *length, &self.snapshot.packs)? {
                 Some(pack) => {
                     frame.needs.insert(pack.0);
                 }

@@ -128,7 +128,7 @@ pub struct PackBuilder {
 pub struct Sealer<'a> {
     /// The vault and the writer.
     pub to: SealTo<'a>,
-    /// The device's manifest key.
+    /// The device's manifest key; the root key when the owner writes a pack of it anew.
     pub signer: &'a SigningKey,
     /// The device's index key.
     pub index_key: &'a Secret<32>,
@@ -350,7 +350,7 @@ impl PackBuilder {
     }
 }
 
-/// What a device signs of its pack.
+/// What is signed of a pack.
 pub(super) fn signed_part(
     vault: VaultId,
     epoch: u32,

@@ -25,9 +25,9 @@ pub enum PackError {
     /// The table of contents makes no sense.
     #[error("its table of contents makes no sense")]
     Table(#[from] BadTable),
-    /// The device did not sign this.
-    #[error("its table of contents is not signed by its device")]
-    Signature(#[from] BadSignature),
+    /// Neither the device nor the owner signed this.
+    #[error("its table of contents is not signed by its device, nor by the owner")]
+    Signature(#[source] BadSignature),
     /// A segment does not decompress.
     #[error("a segment does not decompress")]
     Decompress(#[from] DecompressError),
@@ -54,7 +54,18 @@ pub struct Ends<'a> {
     pub footer: &'a [u8],
 }
 
-/// A table of contents that its device has sealed and signed.
+/// What opens the tables of contents of a device, and whose signatures count on them.
+#[derive(Debug, Clone, Copy)]
+pub struct TableKeys<'a> {
+    /// The device's.
+    pub index_key: &'a Secret<32>,
+    /// The device's manifest key; and the root key, with which an owner signs the packs that a
+    /// compaction writes anew. Which pack of which device it is stands in the header, and the
+    /// signature covers that.
+    pub signers: &'a [VerifyingKey],
+}
+
+/// A table of contents, sealed with its device's key and signed by the device or the owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenedFooter {
     /// What the clear part of the header says; confirmed by the footer's seal.
@@ -67,11 +78,9 @@ pub struct OpenedFooter {
 pub fn open_footer(
     ends: &Ends<'_>,
     vault: VaultId,
-    index_key: &Secret<32>,
-    device_key: &VerifyingKey,
+    keys: TableKeys<'_>,
 ) -> Result<OpenedFooter, PackError> {
     let whole = (ends.id, ends.length);
-    let keys = (index_key, device_key);
     let (opened, content_hash) = open_own(whole, (ends.header, ends.footer), vault, keys)?;
     if content_hash == ends.content_hash {
         Ok(opened)
@@ -81,12 +90,12 @@ pub fn open_footer(
 }
 
 /// As [`open_footer`] of the pack with this name and length, whose content hash nobody has stated;
-/// tells the one that the device has signed and that the name contains.
+/// tells the one that was signed and that the name contains.
 pub fn open_own(
     (id, length): (PackId, u64),
     (header, footer): (&[u8], &[u8]),
     vault: VaultId,
-    (index_key, device_key): (&Secret<32>, &VerifyingKey),
+    keys: TableKeys<'_>,
 ) -> Result<(OpenedFooter, Hash), PackError> {
     let info = HeaderInfo::peek(EnvelopeKind::Pack, header)?;
     let trailer_at =
@@ -99,13 +108,15 @@ pub fn open_own(
     }
     let mut sealed = sealed.to_vec();
     let header_hash = Hash::of(header);
-    let plain = footer_key(index_key, info.uid, header_hash).open(&mut sealed)?;
+    let plain = footer_key(keys.index_key, info.uid, header_hash).open(&mut sealed)?;
     let (table, content_hash, signature) = split_plain(plain)?;
     if pack_id(content_hash, footer, length, footer_len.into()) != id {
         return Err(PackError::Inconsistent("its footer belongs to another pack"));
     }
     let said = signed_part(vault, info.epoch, info.uid, content_hash, table);
-    verify(device_key, Domain::Pack, &said, signature)?;
+    if !keys.signers.iter().any(|key| verify(key, Domain::Pack, &said, signature).is_ok()) {
+        return Err(PackError::Signature(BadSignature));
+    }
     let table = Table::from_bytes(table)?;
     check_lengths(&table, length, footer_len)?;
     Ok((OpenedFooter { info, table }, content_hash))

@@ -14,11 +14,11 @@ use tokio::time::timeout;
 use unseen_common::id::{DeviceId, Hash, PackNumber, SnapshotId, VaultId};
 use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::packset::PackSet;
-use unseen_common::privacy::{Access, Report};
+use unseen_common::privacy::{Access, ObjectPage, Report};
 use unseen_common::receipt::SignedReceipt;
 use unseen_common::vault::{
     Challenge, CommitRequest, CompactRequest, FooterPage, LogPage, LoginRequest, NewAccount,
-    PackBytes, PackUpload, Principal, Result, ServerInfo, Service, Vault, VaultError,
+    PackBytes, PackSurvey, PackUpload, Principal, Result, ServerInfo, Service, Vault, VaultError,
 };
 use unseen_common::wire::address::{Pin, ServerAddress, authority};
 use unseen_common::wire::base64::Base64;
@@ -27,6 +27,7 @@ use unseen_common::wire::body::{
     LogBody, LoginBody, PackAnswer, PutSlotsBody, ReceiptBody, RecordBody, SlotsBody, TokenAnswer,
 };
 use unseen_common::wire::endpoint::{self, Endpoint, Method};
+use unseen_common::wire::survey::{SurveyAnswer, SurveyBody, VerifyBody};
 use unseen_common::wire::{DAMAGED_HEADER, OCTET_STREAM, PACK_LENGTH_HEADER, footers as pages};
 
 use super::reply::{self, IDLE, unreachable};
@@ -312,6 +313,24 @@ impl Vault for HttpVault {
         Ok(page)
     }
 
+    async fn survey_packs(&self, after: Option<PackNumber>) -> Result<PackSurvey> {
+        let ask = Ask::new(&endpoint::SURVEY).json(&SurveyBody { after })?;
+        let cap = endpoint::SURVEY.answer_cap;
+        let answer: SurveyAnswer = reply::json(self.send(ask).await?, cap).await?;
+        let survey = PackSurvey::try_from(answer)
+            .map_err(|error| VaultError::BadAnswer(error.to_string()))?;
+        // Whoever goes on from there must come to an end.
+        if survey.next.is_some() && survey.next <= after {
+            return Err(VaultError::BadAnswer("a survey that does not go on".to_owned()));
+        }
+        Ok(survey)
+    }
+
+    async fn verify_packs(&self, packs: PackSet) -> Result<PackSet> {
+        let body = VerifyBody { packs: packs.to_bytes().into() };
+        packset(&self.octets(Ask::new(&endpoint::VERIFY).json(&body)?).await?)
+    }
+
     async fn commit(&self, request: CommitRequest) -> Result<Record> {
         self.record(Ask::new(&endpoint::COMMIT).json(&CommitBody::from(request))?).await
     }
@@ -338,6 +357,16 @@ impl Vault for HttpVault {
         let response = self.send(Ask::new(&endpoint::ACCESS)).await?;
         let body: AccessBody = reply::json(response, endpoint::ACCESS.answer_cap).await?;
         Ok(body.access)
+    }
+
+    async fn objects(&self, after: Option<String>) -> Result<ObjectPage> {
+        let ask = Ask::new(&endpoint::OBJECTS).with("after", after);
+        let page: ObjectPage =
+            reply::json(self.send(ask).await?, endpoint::OBJECTS.answer_cap).await?;
+        if page.more && page.objects.is_empty() {
+            return Err(VaultError::BadAnswer("an empty page with more".to_owned()));
+        }
+        Ok(page)
     }
 }
 

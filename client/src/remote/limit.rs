@@ -10,9 +10,10 @@ use tokio::time::Instant;
 use unseen_common::id::{DeviceId, PackNumber, SnapshotId};
 use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::packset::PackSet;
-use unseen_common::privacy::{Access, Report};
+use unseen_common::privacy::{Access, ObjectPage, Report};
 use unseen_common::vault::{
-    CommitRequest, CompactRequest, FooterPage, LogPage, PackBytes, PackUpload, Result, Vault,
+    CommitRequest, CompactRequest, FooterPage, LogPage, PackBytes, PackSurvey, PackUpload, Result,
+    Vault,
 };
 
 /// Hands out bytes at a rate. What one call takes, the next one waits for.
@@ -126,6 +127,14 @@ impl Vault for Limited {
         Ok(page)
     }
 
+    async fn survey_packs(&self, after: Option<PackNumber>) -> Result<PackSurvey> {
+        self.inner.survey_packs(after).await
+    }
+
+    async fn verify_packs(&self, packs: PackSet) -> Result<PackSet> {
+        self.inner.verify_packs(packs).await
+    }
+
     async fn commit(&self, request: CommitRequest) -> Result<Record> {
         self.up(request.manifest.len()).await;
         self.inner.commit(request).await
@@ -151,6 +160,10 @@ impl Vault for Limited {
 
     async fn access(&self) -> Result<Vec<Access>> {
         self.inner.access().await
+    }
+
+    async fn objects(&self, after: Option<String>) -> Result<ObjectPage> {
+        self.inner.objects(after).await
     }
 }
 

@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use unseen_common::id::{DeviceId, PackNumber, SnapshotId, VaultId};
 use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::packset::PackSet;
-use unseen_common::privacy::{Access, Report};
+use unseen_common::privacy::{Access, ObjectPage, Report};
 use unseen_common::receipt::SignedReceipt;
 use unseen_common::vault::{
     Challenge, CommitRequest, CompactRequest, FooterPage, LogPage, LoginRequest, NewAccount,
-    PackBytes, PackUpload, Principal, Result, ServerInfo, Service, Vault, VaultError,
+    PackBytes, PackSurvey, PackUpload, Principal, Result, ServerInfo, Service, Vault, VaultError,
 };
 
 /// How waiting and chance enter.
@@ -190,6 +190,14 @@ impl Vault for Retrying {
         self.again(|| self.inner.footers(device, after)).await
     }
 
+    async fn survey_packs(&self, after: Option<PackNumber>) -> Result<PackSurvey> {
+        self.again(|| self.inner.survey_packs(after)).await
+    }
+
+    async fn verify_packs(&self, packs: PackSet) -> Result<PackSet> {
+        self.again(|| self.inner.verify_packs(packs.clone())).await
+    }
+
     async fn commit(&self, request: CommitRequest) -> Result<Record> {
         self.again(|| self.inner.commit(request.clone())).await
     }
@@ -212,6 +220,10 @@ impl Vault for Retrying {
 
     async fn access(&self) -> Result<Vec<Access>> {
         self.again(|| self.inner.access()).await
+    }
+
+    async fn objects(&self, after: Option<String>) -> Result<ObjectPage> {
+        self.again(|| self.inner.objects(after.clone())).await
     }
 }
 

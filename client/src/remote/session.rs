@@ -11,10 +11,10 @@ use unseen_common::id::{DeviceId, PackNumber, SnapshotId, VaultId};
 use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::log::entry::PublicKey;
 use unseen_common::packset::PackSet;
-use unseen_common::privacy::{Access, Report};
+use unseen_common::privacy::{Access, ObjectPage, Report};
 use unseen_common::vault::{
-    CommitRequest, CompactRequest, FooterPage, LogPage, LoginRequest, PackBytes, PackUpload,
-    Principal, Result, Service, Vault, VaultError, login_message,
+    CommitRequest, CompactRequest, FooterPage, LogPage, LoginRequest, PackBytes, PackSurvey,
+    PackUpload, Principal, Result, Service, Vault, VaultError, login_message,
 };
 
 use super::retry::{Policy, SystemPause, retry};
@@ -170,6 +170,18 @@ impl Vault for Lasting {
         self.run(|v| async move { v.footers(device, after).await }).await
     }
 
+    async fn survey_packs(&self, after: Option<PackNumber>) -> Result<PackSurvey> {
+        self.run(|v| async move { v.survey_packs(after).await }).await
+    }
+
+    async fn verify_packs(&self, packs: PackSet) -> Result<PackSet> {
+        self.run(|v| {
+            let packs = packs.clone();
+            async move { v.verify_packs(packs).await }
+        })
+        .await
+    }
+
     async fn commit(&self, request: CommitRequest) -> Result<Record> {
         self.run(|v| {
             let request = request.clone();
@@ -200,5 +212,13 @@ impl Vault for Lasting {
 
     async fn access(&self) -> Result<Vec<Access>> {
         self.run(|v| async move { v.access().await }).await
+    }
+
+    async fn objects(&self, after: Option<String>) -> Result<ObjectPage> {
+        self.run(|v| {
+            let after = after.clone();
+            async move { v.objects(after).await }
+        })
+        .await
     }
 }

@@ -9,7 +9,7 @@ use crate::crypto::content_id::ChunkId;
 use crate::crypto::envelope::{EnvelopeKind, HeaderInfo};
 use crate::crypto::secret::Secret;
 use crate::index::Index;
-use crate::pack::reader::{Ends, OpenedFooter, PackError, open_footer};
+use crate::pack::reader::{Ends, OpenedFooter, PackError, TableKeys, open_footer};
 
 /// A device whose tables of contents can be opened.
 #[derive(Debug)]
@@ -18,8 +18,15 @@ pub struct Known {
     pub device: DeviceId,
     /// Opens its tables.
     pub index_key: Secret<32>,
-    /// Checks their signatures.
-    pub manifest_key: VerifyingKey,
+    /// Whose signatures count on them: the device's, and the owner's.
+    pub signers: [VerifyingKey; 2],
+}
+
+impl Known {
+    /// What opens and checks its tables.
+    pub fn keys(&self) -> TableKeys<'_> {
+        TableKeys { index_key: &self.index_key, signers: &self.signers }
+    }
 }
 
 /// Opens one table, by whichever of the devices wrote it.
@@ -42,7 +49,7 @@ pub fn open_item(
         header: &item.header,
         footer: &item.footer,
     };
-    open_footer(&ends, vault, &writer.index_key, &writer.manifest_key).map_err(footer)
+    open_footer(&ends, vault, writer.keys()).map_err(footer)
 }
 
 /// What to do with each table.

@@ -4,10 +4,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use roaring::RoaringBitmap;
 use unseen_common::codec::Canonical;
 use unseen_common::id::DeviceId;
 use unseen_common::log::chain::Record;
-use unseen_common::log::entry::{Author, Body};
+use unseen_common::log::entry::{Author, Body, Entry};
 use unseen_common::log::fold::{FoldError, State};
 use unseen_common::vault::{Vault, VaultError};
 
@@ -58,6 +59,9 @@ impl Keeping {
 pub struct Log {
     /// What it adds up to.
     pub state: State,
+    /// The packs that any compaction has removed: what is in them lies elsewhere as well, and
+    /// nothing new is to need them. Numbers are never given twice.
+    pub removed: RoaringBitmap,
     keeping: Keeping,
 }
 
@@ -74,7 +78,7 @@ impl Log {
             None => None,
         };
         let mut log = match known {
-            Some(state) => Self { state, keeping },
+            Some((state, removed)) => Self { state, removed, keeping },
             None => Self::from_start(keeping, vault, pin.as_ref()).await?,
         };
         log.update(vault).await?;
@@ -118,7 +122,7 @@ impl Log {
         let mut bytes = Vec::new();
         for record in records {
             self.keeping.judge(&self.state, record)?;
-            self.state.apply(record)?;
+            remove(&self.state.apply(record)?, &mut self.removed);
             frame(record, &mut bytes);
         }
         self.append(&bytes)?;
@@ -132,7 +136,7 @@ impl Log {
     ) -> Result<Self, RepoError> {
         let mut page = vault.log(None).await?;
         let genesis = page.records.first().ok_or(FoldError::Conflict("an empty log"))?;
-        let mut state = State::begin(genesis)?;
+        let (mut state, mut removed) = (State::begin(genesis)?, RoaringBitmap::new());
         check_pin(&state, pin)?;
         let mut bytes = Vec::new();
         frame(genesis, &mut bytes);
@@ -142,7 +146,7 @@ impl Log {
                 if pin.is_some_and(|pin| state.head_seq >= pin.seq) {
                     keeping.judge(&state, record)?;
                 }
-                state.apply(record)?;
+                remove(&state.apply(record)?, &mut removed);
                 check_pin(&state, pin)?;
                 frame(record, &mut bytes);
             }
@@ -162,7 +166,7 @@ impl Log {
         }
         pins::write_durably(&keeping.copy, &bytes)
             .map_err(|source| RepoError::Io { path: keeping.copy.clone(), source })?;
-        let log = Self { state, keeping };
+        let log = Self { state, removed, keeping };
         log.remember()?;
         Ok(log)
     }
@@ -200,7 +204,7 @@ fn check_pin(state: &State, pin: Option<&Pin>) -> Result<(), RepoError> {
 
 /// The folded copy, if it reaches exactly the pinned head. It is a cache: whatever else it is, it
 /// is fetched anew.
-fn load(copy: &Path, pin: &Pin) -> Option<State> {
+fn load(copy: &Path, pin: &Pin) -> Option<(State, RoaringBitmap)> {
     let bytes = fs::read(copy).ok()?;
     let mut records = Vec::new();
     let mut length = 0;
@@ -208,8 +212,17 @@ fn load(copy: &Path, pin: &Pin) -> Option<State> {
         records.push(Record::from_bytes(record).ok()?);
         length += 4 + record.len();
     }
-    let state = State::of_known(&records, pin.seq, &pin.head).ok()?;
-    (state.head == pin.head && state.vault == pin.vault && length == bytes.len()).then_some(state)
+    let mut removed = RoaringBitmap::new();
+    let known = (pin.seq, &pin.head);
+    let state = State::of_known(&records, known, |entry| remove(entry, &mut removed)).ok()?;
+    let whole = state.vault == pin.vault && length == bytes.len();
+    whole.then_some((state, removed))
+}
+
+fn remove(entry: &Entry, removed: &mut RoaringBitmap) {
+    if let Body::Compact(compact) = &entry.body {
+        *removed |= &compact.removed.0;
+    }
 }
 
 /// The records in a copy of the log, as far as they are whole, oldest first.

@@ -46,6 +46,16 @@ impl OwnerRepo {
         Ok(Self { vault, log, keys, clock })
     }
 
+    /// What signs for the root.
+    pub fn signer(&self) -> &SigningKey {
+        &self.keys.root
+    }
+
+    /// An entry signed by the root key that follows the head as it is known.
+    pub fn sign(&self, body: Body) -> SignedEntry {
+        next_entry(&self.log, (&self.keys.root, &*self.clock), body)
+    }
+
     /// Appends a root-signed entry.
     pub async fn append(&mut self, body: Body) -> Result<Record, RepoError> {
         append_root(&mut self.log, &*self.vault, (&self.keys.root, &*self.clock), body).await
@@ -60,15 +70,8 @@ pub async fn append_root(
     body: Body,
 ) -> Result<Record, RepoError> {
     for _ in 0..ATTEMPTS {
-        let entry = Entry {
-            vault: log.state.vault,
-            seq: log.state.head_seq + 1,
-            prev: log.state.head,
-            author: Author::Root,
-            time: clock.now(),
-            body: body.clone(),
-        };
-        match session.append(SignedEntry::sign(&entry, root)).await {
+        let entry = next_entry(log, (root, clock), body.clone());
+        match session.append(entry).await {
             Ok(record) => {
                 log.update(session).await?;
                 return Ok(record);
@@ -78,4 +81,11 @@ pub async fn append_root(
         }
     }
     Err(VaultError::Busy(60).into())
+}
+
+fn next_entry(log: &Log, (root, clock): (&SigningKey, &dyn Clock), body: Body) -> SignedEntry {
+    let state = &log.state;
+    let (vault, seq, prev) = (state.vault, state.head_seq + 1, state.head);
+    let entry = Entry { vault, seq, prev, author: Author::Root, time: clock.now(), body };
+    SignedEntry::sign(&entry, root)
 }

@@ -95,18 +95,19 @@ impl ReaderRepo {
     /// Opens what every device said of itself. One that was forged stays a stranger: its packs
     /// cannot be read, and it is told by [`Self::strangers`].
     fn meet_devices(&mut self) {
+        let root = VerifyingKey::from_bytes(&self.log.state.root_key);
         for (id, device) in &self.log.state.devices {
             let key = VerifyingKey::from_bytes(&device.add.manifest_key);
             let opened = Introduction::open(&self.keys, self.keys.epoch(), *id, &device.add.sealed);
-            match (opened, key) {
-                (Ok(introduction), Ok(manifest_key)) => {
-                    let known =
-                        Known { device: *id, index_key: introduction.index_key, manifest_key };
+            match (opened, key, &root) {
+                (Ok(introduction), Ok(manifest_key), Ok(root)) => {
+                    let signers = [manifest_key, *root];
+                    let known = Known { device: *id, index_key: introduction.index_key, signers };
                     let name = introduction.name;
                     self.devices.insert(*id, Introduced { name, known });
                 }
-                (Err(error), _) => self.strangers.push((*id, error)),
-                (_, Err(_)) => self.strangers.push((*id, IntroductionError::Forged)),
+                (Err(error), ..) => self.strangers.push((*id, error)),
+                _ => self.strangers.push((*id, IntroductionError::Forged)),
             }
         }
     }

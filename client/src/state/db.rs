@@ -163,6 +163,20 @@ impl StateDb {
         Ok(())
     }
 
+    /// The newest compaction whose packs have been looked for; 0 before any.
+    pub fn compacted(&self) -> Result<u64, StateError> {
+        let found = self.meta.get(COMPACTED)?;
+        Ok(found.and_then(|v| Some(u64::from_le_bytes(v.as_ref().try_into().ok()?))).unwrap_or(0))
+    }
+
+    /// Remembers that.
+    pub fn set_compacted(&self, seq: u64) -> Result<(), StateError> {
+        if seq != self.compacted()? {
+            self.meta.insert(COMPACTED, &seq.to_le_bytes()[..])?;
+        }
+        Ok(())
+    }
+
     /// Forgets everything: the next run begins from nothing.
     pub fn clear(&self) -> Result<(), StateError> {
         self.dirs.clear()?;
@@ -258,6 +272,7 @@ impl StateDb {
 }
 
 const SYNCED: &[u8] = b"synced";
+const COMPACTED: &[u8] = b"compacted";
 /// Shorter than the key of any directory.
 const FILE_NUMBER: &[u8] = b"file";
 

@@ -16,7 +16,7 @@ use crate::crypto::rng::testing::rng;
 use crate::pack::builder::{BufferPool, PackBuilder, Sealer};
 use crate::pack::ladder::{footer_len, pack_len};
 use crate::pack::manifest::{open_manifest, seal_manifest};
-use crate::pack::reader::{Ends, PackError, SegmentOpener, open_footer};
+use crate::pack::reader::{Ends, PackError, SegmentOpener, TableKeys, open_footer};
 use crate::pack::table::{ChunkRow, SegmentRow, Table};
 use crate::tree::manifest::{Manifest, Problem, Totals};
 use crate::tree::object::Object;
@@ -216,7 +216,8 @@ fn pack_opens(stored: &Value) {
         footer: &footer,
     };
     let signer = SigningKey::from_bytes(&MANIFEST_SEED).verifying_key();
-    let opened = open_footer(&ends, VAULT, &INDEX_KEY, &signer).unwrap();
+    let keys = TableKeys { index_key: &INDEX_KEY, signers: &[signer] };
+    let opened = open_footer(&ends, VAULT, keys).unwrap();
     assert_eq!(opened.table.to_bytes(), unhex(&stored["table"]));
     let unlocked = unlocked();
     let (keys, ids) = (unlocked.reader_keys(), unlocked.write_set().content_keys());

@@ -72,11 +72,17 @@ impl State {
     /// Folds a log whose record `seq` must have the hash `head`, as this machine has checked and
     /// pinned it before. The chain binds every earlier record to that hash, so signatures and
     /// expire records are not checked again.
-    pub fn of_known(records: &[Record], seq: u64, head: &Hash) -> Result<Self, FoldError> {
+    ///
+    /// Calls `each` for every entry after the first.
+    pub fn of_known(
+        records: &[Record],
+        (seq, head): (u64, &Hash),
+        mut each: impl FnMut(&Entry),
+    ) -> Result<Self, FoldError> {
         let first = records.first().ok_or(FoldError::Conflict("an empty log"))?;
         let mut state = Self::begin(first)?;
         for record in records.iter().skip(1) {
-            state.apply_with(record, Proof::Known)?;
+            each(&state.apply_with(record, Proof::Known)?);
         }
         if state.head_seq != seq || state.head != *head {
             return Err(FoldError::OtherHistory(seq));

@@ -131,7 +131,7 @@ pub const OTHER: &[Field] = &[
         FOREVER,
     ),
     field("scrub.finished", SCRUB, "when an account was last read again", ERASED),
-    field("scrub.next", SCRUB, "up to which pack it was read since", ERASED),
+    field("scrub.next", SCRUB, "up to where it was read since", ERASED),
     field("journal.aside", ASIDE, "what a rebuild could not read, for whoever can", ERASED),
     field("server.address", FILE, "where clients find the server", FOREVER),
     field("server.spki", FILE, "which TLS key clients pin", FOREVER),

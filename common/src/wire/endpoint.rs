@@ -111,6 +111,10 @@ pub const GET_PACK: Endpoint = Endpoint::get("/v1/packs/{pack}", PACK);
 pub const LIVE_PACKS: Endpoint = Endpoint::get("/v1/packs/live", PACKSET);
 /// The packs that are damaged.
 pub const DAMAGED_PACKS: Endpoint = Endpoint::get("/v1/packs/damaged", PACKSET);
+/// Looks whether the files of packs are there.
+pub const SURVEY: Endpoint = Endpoint::post("/v1/packs/survey", SMALL, ENTRIES);
+/// Reads packs again.
+pub const VERIFY: Endpoint = Endpoint::post("/v1/packs/verify", SMALL, SMALL);
 /// A page of footers.
 pub const FOOTERS: Endpoint = Endpoint::get("/v1/footers", 32 * 1024 * 1024);
 /// Makes a snapshot.
@@ -125,11 +129,13 @@ pub const PACKS_OF: Endpoint = Endpoint::get("/v1/snapshots/{snapshot}/packs", P
 pub const PRIVACY: Endpoint = Endpoint::get("/v1/privacy", 64 * 1024);
 /// What whoever runs the server did with the account.
 pub const ACCESS: Endpoint = Endpoint::get("/v1/access", 128 * 1024);
+/// The files that are kept for the account.
+pub const OBJECTS: Endpoint = Endpoint::get("/v1/objects", RECORDS);
 /// Anyone who knows its id: the receipt for an account that was erased.
 pub const ERASED: Endpoint = Endpoint::get("/v1/erased/{account}", SMALL);
 
 /// All of them.
-pub const ALL: [&Endpoint; 21] = [
+pub const ALL: [&Endpoint; 24] = [
     &DESCRIBE,
     &OPENAPI,
     &CREATE_ACCOUNT,
@@ -143,6 +149,8 @@ pub const ALL: [&Endpoint; 21] = [
     &GET_PACK,
     &LIVE_PACKS,
     &DAMAGED_PACKS,
+    &SURVEY,
+    &VERIFY,
     &FOOTERS,
     &COMMIT,
     &COMPACT,
@@ -150,6 +158,7 @@ pub const ALL: [&Endpoint; 21] = [
     &PACKS_OF,
     &PRIVACY,
     &ACCESS,
+    &OBJECTS,
     &ERASED,
 ];
 

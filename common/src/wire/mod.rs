@@ -13,6 +13,7 @@ pub mod host;
 pub mod problem;
 #[cfg(feature = "openapi")]
 pub mod schema;
+pub mod survey;
 
 /// Says that the server knows a pack to be damaged; its value is `1`.
 pub const DAMAGED_HEADER: &str = "unseen-damaged";

@@ -29,6 +29,9 @@ pub struct Problem {
     /// `missing-packs`: which, as [`PackSet::to_bytes`] writes them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packs: Option<Base64>,
+    /// `damaged`: what to do next, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
     /// `busy`, `too-many`: seconds to wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<u64>,
@@ -89,6 +92,8 @@ kinds! {
     TOO_MANY = 429, "too-many", "Too many requests.";
     /// Anything that is the server's fault.
     SERVER = 500, "server", "The server failed.";
+    /// Something that is kept besides packs; asking again is of no use.
+    DAMAGED = 500, "damaged", "What is stored is damaged.";
     /// Too much at a time.
     BUSY = 503, "busy", "Try again later.";
     /// The account's quota.
@@ -108,6 +113,7 @@ impl Problem {
             detail: None,
             records: Vec::new(),
             packs: None,
+            next: None,
             wait: None,
         }
     }
@@ -137,6 +143,10 @@ impl Problem {
             VaultError::Quota(what) => Self::new(&QUOTA).detailed(what),
             VaultError::DiskFull => Self::new(&DISK_FULL),
             VaultError::Busy(seconds) => Self { wait: Some(seconds), ..Self::new(&BUSY) },
+            VaultError::Damaged { what, next } => {
+                let next = Some(next).filter(|next| !next.is_empty());
+                Self { next, ..Self::new(&DAMAGED).detailed(what) }
+            }
             VaultError::Server(what)
             | VaultError::Unreachable(what)
             | VaultError::WrongServer(what)
@@ -162,6 +172,7 @@ impl Problem {
             "quota" => VaultError::Quota(detail),
             "disk-full" => VaultError::DiskFull,
             "busy" | "too-many" => VaultError::Busy(self.wait.unwrap_or(1)),
+            "damaged" => VaultError::Damaged { what: detail, next: self.next.unwrap_or_default() },
             "server" => VaultError::Server(detail),
             _ => Self::by_status(self.status, detail, self.wait),
         }
@@ -210,6 +221,8 @@ mod tests {
             (VaultError::Quota(what()), 507, "quota"),
             (VaultError::DiskFull, 507, "disk-full"),
             (VaultError::Busy(7), 503, "busy"),
+            (VaultError::Damaged { what: what(), next: what() }, 500, "damaged"),
+            (VaultError::Damaged { what: what(), next: String::new() }, 500, "damaged"),
             (VaultError::Server(what()), 500, "server"),
         ]
     }

@@ -12,10 +12,10 @@ use crate::id::{DeviceId, Hash, PackId, PackNumber, SnapshotId, VaultId};
 use crate::time::Timestamp;
 
 /// A text of one form.
-fn text(pattern: String, description: &str) -> RefOr<Schema> {
+pub fn text(pattern: impl Into<String>, description: &str) -> RefOr<Schema> {
     ObjectBuilder::new()
         .schema_type(SchemaType::Type(Type::String))
-        .pattern(Some(pattern))
+        .pattern(Some(pattern.into()))
         .description(Some(description))
         .into()
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use unseen_common::id::{PackNumber, VaultId};
+use unseen_common::id::VaultId;
 use unseen_common::packset::PackSet;
 use unseen_common::vault::VaultError;
 
@@ -17,7 +17,7 @@ use super::error::CliError;
 use super::output;
 use crate::ops::metrics::Job;
 use crate::vault::rounds::Rounds;
-use crate::vault::scrub::{Broken, ScrubReport};
+use crate::vault::scrub::{Broken, ScrubReport, Spot};
 use crate::vault::{Core, Options};
 
 /// Tell what is damaged; with --now: read everything again first
@@ -79,6 +79,9 @@ impl Order {
                 Err(error) => {
                     damage = true;
                     lines.push(format!("account {id}: {error}"));
+                    if matches!(error, VaultError::Damaged { .. }) {
+                        lines.push("  `backup-server rebuild` makes its journal anew".to_owned());
+                    }
                 }
             }
         }
@@ -95,7 +98,7 @@ impl Order {
         id: VaultId,
     ) -> Result<(Vec<String>, bool), VaultError> {
         let found = if self.now {
-            Some(rounds.scrub_from(id, PackNumber(0), &mut |_| true)?)
+            Some(rounds.scrub_from(id, Spot::default(), &mut |_| true)?)
         } else {
             None
         };

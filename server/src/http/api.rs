@@ -163,7 +163,7 @@ impl Route {
 
     /// All kinds of problems that this route may tell of.
     pub(super) fn problems(&self) -> Vec<&'static Kind> {
-        let mut all = vec![&problem::TOO_MANY, &problem::SERVER, &problem::BUSY];
+        let mut all = vec![&problem::TOO_MANY, &problem::SERVER, &problem::DAMAGED, &problem::BUSY];
         if self.guarded {
             all.extend([&problem::UNAUTHORIZED, &problem::FORBIDDEN]);
         }

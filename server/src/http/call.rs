@@ -78,7 +78,7 @@ where
 /// Lets in who has a token. Nothing is kept in memory for who has none.
 pub(super) async fn guarded<F, Fut>(
     app: App,
-    endpoint: &'static Endpoint,
+    (endpoint, budget): (&'static Endpoint, Budget),
     request: Request,
     handler: F,
 ) -> Response
@@ -86,7 +86,7 @@ where
     F: FnOnce(Call<Session>) -> Fut + Send,
     Fut: Future<Output = Reply> + Send,
 {
-    let session = match caller(&app, &request) {
+    let session = match caller(&app, budget, &request) {
         Ok(session) => session,
         Err(failure) => return refuse(&app, endpoint, request.into_body(), failure).await,
     };
@@ -169,14 +169,13 @@ async fn refuse(app: &App, endpoint: &Endpoint, body: Body, failure: Failure) ->
 }
 
 /// Who is asking.
-fn caller(app: &App, request: &Request) -> Result<Session, Failure> {
+fn caller(app: &App, budget: Budget, request: &Request) -> Result<Session, Failure> {
     app.count(request, Budget::Plain)?;
     let token = text_header(request.headers(), &header::AUTHORIZATION)
         .and_then(|value| value.strip_prefix("Bearer "))
         .ok_or_else(|| Failure::of(&problem::UNAUTHORIZED))?;
     let session = app.tokens.session(token)?;
-    let counted = app.meters.account.take(&session.account(), Instant::now());
-    counted.map_err(Failure::too_many)?;
+    app.meters.of(&session.account(), budget, Instant::now()).map_err(Failure::too_many)?;
     Ok(session)
 }
 

@@ -8,6 +8,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use unseen_common::id::{DeviceId, PackId, PackNumber, SnapshotId, VaultId};
+use unseen_common::packset::PackSet;
 use unseen_common::vault::{CommitRequest, CompactRequest, PackUpload, Service, Vault, VaultError};
 use unseen_common::wire::base64::Base64;
 use unseen_common::wire::body::{
@@ -15,6 +16,7 @@ use unseen_common::wire::body::{
     LogBody, LoginBody, PackAnswer, PutSlotsBody, ReceiptBody, RecordBody, SlotsBody,
 };
 use unseen_common::wire::host::host_of;
+use unseen_common::wire::survey::{SurveyAnswer, SurveyBody, VerifyBody};
 use unseen_common::wire::{
     DAMAGED_HEADER, JSON, OCTET_STREAM, PACK_LENGTH_HEADER, footers as pages,
 };
@@ -136,6 +138,19 @@ pub(super) async fn damaged_packs(call: Call<Session>) -> Reply {
     Ok(octets(damaged.to_bytes().into()))
 }
 
+pub(super) async fn survey(mut call: Call<Session>) -> Reply {
+    let SurveyBody { after } = call.json().await?;
+    json(&SurveyAnswer::from(call.who.survey_packs(after).await?))
+}
+
+pub(super) async fn verify(mut call: Call<Session>) -> Reply {
+    let body: VerifyBody = call.json().await?;
+    let packs =
+        PackSet::from_bytes(&body.packs.0).map_err(|error| Failure::invalid(error.to_string()))?;
+    let bad = call.who.verify_packs(packs).await?;
+    Ok(octets(bad.to_bytes().into()))
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FootersQuery {
@@ -178,6 +193,17 @@ pub(super) async fn privacy(call: Call<Session>) -> Reply {
 
 pub(super) async fn access(call: Call<Session>) -> Reply {
     json(&AccessBody { access: call.who.access().await? })
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ObjectsQuery {
+    after: Option<String>,
+}
+
+pub(super) async fn objects(call: Call<Session>) -> Reply {
+    let ObjectsQuery { after } = call.query()?;
+    json(&call.who.objects(after).await?)
 }
 
 pub(super) async fn erased(call: Call<()>) -> Reply {

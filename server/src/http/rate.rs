@@ -33,6 +33,8 @@ pub struct Rates {
     pub logins: Rate,
     /// New accounts from one address.
     pub accounts: Rate,
+    /// Requests of one account that have the disk read much.
+    pub looks: Rate,
 }
 
 impl Default for Rates {
@@ -42,6 +44,8 @@ impl Default for Rates {
             account: Rate { burst: 5_000, every: Duration::from_millis(1) },
             logins: Rate { burst: 300, every: Duration::from_millis(200) },
             accounts: Rate { burst: 60, every: Duration::from_secs(10) },
+            // At 8 packs a request no faster than a scrub.
+            looks: Rate { burst: 32, every: Duration::from_secs(4) },
         }
     }
 }
@@ -96,15 +100,17 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// What a route costs who is not logged in.
+/// What a route costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Budget {
     /// No more than any request.
     Plain,
-    /// Of the logins.
+    /// Of the logins; who is not logged in.
     Login,
-    /// Of the new accounts.
+    /// Of the new accounts, likewise.
     Account,
+    /// Of the account's looks at the disk.
+    Look,
 }
 
 /// All counters.
@@ -114,6 +120,7 @@ pub(super) struct Meters {
     pub(super) account: Counters,
     pub(super) logins: Counters,
     pub(super) accounts: Counters,
+    pub(super) looks: Counters,
 }
 
 impl Meters {
@@ -123,7 +130,14 @@ impl Meters {
             account: Counters::new(rates.account, start),
             logins: Counters::new(rates.logins, start),
             accounts: Counters::new(rates.accounts, start),
+            looks: Counters::new(rates.looks, start),
         }
+    }
+
+    /// Counts a request of an account.
+    pub(super) fn of(&self, account: &impl Hash, budget: Budget, now: Instant) -> Result<(), u64> {
+        self.account.take(account, now)?;
+        if budget == Budget::Look { self.looks.take(account, now) } else { Ok(()) }
     }
 
     /// Counts a request from an address.
@@ -135,7 +149,7 @@ impl Meters {
     ) -> Result<(), u64> {
         self.address.take(address, now)?;
         match budget {
-            Budget::Plain => Ok(()),
+            Budget::Plain | Budget::Look => Ok(()),
             Budget::Login => self.logins.take(address, now),
             Budget::Account => self.accounts.take(address, now),
         }
@@ -191,6 +205,17 @@ mod tests {
         meters.from(&7, Budget::Account, start).unwrap();
         assert!(meters.from(&7, Budget::Account, start).is_err());
         meters.from(&7, Budget::Plain, start).unwrap();
+    }
+
+    #[test]
+    fn looks_at_the_disk_are_counted_by_account() {
+        let start = Instant::now();
+        let looks = Rate { burst: 1, every: SECOND };
+        let meters = Meters::new(Rates { looks, ..Rates::default() }, start);
+        meters.of(&7, Budget::Look, start).unwrap();
+        assert_eq!(meters.of(&7, Budget::Look, start), Err(1));
+        meters.of(&7, Budget::Plain, start).unwrap();
+        meters.of(&7, Budget::Look, start + SECOND).unwrap();
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware;
 use axum::routing::{MethodFilter, on};
 use unseen_common::id::{DeviceId, PackId, PackNumber, SnapshotId, VaultId};
-use unseen_common::privacy::Report;
+use unseen_common::privacy::{ObjectPage, Report};
 use unseen_common::vault::ServerInfo;
 use unseen_common::wire::body::{
     AccessBody, AccountBody, ChallengeAnswer, ChallengeBody, CommitBody, CompactBody, EntryBody,
@@ -13,7 +13,8 @@ use unseen_common::wire::body::{
 };
 use unseen_common::wire::endpoint::{self, Endpoint, Method};
 use unseen_common::wire::problem::{self, Kind};
-use unseen_common::wire::schema::number;
+use unseen_common::wire::schema::{number, text};
+use unseen_common::wire::survey::{SurveyAnswer, SurveyBody, VerifyBody};
 use utoipa::PartialSchema;
 
 use super::api::Route;
@@ -85,6 +86,10 @@ fn about_privacy() -> Vec<Route> {
         guarded(&endpoint::ACCESS, handlers::access)
             .says("What whoever runs the server did with the account. Device, owner.")
             .gives::<AccessBody>("Oldest first"),
+        guarded(&endpoint::OBJECTS, handlers::objects)
+            .says("The files that are kept for the account, by name. Owner.")
+            .query("after", text("^[0-9a-z/-]{0,256}$", "Files after the one of this name"))
+            .gives::<ObjectPage>("Names and lengths; for packs what is kept beside them"),
         costly(&endpoint::ERASED, Budget::Login, handlers::erased)
             .says("The receipt for an account that was erased. Anyone who knows its id.")
             .id::<VaultId>()
@@ -117,8 +122,20 @@ fn about_packs() -> Vec<Route> {
         guarded(&endpoint::DAMAGED_PACKS, handlers::damaged_packs)
             .says("The packs that are there and damaged. Device, owner.")
             .gives_octets(200, "A packset"),
+        looking(&endpoint::SURVEY, handlers::survey)
+            .says(
+                "Looks whether the files of packs are there, and marks those that are not. Owner.",
+            )
+            .takes::<SurveyBody>()
+            .gives::<SurveyAnswer>("Packs whose files are gone or of another length")
+            .fails(&[&problem::DISK_FULL]),
+        looking(&endpoint::VERIFY, handlers::verify)
+            .says("Reads packs again, and marks those that are damaged. Owner.")
+            .takes::<VerifyBody>()
+            .gives_octets(200, "A packset: those that are not there whole")
+            .fails(&[&problem::DISK_FULL]),
         guarded(&endpoint::PUT_PACK, handlers::put_pack)
-            .says("Stores a pack under its id. Device.")
+            .says("Stores a pack under its id. Device; owner, of any device.")
             .id::<PackId>()
             .needs("footer", footer())
             .takes_octets()
@@ -205,8 +222,25 @@ where
     F: Fn(Call<Session>) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Reply> + Send + 'static,
 {
+    counted(endpoint, Budget::Plain, handler)
+}
+
+/// The same for one that has the disk read much.
+fn looking<F, Fut>(endpoint: &'static Endpoint, handler: F) -> Route
+where
+    F: Fn(Call<Session>) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Reply> + Send + 'static,
+{
+    counted(endpoint, Budget::Look, handler)
+}
+
+fn counted<F, Fut>(endpoint: &'static Endpoint, budget: Budget, handler: F) -> Route
+where
+    F: Fn(Call<Session>) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Reply> + Send + 'static,
+{
     let answers = on(filter(endpoint.method), move |State(app): State<App>, request: Request| {
-        call::guarded(app, endpoint, request, handler)
+        call::guarded(app, (endpoint, budget), request, handler)
     });
     Route::new(endpoint, true, answers)
 }

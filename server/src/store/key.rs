@@ -4,6 +4,8 @@ use std::fmt;
 
 use unseen_common::id::{Hash, PackId, PackNumber, SnapshotId, VaultId};
 
+/// The folder of packs, below that of an account.
+pub const PACKS: &str = "packs";
 /// Packs of one shard folder: 2 to this power.
 const SHARD_BITS: u32 = 12;
 
@@ -50,6 +52,11 @@ impl Key {
         Self::of(account, "footers", format!("{:08x}", first.0))
     }
 
+    /// What was found by listing the folder of an account, and folders in it.
+    pub fn listed(account: VaultId, folder: &str, name: &str) -> Self {
+        Self::of(account, folder, name.to_owned())
+    }
+
     fn of(account: VaultId, kind: &str, name: String) -> Self {
         Self { folder: format!("accounts/{account}/{kind}"), name }
     }
@@ -73,12 +80,12 @@ impl fmt::Display for Key {
 
 /// The folder of the shard that holds a pack.
 pub fn pack_shard(account: VaultId, number: PackNumber) -> String {
-    format!("accounts/{account}/packs/{:05x}", number.0 >> SHARD_BITS)
+    format!("accounts/{account}/{PACKS}/{:05x}", number.0 >> SHARD_BITS)
 }
 
 /// The folder of the shards of packs.
 pub fn packs_folder(account: VaultId) -> String {
-    format!("accounts/{account}/packs")
+    format!("accounts/{account}/{PACKS}")
 }
 
 /// The first number of the shard after the one that holds `number`.

@@ -121,7 +121,11 @@ async fn compactions(bench: &Bench) {
     let root = owner.log_in(service).await.expect("logs in");
     let (old, new) = (machine.small_pack(1), machine.small_pack(2));
     let from = device.put_pack(old.clone()).await.expect("stored");
-    let to = device.put_pack(new.clone()).await.expect("stored");
+    // The owner writes it anew, and the device finds it among its own.
+    let to = root.put_pack(new.clone()).await.expect("stored");
+    assert_eq!(device.put_pack(new.clone()).await.expect("known"), to);
+    let page = device.footers(Some(machine.id), Some(from)).await.expect("listed");
+    assert_eq!(page.items.iter().map(|item| item.number).collect::<Vec<_>>(), [to]);
     let head = Head::of(owner.vault, &*device).await;
     let request = machine.snapshot(&head, b"compacted", &[(from, old.clone())]);
     let record = device.commit(request).await.expect("committed");

@@ -105,7 +105,7 @@ async fn rights(bench: &Bench) {
     refused!(device.append(snapshot.entry.clone()), VaultError::Invalid(_));
     refused!(root.append(slots.clone()), VaultError::Invalid(_));
     refused!(root.put_slots(vec![Bytes::from_static(b"other")], slots), VaultError::Invalid(_));
-    refused!(root.put_pack(machine.small_pack(2)), VaultError::Forbidden(_));
+    refused!(root.put_pack(Machine::new(242).small_pack(2)), VaultError::Forbidden(_));
     refused!(root.commit(snapshot.clone()), VaultError::Forbidden(_));
     refused!(root.append(snapshot.entry.clone()), VaultError::Forbidden(_));
     refused!(code.log(None), VaultError::Forbidden(_));

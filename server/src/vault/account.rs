@@ -14,6 +14,7 @@ use unseen_common::log::fold::State;
 use unseen_common::time::{Clock, Timestamp};
 use unseen_common::vault::{LogPage, VaultError};
 
+use super::damage::Words;
 use super::gc::Looked;
 use super::references::References;
 use super::standing::Standing;
@@ -45,6 +46,8 @@ pub struct Account {
     pub(super) uploaded: Condvar,
     /// Why nothing may be written, if so: what it has is only in memory.
     pub(super) read_only: Option<String>,
+    /// How its damage is told.
+    pub(super) words: Words,
     /// Told when the process must end.
     pub(super) failed: watch::Sender<bool>,
 }
@@ -110,10 +113,7 @@ impl Account {
     /// Refuses to write where the journal is damaged.
     pub(super) fn writable(&self) -> Result<(), VaultError> {
         match &self.read_only {
-            Some(why) => Err(VaultError::Forbidden(format!(
-                "this account can be read and not written: {why}; whoever runs the server must \
-                 stop it and run `backup-server rebuild`"
-            ))),
+            Some(why) => Err(self.words.read_only(why)),
             None => Ok(()),
         }
     }
@@ -133,7 +133,7 @@ impl Account {
         if matches!(error, JournalError::Fatal { .. }) {
             self.fail();
         }
-        journal_error(error)
+        journal_error(error, &self.words)
     }
 
     /// Records after number `after`.
@@ -171,7 +171,7 @@ impl Account {
         let bytes = self.journal.read(position).map_err(|error| self.journal_error(&error))?;
         match AccountRow::from_bytes(&bytes) {
             Ok(AccountRow::Log(record)) => Ok(record),
-            _ => Err(VaultError::Server("a log record in the journal cannot be read".to_owned())),
+            _ => Err(self.words.journal(&"a log record in its journal cannot be read")),
         }
     }
 
@@ -198,16 +198,14 @@ pub(super) const fn kind_is_full(kind: io::ErrorKind) -> bool {
 }
 
 /// What a caller is told of a journal's error.
-pub(super) fn journal_error(error: &JournalError) -> VaultError {
+pub(super) fn journal_error(error: &JournalError, words: &Words) -> VaultError {
     match error {
         JournalError::Io { kind, .. } => io_kind(*kind),
         JournalError::TooLong { .. } => VaultError::Invalid("too long for one record".to_owned()),
         JournalError::Fatal { .. } => {
             VaultError::Server("the journal cannot be written".to_owned())
         }
-        JournalError::Damaged { name, offset } => {
-            VaultError::Server(format!("journal {name} is damaged at byte {offset}"))
-        }
+        JournalError::Damaged { .. } => words.journal(error),
     }
 }
 

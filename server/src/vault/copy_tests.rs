@@ -10,6 +10,7 @@ use unseen_common::vault::{PackUpload, Service, Vault, VaultError};
 
 use super::copy::{Copied, CopyError};
 use super::rebuild::{Fate, rebuild};
+use super::scrub::Spot;
 use super::scrub_tests::{Through, set};
 use super::{Core, Options};
 use crate::store::key::Key;
@@ -47,7 +48,7 @@ async fn save(owner: &Owner, device: &dyn Vault, seeds: std::ops::Range<u64>) {
 async fn is_whole(core: &Core, owner: &Owner) -> usize {
     let root = owner.log_in(core).await.unwrap();
     let account = core.account(owner.vault).unwrap().unwrap();
-    let report = account.scrub(PackNumber(0), &mut Through).unwrap();
+    let report = account.scrub(Spot::default(), &mut Through).unwrap();
     assert!(report.found.0.is_empty() && report.broken.is_empty(), "{report:?}");
     let state = State::of(&root.log(None).await.unwrap().records).unwrap();
     let live = root.live_packs().await.unwrap();
@@ -188,7 +189,7 @@ async fn a_copy_by_files_with_the_journal_first_is_whole_after_a_rebuild() {
     let core = open(&copy);
     let device = owner.log_in_device(&core, &owner.machine).await.unwrap();
     let refused = device.put_pack(owner.machine.small_pack(500)).await;
-    assert!(matches!(refused, Err(VaultError::Forbidden(_))), "{refused:?}");
+    assert!(matches!(refused, Err(VaultError::Damaged { .. })), "{refused:?}");
     drop((core, device));
     let fates = rebuild(&copy, None, &options()).unwrap();
     assert!(matches!(fates[..], [(_, Fate::Rebuilt(_))]), "{fates:?}");
@@ -200,7 +201,7 @@ async fn a_copy_by_files_with_the_journal_last_has_all_that_was_there_at_its_sta
     let (dir, owner) = by_files(["accounts", "journal"]).await;
     let core = open(&dir.path().join("copy"));
     let account = core.account(owner.vault).unwrap().unwrap();
-    let report = account.scrub(PackNumber(0), &mut Through).unwrap();
+    let report = account.scrub(Spot::default(), &mut Through).unwrap();
     assert_eq!(report.found, set(&[3, 4, 5]), "what came meanwhile is lost, and told");
     let device = owner.log_in_device(&core, &owner.machine).await.unwrap();
     assert_eq!(device.live_packs().await.unwrap(), set(&[0, 1, 2]));

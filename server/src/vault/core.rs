@@ -25,9 +25,10 @@ use unseen_common::vault::{
     login_message,
 };
 
-use super::account::Account;
+use super::account::{Account, storage_error};
 use super::auth::Challenges;
 use super::create::INVITE_BYTES;
+use super::damage::Words;
 use super::format;
 use super::ledger::Ledger;
 use super::load::{self, LoadError, Shared};
@@ -37,7 +38,7 @@ use super::sweep::Guard;
 use crate::clock::SystemClock;
 use crate::ops::metrics::Metrics;
 use crate::store::space::Disk;
-use crate::store::{Store, durable, lock, random};
+use crate::store::{Store, durable, key, lock, random};
 
 /// Why a data folder cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +86,12 @@ pub enum OpenError {
     /// The server's journal cannot be read.
     #[error("the server's journal cannot be used")]
     Journal(#[source] LoadError),
+    /// There are accounts, and no folder of journals.
+    #[error(
+        "{0} has packs and no journal; `backup-server rebuild --data {0}` makes it anew from what \
+         is there, and deletes nothing"
+    )]
+    NoJournal(PathBuf),
 }
 
 /// How a core behaves.
@@ -116,6 +123,9 @@ pub(super) struct Inner {
     identity: SigningKey,
     challenges: Challenges,
     pub(super) metrics: Arc<Metrics>,
+    /// Held by who reads packs again because somebody asked: one at a time, so that memory stays
+    /// bounded.
+    pub(super) verifying: Mutex<()>,
     pub(super) accounts: Mutex<HashMap<VaultId, Arc<Cell>>>,
     /// Released when the last clone is dropped.
     _lock: Option<File>,
@@ -137,6 +147,9 @@ impl Core {
         durable::make_dirs(dir).map_err(wrap)?;
         let lock = lock_folder(dir)?;
         format::check(dir)?;
+        if !dir.join("journal").exists() && has_accounts(dir).map_err(wrap)? {
+            return Err(OpenError::NoJournal(dir.to_owned()));
+        }
         let store = Store::folder(dir).map_err(wrap)?;
         let key = dir.join("identity.key");
         if !key.exists() && !store.journals.list().map_err(wrap)?.is_empty() {
@@ -183,11 +196,13 @@ impl Core {
     ) -> std::result::Result<Self, OpenError> {
         let ledger = Ledger::open(&*store.journals).map_err(OpenError::Journal)?;
         let (lock, folder) = place.unzip();
+        let local = folder.as_deref().filter(|_| options.open_accounts);
         let shared = Shared {
             store,
             disk: Arc::default(),
             clock: options.clock,
             failed: watch::channel(false).0,
+            words: local.map_or_else(Words::remote, Words::local),
         };
         Ok(Self(Arc::new(Inner {
             shared,
@@ -198,6 +213,7 @@ impl Core {
             identity,
             challenges: Challenges::new(),
             metrics: Arc::default(),
+            verifying: Mutex::default(),
             accounts: Mutex::default(),
             _lock: lock,
         })))
@@ -324,11 +340,22 @@ impl Inner {
             return self.load(&cell, id);
         }
         let there = self.shared.store.journals.open(&id.to_string());
-        if there.map_err(|error| super::account::storage_error(&error))?.is_none() {
-            return Ok(None);
+        if there.map_err(|error| storage_error(&error))?.is_none() {
+            return if self.was_there(id)? {
+                Err(self.shared.words.no_journal())
+            } else {
+                Ok(None)
+            };
         }
         let cell = Arc::clone(lock(&self.accounts).entry(id).or_default());
         self.load(&cell, id)
+    }
+
+    /// Whether something of an account is stored that is stored only once it has a journal.
+    fn was_there(&self, id: VaultId) -> Result<bool> {
+        let blobs = &self.shared.store.blobs;
+        let log = blobs.list(&key::log_folder(id)).map_err(|error| storage_error(&error))?;
+        Ok(!log.is_empty())
     }
 
     /// The account is not opened again; who has it keeps it for now.
@@ -346,7 +373,7 @@ impl Inner {
             let loaded = load::load(&self.shared, id).or_else(|error| {
                 tracing::error!(account = id.short(), %error, "an account cannot be opened");
                 let read_only = rebuild::read_only(&self.shared, id, &error);
-                read_only.map(Some).ok_or_else(|| error.tell())
+                read_only.map(Some).ok_or_else(|| error.tell(&self.shared.words))
             })?;
             *cell = loaded.map(Arc::new);
         }
@@ -396,6 +423,15 @@ pub(super) async fn blocking<T: Send + 'static>(
         tracing::error!(%error, "a request broke off");
         Err(VaultError::Server("the request broke off".to_owned()))
     })
+}
+
+/// Whether something of an account is stored in a data folder.
+fn has_accounts(dir: &Path) -> io::Result<bool> {
+    match std::fs::read_dir(dir.join("accounts")) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 pub(super) fn lock_folder(dir: &Path) -> std::result::Result<File, OpenError> {

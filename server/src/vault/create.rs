@@ -11,6 +11,7 @@ use unseen_common::vault::{NewAccount, Result, VaultError, slot_set_hash};
 
 use super::account::{journal_error, storage_error};
 use super::core::Inner;
+use super::damage::slots_lost;
 use super::log::{check_slots, encode_slots, refusal};
 use crate::store::frame::Owner;
 use crate::store::journal::{Journal, JournalError};
@@ -127,7 +128,7 @@ impl Inner {
         let mut rows = vec![AccountRow::Opened { quota }.to_bytes()];
         rows.extend(records.iter().map(|r| AccountRow::Log(r.clone()).to_bytes()));
         Journal::create(&*store.journals, Owner::Account(id), &rows)
-            .map_err(|error| journal_error(&error))?;
+            .map_err(|error| journal_error(&error, &self.shared.words))?;
         // Opening writes the copies of the records, and proves that all of it can be read.
         match self.account(id)? {
             Some(_) => Ok(()),
@@ -143,8 +144,7 @@ impl Inner {
             .blobs
             .get(&Key::slots(id, hash))
             .map_err(|error| storage_error(&error))?;
-        blob.and_then(|blob| super::log::decode_slots(&blob))
-            .ok_or_else(|| VaultError::NotFound("the slots".to_owned()))
+        blob.and_then(|blob| super::log::decode_slots(&blob)).ok_or_else(slots_lost)
     }
 
     /// Appends to the server's journal; durable when it returns.
@@ -158,6 +158,6 @@ impl Inner {
         if matches!(error, JournalError::Fatal { .. }) {
             self.shared.failed.send_replace(true);
         }
-        journal_error(error)
+        journal_error(error, &self.shared.words)
     }
 }

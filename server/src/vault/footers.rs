@@ -145,7 +145,7 @@ impl Account {
     }
 
     /// What the pack itself says; nothing if it is not there or not as long as it should be.
-    fn footer(&self, number: PackNumber, pack: &Pack) -> Result<Option<FooterItem>> {
+    pub(super) fn footer(&self, number: PackNumber, pack: &Pack) -> Result<Option<FooterItem>> {
         let key = Key::pack(self.id, number, pack.id);
         let read = |range: std::ops::Range<u64>| {
             let wanted = range.end - range.start;

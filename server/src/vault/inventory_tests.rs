@@ -18,6 +18,7 @@ use crate::store::index::Progress;
 use crate::store::row::{AccountRow, PackMark, PackRow};
 use crate::store::server_row::ServerRow;
 use crate::vault::rounds::Hint;
+use crate::vault::scrub::Spot;
 
 /// Takes a type apart completely and gives the names under which its fields are declared.
 macro_rules! fields {
@@ -223,13 +224,15 @@ fn rows() -> Vec<&'static str> {
 #[test]
 fn everything_that_is_stored_is_declared() {
     let progress = fields!(Progress { read = "index.progress", salt = "index.progress" });
-    let hint = fields!(Hint { finished = "scrub.finished", next = "scrub.next" });
+    let spot =
+        fields!(Spot { next = "scrub.next", records = "scrub.next", snapshots = "scrub.next" });
+    let hint = fields!(Hint { finished = "scrub.finished", spot = "scrub.next" });
     #[cfg(feature = "http")]
     let place = crate::cli::stored_place();
     #[cfg(not(feature = "http"))]
     let place = Vec::new();
     let stored: BTreeSet<&str> =
-        [of_entries(), of_snapshots(), of_policy(), rows(), progress, hint, place]
+        [of_entries(), of_snapshots(), of_policy(), rows(), progress, hint, spot, place]
             .into_iter()
             .flatten()
             .chain([of_body(&Body::Erase), of_body(&Body::Fold(unseen_common::id::Hash::of(b"")))])

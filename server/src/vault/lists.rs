@@ -6,18 +6,29 @@ use unseen_common::packset::{PackSet, PackSetHasher};
 use unseen_common::vault::{Result, VaultError};
 
 use super::account::{Account, Tables, storage_error};
+use super::damage::list_damaged;
 use super::references::Place;
 use crate::store::lock;
 use crate::store::row::AccountRow;
 
 impl Account {
-    /// The packs that a snapshot needs now; nothing if it is not live.
+    /// The packs that a snapshot needs; nothing if it is neither live nor can be brought back.
     pub(super) fn packs_of(&self, id: SnapshotId) -> Result<Option<PackSet>> {
         let place = self.with_state(|state| {
             let gone = || state.gone.get(&id).map(|gone| &gone.snapshot);
             Some(Place::of(id, state.snapshots.get(&id).or_else(gone)?))
         });
-        place.map(|place| self.list(&place)).transpose()
+        let Some(place) = place else {
+            return Ok(None);
+        };
+        let listed = self.list(&place);
+        let counts = || {
+            let tables = lock(&self.tables);
+            tables.references.counts(&tables.state, &place)
+        };
+        // The folded log remembers what went until the next record comes, its list is deleted as
+        // soon as the grace is over.
+        if listed.is_err() && !counts() { Ok(None) } else { listed.map(Some) }
     }
 
     /// A list of packs, proved to be the one that was stored. What decides about deletion must not
@@ -34,8 +45,7 @@ impl Account {
         let checksum = Hash::of(bytes);
         let packs = PackSet::from_bytes(bytes).ok();
         let Some(packs) = packs.filter(|_| known.is_none_or(|known| known == checksum)) else {
-            let id = place.snapshot;
-            return Err(VaultError::Server(format!("the list of packs of {id} is damaged")));
+            return Err(list_damaged(place.snapshot));
         };
         if known.is_none() {
             self.prove(place, &packs)?;
@@ -53,8 +63,7 @@ impl Account {
         if wanted.is_some() && tables.packset_hash(packs) == wanted {
             return Ok(());
         }
-        let id = place.snapshot;
-        Err(VaultError::Server(format!("the list of packs of {id} does not fit the log")))
+        Err(list_damaged(place.snapshot))
     }
 
     /// Refuses a set of which a pack is missing or damaged, or whose numbers name other packs.

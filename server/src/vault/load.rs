@@ -16,6 +16,7 @@ use unseen_common::time::Clock;
 use unseen_common::vault::VaultError;
 
 use super::account::{Account, Tables, kind_is_full};
+use super::damage::Words;
 use super::references::{self, References};
 use super::standing::Standing;
 use super::table::{PackTable, TableError};
@@ -68,11 +69,11 @@ impl LoadError {
     }
 
     /// What a caller is told: damage in words.
-    pub(super) fn tell(&self) -> VaultError {
+    pub(super) fn tell(&self, words: &Words) -> VaultError {
         match self {
-            Self::Journal(error) => super::account::journal_error(error),
+            Self::Journal(error) => super::account::journal_error(error, words),
             Self::Blobs(error) => super::account::storage_error(error),
-            other => VaultError::Server(format!("this account is damaged: {other}")),
+            other => words.journal(other),
         }
     }
 }
@@ -84,6 +85,7 @@ pub(super) struct Shared {
     pub(super) disk: Arc<Disk>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) failed: watch::Sender<bool>,
+    pub(super) words: Words,
 }
 
 /// Rows that go to the index at once.
@@ -162,6 +164,7 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
         segments: Mutex::default(),
         uploaded: Condvar::new(),
         read_only: None,
+        words: shared.words.clone(),
         failed: shared.failed.clone(),
     };
     account.restore_log_copies()?;

@@ -9,10 +9,13 @@ pub mod copy;
 mod copy_tests;
 pub mod core;
 mod create;
+mod damage;
 mod erase;
 #[cfg(test)]
 mod erase_tests;
 mod expire;
+#[cfg(test)]
+mod expire_tests;
 mod footers;
 mod format;
 mod gc;
@@ -34,10 +37,14 @@ mod ledger;
 mod lists;
 mod load;
 mod log;
+mod objects;
 mod operator;
 #[cfg(test)]
 mod operator_tests;
 mod packs;
+mod presence;
+#[cfg(test)]
+mod presence_tests;
 pub mod rebuild;
 mod rebuild_plan;
 #[cfg(test)]

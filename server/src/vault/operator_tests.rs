@@ -183,11 +183,11 @@ async fn reservations_count_and_are_given_back() {
     let reserved = device.reserve(wrong.id, PACK).await.unwrap();
     refused!(device.put_reserved(wrong, reserved).await, VaultError::Invalid(_));
     device.put_pack(pack(7)).await.unwrap();
-    // The owner has nothing to reserve.
+    // What the owner writes anew counts as well.
     let principal = Principal::Owner;
     let request = answer(&bench.core, owner.vault, principal, (&owner.login, "")).await.unwrap();
     let root = bench.core.login_at(String::new(), request).await.unwrap();
-    refused!(root.reserve(pack(8).id, PACK).await, VaultError::Forbidden(_));
+    refused!(root.reserve(pack(8).id, PACK).await, VaultError::Quota(_));
 }
 
 /// No packs below the floor; at 0 bytes free the reserve pays for the log.

@@ -20,6 +20,21 @@ const MAGIC: &[u8; 8] = b"UNSEENP1";
 const SUITE: u8 = 1;
 const TRAILER_VERSION: u16 = 1;
 
+/// Who brings a pack.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Bringer {
+    /// The device that made it.
+    Device(DeviceId),
+    /// The owner, who writes packs of any device anew.
+    Owner,
+}
+
+impl From<DeviceId> for Bringer {
+    fn from(device: DeviceId) -> Self {
+        Self::Device(device)
+    }
+}
+
 /// The right to write one pack; others that bring the same pack wait for its end.
 pub(super) struct Claim<'a> {
     account: &'a Account,
@@ -50,16 +65,19 @@ impl Drop for Claim<'_> {
 }
 
 impl Account {
-    /// Stores a pack that is whole, named by its content and made by this device. Durable when it
-    /// returns. The same pack again is told its number.
+    /// Stores a pack that is whole, named by its content and made by the device that brings it, or
+    /// of any device if the owner does. Durable when it returns. The same pack again is told its
+    /// number.
     pub(super) fn put_pack(
         self: &Arc<Self>,
-        device: DeviceId,
+        bringer: impl Into<Bringer>,
         pack: &PackUpload,
         reserved: Option<Reservation>,
     ) -> Result<PackNumber> {
+        let bringer = bringer.into();
         self.writable()?;
-        let content_hash = check_pack(device, pack)?;
+        let device = self.maker(bringer, pack)?;
+        let content_hash = check_pack(pack)?;
         let length = length_of(&pack.bytes);
         let reserved = match reserved.filter(|reserved| reserved.covers(&pack.id, length)) {
             Some(reserved) => Some(reserved),
@@ -82,7 +100,7 @@ impl Account {
             footer_len: pack.footer_len.into(),
             received: self.stamp(),
         };
-        self.publish(&row, reserved).inspect_err(|_error| {
+        self.publish(bringer, &row, reserved).inspect_err(|_error| {
             // After a failed fsync the journal may name the pack all the same.
             if !self.journal.has_failed()
                 && let Err(error) = self.store.blobs.delete(&key)
@@ -95,6 +113,18 @@ impl Account {
         drop(claim);
         self.close_segment(number);
         Ok(number)
+    }
+
+    /// The device that a pack names, which must be the one that brings it. The owner's packs may be
+    /// of any device of this vault, revoked ones too.
+    fn maker(&self, bringer: Bringer, pack: &PackUpload) -> Result<DeviceId> {
+        let named = pack.bytes.get(13..29).and_then(DeviceId::from_slice);
+        let right = |named: &DeviceId| match bringer {
+            Bringer::Device(device) => *named == device,
+            Bringer::Owner => self.with_state(|state| state.devices.contains_key(named)),
+        };
+        let wrong = || VaultError::Forbidden("the pack names another device".to_owned());
+        named.filter(right).ok_or_else(wrong)
     }
 
     fn claim(&self, id: PackId) -> Result<Turn<'_>> {
@@ -166,19 +196,32 @@ impl Account {
         })
     }
 
-    /// Notes, durably, that a pack is damaged or whole again.
-    pub(super) fn mark(&self, number: PackNumber, damaged: bool) -> Result<()> {
-        let mark = PackMark { number, at: self.stamp() };
-        let row = if damaged { AccountRow::Damaged(mark) } else { AccountRow::Healed(mark) };
-        self.journal_append(&[row])?;
-        lock(&self.tables).packs.mark(number, damaged);
+    /// Notes, durably, that packs are damaged or whole again.
+    pub(super) fn mark(&self, numbers: &[PackNumber], damaged: bool) -> Result<()> {
+        let at = self.stamp();
+        let row = |number: &PackNumber| {
+            let mark = PackMark { number: *number, at };
+            if damaged { AccountRow::Damaged(mark) } else { AccountRow::Healed(mark) }
+        };
+        self.journal_append(&numbers.iter().map(row).collect::<Vec<_>>())?;
+        let mut tables = lock(&self.tables);
+        for number in numbers {
+            tables.packs.mark(*number, damaged);
+        }
         Ok(())
     }
 
-    fn publish(&self, row: &PackRow, mut reserved: Option<Reservation>) -> Result<()> {
+    fn publish(
+        &self,
+        bringer: Bringer,
+        row: &PackRow,
+        mut reserved: Option<Reservation>,
+    ) -> Result<()> {
         // It may have been revoked, or the account suspended, while its bytes came in.
-        self.with_state(|state| state.active_device(row.device).map(drop))
-            .map_err(|error| refusal(&error))?;
+        if let Bringer::Device(device) = bringer {
+            self.with_state(|state| state.active_device(device).map(drop))
+                .map_err(|error| refusal(&error))?;
+        }
         lock(&self.tables).standing.may_write()?;
         self.journal_append(&[AccountRow::Pack(*row)])?;
         let mut tables = lock(&self.tables);
@@ -250,7 +293,7 @@ impl Account {
 }
 
 /// Checks everything about a pack that can be checked without a key; gives its content hash.
-fn check_pack(device: DeviceId, pack: &PackUpload) -> Result<Hash> {
+fn check_pack(pack: &PackUpload) -> Result<Hash> {
     let total = length_of(&pack.bytes);
     let footer_len = u64::from(pack.footer_len);
     if !on_ladder(total) {
@@ -264,9 +307,6 @@ fn check_pack(device: DeviceId, pack: &PackUpload) -> Result<Hash> {
     }
     if pack.bytes.get(..8) != Some(MAGIC) || pack.bytes.get(8) != Some(&SUITE) {
         return invalid("not a pack of a kind that is known here".to_owned());
-    }
-    if pack.bytes.get(13..29) != Some(device.as_bytes()) {
-        return Err(VaultError::Forbidden("the pack names another device".to_owned()));
     }
     if pack.bytes.last_chunk() != Some(&trailer(pack.footer_len)) {
         return invalid("the trailer contradicts the footer's length".to_owned());

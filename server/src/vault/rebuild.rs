@@ -17,6 +17,7 @@ use unseen_common::id::{PackNumber, VaultId};
 
 use super::account::Account;
 use super::core::{OpenError, Options, lock_folder};
+use super::damage::Words;
 use super::format;
 use super::ledger::Ledger;
 use super::load::{self, LoadError, Shared};
@@ -121,7 +122,8 @@ impl Rebuilder {
     pub(super) fn new(store: Store, options: &Options, identity: VerifyingKey) -> Self {
         let clock = Arc::clone(&options.clock);
         let (disk, failed) = (Arc::default(), watch::channel(false).0);
-        Self { shared: Shared { store, disk, clock, failed }, identity }
+        let words = Words::remote();
+        Self { shared: Shared { store, disk, clock, failed, words }, identity }
     }
 
     /// The accounts that have blobs or a journal, and are not being erased.

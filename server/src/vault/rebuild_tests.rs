@@ -103,8 +103,8 @@ async fn a_damaged_journal_is_read_only_and_says_so_until_it_is_rebuilt() {
         assert_eq!(root.footers(None, None).await.unwrap().items.len(), 5);
         assert_eq!(root.manifest(snapshot_id(MANIFEST)).await.unwrap(), MANIFEST);
         let told = |refused: &VaultError| {
-            matches!(refused, VaultError::Forbidden(text)
-                if text.contains("damaged") && text.contains("rebuild"))
+            matches!(refused, VaultError::Damaged { what, next }
+                if what.contains("damaged") && next.contains("rebuild"))
         };
         let device = scene.device().await;
         let pack = scene.owner.machine.small_pack(500);
@@ -138,7 +138,7 @@ async fn a_journal_that_lost_its_end_is_made_whole() {
     scene.restart();
     let refused = scene.commit(b"another").await.unwrap_err();
     assert!(
-        matches!(&refused, VaultError::Forbidden(text) if text.contains("acknowledged")),
+        matches!(&refused, VaultError::Damaged { what, .. } if what.contains("acknowledged")),
         "{refused}"
     );
     assert_eq!(rebuilt(&scene).records, 3);

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
-use unseen_common::id::{PackNumber, VaultId};
+use unseen_common::id::VaultId;
 use unseen_common::time::Timestamp;
 use unseen_common::vault::{Result, VaultError};
 
 use super::account::storage_error;
 use super::core::Core;
-use super::scrub::{ScrubReport, Watch};
+use super::scrub::{ScrubReport, Spot, Watch};
 use crate::store::{durable, lock};
 
 /// The file's name.
@@ -24,8 +24,9 @@ pub const HINTS: &str = "scrub.json";
 pub struct Hint {
     /// When the last one ended, if one did.
     pub finished: Option<Timestamp>,
-    /// Packs below this number have been looked at since.
-    pub next: u32,
+    /// How far it has come since.
+    #[serde(flatten)]
+    pub spot: Spot,
 }
 
 /// The scrubs of a server, one round after the other.
@@ -60,6 +61,34 @@ impl Rounds {
         Ok(due)
     }
 
+    /// Scrubs what is due of a local vault, in which nothing else does so. An account that was
+    /// never scrubbed counts from its beginning: what was only just written is not read again.
+    pub fn scrub_due(
+        &self,
+        every: u64,
+        go_on: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Vec<ScrubReport>> {
+        let mut reports = Vec::new();
+        for id in self.due(every)? {
+            if self.hint(id).finished.is_none() && self.is_young(id, every)? {
+                continue;
+            }
+            let report = self.scrub(id, go_on)?;
+            let goes_on = report.finished;
+            reports.push(report);
+            if !goes_on {
+                break;
+            }
+        }
+        Ok(reports)
+    }
+
+    /// Whether an account was made less than `seconds` ago.
+    fn is_young(&self, id: VaultId, seconds: u64) -> Result<bool> {
+        let first = self.core.account(id)?.map(|account| account.record(0)).transpose()?.flatten();
+        Ok(first.is_some_and(|record| self.core.now().since(record.received) < seconds))
+    }
+
     /// The core whose accounts these are.
     pub const fn core(&self) -> &Core {
         &self.core
@@ -73,14 +102,14 @@ impl Rounds {
     /// Scrubs one account, from where the last scrub broke off. `go_on` is told the bytes that were
     /// read, and says whether to go on.
     pub fn scrub(&self, id: VaultId, go_on: &mut dyn FnMut(u64) -> bool) -> Result<ScrubReport> {
-        self.scrub_from(id, PackNumber(self.hint(id).next), go_on)
+        self.scrub_from(id, self.hint(id).spot, go_on)
     }
 
-    /// Scrubs one account, packs from number `from` on.
+    /// Scrubs one account, but for what comes before `from`.
     pub fn scrub_from(
         &self,
         id: VaultId,
-        from: PackNumber,
+        from: Spot,
         go_on: &mut dyn FnMut(u64) -> bool,
     ) -> Result<ScrubReport> {
         let account = self.core.account(id)?;
@@ -89,7 +118,7 @@ impl Rounds {
         let report = account.scrub(from, &mut noting)?;
         if report.finished {
             let finished = Some(self.core.now());
-            self.note(id, |hint| *hint = Hint { finished, next: 0 });
+            self.note(id, |hint| *hint = Hint { finished, spot: Spot::default() });
         }
         Ok(report)
     }
@@ -133,7 +162,7 @@ impl Watch for Noting<'_> {
         (self.go_on)(bytes)
     }
 
-    fn passed(&mut self, next: PackNumber) {
-        self.rounds.note(self.id, |hint| hint.next = next.0);
+    fn passed(&mut self, spot: Spot) {
+        self.rounds.note(self.id, |hint| hint.spot = spot);
     }
 }

@@ -4,15 +4,16 @@
 //! uploaded again or its file is whole again. Both ends of a pack have a second copy (a footer
 //! segment), log records have one in the journal; each repairs the other.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use unseen_common::codec::Canonical;
 use unseen_common::id::{Hash, PackNumber, SnapshotId, VaultId};
 use unseen_common::limits::{PACK_HEADER, PACK_TRAILER};
 use unseen_common::packset::PackSet;
-use unseen_common::vault::{FooterItem, Result, VaultError, pack_id, slot_set_hash};
+use unseen_common::vault::{FooterItem, Result, pack_id, slot_set_hash};
 
 use super::account::{Account, storage_error};
 use super::footers::Items;
@@ -26,8 +27,20 @@ use crate::store::{lock, segment};
 pub trait Watch {
     /// So many bytes were read; whether to go on.
     fn read(&mut self, bytes: u64) -> bool;
-    /// All packs below this number have been looked at.
-    fn passed(&mut self, next: PackNumber);
+    /// It has come so far: all before that has been looked at.
+    fn passed(&mut self, spot: Spot);
+}
+
+/// How far a scrub has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Spot {
+    /// The first pack that was not looked at.
+    pub next: u32,
+    /// The first log record.
+    pub records: u64,
+    /// The snapshots, by the log records that made them: the first.
+    pub snapshots: u64,
 }
 
 /// What cannot be repaired and is no pack.
@@ -89,8 +102,8 @@ enum Outcome {
 }
 
 impl Account {
-    /// Looks at everything, packs from number `from` on. Stops when `watch` says so.
-    pub fn scrub(&self, from: PackNumber, watch: &mut dyn Watch) -> Result<ScrubReport> {
+    /// Looks at everything that comes after `spot`. Stops when `watch` says so, and tells it where.
+    pub fn scrub(&self, mut spot: Spot, watch: &mut dyn Watch) -> Result<ScrubReport> {
         self.writable()?;
         let mut report = ScrubReport {
             account: self.id,
@@ -102,18 +115,30 @@ impl Account {
             broken: Vec::new(),
             finished: false,
         };
-        let mut next = Some(segment::first_of(from));
-        while let Some(first) = next.and_then(|next| self.next_range(next)) {
-            if !self.scrub_range(first, watch, &mut report)? {
-                return Ok(report);
-            }
-            next = segment::last_of(first).0.checked_add(1).map(PackNumber);
-            watch.passed(next.unwrap_or(PackNumber(u32::MAX)));
-        }
-        report.finished = self.scrub_log(watch, &mut report)?
-            && self.scrub_snapshots(watch, &mut report)?
+        report.finished = self.scrub_packs(&mut spot, watch, &mut report)?
+            && self.scrub_log(&mut spot, watch, &mut report)?
+            && self.scrub_snapshots(&mut spot, watch, &mut report)?
             && self.scrub_slots(&mut report)?;
+        if !report.finished {
+            watch.passed(spot);
+        }
         Ok(report)
+    }
+
+    fn scrub_packs(
+        &self,
+        spot: &mut Spot,
+        watch: &mut dyn Watch,
+        report: &mut ScrubReport,
+    ) -> Result<bool> {
+        while let Some(first) = self.next_range(PackNumber(spot.next)) {
+            if !self.scrub_range(first, spot, watch, report)? {
+                return Ok(false);
+            }
+            spot.next = segment::last_of(first).0.saturating_add(1);
+            watch.passed(*spot);
+        }
+        Ok(true)
     }
 
     /// The damaged packs, and the snapshots that need them. A snapshot whose list of packs cannot
@@ -146,12 +171,17 @@ impl Account {
     fn scrub_range(
         &self,
         first: PackNumber,
+        spot: &mut Spot,
         watch: &mut dyn Watch,
         report: &mut ScrubReport,
     ) -> Result<bool> {
         let (copies, whole) = self.segment(first)?;
         let mut items = Vec::new();
         for (number, pack) in self.packs_in(first) {
+            if number.0 < spot.next {
+                items.extend(self.seen_before(number, &pack, &copies)?);
+                continue;
+            }
             let (outcome, item) = self.scrub_pack(number, &pack, &copies)?;
             items.extend(item);
             report.packs += 1;
@@ -166,6 +196,7 @@ impl Account {
                 Outcome::Repaired => report.repaired += 1,
                 Outcome::Same | Outcome::Gone => {}
             }
+            spot.next = number.0.saturating_add(1);
             if !watch.read(pack.length) {
                 return Ok(false);
             }
@@ -176,6 +207,36 @@ impl Account {
             report.repaired += 1;
         }
         Ok(true)
+    }
+
+    /// The footer of a pack that an earlier part of this scrub looked at.
+    fn seen_before(
+        &self,
+        number: PackNumber,
+        pack: &Pack,
+        copies: &Items,
+    ) -> Result<Option<FooterItem>> {
+        match copies.get(&number).filter(|copy| is_of(copy, pack)) {
+            Some(copy) => Ok(Some(copy.clone())),
+            None => Ok(self.footer(number, pack)?.filter(|item| is_of(item, pack))),
+        }
+    }
+
+    /// Looks at one pack as a scrub does; whether it is whole.
+    pub(super) fn verify_pack(
+        &self,
+        number: PackNumber,
+        pack: &Pack,
+        copies: &Items,
+    ) -> Result<bool> {
+        if self.read_only.is_some() {
+            let copy = copies.get(&number).filter(|copy| is_of(copy, pack));
+            return Ok(matches!(self.look(number, pack, copy)?, Seen::Whole(_)));
+        }
+        self.scrub_pack(number, pack, copies)?;
+        let tables = lock(&self.tables);
+        let same = tables.packs.get(number).is_some_and(|there| there.id == pack.id);
+        Ok(same && !tables.packs.is_damaged(number))
     }
 
     /// Looks at one pack; gives its footer too, from wherever it can be had.
@@ -212,8 +273,8 @@ impl Account {
             }
         };
         match outcome {
-            Outcome::Found => self.mark(number, true)?,
-            Outcome::Healed => self.mark(number, false)?,
+            Outcome::Found => self.mark(&[number], true)?,
+            Outcome::Healed => self.mark(&[number], false)?,
             _ => {}
         }
         Ok((outcome, item))
@@ -226,16 +287,24 @@ impl Account {
         if let Some(item) = whole(number, pack, &bytes) {
             return Ok(Seen::Whole(item));
         }
+        if let Some(bytes) = cut(number, pack, &bytes) {
+            return Ok(Seen::Mendable(bytes));
+        }
         let mended = copy.and_then(|copy| mended(pack, &bytes, copy));
         Ok(mended.map_or(Seen::Bad, Seen::Mendable))
     }
 
     /// The copies of log records are as the journal has them.
-    fn scrub_log(&self, watch: &mut dyn Watch, report: &mut ScrubReport) -> Result<bool> {
+    fn scrub_log(
+        &self,
+        spot: &mut Spot,
+        watch: &mut dyn Watch,
+        report: &mut ScrubReport,
+    ) -> Result<bool> {
         let head = self.with_state(|state| state.head_seq);
-        for seq in 0..=head {
+        for seq in spot.records..=head {
             let Some(record) = self.record(seq)? else {
-                return Err(VaultError::Server(format!("log record {seq} is gone")));
+                return Err(self.words.journal(&format_args!("log record {seq} is gone")));
             };
             let wanted = record.to_bytes();
             let key = Key::log(self.id, seq);
@@ -245,6 +314,7 @@ impl Account {
                 report.repaired += 1;
             }
             report.bytes += length_of(&wanted);
+            spot.records = seq.saturating_add(1);
             if !watch.read(length_of(&wanted)) {
                 return Ok(false);
             }
@@ -253,9 +323,20 @@ impl Account {
     }
 
     /// Manifests and packsets are those that were stored, of snapshots that can come back too.
-    fn scrub_snapshots(&self, watch: &mut dyn Watch, report: &mut ScrubReport) -> Result<bool> {
+    fn scrub_snapshots(
+        &self,
+        spot: &mut Spot,
+        watch: &mut dyn Watch,
+        report: &mut ScrubReport,
+    ) -> Result<bool> {
         let mut last = None;
-        for (place, seq) in self.lists_in_use() {
+        let mut places = self.lists_in_use().into_iter().peekable();
+        while let Some((seq, place)) = places.next() {
+            if seq < spot.snapshots {
+                continue;
+            }
+            // The lists of one snapshot are looked at together.
+            let more = places.peek().is_some_and(|(next, _)| *next == seq);
             let id = place.snapshot;
             let packset = self.blob_bytes(&place.key(self.id))?.unwrap_or_default();
             let mut bytes = length_of(&packset);
@@ -279,6 +360,7 @@ impl Account {
                 report.broken.push(Broken::Packset(seq));
             }
             report.bytes += bytes;
+            spot.snapshots = if more { seq } else { seq.saturating_add(1) };
             if !watch.read(bytes) {
                 return Ok(false);
             }
@@ -300,12 +382,12 @@ impl Account {
     }
 
     /// The lists that deletion goes by, and the records that made their snapshots.
-    fn lists_in_use(&self) -> BTreeMap<Place, u64> {
+    fn lists_in_use(&self) -> BTreeSet<(u64, Place)> {
         let now = self.stamp();
         let tables = lock(&self.tables);
         let made: HashMap<_, _> = tables.commits.iter().map(|((_, id), seq)| (*id, *seq)).collect();
         let lists = tables.references.needed(&tables.state, now).into_iter();
-        lists.map(|place| (place, made.get(&place.snapshot).copied().unwrap_or(0))).collect()
+        lists.map(|place| (made.get(&place.snapshot).copied().unwrap_or(0), place)).collect()
     }
 
     /// A blob; one that the disk cannot read is as good as none.
@@ -320,7 +402,7 @@ impl Account {
     }
 }
 
-fn is_bad_sector(error: &io::Error) -> bool {
+pub(super) fn is_bad_sector(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
@@ -353,6 +435,13 @@ fn parts(pack: &Pack, bytes: &Bytes) -> Option<(Bytes, Bytes)> {
     let split = usize::try_from(pack.length.checked_sub(tail)?).ok()?;
     let fits = length_of(bytes) == pack.length && pack.length >= tail + PACK_HEADER;
     fits.then(|| (bytes.slice(..split), bytes.slice(split..)))
+}
+
+/// The pack as it was, if something was only put behind it.
+fn cut(number: PackNumber, pack: &Pack, bytes: &Bytes) -> Option<Vec<u8>> {
+    let length = usize::try_from(pack.length).ok()?;
+    let start = (bytes.len() > length).then(|| bytes.slice(..length))?;
+    whole(number, pack, &start).map(|_| start.to_vec())
 }
 
 /// The pack as it was, if only its ends are damaged.

@@ -9,7 +9,7 @@ use unseen_common::time::Timestamp;
 use unseen_common::vault::{PackUpload, Service, Vault, VaultError};
 
 use super::rounds::{Hint, Rounds};
-use super::scrub::{Broken, ScrubReport, Watch};
+use super::scrub::{Broken, ScrubReport, Spot, Watch};
 use super::{Core, Options};
 use crate::store::Store;
 use crate::store::blobs::Blobs;
@@ -31,6 +31,10 @@ pub(super) struct Scene {
 }
 
 pub(super) const MANIFEST: &[u8] = b"the sealed manifest";
+
+pub(super) fn manifest_id() -> unseen_common::id::SnapshotId {
+    snapshot_id(MANIFEST)
+}
 
 pub(super) fn core(store: Store, clock: &Arc<TestClock>) -> Core {
     let options = Options { clock: Arc::<TestClock>::clone(clock), open_accounts: true };
@@ -92,11 +96,11 @@ impl Watch for Through {
         true
     }
 
-    fn passed(&mut self, _next: PackNumber) {}
+    fn passed(&mut self, _spot: Spot) {}
 }
 
 pub(super) fn scrub(core: &Core, id: VaultId) -> ScrubReport {
-    core.account(id).unwrap().unwrap().scrub(PackNumber(0), &mut Through).unwrap()
+    core.account(id).unwrap().unwrap().scrub(Spot::default(), &mut Through).unwrap()
 }
 
 pub(super) fn set(numbers: &[u32]) -> PackSet {
@@ -262,10 +266,13 @@ async fn a_scrub_goes_on_where_it_broke_off_and_comes_again_in_time() {
     drop(rounds);
 
     let rounds = Rounds::new(scene.core.clone(), Some(dir.path()));
-    assert_eq!(rounds.hint(id), Hint { finished: None, next: 64 });
+    assert_eq!(
+        rounds.hint(id),
+        Hint { finished: None, spot: Spot { next: 70, ..Spot::default() } }
+    );
     let report = rounds.scrub(id, &mut |_| true).unwrap();
-    assert_eq!((report.packs, report.finished), (66, true));
-    assert_eq!(rounds.hint(id), Hint { finished: Some(START), next: 0 });
+    assert_eq!((report.packs, report.finished), (60, true));
+    assert_eq!(rounds.hint(id), Hint { finished: Some(START), spot: Spot::default() });
     scene.clock.advance(99);
     assert!(rounds.due(100).unwrap().is_empty());
     scene.clock.advance(1);
@@ -328,7 +335,7 @@ async fn a_scrub_that_fails_anywhere_is_done_again() {
             let store = faults::store(&scene.blobs, &scene.journals, &plan);
             let faulty = core(store, &scene.clock);
             let account = faulty.account(vault).unwrap().unwrap();
-            let failed = account.scrub(PackNumber(0), &mut Through).is_err();
+            let failed = account.scrub(Spot::default(), &mut Through).is_err();
             drop((account, faulty));
             scene.journals.lose_power();
             let again =

@@ -11,15 +11,17 @@ use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::log::entry::{Author, Body, Entry, PublicKey};
 use unseen_common::log::fold::State;
 use unseen_common::packset::PackSet;
-use unseen_common::privacy::{Access, Report};
+use unseen_common::privacy::{Access, ObjectPage, Report};
 use unseen_common::vault::{
-    CommitRequest, CompactRequest, FooterPage, LogPage, PackBytes, PackUpload, Principal, Result,
-    Vault, VaultError,
+    CommitRequest, CompactRequest, FooterPage, LogPage, PackBytes, PackSurvey, PackUpload,
+    Principal, Result, Vault, VaultError,
 };
 
 use super::account::{Account, storage_error};
 use super::core::{Inner, blocking};
+use super::damage::manifest_lost;
 use super::log::refusal;
+use super::packs::Bringer;
 use super::standing::Reservation;
 use crate::store::key::Key;
 use crate::store::lock;
@@ -110,7 +112,7 @@ impl Session {
 
     /// Reserves quota and room for a pack before its bytes are taken; nothing if it is there.
     pub async fn reserve(&self, id: PackId, bytes: u64) -> Result<Option<Reservation>> {
-        self.run(Need::Device, move |s| s.account.reserve(id, bytes)).await
+        self.run(Need::DeviceOrOwner, move |s| s.account.reserve(id, bytes)).await
     }
 
     /// Stores a pack for which there may be a reservation.
@@ -119,7 +121,14 @@ impl Session {
         pack: PackUpload,
         reserved: Option<Reservation>,
     ) -> Result<PackNumber> {
-        self.run(Need::Device, move |s| s.account.put_pack(s.device()?, &pack, reserved)).await
+        self.run(Need::DeviceOrOwner, move |s| {
+            let bringer = match s.principal {
+                Principal::Device(id) => Bringer::Device(id),
+                _ => Bringer::Owner,
+            };
+            s.account.put_pack(bringer, &pack, reserved)
+        })
+        .await
     }
 
     /// Refuses writes to an account that is suspended.
@@ -174,14 +183,15 @@ impl Session {
             _ => Err(VaultError::NotFound(format!("snapshot {snapshot}"))),
         }
     }
+}
 
-    fn blob(&self, key: &Key, what: &str) -> Result<Bytes> {
-        self.account
-            .store
-            .blobs
-            .get(key)
-            .map_err(|error| storage_error(&error))?
-            .ok_or_else(|| VaultError::NotFound(what.to_owned()))
+impl Session {
+    /// A snapshot whose grace is over may still be in the log.
+    fn no_manifest(&self, snapshot: SnapshotId) -> VaultError {
+        if self.account.with_state(|state| state.snapshots.contains_key(&snapshot)) {
+            return manifest_lost(snapshot);
+        }
+        VaultError::NotFound("the manifest".to_owned())
     }
 }
 
@@ -255,6 +265,14 @@ impl Vault for Session {
         .await
     }
 
+    async fn survey_packs(&self, after: Option<PackNumber>) -> Result<PackSurvey> {
+        self.run(Need::Owner, move |s| s.account.survey_packs(after)).await
+    }
+
+    async fn verify_packs(&self, packs: PackSet) -> Result<PackSet> {
+        self.run(Need::Owner, move |s| s.account.verify_packs(&packs, &s.core.verifying)).await
+    }
+
     async fn commit(&self, request: CommitRequest) -> Result<Record> {
         self.run(Need::Device, move |s| {
             s.may_write()?;
@@ -274,7 +292,8 @@ impl Vault for Session {
     async fn manifest(&self, snapshot: SnapshotId) -> Result<Bytes> {
         self.run(Need::Owner, move |s| {
             s.may_see(snapshot)?;
-            s.blob(&Key::manifest(s.account(), snapshot), "the manifest")
+            let sealed = s.account.store.blobs.get(&Key::manifest(s.account(), snapshot));
+            sealed.map_err(|error| storage_error(&error))?.ok_or_else(|| s.no_manifest(snapshot))
         })
         .await
     }
@@ -294,5 +313,9 @@ impl Vault for Session {
 
     async fn access(&self) -> Result<Vec<Access>> {
         self.run(Need::DeviceOrOwner, |s| Ok(s.account.access())).await
+    }
+
+    async fn objects(&self, after: Option<String>) -> Result<ObjectPage> {
+        self.run(Need::Owner, move |s| s.account.objects(after.as_deref())).await
     }
 }

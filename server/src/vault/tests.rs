@@ -306,7 +306,7 @@ async fn damage_is_told_and_stays_with_its_account() {
     acked.check(&core, &owner).await;
     let refused = write_to(&core, &owner).await;
     assert!(
-        matches!(&refused, Err(VaultError::Forbidden(text)) if text.contains("is damaged at byte")),
+        matches!(&refused, Err(VaultError::Damaged { what, .. }) if what.contains("is damaged at byte")),
         "{refused:?}"
     );
     write_to(&core, &other).await.unwrap();
@@ -319,7 +319,7 @@ async fn damage_is_told_and_stays_with_its_account() {
     acked.check(&core, &owner).await;
     let refused = write_to(&core, &owner).await;
     assert!(
-        matches!(&refused, Err(VaultError::Forbidden(text)) if text.contains("acknowledged")),
+        matches!(&refused, Err(VaultError::Damaged { what, .. }) if what.contains("acknowledged")),
         "{refused:?}"
     );
     drop(core);
@@ -343,7 +343,12 @@ async fn journal_and_index_are_made_anew_from_the_blob_folder_alone() {
     let (owner, acked) = lived(dir.path()).await;
     std::fs::remove_dir_all(dir.path().join("journal")).unwrap();
     std::fs::remove_dir_all(dir.path().join("index")).unwrap();
-    assert!(open_folder(dir.path()).account(owner.vault).unwrap().is_none());
+    let refused = Core::open(dir.path(), Options::default());
+    assert!(matches!(refused, Err(OpenError::NoJournal(at)) if at == dir.path()));
+    assert!(!dir.path().join("journal").exists(), "nothing is made");
+    std::fs::create_dir(dir.path().join("journal")).unwrap();
+    let refused = open_folder(dir.path()).account(owner.vault).unwrap_err();
+    assert!(matches!(refused, VaultError::Damaged { .. }), "{refused:?}");
     let fates = rebuild(dir.path(), Some(owner.vault), &Options::default()).unwrap();
     assert!(matches!(fates[..], [(_, Fate::Rebuilt(_))]), "{fates:?}");
     let core = open_folder(dir.path());

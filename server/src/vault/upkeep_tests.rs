@@ -10,7 +10,7 @@ use super::Options;
 use super::gc_lab::{DAY, Lab, Stored};
 use super::rebuild::{Fate, Rebuilder, Rebuilt};
 use super::rounds::Rounds;
-use super::scrub::{Broken, ScrubReport};
+use super::scrub::{Broken, ScrubReport, Spot};
 use crate::store::blobs::Blobs;
 use crate::store::journal_files::{Journals, aside};
 use crate::store::key::Key;
@@ -21,7 +21,7 @@ const GRACE: u64 = 30 * DAY;
 
 fn scrub(lab: &Lab) -> ScrubReport {
     let rounds = Rounds::new(lab.core.clone(), None);
-    rounds.scrub_from(lab.owner.vault, PackNumber(0), &mut |_| true).unwrap()
+    rounds.scrub_from(lab.owner.vault, Spot::default(), &mut |_| true).unwrap()
 }
 
 fn rot(lab: &Lab, key: &Key) {

@@ -1,6 +1,7 @@
 //! What whoever runs the server does with accounts, and what their owners see of it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use unseen_tests::trees::{self, build};
 use unseen_tests::{Machine, Server, World, world};
@@ -72,6 +73,63 @@ fn everything_that_is_held_is_shown() {
         assert!(shown.text().contains(name), "{name}: {shown}");
         assert!(field["place"].is_string() && field["kept"].is_string(), "{field}");
     }
+}
+
+/// All of it in one document: fields, log, access record, files; nothing that opens a backup.
+#[test]
+fn everything_that_is_held_is_exported() {
+    let world = world!();
+    let (server, machine, kit) = world.remote();
+    let source = world.folder("source");
+    fs::write(source.join("private-name"), b"private content").unwrap();
+    let snapshot = machine.back_up(&source, &["--tag", "private-tag"]).snapshot();
+    machine.ok(&["pin", &snapshot]);
+    let accounts = account(&world, &server, &["list", "--json"]);
+    let accounts: serde_json::Value = serde_json::from_str(&accounts).unwrap();
+    let name = accounts[0]["sound"]["account"].as_str().unwrap().to_owned();
+    account(&world, &server, &["show", &name]);
+
+    let file = world.path("export.json");
+    let file_name = file.to_str().unwrap();
+    let told = machine.ok(&["privacy", "export", file_name]).text();
+    assert!(told.contains("4 records of the log"), "{told}");
+    machine.exits(1, &["privacy", "export", file_name]);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let text = fs::read_to_string(&file).unwrap();
+    for secret in ["private", &kit.code, source.to_str().unwrap()] {
+        assert!(!text.contains(secret), "{secret}");
+    }
+    let export: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert!(export["account"].as_str().unwrap().starts_with(&name));
+    let kinds: Vec<_> = rows(&export["log"]).iter().map(|entry| entry["kind"].clone()).collect();
+    assert_eq!(kinds, ["genesis", "device-add", "snapshot", "pin"]);
+    assert_eq!(export["log"][2]["body"]["id"], snapshot.as_str());
+    assert_eq!(export["log"][3]["body"]["snapshots"][0], snapshot.as_str());
+    assert!(rows(&export["differences"]).is_empty());
+    let looks: Vec<_> = rows(&export["access"]).iter().map(|line| line["what"].clone()).collect();
+    assert_eq!(looks, ["list", "show"]);
+    let held = rows(&export["held"]);
+    let field = |name: &str| held.iter().find(|held| held["name"] == name).unwrap();
+    let packs: Vec<_> =
+        rows(&export["objects"]).iter().filter(|object| object["pack"].is_object()).collect();
+    assert_eq!(field("pack.number")["count"], packs.len());
+    // Every file that there is, and its length.
+    let folder = fs::read_dir(server.data.join("accounts")).unwrap().next().unwrap().unwrap();
+    for object in rows(&export["objects"]) {
+        let path = folder.path().join(object["name"].as_str().unwrap());
+        assert_eq!(fs::metadata(&path).unwrap().len(), object["bytes"], "{path:?}");
+    }
+    let files = trees::files(&folder.path()).len();
+    assert_eq!(rows(&export["objects"]).len(), files);
+    assert_eq!(export["totals"]["objects"], files);
+
+    let line = machine.ok(&["privacy", "export", "--json"]).json_lines();
+    assert_eq!((line.len(), &line[0]["log"]), (1, &export["log"]));
+    machine.without_secrets().exits(12, &["privacy", "export"]);
+}
+
+fn rows(value: &serde_json::Value) -> &Vec<serde_json::Value> {
+    value.as_array().unwrap()
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod accounts;
 mod blind_server;
 mod cli;
+mod compact;
 mod crash_client;
 mod crash_server;
 mod deletion;

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use serde_json::Value;
+use unseen_tests::eager::Eager;
 use unseen_tests::trees::{self, build};
 use unseen_tests::{Machine, world};
 
@@ -149,6 +150,49 @@ fn a_weaker_policy_waits_and_is_cancelled() {
     assert!(!ran.err.contains("policy"), "{ran}");
     machine.exits(1, &["policy", "cancel"]);
     machine.exits(2, &["policy", "set", "--grace", "1d"]);
+}
+
+/// The server carries out the owner's rules: what it writes is taken by the client, can be brought
+/// back until the grace is over, and is gone then.
+#[test]
+fn the_rules_of_the_owner_are_carried_out_by_the_server() {
+    let world = world!();
+    let (mut server, machine, _) = world.remote();
+    let source = world.folder("source");
+    let first = snapshots(&machine, &source, 1..=1).remove(0);
+    let wanted = trees::capture(&source);
+    // What is in the second alone goes with it.
+    build::write(&source, "passing", build::noise(99, 2_000_000));
+    let second = snapshots(&machine, &source, 2..=2).remove(0);
+    std::fs::remove_file(source.join("passing")).unwrap();
+    let last = snapshots(&machine, &source, 3..=3).remove(0);
+    server.stop();
+    let eager = env!("CARGO_BIN_EXE_unseen-test-eager-server");
+    let mut eager = Eager::start(Path::new(eager), &server.data, server.address);
+    machine.ok(&["policy", "set", "--keep-last", "1", "--yes"]);
+    assert_eq!(eager.tidy(), (0, 0), "a snapshot counts nowhere in its first hour");
+    assert_eq!(listed(&machine, &["snapshots"]).len(), 3);
+
+    eager.stamp_ahead(2 * 3600);
+    assert_eq!(eager.tidy(), (2, 0));
+    assert_eq!(eager.tidy(), (0, 0));
+    // The client folds the record that the server wrote: it names what the rules say, or exit 21.
+    assert_eq!(listed(&machine, &["snapshots"]), std::slice::from_ref(&last));
+    assert_eq!(listed(&machine, &["undelete"]), [first.clone(), second.clone()]);
+    assert!(machine.ok(&["snapshots", "--all"]).text().contains(" expired"));
+    let refused = machine.exits(1, &["restore", &first, "--target", "nowhere"]);
+    assert!(refused.err.contains("expired by the rules"), "{refused}");
+
+    machine.ok(&["undelete", &first]);
+    machine.restores_to(&first, &source, &wanted);
+    assert_eq!(eager.tidy(), (0, 0), "what came back stays: it is pinned");
+
+    assert!(eager.sweep() > 0, "what the second alone needed");
+    let late = machine.exits(1, &["undelete", &second]);
+    assert!(late.err.contains("grace"), "{late}");
+    machine.restores_to(&first, &source, &wanted);
+    machine.ok(&["check", "--read-data"]);
+    machine.back_up(&source, &[]);
 }
 
 /// Deciding asks for the secret each time; looking does not.

@@ -22,8 +22,8 @@ fn other_paths_are_another_set() {
     let (machine, _) = world.local();
     let (one, two) = (world.folder("one"), world.folder("two"));
     let name = |folder: &std::path::Path| folder.to_str().unwrap().to_owned();
-    build::write(&one, "a", b"1".to_vec());
-    build::write(&two, "b", b"2".to_vec());
+    build::write(&one, "a", b"1");
+    build::write(&two, "b", b"2");
     let first = machine.back_up(&one, &[]).snapshot();
     let second = machine.back_up(&two, &[]).snapshot();
     assert_eq!(sets(&machine, &[]), [name(&one), name(&two)]);

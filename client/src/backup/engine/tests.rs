@@ -134,6 +134,24 @@ impl Scene {
 
 const MIB: u64 = 1024 * 1024;
 
+/// Long segments, which end where the pack ends: next to nothing of a full pack is left empty.
+#[test]
+fn packs_of_what_compresses_are_full() {
+    let mut scene = Scene::new();
+    for n in 0..6 {
+        // Hexadecimal digits: half of it is there to be saved, and nothing repeats.
+        let digits = data_encoding::HEXLOWER.encode(&noise(n, 4 << 20));
+        scene.write(&format!("long {n}"), digits.as_bytes());
+    }
+    let (outcome, counted) = scene.run(&options("s"), Raise::Never);
+    let packed = counted.stored.packed;
+    assert!(packed < 60 * counted.stored.raw / 100, "{packed} bytes");
+    // One of 16 MiB, and what is left over in shorter ones, of which the last is not full.
+    let most = packed + packed / 100 + MIB;
+    assert!(outcome.packs >= 2, "{} packs", outcome.packs);
+    assert!(outcome.uploaded <= most, "{}, {packed}", outcome.uploaded);
+}
+
 /// What is cut off within a long file counts, though the file is not in the checkpoint.
 #[test]
 fn a_long_file_is_left_in_the_middle_and_only_its_rest_is_sent_later() {

@@ -15,7 +15,7 @@ pub struct KeepArgs {
     #[arg(short = 'l', long, value_name = "N")]
     pub keep_last: Option<Count>,
     /// The newest of each of the newest N hours that have any
-    #[arg(long, value_name = "N")]
+    #[arg(short = 'H', long, value_name = "N")]
     pub keep_hourly: Option<Count>,
     /// Of so many days
     #[arg(short = 'd', long, value_name = "N")]

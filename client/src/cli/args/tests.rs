@@ -127,6 +127,25 @@ fn restore_wants_a_target_or_in_place() {
     fails("restore latest --target /t --overwrite sometimes");
 }
 
+/// restic's letters: `forget` counts hours by `-H`, everything else names a host by it.
+#[test]
+fn letters_are_those_of_restic() {
+    let Command::Forget(forget) =
+        parse("forget -l 1 -H 2 -d 3 -w 4 -m 5 -y 6 --host h --tag a,b --tag c").command
+    else {
+        panic!("not forget")
+    };
+    let rules = forget.keep.rules().unwrap();
+    let counts = [rules.last, rules.hourly, rules.daily, rules.weekly, rules.monthly, rules.yearly];
+    assert_eq!((counts, forget.filter.host), ([1, 2, 3, 4, 5, 6], vec!["h".to_owned()]));
+    assert_eq!(forget.filter.tag.len(), 2);
+    let Command::Snapshots(snapshots) = parse("snapshots -H h").command else {
+        panic!("not snapshots")
+    };
+    assert_eq!(snapshots.filter.host, ["h"]);
+    fails("forget -H h");
+}
+
 #[test]
 fn the_other_commands() {
     parse("init");

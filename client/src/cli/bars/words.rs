@@ -17,6 +17,8 @@ pub enum Task {
     Restore,
     /// Verifying what is stored.
     Check,
+    /// Writing packs anew.
+    Compact,
 }
 
 impl Task {
@@ -26,6 +28,7 @@ impl Task {
             Self::Backup => ("reading", "sending"),
             Self::Restore => ("writing", "fetching"),
             Self::Check => ("checking", "fetching"),
+            Self::Compact => ("rewriting", "fetching"),
         }
     }
 }
@@ -62,11 +65,11 @@ impl Sample {
         let Counts { found, read, .. } = self.counts;
         let total = found.bytes.max(read);
         let mut words: Vec<String> = self.percent(read, total).into_iter().collect();
-        words.extend([
-            format!("{} of {}", bytes(read), self.at_least(bytes(total))),
-            format!("{} files", count(self.counts.files.total())),
-            format!("{}/s", bytes(self.rates.reading())),
-        ]);
+        words.push(format!("{} of {}", bytes(read), self.at_least(bytes(total))));
+        if self.task != Task::Compact {
+            words.push(format!("{} files", count(self.counts.files.total())));
+        }
+        words.push(format!("{}/s", bytes(self.rates.reading())));
         words.extend(self.remaining().map(|left| format!("{} left", duration(left))));
         if self.counts.problems > 0 {
             words.push(format!("{} errors", count(self.counts.problems)));

@@ -51,7 +51,7 @@ fn rules_run_among_what_the_filter_left_and_tags_pin() {
     assert_eq!(fates(&rules, &all), ids.iter().copied().zip(expected).collect::<Vec<_>>());
 
     // The newest with the tag is the newest of all that count.
-    let dear = Filter { tags: vec!["dear".into()], ..Filter::default() };
+    let dear = Filter { tags: vec![vec!["dear".into()]], ..Filter::default() };
     let rules = Rules { keep: keep(1), tags: Vec::new() };
     assert_eq!(fates(&rules, &dear), [(ids[1], Fate::Keep)]);
 }

@@ -150,12 +150,15 @@ impl ReaderRepo {
         })?;
         let opened = open_item(item, self.account(), std::slice::from_ref(known))?;
         let sealed = item.footer.len().saturating_sub(16);
+        let raw = opened.table.segments.iter().map(|row| u64::from(row.raw)).sum::<u64>();
         let pack = PackInfo {
             number: item.number,
             id: item.id,
             device: info.device,
             length: item.length,
             footer: u64::try_from(sealed).unwrap_or(u64::MAX),
+            body: u32::try_from(opened.table.body_len()).unwrap_or(u32::MAX),
+            raw: u32::try_from(raw).unwrap_or(u32::MAX),
         };
         let segments = opened.table.segments.iter();
         let ids = segments.flat_map(|s| s.chunks.iter().map(|c| c.id));
@@ -222,7 +225,7 @@ impl ReaderIndex {
         &self.gone
     }
 
-    /// Bytes of RAM that the index takes, besides 40 a pack.
+    /// Bytes of RAM that the index takes, besides 48 a pack.
     pub fn ram_bytes(&self) -> usize {
         self.index.ram_bytes()
     }

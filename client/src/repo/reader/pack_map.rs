@@ -1,9 +1,10 @@
-//! Which pack a number names, who wrote it and how long it is: 40 bytes of RAM a pack.
+//! Which pack a number names, who wrote it and how long it is: 48 bytes of RAM a pack.
 //!
 //! ```text
-//! "UNSEENR1" | vault id 16 | device count u32 | devices, 16 each
+//! "UNSEENR2" | vault id 16 | device count u32 | devices, 16 each
 //!   | pack count u32 | packs: number u32, place of the device u16, log2 of the length u8,
-//!   |                         log2 of the footer's length u8, pack id 32
+//!   |                         log2 of the footer's length u8, bytes of segments u32,
+//!   |                         bytes of chunks u32, pack id 32
 //!   | BLAKE3 of everything before
 //! ```
 //! Numbers little-endian. A cache: whatever is wrong with it, the file is ignored.
@@ -16,8 +17,8 @@ use unseen_common::limits::{MAX_DEVICES, PACK_TRAILER};
 
 use crate::pins::write_durably;
 
-const MAGIC: &[u8; 8] = b"UNSEENR1";
-const ROW: usize = 40;
+const MAGIC: &[u8; 8] = b"UNSEENR2";
+const ROW: usize = 48;
 
 /// What is known of a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,10 @@ pub struct PackInfo {
     pub length: u64,
     /// Length of the sealed footer, in bytes.
     pub footer: u64,
+    /// Bytes of its sealed segments, padding aside.
+    pub body: u32,
+    /// Bytes of its chunks, decompressed; `u32::MAX` if there are more.
+    pub raw: u32,
 }
 
 impl PackInfo {
@@ -47,6 +52,8 @@ struct Row {
     device: u16,
     length: u8,
     footer: u8,
+    body: u32,
+    raw: u32,
     id: PackId,
 }
 
@@ -68,6 +75,8 @@ impl PackMap {
             device: *self.devices.get(usize::from(row.device))?,
             length: 1_u64.checked_shl(row.length.into())?,
             footer: 1_u64.checked_shl(row.footer.into())?,
+            body: row.body,
+            raw: row.raw,
         })
     }
 
@@ -88,7 +97,8 @@ impl PackMap {
             else {
                 continue;
             };
-            self.rows.push(Row { number: pack.number.0, device, length, footer, id: pack.id });
+            let PackInfo { number, id, body, raw, .. } = pack;
+            self.rows.push(Row { number: number.0, device, length, footer, body, raw, id });
         }
         // Of two of one number the one that came last stays.
         self.rows.reverse();
@@ -136,6 +146,8 @@ impl PackMap {
             out.extend_from_slice(&row.number.to_le_bytes());
             out.extend_from_slice(&row.device.to_le_bytes());
             out.extend_from_slice(&[row.length, row.footer]);
+            out.extend_from_slice(&row.body.to_le_bytes());
+            out.extend_from_slice(&row.raw.to_le_bytes());
             out.extend_from_slice(row.id.as_bytes());
         }
         let sum = blake3::hash(&out);
@@ -148,12 +160,16 @@ impl Row {
     fn read(bytes: &[u8; ROW]) -> Option<Self> {
         let (number, rest) = bytes.split_first_chunk()?;
         let (device, rest) = rest.split_first_chunk()?;
-        let ([length, footer], id) = rest.split_first_chunk()?;
+        let ([length, footer], rest) = rest.split_first_chunk()?;
+        let (body, rest) = rest.split_first_chunk()?;
+        let (raw, id) = rest.split_first_chunk()?;
         Some(Self {
             number: u32::from_le_bytes(*number),
             device: u16::from_le_bytes(*device),
             length: *length,
             footer: *footer,
+            body: u32::from_le_bytes(*body),
+            raw: u32::from_le_bytes(*raw),
             id: PackId::from_slice(id)?,
         })
     }
@@ -174,6 +190,8 @@ mod tests {
             device: DeviceId::from_bytes([device; 16]),
             length: 1 << 24,
             footer: 4096,
+            body: number * 1000,
+            raw: number * 3000,
         }
     }
 

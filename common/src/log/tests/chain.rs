@@ -103,7 +103,9 @@ fn the_server_signs_with_zeros_and_writes_nothing_else() {
 fn a_known_log_folds_without_its_proofs() {
     let mut log = expired_log();
     let head = log.state.as_ref().unwrap().head;
-    let known = State::of_known(&log.records, 5, &head).unwrap();
+    let mut seen = Vec::new();
+    let known = State::of_known(&log.records, (5, &head), |entry| seen.push(entry.seq)).unwrap();
+    assert_eq!(seen, [1, 2, 3, 4, 5]);
     assert_eq!(Some(&known), log.state.as_ref());
 
     // An expire record that proves nothing: known if it was checked before, and refused else.
@@ -113,9 +115,9 @@ fn a_known_log_folds_without_its_proofs() {
     let false_one = log.record(Author::Server, Body::Expire(ids(&[id(2)])), 4000);
     log.records.push(false_one.clone());
     assert!(matches!(State::of(&log.records), Err(FoldError::NotExpired(5))));
-    let known = State::of_known(&log.records, 5, &false_one.hash()).unwrap();
+    let known = State::of_known(&log.records, (5, &false_one.hash()), |_| ()).unwrap();
     assert_eq!(known.snapshots.len(), 1);
-    assert!(State::of_known(&log.records, 5, &head).is_err());
+    assert!(State::of_known(&log.records, (5, &head), |_| ()).is_err());
 }
 
 #[test]

@@ -1,0 +1,232 @@
+//! Packs are written anew: every snapshot that stays can be restored, and space becomes free.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use unseen_tests::eager::Eager;
+use unseen_tests::trees::{self, Tree, build};
+use unseen_tests::watch::{self, Watch};
+use unseen_tests::{Machine, world};
+
+const EAGER: &str = env!("CARGO_BIN_EXE_unseen-test-eager-server");
+const ROUNDS: u64 = 6;
+
+/// Some files stay, most are new; files of all sizes, a link and a folder that is deep.
+fn change(source: &Path, round: u64) {
+    for n in 0..12 {
+        let seed = if n % 4 == 0 { n } else { round * 100 + n };
+        build::write(source, format!("{n:02}/noise"), build::noise(seed, 150_000));
+        build::write(source, format!("{n:02}/text"), format!("{seed} ").repeat(2000));
+        for tiny in 0..20 {
+            let seed = if tiny % 5 == 0 { tiny } else { seed };
+            build::write(source, format!("{n:02}/tiny/{tiny}"), format!("{seed} {tiny}"));
+        }
+    }
+    build::write(source, "large", build::noise(1000 + round / 3, 5_000_000));
+}
+
+/// Backs up again and again, and forgets all but the first and the last. Oldest first.
+fn snapshots(machine: &Machine, source: &Path) -> Vec<(String, Tree)> {
+    let mut made = Vec::new();
+    for round in 0..ROUNDS {
+        change(source, round);
+        made.push((machine.back_up(source, &[]).snapshot(), trees::capture(source)));
+    }
+    let forgotten: Vec<_> = made.drain(1..made.len() - 1).map(|(id, _)| id).collect();
+    let mut words = vec!["forget", "--yes"];
+    words.extend(forgotten.iter().map(String::as_str));
+    let said = machine.ok(&words);
+    assert!(said.err.contains("backup compact"), "{said}");
+    made
+}
+
+fn compact(machine: &Machine, words: &[&str]) -> Value {
+    let all = [&["compact", "--json", "--yes"], words].concat();
+    let lines = machine.ok(&all).json_lines();
+    lines.into_iter().rfind(|line| line["message_type"] == "compact").unwrap()
+}
+
+fn stored(data: &Path) -> u64 {
+    trees::packs(data).iter().map(|pack| pack.1).sum()
+}
+
+/// Forgotten packs, too: what the vault would hold if a month had passed.
+fn sweep(data: &Path) {
+    let nowhere: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    Eager::start(Path::new(EAGER), data, nowhere).sweep();
+}
+
+fn restores_all(machine: &Machine, source: &Path, made: &[(String, Tree)]) {
+    for (id, tree) in made {
+        machine.restores_to(id, source, tree);
+    }
+    machine.ok(&["check", "--read-data"]);
+}
+
+#[test]
+fn a_local_vault_is_compacted() {
+    let world = world!();
+    let (machine, vault) = world.local();
+    let source = world.folder("source");
+    let made = snapshots(&machine, &source);
+    let before = trees::packs(&vault);
+
+    let dry = compact(&machine, &["-n"]);
+    assert!(dry["devices"][0]["rewrite"].as_u64().unwrap() > 0, "{dry}");
+    assert_eq!((&dry["packs_removed"], &dry["dry_run"]), (&0.into(), &true.into()));
+    assert_eq!(trees::packs(&vault), before, "-n changes nothing");
+    let said = machine.ok(&["compact", "-n"]).text();
+    for words in ["Unused", "would become", "when the grace is over", "more would be stored"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+
+    let done = compact(&machine, &[]);
+    let number = |key: &str| done[key].as_u64().unwrap();
+    assert!(number("packs_removed") > 0 && number("packs_made") > 0, "{done}");
+    assert!(number("bytes_made") < number("bytes_removed"), "{done}");
+    assert_eq!(number("snapshots_changed"), 2);
+    restores_all(&machine, &source, &made);
+
+    sweep(&vault);
+    let (after, before) = (stored(&vault), before.iter().map(|pack| pack.1).sum::<u64>());
+    assert!(after < before * 3 / 4, "{after} of {before} bytes are left");
+    restores_all(&machine, &source, &made);
+
+    // What was there is not sent again; nor is it read again, but for the folder of the last run.
+    let again = machine.back_up(&source, &[]);
+    assert_eq!(again.number("packs_uploaded"), 0, "{}", again.0);
+    assert_eq!(stored(&vault), after);
+    let said = machine.ok(&["compact"]).text();
+    assert!(said.contains("nothing to do"), "{said}");
+    machine.exits(2, &["compact", "--max-unused", "much"]);
+    let none = compact(&machine, &["--max-unused", "0", "--max-rewrite", "1k"]);
+    assert_eq!(none["packs_removed"], 0, "{none}");
+}
+
+/// Two machines of one owner; one knows nothing of it, and one lost its index.
+#[test]
+fn machines_with_old_indexes_go_on_after_a_compaction() {
+    let world = world!();
+    let (mut server, machine, kit) = world.remote();
+    let other = world.machine("other").with("BACKUP_RECOVERY_CODE", &kit.code);
+    other.ok(&["connect", &kit.address]);
+    let (source, elsewhere) = (world.folder("source"), world.folder("elsewhere"));
+    change(&elsewhere, 50);
+    other.back_up(&elsewhere, &[]);
+    let theirs = snapshots(&other, &elsewhere);
+    let made = snapshots(&machine, &source);
+    server.stop();
+    let mut eager = Eager::start(Path::new(EAGER), &server.data, server.address);
+    let before = stored(&server.data);
+
+    let done = compact(&other, &[]);
+    assert_eq!(done["devices"].as_array().unwrap().len(), 2, "{done}");
+    assert_eq!(done["snapshots_changed"], 5, "{done}");
+    assert!(eager.sweep() > 0);
+    assert!(stored(&server.data) < before);
+
+    let again = machine.back_up(&source, &[]);
+    assert_eq!(again.number("packs_uploaded"), 0, "{}", again.0);
+    std::fs::remove_dir_all(other.cache()).unwrap();
+    let again = other.back_up(&elsewhere, &[]);
+    assert_eq!(again.number("packs_uploaded"), 0, "{}", again.0);
+    restores_all(&machine, &source, &made);
+    restores_all(&other, &elsewhere, &theirs);
+    assert_eq!(eager.sweep(), 0);
+}
+
+/// A run is stopped in its middle, the vault is compacted and swept, the run goes on.
+#[test]
+fn a_compaction_beside_a_run() {
+    let world = world!();
+    let (mut server, machine, _) = world.remote();
+    let source = world.folder("source");
+    let mut made = snapshots(&machine, &source);
+    server.stop();
+    let mut eager = Eager::start(Path::new(EAGER), &server.data, server.address);
+    let words = ["run", "--json", source.to_str().unwrap()];
+    let data = server.data.clone();
+    // A run that was through before it could be stopped shows nothing.
+    let caught = (20..40).find_map(|round| {
+        change(&source, round);
+        let tree = trees::capture(&source);
+        let child = machine.spawn(&words);
+        let watch = Watch::new(std::slice::from_ref(&data), Pid::from_child(&child));
+        if watch.signal_after(6, Signal::STOP) {
+            return Some((child, tree));
+        }
+        assert!(child.wait_with_output().unwrap().status.success());
+        None
+    });
+    let (child, tree) = caught.expect("one of twenty runs is stopped in time");
+    // The same machine decides: what it is enrolled as does not matter for that.
+    let done = compact(&machine, &["--max-unused", "0"]);
+    assert!(done["packs_removed"].as_u64().unwrap() > 0, "{done}");
+    kill_process(Pid::from_child(&child), Signal::CONT).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success() && !errors.contains("panicked"), "{said}\n{errors}");
+    let last: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    made.push((last["snapshot_id"].as_str().unwrap().to_owned(), tree));
+    eager.sweep();
+    restores_all(&machine, &source, &made);
+}
+
+fn killed_at_many_points(machine: &Machine, source: &Path, (data, watched): (&Path, &[PathBuf])) {
+    let made = snapshots(machine, source);
+    let (mut killed, mut count) = (0, 1);
+    loop {
+        let mut child = machine.spawn(&["compact", "--yes", "--max-unused", "0"]);
+        if watch::kill_after(&mut child, watched, count).is_none() {
+            break;
+        }
+        killed += 1;
+        assert!(killed < 60, "a compaction never gets through");
+        count += 1 + count / 2;
+    }
+    assert!(killed >= 3, "only {killed} were killed");
+    restores_all(machine, source, &made);
+    compact(machine, &["--max-unused", "0"]);
+    let before = stored(data);
+    sweep(data);
+    assert!(stored(data) < before);
+    restores_all(machine, source, &made);
+    let again = machine.back_up(source, &[]);
+    assert_eq!(again.number("packs_uploaded"), 0, "{}", again.0);
+}
+
+#[test]
+fn killed_at_many_points_with_a_local_vault() {
+    let world = world!();
+    let (machine, vault) = world.local();
+    let source = world.folder("source");
+    killed_at_many_points(
+        &machine,
+        &source,
+        (&vault, &[vault.join("accounts"), vault.join("journal")]),
+    );
+}
+
+#[test]
+fn killed_at_many_points_with_a_server() {
+    let world = world!();
+    let (mut server, machine, _) = world.remote();
+    let source = world.folder("source");
+    let made = snapshots(&machine, &source);
+    let watched = [server.data.join("accounts")];
+    for count in [1, 3, 6, 10, 15] {
+        let mut child = machine.spawn(&["compact", "--yes", "--max-unused", "0"]);
+        watch::kill_after(&mut child, &watched, count);
+        restores_all(&machine, &source, &made);
+    }
+    compact(&machine, &["--max-unused", "0"]);
+    server.stop();
+    let mut eager = Eager::start(Path::new(EAGER), &server.data, server.address);
+    assert!(eager.sweep() > 0);
+    restores_all(&machine, &source, &made);
+    let again = machine.back_up(&source, &[]);
+    assert_eq!(again.number("packs_uploaded"), 0, "{}", again.0);
+}
