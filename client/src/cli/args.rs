@@ -6,8 +6,8 @@ use super::output::Voice;
 use super::places::ProfileName;
 use super::{
     cmd_check, cmd_compact, cmd_connect, cmd_daemon, cmd_dump, cmd_forget, cmd_init, cmd_ls,
-    cmd_pin, cmd_policy, cmd_privacy, cmd_restore, cmd_run, cmd_snapshots, cmd_status, cmd_undelete,
-    cmd_version,
+    cmd_pin, cmd_policy, cmd_privacy, cmd_restore, cmd_run, cmd_set, cmd_snapshots, cmd_status,
+    cmd_undelete, cmd_version, cmd_why,
 };
 
 pub mod keep;
@@ -101,6 +101,10 @@ pub enum Command {
     Connect(cmd_connect::ConnectArgs),
     /// Back up
     Run(Box<cmd_run::RunArgs>),
+    /// Say what is backed up together, under a name
+    Set(cmd_set::SetArgs),
+    /// Tell whether a path is backed up, by which rule not, and when it was last
+    Why(cmd_why::WhyArgs),
     /// See what is saved, what is not yet, and what is wrong
     Status(cmd_status::StatusArgs),
     /// Back up by itself whenever something changes

@@ -68,6 +68,22 @@ impl Exit {
     }
 }
 
+impl Exit {
+    /// The one of two that somebody should know about: a failure before files that could not be
+    /// read, and an interruption before all.
+    #[must_use]
+    pub fn worse(self, other: Self) -> Self {
+        let rank = |exit: Self| match exit {
+            Self::Done => 0,
+            Self::Incomplete => 1,
+            other => other.code(),
+        };
+        // Failed is 1, too.
+        let rank = |exit: Self| (rank(exit), exit != Self::Incomplete);
+        if rank(other) > rank(self) { other } else { self }
+    }
+}
+
 impl From<Exit> for std::process::ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())

@@ -161,7 +161,7 @@ impl Book {
                 if let Some(id) = summary.snapshot {
                     book.snapshot = Some((id, now));
                 }
-                if summary.interrupted {
+                if summary.interrupted || summary.left_out > 0 {
                     return;
                 }
                 book.ok = Some(now);
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     fn job() -> Job {
-        Job { set: "a".to_owned(), changes: None, wanted: false, hold: Vec::new() }
+        Job { set: "a".to_owned(), changes: None, wanted: false, at_most: None, hold: Vec::new() }
     }
 
     #[test]

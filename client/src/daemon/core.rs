@@ -18,9 +18,11 @@ use super::inbox::Noticed;
 use super::job::{Job, RunResult, Trouble};
 use super::marks::Marks;
 use super::schedule::{At, Busy, Ended, Kind, Next, Pace, Schedule};
+use super::signs::Verdict;
 use crate::backup::{Changes, Depth};
 use crate::scan::exclude::Rules;
 
+pub use super::dirty::Moment as Now;
 pub use status::{Running, SetStatus, Status, Why};
 
 /// How often directories are scanned of which no changes are told.
@@ -59,15 +61,6 @@ pub enum Step {
     Wait(Option<At>),
 }
 
-/// Both clocks: one that goes on steadily, and what the calendar says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Now {
-    /// The time that schedules are made of.
-    pub at: At,
-    /// The time that people read.
-    pub wall: Timestamp,
-}
-
 /// The daemon's mind.
 #[derive(Debug)]
 pub struct Core {
@@ -79,6 +72,8 @@ pub struct Core {
     next_poll: Option<At>,
     /// Why nothing begins by itself, if so.
     held: Option<String>,
+    /// What begins by itself takes no more than so many new bytes.
+    at_most: Option<u64>,
     /// Marks that the job under way leaves for later.
     left: Changes,
     since: Timestamp,
@@ -94,6 +89,7 @@ impl Core {
             book,
             next_poll: None,
             held: None,
+            at_most: None,
             left: Changes::default(),
             since: now.wall,
         };
@@ -118,12 +114,14 @@ impl Core {
                 let since = last.map(|last| Duration::from_secs(now.wall.since(last)));
                 self.schedule.add(&name, (kind, pace), (now.at, since));
             }
+            self.marks.set(&name, &roots, now);
             let (busy, coverage) = before.map(|set| (set.busy, set.coverage)).unwrap_or_default();
             let set = Set { filter: Filter::new(roots, rules), kind, pace, busy, coverage };
             self.sets.insert(name, set);
         }
         for gone in old.keys() {
             self.schedule.remove(gone);
+            self.marks.remove(gone);
         }
         let sets = &self.sets;
         self.book.keep_only(|set| sets.contains_key(set));
@@ -140,16 +138,18 @@ impl Core {
 
     /// How well they are watched.
     pub fn covered(&mut self, coverage: &[(PathBuf, Coverage)], now: At) {
+        let before = self.next_poll;
         for set in self.sets.values_mut() {
             let of = |root: &PathBuf| coverage.iter().find(|(path, _)| path == root).cloned();
             set.coverage = set.filter.roots().iter().filter_map(of).collect();
         }
         let polled = |set: &Set| set.coverage.iter().any(|(_, how)| scanned(how).next().is_some());
-        self.next_poll = self.sets.values().any(polled).then_some(now + POLL);
+        let next = before.unwrap_or(now + POLL);
+        self.next_poll = self.sets.values().any(polled).then_some(next);
     }
 
     /// Something has changed.
-    pub fn noticed(&mut self, noticed: &Noticed, now: At) {
+    pub fn noticed(&mut self, noticed: &Noticed, now: Now) {
         for (name, set) in &mut self.sets {
             if set.kind != Kind::Watched {
                 continue;
@@ -157,10 +157,10 @@ impl Core {
             for (dir, depth) in noticed.changes.iter() {
                 for path in set.filter.touched(dir) {
                     let depth = if path == dir { depth } else { Depth::Everything };
-                    self.marks.add(name, path, depth);
-                    match set.busy.changed(path, &set.pace, now) {
+                    self.marks.add(name, (path, depth), now);
+                    match set.busy.changed(path, &set.pace, now.at) {
                         Some(due) => self.schedule.changed_again(name, due),
-                        None => self.schedule.changed(name, now),
+                        None => self.schedule.changed(name, now.at),
                     }
                 }
             }
@@ -170,7 +170,7 @@ impl Core {
                     roots.iter().any(|root| root.starts_with(lost) || lost.starts_with(root))
                 };
                 if root.as_ref().is_none_or(here) {
-                    self.schedule.lost(name, now);
+                    self.schedule.lost(name, now.at);
                 }
             }
         }
@@ -181,10 +181,25 @@ impl Core {
         self.schedule.woke(now);
     }
 
-    /// Nothing begins by itself as long as there is a reason.
-    pub fn hold(&mut self, reason: Option<String>) {
-        self.schedule.hold(reason.is_some());
-        self.held = reason;
+    /// Whether anything may begin by itself.
+    pub fn may_run(&mut self, verdict: &Verdict) {
+        let (held, at_most) = match verdict {
+            Verdict::Go => (None, None),
+            Verdict::Only { at_most, .. } => (None, Some(*at_most)),
+            Verdict::Wait { why } => (Some(why.to_string()), None),
+        };
+        if at_most.is_none() && self.at_most.is_some() {
+            // What was too much may be saved now.
+            self.schedule.try_again();
+        }
+        self.schedule.hold(held.is_some());
+        (self.held, self.at_most) = (held, at_most);
+    }
+
+    /// Days in use on which some set was not saved, the day of its last backup not counted.
+    pub fn overdue(&self) -> u32 {
+        let days = self.book.sets.values().map(|set| set.days.len()).max().unwrap_or(0);
+        u32::try_from(days.saturating_sub(1)).unwrap_or(u32::MAX)
     }
 
     /// Nothing begins by itself for so long.
@@ -212,8 +227,9 @@ impl Core {
 
     /// What is to be done. A job that is handed out counts as begun.
     pub fn step(&mut self, now: Now) -> Step {
-        self.poll(now.at);
+        self.poll(now);
         self.book.alive(now.wall);
+        self.marks.tick(now);
         loop {
             match self.schedule.next(now.at) {
                 Next::Wait(until) => {
@@ -225,7 +241,7 @@ impl Core {
                     let job = self.job(set, (full, wanted), now.at);
                     // Everything that was marked may have waited meanwhile for another reason.
                     if job.changes.as_ref().is_some_and(Changes::is_empty) {
-                        self.leave(&job);
+                        self.leave(&job, now);
                         self.schedule.ended(&job.set, Ended::Saved, (now.at, 0));
                         continue;
                     }
@@ -239,8 +255,9 @@ impl Core {
         let all = self.marks.take(&set);
         self.left = Changes::default();
         let hold = self.book.sets.get(&set).map(|book| book.hold.clone()).unwrap_or_default();
+        let at_most = self.at_most.filter(|_| !wanted);
         if full {
-            return Job { set, changes: None, wanted, hold };
+            return Job { set, changes: None, wanted, at_most, hold };
         }
         if let Some(known) = self.sets.get(&set) {
             self.left = known.busy.waiting(&all, &known.pace, now);
@@ -251,13 +268,14 @@ impl Core {
                 changes.add(dir, depth);
             }
         }
-        Job { set, changes: Some(changes), wanted, hold }
+        Job { set, changes: Some(changes), wanted, at_most, hold }
     }
 
     /// A job has ended. `chance` is any number, evenly spread.
     pub fn ended(&mut self, job: &Job, result: &RunResult, (now, chance): (Now, u32)) {
         let how = match result {
             Ok(summary) if summary.interrupted => Ended::Stopped,
+            Ok(summary) if summary.left_out > 0 => Ended::InPart,
             Ok(_) => Ended::Saved,
             Err(trouble) if trouble.code == Trouble::BUSY => Ended::Busy,
             Err(trouble) if trouble.code == Trouble::STOPPED => Ended::Stopped,
@@ -265,7 +283,7 @@ impl Core {
         };
         self.schedule.ended(&job.set, how, (now.at, chance));
         if how == Ended::Saved {
-            self.leave(job);
+            self.leave(job, now);
             if let (Some(set), Some(changes)) = (self.sets.get_mut(&job.set), &job.changes) {
                 set.busy.saved(changes, &set.pace, now.at);
             }
@@ -284,8 +302,8 @@ impl Core {
     }
 
     /// What a job took is saved, but for what it left.
-    fn leave(&mut self, job: &Job) {
-        self.marks.saved(&job.set, &self.left);
+    fn leave(&mut self, job: &Job, now: Now) {
+        self.marks.saved(&job.set, &self.left, now);
         if let Some(set) = self.sets.get(&job.set)
             && let Some(due) = set.busy.first_due(&self.left, &set.pace)
         {
@@ -294,21 +312,21 @@ impl Core {
     }
 
     /// Directories that are not watched count as changed from time to time.
-    fn poll(&mut self, now: At) {
-        if self.next_poll.is_none_or(|at| at > now) {
+    fn poll(&mut self, now: Now) {
+        if self.next_poll.is_none_or(|at| at > now.at) {
             return;
         }
-        self.next_poll = Some(now + POLL);
+        self.next_poll = Some(now.at + POLL);
         for (name, set) in &self.sets {
             let mut any = false;
             for (_, how) in &set.coverage {
                 for root in scanned(how) {
-                    self.marks.add(name, root, Depth::Everything);
+                    self.marks.add(name, (root, Depth::Everything), now);
                     any = true;
                 }
             }
             if any {
-                self.schedule.changed(name, now);
+                self.schedule.changed(name, now.at);
             }
         }
     }

@@ -19,6 +19,8 @@ pub struct Job {
     pub changes: Option<Changes>,
     /// Somebody asked for it.
     pub wanted: bool,
+    /// No more than so many new bytes are saved: the smallest and newest files.
+    pub at_most: Option<u64>,
     /// Snapshots from before an unusual change: first of all they are held, so that they do not
     /// expire.
     pub hold: Vec<SnapshotId>,
@@ -53,6 +55,8 @@ pub struct Summary {
     pub packs: u64,
     /// Files that could not be read.
     pub problems: u64,
+    /// Files that were more than was to be saved.
+    pub left_out: u64,
     /// It was stopped; what was done is kept.
     pub interrupted: bool,
     /// What was counted on the way.
@@ -73,6 +77,7 @@ impl Summary {
             uploaded: outcome.uploaded,
             packs: outcome.packs,
             problems: outcome.problem_count,
+            left_out: outcome.left_out,
             interrupted: outcome.interrupted,
             counts,
             took: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),

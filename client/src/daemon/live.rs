@@ -189,6 +189,10 @@ impl Monitor for Run {
         self.tally.done(item);
     }
 
+    fn unvisited(&self, amount: Amount) {
+        self.tally.unvisited(amount);
+    }
+
     fn stored(&self, stored: Stored) {
         self.tally.stored(stored);
     }

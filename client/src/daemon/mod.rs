@@ -16,7 +16,6 @@ pub mod marks;
 pub mod run;
 pub mod schedule;
 pub mod signs;
-pub mod uptime;
 
 #[cfg(test)]
 mod soak;

@@ -11,32 +11,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use unseen_common::time::Clock;
-
 use super::alerts;
-use super::changes::{ChangeSource, Coverage, Lost, Sink, Unwatched};
+use super::changes::{ChangeSource, Sink};
 use super::control::{Answer, Ask, Request, Server};
 use super::core::{Core, Now, Running, SetSpec, Step};
 use super::inbox::Inbox;
 use super::job::{Job, RunResult, Runner, Trouble};
 use super::live::{Live, Run};
 use super::schedule::At;
-use super::uptime::Uptime;
+use super::signs::Verdict;
+use super::signs::clock::{Clocks, Now as Clocked, between};
 
 /// The longest the loop rests: timers do not run while the machine sleeps, and signs change
 /// without a word.
 const REST: Duration = Duration::from_secs(20);
-/// Sleep that is worth a scan.
-const ASLEEP: Duration = Duration::from_secs(5);
-/// How often somebody looks whether a missing directory has come.
+/// How often it is looked at what changes slowly: how well is watched, what to tell the user.
 const LOOK: Duration = Duration::from_secs(60);
 /// The longest pause.
 pub const MAX_PAUSE: Duration = Duration::from_secs(366 * 86_400);
 
 /// The world around the daemon.
 pub trait Around: Send {
-    /// Why nothing should begin by itself now; none if all is well.
-    fn held(&mut self) -> Option<String>;
+    /// Whether now is a good time, after so many days in use without a backup.
+    fn may_run(&mut self, overdue: u32) -> Verdict;
     /// Reads the configuration again.
     fn sets(&mut self) -> Result<Vec<SetSpec>, Trouble>;
     /// Something happened that a log should have.
@@ -83,6 +80,9 @@ pub enum Message {
     Stop,
 }
 
+/// Makes a source of changes.
+pub type MakeSource = Box<dyn FnOnce(Sink) -> std::io::Result<Box<dyn ChangeSource>> + Send>;
+
 /// What a daemon is made of.
 pub struct Parts {
     /// What it knows.
@@ -90,11 +90,9 @@ pub struct Parts {
     /// Makes backups.
     pub runner: Arc<dyn Runner>,
     /// Makes the source of changes, which tells the sink.
-    pub source: Box<dyn FnOnce(Sink) -> Box<dyn ChangeSource> + Send>,
-    /// The steady clock.
-    pub uptime: Arc<dyn Uptime>,
-    /// The calendar.
-    pub clock: Arc<dyn Clock>,
+    pub source: MakeSource,
+    /// The clocks.
+    pub clocks: Arc<dyn Clocks>,
     /// Any number, evenly spread.
     pub chance: fn() -> u32,
     /// Everything else.
@@ -145,26 +143,25 @@ pub fn run(parts: Parts, ears: &Ears) -> Result<(), Trouble> {
     });
     let live = Arc::new(Live::default());
     let server = listen(&parts, &live, ears)?;
-    let source = (parts.source)(sink);
+    let source = (parts.source)(sink).map_err(|error| {
+        Trouble::new(Trouble::FAILED, format!("changes cannot be watched: {error}"))
+    })?;
     let mut daemon = Daemon {
         core: parts.core,
         runner: parts.runner,
         source,
-        uptime: parts.uptime,
-        clock: parts.clock,
+        last: parts.clocks.read(),
+        clocks: parts.clocks,
         chance: parts.chance,
         around: parts.around,
         inbox,
         live,
         mouth: ears.mouth(),
         running: None,
-        missing: Vec::new(),
         next_look: Duration::ZERO,
-        slept: Duration::ZERO,
         stopping: false,
     };
     daemon.reload()?;
-    daemon.slept = daemon.uptime.slept();
     daemon.around.state(State::Ready);
     while daemon.turn(&ears.hear) {}
     daemon.live.close();
@@ -194,24 +191,23 @@ struct Daemon {
     core: Core,
     runner: Arc<dyn Runner>,
     source: Box<dyn ChangeSource>,
-    uptime: Arc<dyn Uptime>,
-    clock: Arc<dyn Clock>,
+    clocks: Arc<dyn Clocks>,
+    /// What they said at the last turn.
+    last: Clocked,
     chance: fn() -> u32,
     around: Box<dyn Around>,
     inbox: Inbox,
     live: Arc<Live>,
     mouth: Sender<Message>,
     running: Option<Under>,
-    /// Directories that are to be watched and were not there.
-    missing: Vec<PathBuf>,
     next_look: At,
-    slept: Duration,
     stopping: bool,
 }
 
 impl Daemon {
     fn now(&self) -> Now {
-        Now { at: self.uptime.now(), wall: self.clock.now() }
+        let now = self.clocks.read();
+        Now { at: now.boot, wall: now.wall }
     }
 
     /// One turn of the loop. False at the end.
@@ -222,7 +218,7 @@ impl Daemon {
         if self.stopping && self.running.is_none() {
             return false;
         }
-        let now = self.uptime.now();
+        let now = self.now().at;
         let rest = wait.map_or(REST, |until| until.saturating_sub(now).min(REST));
         match hear.recv_timeout(rest) {
             Ok(message) => self.heard(message),
@@ -233,26 +229,28 @@ impl Daemon {
 
     /// What tells by itself neither when nor that it happens.
     fn look_around(&mut self) {
-        let slept = self.uptime.slept();
-        if slept.saturating_sub(self.slept) > ASLEEP {
-            self.around.log("the machine has slept: everything is scanned");
-            self.core.woke(self.uptime.now());
+        let clocks = self.clocks.read();
+        let passed = between(&self.last, &clocks);
+        self.last = clocks;
+        let now = Now { at: clocks.boot, wall: clocks.wall };
+        if !passed.slept.is_zero() {
+            self.around.log("the machine has slept: everything is looked at");
+            self.core.woke(now.at);
         }
-        self.slept = slept;
-        let held = self.around.held();
-        if let (Some(_), Some(under)) = (&held, &self.running)
-            && !under.job.wanted
-        {
+        let verdict = self.around.may_run(self.core.overdue());
+        if let Some(under) = self.running.as_ref().filter(|under| !under.job.wanted) {
+            let too_much = match verdict {
+                Verdict::Go => false,
+                Verdict::Only { .. } => under.job.at_most.is_none(),
+                Verdict::Wait { .. } => true,
+            };
             // What is done so far is kept.
-            under.stop.store(true, Ordering::Relaxed);
+            under.stop.fetch_or(too_much, Ordering::Relaxed);
         }
-        self.core.hold(held);
-        let now = self.now();
+        self.core.may_run(&verdict);
         if now.at >= self.next_look {
             self.next_look = now.at + LOOK;
-            if self.missing.iter().any(|path| path.exists()) {
-                self.watch();
-            }
+            self.core.covered(&self.source.coverage(), now.at);
             if self.running.is_none()
                 && let Some(checked) = self.around.check(&self.core.book)
             {
@@ -283,11 +281,7 @@ impl Daemon {
         if noticed.is_empty() {
             return;
         }
-        self.core.noticed(&noticed, self.uptime.now());
-        let again = |why: &Lost| matches!(why, Lost::Gone | Lost::Failed);
-        if noticed.lost.iter().any(|(_, why)| again(why)) {
-            self.watch();
-        }
+        self.core.noticed(&noticed, self.now());
     }
 
     fn begin(&mut self, job: Job) {
@@ -376,12 +370,7 @@ impl Daemon {
 
     fn watch(&mut self) {
         let coverage = self.source.watch(&self.core.roots());
-        let missing = coverage.iter().filter_map(|(root, how)| match how {
-            Coverage::Scanned { why: Unwatched::Missing, .. } => Some(root.clone()),
-            _ => None,
-        });
-        self.missing = missing.collect();
-        self.core.covered(&coverage, self.uptime.now());
+        self.core.covered(&coverage, self.now().at);
     }
 
     fn answer(&mut self, request: Request) -> Answer {

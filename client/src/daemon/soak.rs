@@ -299,7 +299,7 @@ impl Month {
                 _ => noticed.add(event),
             }
         }
-        self.core.noticed(&noticed, self.now().at);
+        self.core.noticed(&noticed, self.now());
     }
 
     fn day(&mut self, day: u64) {

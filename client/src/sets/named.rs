@@ -56,6 +56,7 @@ pub enum SetSource {
 /// What a set leaves out.
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct Excludes {
     /// Also what [`super::defaults`] lists.
     pub defaults: bool,
@@ -286,7 +287,7 @@ impl NamedSet {
 }
 
 /// What a set of these keys reads.
-pub(super) fn source(
+pub fn source(
     name: &str,
     paths: Vec<SetPath>,
     argv: Vec<String>,

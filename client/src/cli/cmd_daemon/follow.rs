@@ -37,9 +37,9 @@ pub fn through(ctx: &Context<'_>, args: &RunArgs) -> Result<Option<Exit>, CliErr
     let mut worst = Exit::Done;
     for set in sets {
         ctx.ui.status(&format!("backing up {set}, by way of the daemon"));
-        let request = Request::Run { set };
+        let request = Request::Run { set: set.clone() };
         let call = Call::send(&setup.places.sockets(), &request)?;
-        worst = worst.max(follow(ctx, call)?);
+        worst = worst.worse(follow(ctx, &set, call)?);
     }
     Ok(Some(worst))
 }
@@ -59,12 +59,13 @@ fn is_plain(args: &RunArgs) -> bool {
         && label.tag.is_empty()
         && label.host.is_none()
         && !(how.dry_run || how.force || how.skip_if_unchanged)
+        && how.changes_from.is_none()
         && how.limit_upload.is_none()
         && how.limit_download.is_none()
         && how.compression.is_none()
 }
 
-fn follow(ctx: &Context<'_>, mut call: Call) -> Result<Exit, CliError> {
+fn follow(ctx: &Context<'_>, set: &str, mut call: Call) -> Result<Exit, CliError> {
     let bars = Bars::start(ctx.ui, Task::Backup);
     while let Some(answer) = call.answer()? {
         match answer {
@@ -79,7 +80,7 @@ fn follow(ctx: &Context<'_>, mut call: Call) -> Result<Exit, CliError> {
             }
             Answer::Ended { result, .. } => {
                 drop(bars);
-                return ended(ctx, result);
+                return ended(ctx, set, result);
             }
             Answer::Waiting => ctx.ui.status("waiting for another backup to end"),
             Answer::Done { .. } | Answer::Begun { .. } | Answer::Status(_) | Answer::Why(_) => {}
@@ -89,11 +90,11 @@ fn follow(ctx: &Context<'_>, mut call: Call) -> Result<Exit, CliError> {
     Err(CallError::BadAnswer.into())
 }
 
-fn ended(ctx: &Context<'_>, result: RunResult) -> Result<Exit, CliError> {
+fn ended(ctx: &Context<'_>, set: &str, result: RunResult) -> Result<Exit, CliError> {
     let summary = result.map_err(error_of)?;
     let outcome = outcome(&summary);
     let took = std::time::Duration::from_millis(summary.took);
-    report::finished(ctx.ui, false, &outcome, &summary.counts, took);
+    report::finished(ctx.ui, (set, false), &outcome, &summary.counts, took);
     Ok(if outcome.interrupted {
         Exit::Interrupted
     } else if outcome.problem_count > 0 {
@@ -112,6 +113,7 @@ fn outcome(summary: &Summary) -> Outcome {
         packs: summary.packs,
         problems: Vec::new(),
         problem_count: summary.problems,
+        left_out: summary.left_out,
         interrupted: summary.interrupted,
     }
 }

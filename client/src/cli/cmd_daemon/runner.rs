@@ -8,54 +8,104 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 use super::super::args::values::BytesPerSecond;
-use super::super::cmd_run::{PATIENCE, configured, host_name, user_name};
+use super::super::cmd_run::configured;
+use super::super::cmd_run::one::{refused, went};
 use super::super::exit::{CliError, Exit};
 use super::super::output::Ui;
-use super::super::vault::{self, Opened};
-use super::settings::{Here, Settings};
-use crate::backup::{self, RunOptions, Source};
+use super::super::vault::{self, SystemClock};
+use super::settings::{Place, Settings};
+use crate::backup::{self, Outcome, RunOptions};
 use crate::daemon::job::{Job, RunResult, Runner, Summary, Trouble};
-use crate::progress::{Amount, Item, Monitor, Note, Problem, Stored, Tally};
+use crate::progress::{Amount, Counts, Item, Monitor, Note, Problem, Stored, Tally};
 use crate::repo::hold::hold;
 use crate::repo::{RepoError, Repository};
-use crate::scan::exclude::Rules;
-use crate::sets::NamedSet;
-use crate::sets::values::Compression;
+use crate::sets::Job as SetJob;
+use crate::sets::hooks::{self, HookError, Moment, Went};
+use unseen_common::time::Clock;
 use unseen_common::id::SnapshotId;
-
-/// A long run saves what it has so far this often.
-const CHECKPOINT: Duration = Duration::from_secs(600);
 
 /// Makes backups of the sets of a profile.
 #[derive(Debug)]
 pub(super) struct SetRunner {
     pub(super) ui: Arc<Ui>,
-    pub(super) here: Here,
+    pub(super) place: Place,
     pub(super) settings: Arc<Mutex<Arc<Settings>>>,
     pub(super) runtime: Runtime,
 }
 
 impl Runner for SetRunner {
     fn run(&self, job: &Job, monitor: &dyn Monitor, stop: &Arc<AtomicBool>) -> RunResult {
-        self.back_up(job, monitor, stop).map_err(|error| trouble_of(&error))
+        self.around(job, monitor, stop).map_err(|error| trouble_of(&error))
     }
 }
 
 impl SetRunner {
-    fn back_up(
+    /// The commands of a set, and its backup between them.
+    fn around(
         &self,
         job: &Job,
         monitor: &dyn Monitor,
         stop: &Arc<AtomicBool>,
     ) -> Result<Summary, CliError> {
-        let begun = Instant::now();
         let settings = Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner));
-        let set = settings.sets.get(&job.set).ok_or_else(|| {
+        let set = settings.jobs.get(&job.set).ok_or_else(|| {
             CliError::new(Exit::Usage, format!("there is no set {} any more", job.set))
         })?;
-        let roots = self.here.roots(set)?;
-        let (mut repo, opened) =
-            vault::log_in(&self.here.setup, (&self.runtime, Arc::clone(stop)))?;
+        self.hook(set, Moment::Before, (&Went::default(), stop))
+            .map_err(|error| refused(set, error))?;
+        let never = AtomicBool::new(false);
+        match self.back_up((job, set), &settings, (monitor, stop)) {
+            Ok((outcome, counts, took)) => {
+                let exit = if outcome.problem_count > 0 { Exit::Incomplete } else { Exit::Done };
+                let exit = if outcome.interrupted { Exit::Interrupted } else { exit };
+                let went = went(exit, &outcome, &counts);
+                let (moment, stop) = if outcome.interrupted {
+                    (Moment::Failed, &never)
+                } else {
+                    (Moment::After, &**stop)
+                };
+                if let Err(error) = self.hook(set, moment, (&went, stop)) {
+                    monitor.note(&Note::warning(format!("what runs after it failed: {error}")));
+                }
+                Ok(Summary::new(&outcome, counts, took))
+            }
+            Err(error) => {
+                let stopped = error.code() == Exit::Interrupted;
+                let went = Went {
+                    status: if stopped { "interrupted" } else { "failed" },
+                    exit_code: error.code().code(),
+                    error: Some(error.report()),
+                    ..Went::default()
+                };
+                if let Err(error) = self.hook(set, Moment::Failed, (&went, &never)) {
+                    monitor.note(&Note::warning(format!("what runs after a failure: {error}")));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn hook(
+        &self,
+        set: &SetJob,
+        moment: Moment,
+        (went, stop): (&Went, &AtomicBool),
+    ) -> Result<(), HookError> {
+        let profile = self.place.setup.name.as_str();
+        let environment = hooks::environment((&set.set, profile), moment, went);
+        let say = |line: &str| self.ui.status(line);
+        hooks::run(&set.hooks, moment, &environment, (stop, &say))
+    }
+
+    fn back_up(
+        &self,
+        (job, set): (&Job, &SetJob),
+        settings: &Settings,
+        (monitor, stop): (&dyn Monitor, &Arc<AtomicBool>),
+    ) -> Result<(Outcome, Counts, Duration), CliError> {
+        let begun = Instant::now();
+        let setup = &self.place.setup;
+        let (mut repo, opened) = vault::log_in(setup, (&self.runtime, Arc::clone(stop)))?;
         if let Some(warning) = vault::erase_warning(&repo.log.state) {
             monitor.note(&Note::warning(warning));
         }
@@ -65,19 +115,21 @@ impl SetRunner {
         let up = rate(&settings.profile.limit_upload, "limit_upload")?;
         let down = rate(&settings.profile.limit_download, "limit_download")?;
         repo.vault = vault::limited(repo.vault, up, down);
-        let options = self.options((job, set), &settings, &opened)?;
+        let options = RunOptions {
+            changes: job.changes.clone(),
+            at_most: job.at_most,
+            // A snapshot each hour of which nothing is new helps nobody.
+            skip_if_unchanged: true,
+            ..set.options(&self.place.here(settings)?)
+        };
+        let source = set.open(SystemClock.now())?;
         let listener = Counting { tally: Tally::default(), inner: monitor };
-        let outcome = backup::run(
-            &mut repo,
-            Source::Paths(roots),
-            &options,
-            (&listener, stop),
-            self.runtime.handle(),
-        )?;
+        let runtime = self.runtime.handle();
+        let outcome = backup::run(&mut repo, source, &options, (&listener, stop), runtime)?;
         if !outcome.interrupted {
-            vault::sweep(&self.ui, &self.here.setup, &opened);
+            vault::sweep(&self.ui, setup, &opened);
         }
-        Ok(Summary::new(&outcome, listener.tally.counts(), begun.elapsed()))
+        Ok((outcome, listener.tally.counts(), begun.elapsed()))
     }
 
     /// Holds what is to be held. What the vault will never take stands in the way of no backup.
@@ -98,39 +150,6 @@ impl SetRunner {
             }
             held => Ok(held.map(drop)?),
         }
-    }
-
-    fn options(
-        &self,
-        (job, set): (&Job, &NamedSet),
-        settings: &Settings,
-        opened: &Opened,
-    ) -> Result<RunOptions, CliError> {
-        let profile = settings.profile.compression.as_deref();
-        let compression = configured::<Compression>(set.compression, profile, "compression")?;
-        let mut excludes = self.here.excludes(set)?;
-        excludes.own.extend(opened.folder.clone());
-        let host = set.label.host.clone().or_else(|| settings.profile.host.clone());
-        let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        Ok(RunOptions {
-            set: set.name.clone(),
-            host: host.unwrap_or_else(host_name),
-            user: user_name(),
-            tags: set.label.tags.clone(),
-            rules: Rules::new(excludes),
-            changes: job.changes.clone(),
-            one_file_system: set.excludes.one_file_system,
-            force: false,
-            dry_run: false,
-            // A snapshot each hour of which nothing is new helps nobody.
-            skip_if_unchanged: true,
-            compression: compression.unwrap_or_default().level(),
-            checkpoint_every: CHECKPOINT,
-            spool: opened.folder.is_none(),
-            workers: workers.clamp(1, 4),
-            uploads: if opened.folder.is_some() { 1 } else { 3 },
-            patience: PATIENCE,
-        })
     }
 }
 
@@ -160,6 +179,10 @@ impl Monitor for Counting<'_> {
     fn done(&self, item: Item<'_>) {
         self.tally.done(item);
         self.inner.done(item);
+    }
+    fn unvisited(&self, amount: Amount) {
+        self.tally.unvisited(amount);
+        self.inner.unvisited(amount);
     }
     fn stored(&self, stored: Stored) {
         self.tally.stored(stored);

@@ -3,99 +3,72 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::super::cmd_run::host_name;
 use super::super::config::{Config, Profile};
 use super::super::context::Setup;
-use super::super::exit::{CliError, Exit};
+use super::super::exit::CliError;
 use crate::daemon::config::AlertConfig;
 use crate::daemon::core::SetSpec;
 use crate::daemon::schedule::Kind;
-use crate::scan::exclude::{Case, Options, Rules, parse_pattern_file};
-use crate::sets::named::MarkerText;
-use crate::sets::{NamedSet, SetSource};
+use crate::sets::{Here, Job, JobSource};
 
 /// What was read.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Settings {
-    /// The sets of the profile, by name.
-    pub(super) sets: BTreeMap<String, NamedSet>,
+    /// The sets of the profile, ready to run, by name.
+    pub(super) jobs: BTreeMap<String, Job>,
     /// The profile.
     pub(super) profile: Profile,
     /// How the user is told of trouble.
     pub(super) alerts: AlertConfig,
 }
 
-/// Where things are that config.toml only hints at.
+/// The profile that the daemon works for, on this machine.
 #[derive(Debug, Clone)]
-pub(super) struct Here {
+pub(super) struct Place {
     /// The profile.
     pub(super) setup: Setup,
-    /// The home folder.
-    pub(super) home: Option<PathBuf>,
-    /// What is never saved, the program's own folders aside: a local vault, the kit.
+    /// What is never saved: the program's own folders, a local vault, the kit.
     pub(super) own: Vec<PathBuf>,
+    /// The vault is a folder of this machine.
+    pub(super) local: bool,
 }
 
-impl Here {
+impl Place {
     /// Reads config.toml.
     pub(super) fn read(&self) -> Result<(Settings, Vec<SetSpec>), CliError> {
         let config = Config::load(&self.setup.places.config)?;
         let mut specs = Vec::new();
-        let mut sets = BTreeMap::new();
+        let mut jobs = BTreeMap::new();
         for set in config.sets(&self.setup.name) {
-            let kind = match set.source {
-                SetSource::Paths(_) => Kind::Watched,
-                SetSource::Command { .. } => Kind::Timed,
+            let job = Job::of(set, self.setup.home.as_deref())?;
+            let (kind, roots) = match &job.source {
+                JobSource::Paths(paths) => (Kind::Watched, paths.clone()),
+                JobSource::Command { .. } | JobSource::Stdin(_) => (Kind::Timed, Vec::new()),
             };
             specs.push(SetSpec {
                 name: set.name.clone(),
-                roots: self.roots(set)?,
-                rules: Rules::new(self.excludes(set)?),
+                roots,
+                rules: job.rules(self.own.clone()),
                 kind,
                 pace: config.daemon.pace(&set.schedule),
             });
-            sets.insert(set.name.clone(), set.clone());
+            jobs.insert(set.name.clone(), job);
         }
         let profile = config.profile(&self.setup.name);
-        Ok((Settings { sets, profile, alerts: config.daemon.alerts }, specs))
+        Ok((Settings { jobs, profile, alerts: config.daemon.alerts }, specs))
     }
 
-    /// The paths of a set.
-    pub(super) fn roots(&self, set: &NamedSet) -> Result<Vec<PathBuf>, CliError> {
-        set.paths(self.home.as_deref()).map_err(|error| CliError::from_error(Exit::Usage, error))
-    }
-
-    /// What a set leaves out, the program's own folders with it.
-    pub(super) fn excludes(&self, set: &NamedSet) -> Result<Options, CliError> {
-        let (excludes, home) = (&set.excludes, self.home.as_deref());
-        let no_home = |error| CliError::from_error(Exit::Usage, error);
-        let mut patterns = Vec::new();
-        for (texts, case) in
-            [(&excludes.patterns, Case::Sensitive), (&excludes.ignoring_case, Case::Ignored)]
-        {
-            for text in texts {
-                patterns.push(text.pattern(case, home).map_err(no_home)?);
-            }
-        }
-        for file in &excludes.files {
-            let path = file.expand(home).map_err(no_home)?;
-            let named = || format!("the set {}: {}", set.name, path.display());
-            let bytes = std::fs::read(&path)
-                .map_err(|error| CliError::new(Exit::Usage, named()).because(error))?;
-            let variable =
-                |name: &str| std::env::var_os(name).map(std::os::unix::ffi::OsStringExt::into_vec);
-            let parsed = parse_pattern_file(&bytes, Case::Sensitive, &variable);
-            let parsed = parsed.map_err(|e| CliError::new(Exit::Usage, named()).because(e))?;
-            patterns.extend(parsed);
-        }
-        let mut own = self.setup.places.own();
-        own.extend(self.own.iter().cloned());
-        Ok(Options {
-            patterns,
-            caches: excludes.caches,
-            if_present: excludes.if_present.iter().map(MarkerText::marker).collect(),
-            larger_than: excludes.larger_than.map(|size| size.0),
-            git_ignore: excludes.git_ignore,
-            own,
+    /// What a run needs to know.
+    pub(super) fn here(&self, settings: &Settings) -> Result<Here, CliError> {
+        let profile = &settings.profile;
+        let compression =
+            super::super::cmd_run::configured(None, profile.compression.as_deref(), "compression")?;
+        Ok(Here {
+            own: self.own.clone(),
+            host: profile.host.clone().unwrap_or_else(host_name),
+            compression: compression.unwrap_or_default(),
+            local: self.local,
         })
     }
 }

@@ -1,24 +1,19 @@
-//! Where the daemon hears of changes.
+//! Where the daemon hears of changes, and what it does not care about.
 
-use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::daemon::changes::{ChangeSource, Coverage, Sink, Unwatched};
+use crate::daemon::changes::{self, Excluded, Options};
+use crate::daemon::filter::Filter;
+use crate::daemon::run::MakeSource;
 
-/// Makes the source of changes.
-pub(super) fn make(_sink: Sink) -> Box<dyn ChangeSource> {
-    Box::new(Nothing)
-}
+/// What the sets leave out, shared with the source: it changes when config.toml is read again.
+pub(super) type Filters = Arc<RwLock<Vec<Filter>>>;
 
-/// Tells nothing: everything is scanned from time to time.
-#[derive(Debug)]
-struct Nothing;
-
-impl ChangeSource for Nothing {
-    fn watch(&mut self, roots: &[PathBuf]) -> Vec<(PathBuf, Coverage)> {
-        let scanned = |root: &PathBuf| {
-            let why = Unwatched::Failed { message: "nothing is watched yet".to_owned() };
-            (root.clone(), Coverage::Scanned { roots: vec![root.clone()], why })
-        };
-        roots.iter().map(scanned).collect()
-    }
+/// Makes the source of changes. A directory that no set saves is not watched.
+pub(super) fn make(filters: Filters) -> MakeSource {
+    let excluded = Excluded::by(move |path, is_dir| {
+        let filters = filters.read().unwrap_or_else(PoisonError::into_inner);
+        is_dir && !filters.iter().any(|filter| filter.touched(path).next().is_some())
+    });
+    Box::new(move |sink| changes::open(Options::new(excluded), sink))
 }

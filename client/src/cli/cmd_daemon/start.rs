@@ -9,17 +9,17 @@ use signal_hook::iterator::Signals;
 use super::super::cmd_init::default_kit;
 use super::super::context::Context;
 use super::super::exit::{CliError, Exit};
-use super::super::vault::{self, SystemClock};
+use super::super::vault;
 use super::around::Machine;
 use super::runner::{SetRunner, error_of};
-use super::settings::{Here, Settings};
+use super::settings::{Place, Settings};
+use super::source::{self, Filters};
 use crate::daemon::book::Book;
 use crate::daemon::core::{Core, Now};
+use crate::daemon::dirty::DirtySets;
 use crate::daemon::lock::{Lock, LockError};
-use crate::daemon::marks::InMemory;
 use crate::daemon::run::{Ears, Message, Parts, run as run_daemon};
-use crate::daemon::uptime::{SinceBoot, Uptime};
-use unseen_common::time::Clock;
+use crate::daemon::signs::clock::{Clocks, MachineClocks};
 
 /// Runs until somebody says stop.
 pub(super) fn run(ctx: &Context<'_>) -> Result<Exit, CliError> {
@@ -28,31 +28,38 @@ pub(super) fn run(ctx: &Context<'_>) -> Result<Exit, CliError> {
     let lock = Lock::take(&setup.places.state)?;
     let address = setup.vault.clone().unwrap_or_else(|| key.server.clone());
     drop(key);
-    let mut own: Vec<_> = vault::folder_of(&vault::parse(&address)?).into_iter().collect();
+    let folder = vault::folder_of(&vault::parse(&address)?);
+    let local = folder.is_some();
+    let mut own = setup.places.own();
+    own.extend(folder);
     own.extend(default_kit(ctx, &setup));
-    let home = ctx.env.var("HOME").map(std::path::PathBuf::from).filter(|home| home.is_absolute());
-    let here = Here { setup, home, own };
+    let place = Place { setup, own, local };
     let settings = Arc::new(Mutex::new(Arc::new(Settings::default())));
-    let book = Book::read(&here.setup.places.state);
-    let now = Now { at: SinceBoot.now(), wall: SystemClock.now() };
-    let socket = here.setup.places.sockets().into_iter().next();
+    let state = &place.setup.places.state;
+    let book = Book::read(state);
+    let clocks = MachineClocks.read();
+    let now = Now { at: clocks.boot, wall: clocks.wall };
+    let marks = DirtySets::open(&state.join("dirty"), &[], now);
+    let socket = place.setup.places.sockets().into_iter().next();
     let socket = socket.ok_or_else(|| CliError::new(Exit::Failed, "no place for a socket"))?;
     let ears = Ears::new();
     watch_signals(ears.mouth())?;
     let runtime = vault::runtime()?;
     let machine = Machine {
         ui: Arc::clone(ctx.ui),
-        here: here.clone(),
+        place: place.clone(),
+        filters: Filters::default(),
         settings: Arc::clone(&settings),
         runtime: runtime.handle().clone(),
         kept: book.clone(),
+        seen: None,
     };
+    let filters = Arc::clone(&machine.filters);
     let parts = Parts {
-        core: Core::new(Box::new(InMemory::default()), book, now),
+        core: Core::new(Box::new(marks), book, now),
         runner: Arc::new(SetRunner { ui: Arc::clone(ctx.ui), here, settings, runtime }),
-        source: Box::new(super::source::make),
-        uptime: Arc::new(SinceBoot),
-        clock: Arc::new(SystemClock),
+        source: source::make(filters),
+        clocks: Arc::new(MachineClocks),
         chance: || getrandom::u32().unwrap_or(u32::MAX / 2),
         around: Box::new(machine),
         socket,

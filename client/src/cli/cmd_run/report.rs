@@ -13,7 +13,7 @@ use crate::progress::{Changes, Counts};
 /// Says how it went.
 pub(in crate::cli) fn finished(
     ui: &Ui,
-    dry_run: bool,
+    (set, dry_run): (&str, bool),
     outcome: &Outcome,
     counts: &Counts,
     took: Duration,
@@ -21,6 +21,7 @@ pub(in crate::cli) fn finished(
     if ui.is_json() {
         ui.json(&json!({
             "message_type": "summary",
+            "set": set,
             "dry_run": dry_run,
             "files_new": counts.files.new,
             "files_changed": counts.files.changed,

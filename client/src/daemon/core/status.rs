@@ -8,7 +8,7 @@ use unseen_common::time::Timestamp;
 use super::{Core, Now, Set, scanned};
 use crate::daemon::alerts::Alert;
 use crate::daemon::book::{Checked, SetBook};
-use crate::daemon::changes::{Coverage, Unwatched};
+use crate::daemon::changes::Coverage;
 use crate::progress::Counts;
 
 /// How things stand.
@@ -146,16 +146,5 @@ fn in_words(coverage: &Coverage) -> Option<String> {
     let Coverage::Scanned { why, .. } = coverage else {
         return None;
     };
-    Some(match why {
-        Unwatched::Limit { allowed } => format!(
-            "the system watches no more than {allowed} directories for a user; more: sysctl \
-             fs.inotify.max_user_watches={}",
-            allowed.saturating_mul(4)
-        ),
-        Unwatched::Network { kind } => {
-            format!("a file system of the network ({kind}) does not tell what others change")
-        }
-        Unwatched::Missing => "it is not there".to_owned(),
-        Unwatched::Failed { message } => message.clone(),
-    })
+    Some(why.to_string())
 }

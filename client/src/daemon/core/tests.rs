@@ -21,6 +21,7 @@ pub(in crate::daemon) fn summary(snapshot: Option<SnapshotId>) -> Summary {
         uploaded: 1,
         packs: 1,
         problems: 0,
+        left_out: 0,
         interrupted: false,
         counts: Counts::default(),
         took: 1,
@@ -65,7 +66,7 @@ fn changed(core: &mut Core, dirs: &[&str], at: u64) {
     for dir in dirs {
         noticed.add(Event::Changed { dir: dir.into(), depth: Depth::Listing });
     }
-    core.noticed(&noticed, now(at).at);
+    core.noticed(&noticed, now(at));
 }
 
 fn dirs(job: &Job) -> Vec<&str> {
@@ -132,11 +133,11 @@ fn lost_events_lead_to_a_scan_where_they_were_lost() {
     let mut core = core();
     let mut noticed = Noticed::default();
     noticed.add(Event::Lost { root: Some("/b".into()), why: Lost::Gone });
-    core.noticed(&noticed, now(1000).at);
+    core.noticed(&noticed, now(1000));
     let job = finish(&mut core, &Ok(summary(None)), 1030);
     assert_eq!((job.set.as_str(), job.changes), ("b", None));
     noticed.add(Event::Lost { root: None, why: Lost::Overflow });
-    core.noticed(&noticed, now(2000).at);
+    core.noticed(&noticed, now(2000));
     let both: BTreeSet<String> =
         (0..2).map(|_| finish(&mut core, &Ok(summary(None)), 2030).set).collect();
     assert_eq!(both.len(), 2);
@@ -154,7 +155,7 @@ fn what_is_not_watched_is_scanned_now_and_then() {
     let job = finish(&mut core, &Ok(summary(None)), 1930);
     assert_eq!(dirs(&job), ["/a/net"]);
     let status = core.status(now(1930));
-    assert!(status.sets[0].not_watched[0].starts_with("/a/net: a file system of the network"));
+    assert!(status.sets[0].not_watched[0].starts_with("/a/net: nfs "));
     assert!(status.sets[1].not_watched.is_empty());
     assert!(!core.why(Path::new("/a/net/x")).watched && core.why(Path::new("/a/x")).watched);
     assert!(core.why(Path::new("/a/cache/x")).left_out);
@@ -209,8 +210,17 @@ fn sets_come_and_go() {
     assert!(!core.book.sets.contains_key("a"));
     assert_eq!(finish(&mut core, &Ok(summary(None)), 1000).set, "c");
     assert_eq!(finish(&mut core, &Ok(summary(None)), 1030).changes, None, "its paths are others");
-    core.hold(Some("battery".to_owned()));
+    let why = crate::daemon::signs::Why::Battery { percent: 7 };
+    core.may_run(&Verdict::Wait { why });
     changed(&mut core, &["/c/x"], 2000);
     assert_eq!(core.step(now(3000)), Step::Wait(None));
-    assert_eq!(core.status(now(3000)).held.as_deref(), Some("battery"));
+    assert_eq!(core.status(now(3000)).held, Some(why.to_string()));
+    core.may_run(&Verdict::Only { at_most: 5, why });
+    let Step::Run(job) = core.step(now(3000)) else { panic!("nothing is due") };
+    assert_eq!(job.at_most, Some(5));
+    core.ended(&job, &Ok(Summary { left_out: 1, ..summary(None) }), (now(3000), 0));
+    assert_eq!(core.step(now(3600)), Step::Wait(Some(now(3000 + 86_400).at)));
+    core.may_run(&Verdict::Go);
+    let Step::Run(job) = core.step(now(3600)) else { panic!("nothing is due") };
+    assert_eq!((job.at_most, dirs(&job)), (None, vec!["/c/x"]));
 }

@@ -8,29 +8,24 @@ use super::*;
 use crate::backup::Depth;
 use crate::daemon::book::Book;
 use crate::daemon::changes::Event;
+use crate::daemon::changes::fake::Fake;
 use crate::daemon::control::{Call, CallError};
 use crate::daemon::core::Status;
 use crate::daemon::core::tests::summary;
 use crate::daemon::marks::InMemory;
 use crate::daemon::schedule::{Kind, Pace};
+use crate::daemon::signs::Why;
 use crate::progress::Monitor;
 use crate::scan::exclude::Rules;
 
 #[derive(Debug, Default)]
 struct Hand(AtomicU64);
 
-impl Uptime for Hand {
-    fn now(&self) -> At {
-        Duration::from_secs(self.0.load(Ordering::SeqCst))
-    }
-    fn slept(&self) -> Duration {
-        Duration::ZERO
-    }
-}
-
-impl Clock for Hand {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::SeqCst))
+impl Clocks for Hand {
+    fn read(&self) -> Clocked {
+        let seconds = self.0.load(Ordering::SeqCst);
+        let time = Duration::from_secs(seconds);
+        Clocked { boot: time, awake: time, wall: Timestamp(seconds) }
     }
 }
 
@@ -58,15 +53,6 @@ impl Runner for Told {
     }
 }
 
-#[derive(Debug)]
-struct Nothing;
-
-impl ChangeSource for Nothing {
-    fn watch(&mut self, roots: &[PathBuf]) -> Vec<(PathBuf, Coverage)> {
-        roots.iter().map(|root| (root.clone(), Coverage::Watched { dirs: 1 })).collect()
-    }
-}
-
 #[derive(Default)]
 struct Quiet {
     names: Arc<Mutex<Vec<&'static str>>>,
@@ -74,8 +60,9 @@ struct Quiet {
 }
 
 impl Around for Quiet {
-    fn held(&mut self) -> Option<String> {
-        self.held.load(Ordering::SeqCst).then(|| "battery".to_owned())
+    fn may_run(&mut self, _: u32) -> Verdict {
+        let why = Why::Battery { percent: 9 };
+        if self.held.load(Ordering::SeqCst) { Verdict::Wait { why } } else { Verdict::Go }
     }
     fn sets(&mut self) -> Result<Vec<SetSpec>, Trouble> {
         let names = self.names.lock().unwrap().clone();
@@ -118,16 +105,15 @@ impl Lab {
         let around = Quiet::default();
         around.names.lock().unwrap().push("a");
         let (names, held) = (Arc::clone(&around.names), Arc::clone(&around.held));
-        let now = Now { at: Uptime::now(&*hand), wall: Clock::now(&*hand) };
+        let now = Now { at: hand.read().boot, wall: hand.read().wall };
         let parts = Parts {
             core: Core::new(Box::new(InMemory::default()), Book::default(), now),
             runner: Arc::new(Told { orders: todo, jobs: done }),
             source: Box::new(move |sink| {
-                send_sink.send(sink).unwrap();
-                Box::new(Nothing)
+                send_sink.send(Arc::clone(&sink)).unwrap();
+                Ok(Box::new(Fake::new(sink).0))
             }),
-            uptime: Arc::clone(&hand) as _,
-            clock: Arc::clone(&hand) as _,
+            clocks: Arc::clone(&hand) as _,
             chance: || 1 << 31,
             around: Box::new(around),
             socket: socket.clone(),
@@ -227,7 +213,7 @@ fn a_low_battery_holds_but_not_what_somebody_wants() {
     lab.held.store(true, Ordering::SeqCst);
     lab.later(1);
     while lab.status().running.is_some() {}
-    assert_eq!(lab.status().held.as_deref(), Some("battery"));
+    assert_eq!(lab.status().held.as_deref(), Some("for power: the battery is at 9 %"));
     lab.ask(&Request::Now { set: None }).unwrap();
     assert!(lab.jobs.recv().unwrap().wanted);
     lab.later(1);

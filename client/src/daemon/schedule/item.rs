@@ -13,6 +13,8 @@ pub enum Ended {
     Failed,
     /// It could not begin: something else is being done with the state or the vault.
     Busy,
+    /// Only some of it was to be saved, and is.
+    InPart,
     /// It was stopped, by a pause or by whoever wants the program to end.
     Stopped,
 }
@@ -23,6 +25,8 @@ const FIRST_RETRY: Duration = Duration::from_secs(30);
 const LAST_RETRY: Duration = Duration::from_secs(1800);
 /// How long to wait for somebody else to be done.
 const BUSY_RETRY: Duration = Duration::from_secs(10);
+/// How long what was saved in part waits for better times.
+const A_DAY: Duration = Duration::from_secs(86_400);
 /// After sleep, the network takes a moment.
 const AFTER_SLEEP: Duration = Duration::from_secs(15);
 
@@ -167,6 +171,7 @@ impl Item {
                 self.failures = self.failures.saturating_add(1);
             }
             Ended::Busy => self.not_before = Some(now + BUSY_RETRY),
+            Ended::InPart => self.not_before = Some(now + A_DAY),
             Ended::Stopped => {}
         }
         // It is all as it was before, with what came since.
