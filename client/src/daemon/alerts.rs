@@ -174,7 +174,7 @@ mod tests {
     const DAY: u64 = SECONDS_A_DAY;
 
     fn job() -> Job {
-        Job { set: "a".to_owned(), changes: None, wanted: false, at_most: None, hold: Vec::new() }
+        Job { set: "a".to_owned(), changes: None, wanted: false, at_most: None, check: false, hold: Vec::new() }
     }
 
     fn at(day: u64) -> Timestamp {
@@ -266,9 +266,13 @@ mod tests {
     #[test]
     fn damage_is_told() {
         let mut book = book();
-        let trouble = Some("2 packs are gone".to_owned());
-        book.checked = Some(crate::daemon::book::Checked { at: at(0), trouble });
+        let with = |missing| Ok(crate::daemon::job::Summary { missing, ..summary(None) });
+        book.ended(&job(), &with(Some(2)), at(0));
         assert_eq!(keys(&due(&mut book, at(0))), ["check"]);
         assert!(due(&mut book, at(1)).is_empty());
+        book.ended(&job(), &with(None), at(1));
+        assert_eq!(keys(&current(&book, at(1))), ["check"], "nobody has looked again");
+        book.ended(&job(), &with(Some(0)), at(1));
+        assert!(current(&book, at(1)).is_empty());
     }
 }

@@ -155,6 +155,11 @@ impl Book {
         } else {
             self.unreachable_since.get_or_insert(now);
         }
+        if let Ok(Summary { missing: Some(missing), .. }) = result {
+            let trouble = (*missing > 0)
+                .then(|| format!("{missing} packs are gone or damaged that snapshots need"));
+            self.checked = Some(Checked { at: now, trouble });
+        }
         let book = self.sets.entry(job.set.clone()).or_default();
         match result {
             Ok(summary) => {
@@ -214,7 +219,7 @@ mod tests {
     use super::*;
 
     fn job() -> Job {
-        Job { set: "a".to_owned(), changes: None, wanted: false, at_most: None, hold: Vec::new() }
+        Job { set: "a".to_owned(), changes: None, wanted: false, at_most: None, check: false, hold: Vec::new() }
     }
 
     #[test]

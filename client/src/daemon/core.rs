@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use unseen_common::time::Timestamp;
+use unseen_common::time::{SECONDS_A_DAY, Timestamp};
 
 use super::book::Book;
 use super::changes::Coverage;
@@ -238,7 +238,7 @@ impl Core {
                 }
                 Next::Run { set, full, wanted } => {
                     self.schedule.begun(&set, now.at);
-                    let job = self.job(set, (full, wanted), now.at);
+                    let job = self.job(set, (full, wanted), now);
                     // Everything that was marked may have waited meanwhile for another reason.
                     if job.changes.as_ref().is_some_and(Changes::is_empty) {
                         self.leave(&job, now);
@@ -251,16 +251,18 @@ impl Core {
         }
     }
 
-    fn job(&mut self, set: String, (full, wanted): (bool, bool), now: At) -> Job {
-        let all = self.marks.take(&set);
+    fn job(&mut self, set: String, (full, wanted): (bool, bool), now: Now) -> Job {
+        let all = self.marks.take(&set, now);
         self.left = Changes::default();
         let hold = self.book.sets.get(&set).map(|book| book.hold.clone()).unwrap_or_default();
         let at_most = self.at_most.filter(|_| !wanted);
+        let checked = self.book.checked.as_ref().map(|checked| checked.at);
+        let check = checked.is_none_or(|at| now.wall.0.abs_diff(at.0) >= SECONDS_A_DAY);
         if full {
-            return Job { set, changes: None, wanted, at_most, hold };
+            return Job { set, changes: None, wanted, at_most, check, hold };
         }
         if let Some(known) = self.sets.get(&set) {
-            self.left = known.busy.waiting(&all, &known.pace, now);
+            self.left = known.busy.waiting(&all, &known.pace, now.at);
         }
         let mut changes = Changes::default();
         for (dir, depth) in all.iter() {
@@ -268,7 +270,7 @@ impl Core {
                 changes.add(dir, depth);
             }
         }
-        Job { set, changes: Some(changes), wanted, at_most, hold }
+        Job { set, changes: Some(changes), wanted, at_most, check, hold }
     }
 
     /// A job has ended. `chance` is any number, evenly spread.
@@ -290,7 +292,7 @@ impl Core {
             // What failed for others may work now.
             self.schedule.try_again();
         } else {
-            self.marks.give_back(&job.set);
+            self.marks.give_back(&job.set, now);
         }
         self.left = Changes::default();
         self.book.ended(job, result, now.wall);

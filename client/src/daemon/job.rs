@@ -21,6 +21,8 @@ pub struct Job {
     pub wanted: bool,
     /// No more than so many new bytes are saved: the smallest and newest files.
     pub at_most: Option<u64>,
+    /// Afterwards it is looked whether the vault has what it should.
+    pub check: bool,
     /// Snapshots from before an unusual change: first of all they are held, so that they do not
     /// expire.
     pub hold: Vec<SnapshotId>,
@@ -57,6 +59,8 @@ pub struct Summary {
     pub problems: u64,
     /// Files that were more than was to be saved.
     pub left_out: u64,
+    /// If it was looked: packs that are gone or damaged and that the last snapshots need.
+    pub missing: Option<u64>,
     /// It was stopped; what was done is kept.
     pub interrupted: bool,
     /// What was counted on the way.
@@ -78,6 +82,7 @@ impl Summary {
             packs: outcome.packs,
             problems: outcome.problem_count,
             left_out: outcome.left_out,
+            missing: None,
             interrupted: outcome.interrupted,
             counts,
             took: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),

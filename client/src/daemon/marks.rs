@@ -15,11 +15,11 @@ pub trait Marks: Send + std::fmt::Debug {
     /// Marks a directory.
     fn add(&mut self, set: &str, dir: (&Path, Depth), now: Moment);
     /// Takes all marks of a set.
-    fn take(&mut self, set: &str) -> Changes;
+    fn take(&mut self, set: &str, now: Moment) -> Changes;
     /// What was taken is saved, but for `left`, which stays marked.
     fn saved(&mut self, set: &str, left: &Changes, now: Moment);
     /// What was taken is not saved: it is marked again.
-    fn give_back(&mut self, set: &str);
+    fn give_back(&mut self, set: &str, now: Moment);
     /// How many directories of a set are marked, with those that were taken.
     fn count(&self, set: &str) -> usize;
     /// Time has passed.
@@ -40,8 +40,8 @@ impl Marks for DirtySets {
         self.mark(dir, depth, now);
     }
 
-    fn take(&mut self, set: &str) -> Changes {
-        Self::take(self, set)
+    fn take(&mut self, set: &str, now: Moment) -> Changes {
+        Self::take(self, set, now)
     }
 
     fn saved(&mut self, set: &str, left: &Changes, now: Moment) {
@@ -51,8 +51,8 @@ impl Marks for DirtySets {
         }
     }
 
-    fn give_back(&mut self, set: &str) {
-        Self::give_back(self, set);
+    fn give_back(&mut self, set: &str, now: Moment) {
+        Self::give_back(self, set, now);
     }
 
     fn count(&self, set: &str) -> usize {
@@ -81,7 +81,7 @@ impl Marks for InMemory {
         self.0.entry(set.to_owned()).or_default().0.add(dir, depth);
     }
 
-    fn take(&mut self, set: &str) -> Changes {
+    fn take(&mut self, set: &str, _: Moment) -> Changes {
         let (open, taken) = self.0.entry(set.to_owned()).or_default();
         taken.merge(&std::mem::take(open));
         taken.clone()
@@ -94,7 +94,7 @@ impl Marks for InMemory {
         }
     }
 
-    fn give_back(&mut self, set: &str) {
+    fn give_back(&mut self, set: &str, _: Moment) {
         if let Some((open, taken)) = self.0.get_mut(set) {
             open.merge(&std::mem::take(taken));
         }

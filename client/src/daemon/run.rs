@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use super::alerts;
 use super::changes::{ChangeSource, Sink};
 use super::control::{Answer, Ask, Request, Server};
@@ -21,6 +20,7 @@ use super::live::{Live, Run};
 use super::schedule::At;
 use super::signs::Verdict;
 use super::signs::clock::{Clocks, Now as Clocked, between};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 /// The longest the loop rests: timers do not run while the machine sleeps, and signs change
 /// without a word.
@@ -44,10 +44,6 @@ pub trait Around: Send {
     fn keep(&mut self, book: &super::book::Book);
     /// Tells the user.
     fn alert(&mut self, alert: &alerts::Alert);
-    /// Looks at what is stored, once in a while. None if it is not due.
-    fn check(&mut self, _book: &super::book::Book) -> Option<super::book::Checked> {
-        None
-    }
 }
 
 /// What the service manager is told.
@@ -251,11 +247,6 @@ impl Daemon {
         if now.at >= self.next_look {
             self.next_look = now.at + LOOK;
             self.core.covered(&self.source.coverage(), now.at);
-            if self.running.is_none()
-                && let Some(checked) = self.around.check(&self.core.book)
-            {
-                self.core.book.checked = Some(checked);
-            }
             for alert in alerts::due(&mut self.core.book, now.wall) {
                 self.around.alert(&alert);
             }

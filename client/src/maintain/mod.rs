@@ -7,6 +7,7 @@ pub mod forget;
 mod impact;
 pub mod outcome;
 pub mod policy;
+pub mod presence;
 pub mod room;
 pub mod subset;
 mod trees;

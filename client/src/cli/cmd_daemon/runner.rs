@@ -16,13 +16,14 @@ use super::super::vault::{self, SystemClock};
 use super::settings::{Place, Settings};
 use crate::backup::{self, Outcome, RunOptions};
 use crate::daemon::job::{Job, RunResult, Runner, Summary, Trouble};
+use crate::maintain::presence::missing_packs;
 use crate::progress::{Amount, Counts, Item, Monitor, Note, Problem, Stored, Tally};
 use crate::repo::hold::hold;
 use crate::repo::{RepoError, Repository};
 use crate::sets::Job as SetJob;
 use crate::sets::hooks::{self, HookError, Moment, Went};
-use unseen_common::time::Clock;
 use unseen_common::id::SnapshotId;
+use unseen_common::time::Clock;
 
 /// Makes backups of the sets of a profile.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl SetRunner {
             .map_err(|error| refused(set, error))?;
         let never = AtomicBool::new(false);
         match self.back_up((job, set), &settings, (monitor, stop)) {
-            Ok((outcome, counts, took)) => {
+            Ok((outcome, counts, took, missing)) => {
                 let exit = if outcome.problem_count > 0 { Exit::Incomplete } else { Exit::Done };
                 let exit = if outcome.interrupted { Exit::Interrupted } else { exit };
                 let went = went(exit, &outcome, &counts);
@@ -67,7 +68,7 @@ impl SetRunner {
                 if let Err(error) = self.hook(set, moment, (&went, stop)) {
                     monitor.note(&Note::warning(format!("what runs after it failed: {error}")));
                 }
-                Ok(Summary::new(&outcome, counts, took))
+                Ok(Summary { missing, ..Summary::new(&outcome, counts, took) })
             }
             Err(error) => {
                 let stopped = error.code() == Exit::Interrupted;
@@ -102,7 +103,7 @@ impl SetRunner {
         (job, set): (&Job, &SetJob),
         settings: &Settings,
         (monitor, stop): (&dyn Monitor, &Arc<AtomicBool>),
-    ) -> Result<(Outcome, Counts, Duration), CliError> {
+    ) -> Result<(Outcome, Counts, Duration, Option<u64>), CliError> {
         let begun = Instant::now();
         let setup = &self.place.setup;
         let (mut repo, opened) = vault::log_in(setup, (&self.runtime, Arc::clone(stop)))?;
@@ -129,7 +130,10 @@ impl SetRunner {
         if !outcome.interrupted {
             vault::sweep(&self.ui, setup, &opened);
         }
-        Ok((outcome, listener.tally.counts(), begun.elapsed()))
+        // What cannot be looked at now is looked at next time.
+        let look = job.check && !outcome.interrupted;
+        let missing = if look { self.runtime.block_on(missing_packs(&repo)).ok() } else { None };
+        Ok((outcome, listener.tally.counts(), begun.elapsed(), missing))
     }
 
     /// Holds what is to be held. What the vault will never take stands in the way of no backup.

@@ -39,7 +39,10 @@ pub(super) fn run(ctx: &Context<'_>) -> Result<Exit, CliError> {
     let book = Book::read(state);
     let clocks = MachineClocks.read();
     let now = Now { at: clocks.boot, wall: clocks.wall };
-    let marks = DirtySets::open(&state.join("dirty"), &[], now);
+    // What is wrong with the configuration is told before anything begins.
+    let (_, specs) = place.read()?;
+    let known: Vec<_> = specs.into_iter().map(|spec| (spec.name, spec.roots)).collect();
+    let marks = DirtySets::open(&state.join("dirty"), &known, now);
     let socket = place.setup.places.sockets().into_iter().next();
     let socket = socket.ok_or_else(|| CliError::new(Exit::Failed, "no place for a socket"))?;
     let ears = Ears::new();
@@ -57,7 +60,7 @@ pub(super) fn run(ctx: &Context<'_>) -> Result<Exit, CliError> {
     let filters = Arc::clone(&machine.filters);
     let parts = Parts {
         core: Core::new(Box::new(marks), book, now),
-        runner: Arc::new(SetRunner { ui: Arc::clone(ctx.ui), here, settings, runtime }),
+        runner: Arc::new(SetRunner { ui: Arc::clone(ctx.ui), place, settings, runtime }),
         source: source::make(filters),
         clocks: Arc::new(MachineClocks),
         chance: || getrandom::u32().unwrap_or(u32::MAX / 2),

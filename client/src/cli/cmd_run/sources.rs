@@ -10,6 +10,7 @@ use super::super::exit::{CliError, Exit};
 use super::super::reading::set_name;
 use super::{ExcludeArgs, RunArgs};
 use crate::backup::plan::absolute;
+use crate::backup::{Changes, Depth};
 use crate::scan::exclude::{Case, Marker, Options, Pattern};
 use crate::sets::job::{Origin, pattern_file};
 use crate::sets::named::Label;

@@ -22,6 +22,7 @@ pub(in crate::daemon) fn summary(snapshot: Option<SnapshotId>) -> Summary {
         packs: 1,
         problems: 0,
         left_out: 0,
+        missing: None,
         interrupted: false,
         counts: Counts::default(),
         took: 1,
