@@ -205,7 +205,13 @@ impl World {
     /// Where a machine of this name keeps its things.
     pub(crate) fn folders(&self, name: &str) -> Folders {
         let base = self.dir.path().join(name);
-        Folders { data: base.join("data"), state: base.join("state"), cache: base.join("cache") }
+        let folder = |name| base.join(name);
+        Folders {
+            data: folder("data"),
+            state: folder("state"),
+            cache: folder("cache"),
+            credential: None,
+        }
     }
 
     /// A folder for files to back up, or to restore to.

@@ -332,7 +332,7 @@ impl<'a> Walker<'a> {
             }
         };
         let foreign = self.context.one_file_system
-            && matches!(frame.children, Children::All(..))
+            && !matches!(frame.children, Children::Some(_))
             && stat.dev != frame.device;
         let node = if foreign { Node::Via(std::collections::BTreeMap::new()) } else { node };
         self.out.flush_tasks()?;

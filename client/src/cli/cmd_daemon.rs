@@ -9,6 +9,7 @@ mod settings;
 mod source;
 mod start;
 
+use super::cmd_service::{self, InstallArgs, UninstallArgs};
 use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::places::Places;
@@ -49,6 +50,10 @@ ends it and keeps what was done as a checkpoint; SIGHUP reads config.toml again.
 Example:
   backup daemon run")]
     Run,
+    /// Let the service manager start it, now and after every start
+    Install(InstallArgs),
+    /// Take that back
+    Uninstall(UninstallArgs),
     /// See what the daemon does
     #[command(after_help = "\
 Exits 1 if there is no daemon. `backup status` shows more, and needs none.
@@ -90,6 +95,8 @@ Example:
 pub fn run(ctx: &Context<'_>, args: &DaemonArgs) -> Result<Exit, CliError> {
     match &args.command {
         DaemonCommand::Run => start::run(ctx),
+        DaemonCommand::Install(args) => cmd_service::install(ctx, args),
+        DaemonCommand::Uninstall(args) => cmd_service::uninstall(ctx, args),
         DaemonCommand::Status => ask::status(ctx),
         DaemonCommand::Pause { time } => ask::pause(ctx, *time),
         DaemonCommand::Resume => ask::resume(ctx),

@@ -174,7 +174,14 @@ mod tests {
     const DAY: u64 = SECONDS_A_DAY;
 
     fn job() -> Job {
-        Job { set: "a".to_owned(), changes: None, wanted: false, at_most: None, check: false, hold: Vec::new() }
+        Job {
+            set: "a".to_owned(),
+            changes: None,
+            wanted: false,
+            at_most: None,
+            check: false,
+            hold: Vec::new(),
+        }
     }
 
     fn at(day: u64) -> Timestamp {

@@ -219,7 +219,14 @@ mod tests {
     use super::*;
 
     fn job() -> Job {
-        Job { set: "a".to_owned(), changes: None, wanted: false, at_most: None, check: false, hold: Vec::new() }
+        Job {
+            set: "a".to_owned(),
+            changes: None,
+            wanted: false,
+            at_most: None,
+            check: false,
+            hold: Vec::new(),
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod lock;
 pub mod marks;
 pub mod run;
 pub mod schedule;
+pub mod service;
 pub mod signs;
 
 #[cfg(test)]

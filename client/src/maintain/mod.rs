@@ -4,7 +4,9 @@ pub mod check;
 pub mod compact;
 mod data;
 pub mod forget;
+pub mod heal;
 mod impact;
+mod losses;
 pub mod outcome;
 pub mod policy;
 pub mod presence;
@@ -14,5 +16,6 @@ mod trees;
 pub mod undelete;
 
 pub use check::{CheckOptions, check};
-pub use outcome::{Affected, CheckError, CheckOutcome, Damage};
+pub use heal::Healing;
+pub use outcome::{Affected, CheckError, CheckOutcome, Damage, Lost};
 pub use subset::{ParseSubsetError, Subset};

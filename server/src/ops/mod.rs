@@ -7,6 +7,4 @@ mod machine;
 pub mod meter;
 pub mod metrics;
 #[cfg(feature = "http")]
-pub mod notify;
-#[cfg(feature = "http")]
 mod page;

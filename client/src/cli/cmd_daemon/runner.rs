@@ -129,6 +129,7 @@ impl SetRunner {
         let outcome = backup::run(&mut repo, source, &options, (&listener, stop), runtime)?;
         if !outcome.interrupted {
             vault::sweep(&self.ui, setup, &opened);
+            vault::scrub(&self.ui, &opened, stop);
         }
         // What cannot be looked at now is looked at next time.
         let look = job.check && !outcome.interrupted;

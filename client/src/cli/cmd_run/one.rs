@@ -145,6 +145,7 @@ impl Runs<'_> {
         report::finished(ctx.ui, (&job.set, args.how.dry_run), &outcome, &counts, took);
         if !args.how.dry_run && !outcome.interrupted {
             vault::sweep(ctx.ui, setup, &opened);
+            vault::scrub(ctx.ui, &opened, &flag);
         }
         let exit = if outcome.interrupted {
             Exit::Interrupted
