@@ -51,6 +51,10 @@ ends it and keeps what was done as a checkpoint; SIGHUP reads config.toml again.
 Example:
   backup daemon run")]
     Run,
+    /// Let the service manager start it, now and after every start
+    Install(InstallArgs),
+    /// Take that back
+    Uninstall(UninstallArgs),
     /// See what the daemon does
     #[command(after_help = "\
 Exits 1 if there is no daemon. `backup status` shows more, and needs none.
@@ -86,10 +90,6 @@ Example:
         #[arg(value_name = "SET")]
         set: Option<String>,
     },
-    /// Let the service manager run the daemon, from now on
-    Install(InstallArgs),
-    /// Take it from the service manager again
-    Uninstall(UninstallArgs),
 }
 
 /// Does it.

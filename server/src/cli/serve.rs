@@ -23,10 +23,10 @@ use crate::clock::SystemClock;
 use crate::http::{Server, ServerOptions};
 use crate::ops::listener::{self, Watched};
 use crate::ops::metrics::Job;
-use crate::ops::notify::Manager;
 use crate::ops::silence::{Silence, tell};
 use crate::vault::rounds::Rounds;
 use crate::vault::{Core, Options, Swept};
+use unseen_manager::Manager;
 
 /// Serve vaults; on the first run this makes the server's keys
 ///
@@ -81,7 +81,7 @@ async fn serve(serving: &Serving, core: Core, tls: Tls) -> Result<(), CliError> 
     if let Some(address) = place.borrow().for_clients(core.identity()) {
         output::note(&format!("address  {address}"));
     }
-    let manager = Arc::new(Manager::from_environment());
+    let manager = Arc::new(manager());
     let watched = Watched::new(core.clone(), &serving.data);
     let rounds = Arc::new(Rounds::new(core.clone(), Some(&serving.data)));
     let running = admin::Running { core: core.clone(), place: placed, rounds: Arc::clone(&rounds) };
@@ -218,5 +218,13 @@ fn told_to_end(
         manager.stopping();
         watched.ends();
         tracing::info!("ending; running requests finish first");
+    })
+}
+
+/// The service manager. One that cannot be reached is logged and done without.
+fn manager() -> Manager {
+    Manager::from_environment().unwrap_or_else(|error| {
+        tracing::warn!(kind = ?error.kind(), "the service manager cannot be told");
+        Manager::default()
     })
 }

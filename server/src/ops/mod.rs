@@ -7,8 +7,6 @@ pub(crate) mod machine;
 pub mod meter;
 pub mod metrics;
 #[cfg(feature = "http")]
-pub mod notify;
-#[cfg(feature = "http")]
 mod page;
 #[cfg(feature = "http")]
 pub mod silence;

@@ -4,6 +4,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use unseen_manager::Manager;
+
 use super::super::output::Ui;
 use super::runner::trouble_of;
 use super::settings::{Place, Settings};
@@ -28,6 +30,10 @@ pub(super) struct Machine {
     pub(super) filters: Filters,
     pub(super) settings: Arc<Mutex<Arc<Settings>>>,
     pub(super) runtime: tokio::runtime::Handle,
+    /// Who started the daemon.
+    pub(super) manager: Manager,
+    /// When it last heard that all is well.
+    pub(super) pulsed: Option<Instant>,
     /// What was written last.
     pub(super) kept: Book,
     /// What the machine showed, and when.
@@ -60,8 +66,21 @@ impl Around for Machine {
     }
 
     fn state(&mut self, state: State<'_>) {
-        if state == State::Ready {
-            self.log("watching");
+        match state {
+            State::Ready => {
+                self.log("watching");
+                self.manager.ready();
+            }
+            State::Reloading => self.manager.reloading(),
+            State::Doing(words) => self.manager.doing(words),
+            State::Stopping => self.manager.stopping(),
+            State::Alive => {
+                let due = |pulse| self.pulsed.is_none_or(|at| at.elapsed() >= pulse);
+                if self.manager.pulse().is_some_and(due) {
+                    self.manager.alive();
+                    self.pulsed = Some(Instant::now());
+                }
+            }
         }
     }
 

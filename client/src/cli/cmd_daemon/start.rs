@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use crossbeam_channel::Sender;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use unseen_manager::Manager;
 
 use super::super::cmd_init::default_kit;
 use super::super::context::Context;
@@ -54,6 +55,9 @@ pub(super) fn run(ctx: &Context<'_>) -> Result<Exit, CliError> {
         filters: Filters::default(),
         settings: Arc::clone(&settings),
         runtime: runtime.handle().clone(),
+        // Whoever cannot be told is done without.
+        manager: Manager::from_environment().unwrap_or_default(),
+        pulsed: None,
         kept: book.clone(),
         seen: None,
     };
