@@ -52,6 +52,7 @@ impl Scene {
         fs::write(path, bytes).unwrap();
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "as a run takes it")]
     fn changes(&self, of: &[(&str, Depth)]) -> Option<Changes> {
         let mut changes = Changes::default();
         for (name, depth) in of {
