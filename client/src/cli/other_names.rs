@@ -48,7 +48,6 @@ const NAMES: &[(&[&str], &str)] = &[
 
 /// Ours, of later versions.
 const RESERVED: &[&str] = &[
-    "set",
     "status",
     "find",
     "history",

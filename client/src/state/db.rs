@@ -108,6 +108,17 @@ impl StateDb {
         }))
     }
 
+    /// The names of the sets that this machine made snapshots of.
+    pub fn sets(&self) -> Result<Vec<String>, StateError> {
+        let mut names = Vec::new();
+        for key in self.meta.scan_prefix(b"last ").keys() {
+            let key = key?;
+            let name = key.get(b"last ".len()..).and_then(|name| std::str::from_utf8(name).ok());
+            names.extend(name.map(str::to_owned));
+        }
+        Ok(names)
+    }
+
     /// Remembers the last snapshot of a set.
     pub fn set_last(&self, set: &str, root: &ChunkId, id: &SnapshotId) -> Result<(), StateError> {
         let value = [&root.0[..], id.as_bytes()].concat();

@@ -119,7 +119,8 @@ pub struct Part {
 }
 
 impl Part {
-    fn parse(bytes: Vec<u8>, packs: RoaringBitmap) -> Option<Self> {
+    /// The entries in `bytes`, if they are whole.
+    pub fn parse(bytes: Vec<u8>, packs: RoaringBitmap) -> Option<Self> {
         let mut rest = bytes.as_slice();
         let mut rows = Vec::new();
         while !rest.is_empty() {
@@ -239,7 +240,7 @@ pub fn header_bytes(header: &Header, key: DirKey) -> Vec<u8> {
 
 /// Reads a header, if it is that of this directory: after a crash, the place where sled has one may
 /// hold that of another.
-pub(super) fn parse_header(bytes: &[u8], key: DirKey) -> Option<Header> {
+pub fn parse_header(bytes: &[u8], key: DirKey) -> Option<Header> {
     let rest = bytes.strip_prefix(&[VERSION])?.strip_prefix(&key.0)?;
     let (rules, rest) = rest.split_first_chunk::<16>()?;
     let (summary, rest) = Summary::decode(rest)?;

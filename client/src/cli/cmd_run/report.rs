@@ -11,10 +11,17 @@ use crate::backup::Outcome;
 use crate::progress::{Changes, Counts};
 
 /// Says how it went.
-pub(super) fn finished(ui: &Ui, dry_run: bool, outcome: &Outcome, counts: &Counts, took: Duration) {
+pub(in crate::cli) fn finished(
+    ui: &Ui,
+    (set, dry_run): (&str, bool),
+    outcome: &Outcome,
+    counts: &Counts,
+    took: Duration,
+) {
     if ui.is_json() {
         ui.json(&json!({
             "message_type": "summary",
+            "set": set,
             "dry_run": dry_run,
             "files_new": counts.files.new,
             "files_changed": counts.files.changed,
