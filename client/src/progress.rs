@@ -23,6 +23,8 @@ pub trait Monitor: Send + Sync + std::fmt::Debug {
     fn bytes_read(&self, _bytes: u64) {}
     /// A file or directory is done.
     fn done(&self, _item: Item<'_>) {}
+    /// These were taken as they were, without a look at them: nothing in them has changed.
+    fn unvisited(&self, _amount: Amount) {}
     /// New chunks went into a segment.
     fn stored(&self, _stored: Stored) {}
     /// More bytes will go over the network. They add up.
@@ -281,6 +283,13 @@ impl Monitor for Tally {
         counter.fetch_add(1, Relaxed);
     }
 
+    fn unvisited(&self, amount: Amount) {
+        self.scanned(amount);
+        let ([_, _, files, ..], [_, _, dirs, ..]) = (&self.files, &self.dirs);
+        files.fetch_add(amount.files, Relaxed);
+        dirs.fetch_add(amount.dirs, Relaxed);
+    }
+
     fn stored(&self, stored: Stored) {
         self.raw.fetch_add(stored.raw, Relaxed);
         self.packed.fetch_add(stored.packed, Relaxed);
@@ -361,6 +370,10 @@ impl Monitor for Recorder {
     fn done(&self, item: Item<'_>) {
         self.tally.done(item);
         self.locked(|events| events.done.push((item.path.to_vec(), item.change)));
+    }
+
+    fn unvisited(&self, amount: Amount) {
+        self.tally.unvisited(amount);
     }
 
     fn stored(&self, stored: Stored) {

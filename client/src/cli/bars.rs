@@ -242,6 +242,10 @@ impl Monitor for Bars {
         }
     }
 
+    fn unvisited(&self, amount: Amount) {
+        self.shared.tally.unvisited(amount);
+    }
+
     fn stored(&self, stored: Stored) {
         self.shared.tally.stored(stored);
     }

@@ -17,6 +17,7 @@ use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
 use super::interrupt::Interrupt;
 use super::vault;
+use crate::backup::Changes;
 
 use one::Runs;
 
@@ -130,6 +131,10 @@ pub struct HowArgs {
     /// Say what would be backed up, and store nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Look only at what this file says has changed since the last run, each entry ended by a zero
+    /// byte: `d PATH` for a folder and what is directly in it, `D PATH` for all that is beneath
+    #[arg(long, value_name = "FILE", hide = true, conflicts_with = "force")]
+    pub changes_from: Option<PathBuf>,
     /// Read every file again, also those that look unmodified
     #[arg(short = 'f', long)]
     pub force: bool,
@@ -197,6 +202,7 @@ fn ready(ctx: &Context<'_>, runtime: &Runtime) -> Result<Setup, CliError> {
 
 /// What the command line and the profile say of all sets.
 struct Wishes {
+    changes: Option<Changes>,
     compression: Compression,
     up: Option<BytesPerSecond>,
     down: Option<BytesPerSecond>,
@@ -206,6 +212,7 @@ impl Wishes {
     fn of(args: &RunArgs, profile: &Profile) -> Result<Self, CliError> {
         let how = &args.how;
         Ok(Self {
+            changes: how.changes_from.as_deref().map(sources::changes).transpose()?,
             compression: configured(None, profile.compression.as_deref(), "compression")?
                 .unwrap_or_default(),
             up: configured(how.limit_upload, profile.limit_upload.as_deref(), "limit_upload")?,

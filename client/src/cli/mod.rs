@@ -14,6 +14,7 @@ pub mod cmd_policy;
 pub mod cmd_privacy;
 pub mod cmd_restore;
 pub mod cmd_run;
+pub mod cmd_service;
 pub mod cmd_set;
 pub mod cmd_snapshots;
 pub mod cmd_undelete;

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use unseen_common::id::VaultId;
@@ -23,7 +24,7 @@ use crate::enrol::init::Place;
 use crate::remote::address::{Address, ParseError, ServerAddress, Target};
 use crate::remote::http::HttpService;
 use crate::remote::limit::{Bucket, Limited};
-use crate::remote::local::{LocalVault, Sweeper};
+use crate::remote::local::{LocalError, LocalVault, ScrubReport, Sweeper};
 use crate::remote::retry::RetryingService;
 use crate::repo::{Folders, Repository};
 
@@ -94,7 +95,12 @@ pub fn open_folder(folder: &Path) -> Result<Opened, CliError> {
 
 /// The engine's view of a profile's places.
 pub fn folders(places: &Places) -> Folders {
-    Folders { data: places.data.clone(), state: places.state.clone(), cache: places.cache.clone() }
+    Folders {
+        data: places.data.clone(),
+        state: places.state.clone(),
+        cache: places.cache.clone(),
+        credential: places.credential.clone(),
+    }
 }
 
 /// The device key of the profile, or exit 10.
@@ -239,9 +245,59 @@ pub fn sweep(ctx: &Context<'_>, setup: &Setup, opened: &Opened) {
     }
 }
 
+/// What was read again so long ago is read again.
+const SCRUB_EVERY: u64 = 30 * SECONDS_A_DAY;
+/// At most so much of it after a run: a scrub goes on after the next one.
+const SCRUB_BYTES: u64 = 256 * 1024 * 1024;
+const SCRUB_TIME: Duration = Duration::from_secs(2);
+
+/// After a run: some of a local vault is read again, as a server does by itself. What is damaged
+/// the next run sends again, as far as it has it.
+pub fn scrub(ctx: &Context<'_>, opened: &Opened, stop: &AtomicBool) {
+    let Some(sweeper) = &opened.sweeper else {
+        return;
+    };
+    let (began, mut left) = (Instant::now(), SCRUB_BYTES);
+    let mut go_on = |bytes: u64| {
+        left = left.saturating_sub(bytes);
+        left > 0 && began.elapsed() < SCRUB_TIME && !stop.load(Ordering::Relaxed)
+    };
+    match sweeper.scrub(SCRUB_EVERY, &mut go_on) {
+        Ok(reports) => {
+            for report in reports {
+                tell_scrub(ctx, &report);
+            }
+        }
+        Err(error) => ctx.ui.warn(&format!("the vault was not read again: {error}")),
+    }
+}
+
+fn tell_scrub(ctx: &Context<'_>, report: &ScrubReport) {
+    ctx.ui.detail(1, || {
+        let packs = plural(report.packs, "pack", "packs");
+        format!("read {packs} of the vault again, {}", bytes(report.bytes))
+    });
+    if !report.found.0.is_empty() {
+        let packs = plural(report.found.0.len(), "pack", "packs");
+        ctx.ui.warn(&format!(
+            "{packs} of the vault turned out to be damaged: the next run sends again what is still \
+             here; `backup check` names the files that suffer"
+        ));
+    }
+    if !report.broken.is_empty() {
+        let files = report.broken.len() as u64;
+        let files = plural(
+            files,
+            "file of the vault that is no pack is",
+            "files of the vault that are no packs are",
+        );
+        ctx.ui.warn(&format!("{files} damaged: `backup check` tells which snapshots suffer"));
+    }
+}
+
 /// Whether this is the folder of a local vault, or of a server.
 pub fn is_vault(folder: &Path) -> bool {
-    folder.join("journal").is_dir()
+    folder.join("journal").is_dir() || folder.join("accounts").is_dir()
 }
 
 fn open_existing(folder: &Path) -> Result<Opened, CliError> {
@@ -266,13 +322,19 @@ pub fn limited(
     Arc::new(Limited::new(vault, up.map(bucket), down.map(bucket)))
 }
 
-impl From<crate::remote::local::LocalError> for CliError {
-    fn from(error: crate::remote::local::LocalError) -> Self {
+impl From<LocalError> for CliError {
+    fn from(error: LocalError) -> Self {
         match error {
-            error @ crate::remote::local::LocalError::Busy(_) => {
-                Self::from_error(Exit::Busy, error)
-                    .hint("wait until the other run, or the server on this folder, is done")
+            LocalError::NoJournal(ref folder) | LocalError::Journal { ref folder, .. } => {
+                let hint = format!(
+                    "`backup-server rebuild --data {}` makes the journal anew from what is there; \
+                     it deletes nothing",
+                    folder.display()
+                );
+                Self::from_error(Exit::Damaged, error).hint(hint)
             }
+            error @ LocalError::Busy(_) => Self::from_error(Exit::Busy, error)
+                .hint("wait until the other run, or the server on this folder, is done"),
             error => Self::from_error(Exit::Failed, error),
         }
     }

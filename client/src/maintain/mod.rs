@@ -4,7 +4,9 @@ pub mod check;
 pub mod compact;
 mod data;
 pub mod forget;
+pub mod heal;
 mod impact;
+mod losses;
 pub mod outcome;
 pub mod policy;
 pub mod room;
@@ -13,5 +15,6 @@ mod trees;
 pub mod undelete;
 
 pub use check::{CheckOptions, check};
-pub use outcome::{Affected, CheckError, CheckOutcome, Damage};
+pub use heal::Healing;
+pub use outcome::{Affected, CheckError, CheckOutcome, Damage, Lost};
 pub use subset::{ParseSubsetError, Subset};

@@ -151,13 +151,16 @@ pub struct Rules {
     git_ignore: bool,
     /// Whether any of them is about what a directory holds.
     looks: bool,
+    /// Of all that they were made of.
+    digest: [u8; 32],
 }
 
 impl Rules {
     /// Compiles the rules.
     pub fn new(options: Options) -> Self {
         let own = options.own.iter().map(|path| Pattern::literal_path(path));
-        Self {
+        let mut rules = Self {
+            digest: [0; 32],
             own: Patterns::new(own.collect()),
             looks: options.caches
                 || options.git_ignore
@@ -169,7 +172,24 @@ impl Rules {
             beside: options.beside,
             larger_than: options.larger_than,
             git_ignore: options.git_ignore,
+        };
+        // Everything shows in it, also what is added to the rules one day.
+        rules.digest = *blake3::hash(format!("{rules:?}").as_bytes()).as_bytes();
+        rules
+    }
+
+    /// Names the rules and, in the directory of this context, what those above it brought. The
+    /// same name: the same entries of the directory are left out, whoever walks it.
+    pub fn digest(&self, ctx: &DirCtx) -> [u8; 32] {
+        match &ctx.git {
+            None => self.digest,
+            Some(git) => *blake3::hash(&[self.digest, *git.digest()].concat()).as_bytes(),
         }
+    }
+
+    /// Whether what holds in a directory depends on files in those above it.
+    pub const fn hang_on_files_above(&self) -> bool {
+        self.git_ignore
     }
 
     /// The context of an absolute path: for the directory that holds a root of the backup.

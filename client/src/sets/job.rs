@@ -161,6 +161,8 @@ impl Job {
             user: user_name(),
             tags: self.label.tags.clone(),
             rules: self.rules(here.own.clone()),
+            changes: None,
+            at_most: None,
             one_file_system: self.one_file_system,
             force: false,
             dry_run: false,

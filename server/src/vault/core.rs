@@ -244,6 +244,11 @@ impl Core {
         self.0.account_ids()
     }
 
+    /// Whether anything of an account is stored; not known of a store that was handed over.
+    pub fn has_blobs(&self) -> bool {
+        self.0.folder.as_deref().is_some_and(|dir| has_accounts(dir).unwrap_or(false))
+    }
+
     /// An account, opened if need be; `None` if there is none of this id. Blocks.
     pub fn account(&self, id: VaultId) -> Result<Option<Arc<Account>>> {
         self.0.account(id)

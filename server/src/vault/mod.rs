@@ -35,7 +35,7 @@ mod gc_walks;
 mod inventory_tests;
 mod ledger;
 mod lists;
-mod load;
+pub mod load;
 mod log;
 mod objects;
 mod operator;

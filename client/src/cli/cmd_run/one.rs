@@ -145,6 +145,7 @@ impl Runs<'_> {
         report::finished(ctx.ui, (&job.set, args.how.dry_run), &outcome, &counts, took);
         if !args.how.dry_run && !outcome.interrupted {
             vault::sweep(ctx, setup, &opened);
+            vault::scrub(ctx, &opened, &flag);
         }
         let exit = if outcome.interrupted {
             Exit::Interrupted
@@ -169,6 +170,7 @@ impl Runs<'_> {
             local: opened.folder.is_some(),
         };
         RunOptions {
+            changes: self.wishes.changes.clone(),
             force: how.force,
             dry_run: how.dry_run,
             checkpoint_every: std::time::Duration::from_secs(how.checkpoint_every),

@@ -6,7 +6,7 @@ use serde_json::json;
 use unseen_common::log::entry::Status;
 
 use super::super::output::Ui;
-use super::super::units::{bytes, count, duration};
+use super::super::units::{bytes, count, duration, plural};
 use crate::backup::Outcome;
 use crate::progress::{Changes, Counts};
 
@@ -52,15 +52,15 @@ pub(super) fn finished(
         if dry_run { "to upload" } else { "uploaded" },
     ));
     ui.summary(&format!(
-        "processed {} files, {} in {}",
-        count(outcome.totals.files),
+        "processed {}, {} in {}",
+        plural(outcome.totals.files, "file", "files"),
         bytes(outcome.totals.bytes),
         duration(took)
     ));
     if outcome.problem_count > 0 {
         ui.warn(&format!(
             "{} could not be read, or changed meanwhile: see above",
-            super::super::units::plural(outcome.problem_count, "file", "files")
+            plural(outcome.problem_count, "file", "files")
         ));
     }
     match (outcome.snapshot, outcome.status) {

@@ -10,6 +10,7 @@ use super::super::exit::{CliError, Exit};
 use super::super::reading::set_name;
 use super::{ExcludeArgs, RunArgs};
 use crate::backup::plan::absolute;
+use crate::backup::{Changes, Depth};
 use crate::scan::exclude::{Case, Marker, Options, Pattern};
 use crate::sets::job::{Origin, pattern_file};
 use crate::sets::named::Label;
@@ -151,6 +152,26 @@ fn excludes(excludes: &ExcludeArgs) -> Result<Options, CliError> {
         git_ignore: excludes.git_ignore,
         ..Options::default()
     })
+}
+
+/// What may have changed, as the file says.
+pub(super) fn changes(file: &Path) -> Result<Changes, CliError> {
+    let wrong = |what: &str| CliError::usage(format!("{}: {what}", file.display()));
+    let bytes = std::fs::read(file).map_err(|error| wrong("cannot be read").because(error))?;
+    let mut changes = Changes::default();
+    for entry in bytes.split(|&b| b == 0).filter(|entry| !entry.is_empty()) {
+        let (depth, path) = match entry {
+            [b'd', b' ', path @ ..] => (Depth::Listing, path),
+            [b'D', b' ', path @ ..] => (Depth::Everything, path),
+            _ => return Err(wrong("an entry is neither `d PATH` nor `D PATH`")),
+        };
+        let path = Path::new(std::ffi::OsStr::from_bytes(path));
+        if !path.is_absolute() {
+            return Err(wrong("a path is not absolute"));
+        }
+        changes.add(path, depth);
+    }
+    Ok(changes)
 }
 
 fn lines(file: &Path) -> Result<Vec<OsString>, CliError> {

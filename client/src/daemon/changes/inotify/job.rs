@@ -1,0 +1,47 @@
+//! Directories that are to be watched, with all in them. They are done in slices: between these
+//! the queue of the kernel is emptied, so that placing many watches never makes it overflow.
+
+use std::path::PathBuf;
+
+use crossbeam_channel::Sender;
+
+use crate::daemon::changes::Lost;
+
+/// What follows when a job is done.
+#[derive(Debug)]
+pub(super) enum End {
+    /// Nothing: everything is scanned by who asked.
+    Quiet,
+    /// Everything in this directory may have changed, if there is one.
+    Everything(PathBuf),
+    /// The same, if it could be watched this time.
+    IfWatched(PathBuf),
+    /// Events were lost.
+    Lost(Lost),
+    /// Somebody waits for this.
+    Answer(Sender<()>),
+}
+
+/// A directory that is to be watched, or only something to do in its turn.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// Directories that are still to be watched.
+    pub(super) stack: Vec<PathBuf>,
+    /// The number of the root.
+    pub(super) root: usize,
+    pub(super) end: End,
+    /// Directories that are watched now and were not before.
+    pub(super) watched: usize,
+    /// Directories that could not be watched.
+    pub(super) left_out: usize,
+}
+
+impl Job {
+    pub(super) fn new(dir: PathBuf, root: usize, end: End) -> Self {
+        Self { stack: vec![dir], root, end, watched: 0, left_out: 0 }
+    }
+
+    pub(super) fn only(end: End) -> Self {
+        Self { stack: Vec::new(), root: 0, end, watched: 0, left_out: 0 }
+    }
+}

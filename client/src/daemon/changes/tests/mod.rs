@@ -1,0 +1,147 @@
+//! Real events of the real system. What is asserted each time: every directory that differs
+//! between two walks made apart from all this would be looked at.
+
+mod limits;
+mod picture;
+mod storms;
+mod trees;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use super::{ChangeSource, Coverage, Event, Excluded, Lost, Options, Sink};
+use crate::backup::{Changes, Depth};
+use picture::Picture;
+
+/// No test needs it; it is the end of one that would hang.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// In each root; nothing else happens there.
+const SENTINEL: &str = "sentinel";
+
+#[derive(Debug, Default)]
+struct Seen {
+    changes: Changes,
+    lost: Vec<(Option<PathBuf>, Lost)>,
+    /// Directories that appeared where sentinels are put.
+    sentinels: Vec<PathBuf>,
+    /// Marks that were told.
+    marks: usize,
+}
+
+/// A watched folder.
+#[derive(Debug)]
+struct Eye {
+    source: Box<dyn ChangeSource>,
+    seen: Arc<(Mutex<Seen>, Condvar)>,
+    root: PathBuf,
+    next: u32,
+    _dir: tempfile::TempDir,
+}
+
+/// Puts down what is told.
+fn sink(seen: &Arc<(Mutex<Seen>, Condvar)>) -> Sink {
+    let seen = Arc::clone(seen);
+    Arc::new(move |event| {
+        let (lock, changed) = &*seen;
+        let mut all = lock.lock().unwrap();
+        match event {
+            Event::Lost { root, why } => all.lost.push((root, why)),
+            Event::Changed { dir, depth } => {
+                all.marks += 1;
+                if dir.parent().is_some_and(|above| above.ends_with(SENTINEL)) {
+                    all.sentinels.push(dir);
+                } else if !dir.ends_with(SENTINEL) {
+                    all.changes.add(&dir, depth);
+                }
+            }
+        }
+        changed.notify_all();
+    })
+}
+
+fn options() -> Options {
+    Options {
+        look_for_roots: Duration::from_millis(50),
+        try_again: Duration::from_millis(50),
+        ..Options::new(Excluded::nothing())
+    }
+}
+
+impl Eye {
+    /// Watches a folder after `fill` has filled it.
+    fn open(fill: impl FnOnce(&Path)) -> Self {
+        Self::with(options(), super::open, fill)
+    }
+
+    fn with(
+        options: Options,
+        open: impl FnOnce(Options, Sink) -> std::io::Result<Box<dyn ChangeSource>>,
+        fill: impl FnOnce(&Path),
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        std::fs::create_dir_all(root.join(SENTINEL)).unwrap();
+        fill(&root);
+        let seen = Arc::<(Mutex<Seen>, Condvar)>::default();
+        let mut source = open(options, sink(&seen)).unwrap();
+        source.watch(std::slice::from_ref(&root));
+        Self { source, seen, root, next: 0, _dir: dir }
+    }
+
+    fn coverage(&self) -> Coverage {
+        let mut all = self.source.coverage();
+        assert_eq!(all.len(), 1);
+        all.remove(0).1
+    }
+
+    /// Waits until the test says that it is so.
+    fn until(&self, what: &str, is_so: impl Fn(&Seen) -> bool) {
+        let (lock, changed) = &*self.seen;
+        let seen = lock.lock().unwrap();
+        let (seen, waited) = changed.wait_timeout_while(seen, PATIENCE, |s| !is_so(s)).unwrap();
+        assert!(!waited.timed_out(), "{what} never came: {seen:?} {:?}", self.source.coverage());
+    }
+
+    /// Makes something happen and waits until it was told: so all before it was told as well.
+    fn sentinel(&mut self) {
+        self.next += 1;
+        let path = self.root.join(SENTINEL).join(self.next.to_string());
+        std::fs::create_dir(&path).unwrap();
+        self.until("the sentinel", |seen| seen.sentinels.contains(&path));
+    }
+
+    /// What was told since the last time.
+    fn take(&self) -> Seen {
+        std::mem::take(&mut *self.seen.0.lock().unwrap())
+    }
+
+    /// What this does must be told, and so must what happens afterwards in every directory.
+    fn must_see(&mut self, what: impl FnOnce(&Path)) -> Changes {
+        let before = Picture::of(&self.root);
+        what(&self.root);
+        self.sentinel();
+        let after = Picture::of(&self.root);
+        let told = self.take();
+        assert_eq!(told.lost, [], "nothing was to be lost");
+        after.must_be_told(&before, &told.changes);
+        self.must_be_awake();
+        told.changes
+    }
+
+    /// Every directory must be watched: a file in each is noticed.
+    fn must_be_awake(&mut self) {
+        self.sentinel();
+        self.take();
+        let before = Picture::of(&self.root);
+        for dir in before.dirs() {
+            std::fs::write(dir.join("is it watched"), b"?").unwrap();
+        }
+        self.sentinel();
+        let told = self.take();
+        Picture::of(&self.root).must_be_told(&before, &told.changes);
+        for (dir, depth) in told.changes.iter() {
+            assert_eq!(depth, Depth::Listing, "{}", dir.display());
+        }
+    }
+}

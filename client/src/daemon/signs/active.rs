@@ -1,0 +1,154 @@
+//! Days on which the machine was in use, without a backup. A laptop that lay in a drawer for two
+//! weeks has missed nothing.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use unseen_common::time::{SECONDS_A_DAY, Timestamp};
+
+/// A machine that is awake for so long on one day is in use that day.
+const IN_USE: Duration = Duration::from_secs(600);
+
+/// Counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ActiveDays {
+    /// Without a backup.
+    missed: u32,
+    /// The day of which the last one was counted, or on which the last backup was made.
+    settled: Option<i32>,
+    today: i32,
+    awake: Duration,
+}
+
+impl ActiveDays {
+    /// Bytes of the encoded form.
+    pub const LEN: usize = 17;
+
+    /// Takes in that the machine was awake for so long on this day.
+    pub fn observe(&mut self, day: i32, awake: Duration) {
+        if day != self.today {
+            (self.today, self.awake) = (day, Duration::ZERO);
+        }
+        self.awake = self.awake.saturating_add(awake);
+        if self.awake >= IN_USE && self.settled != Some(day) {
+            self.missed = self.missed.saturating_add(1);
+            self.settled = Some(day);
+        }
+    }
+
+    /// Takes in that all was saved on this day.
+    pub fn saved(&mut self, day: i32) {
+        self.missed = 0;
+        self.settled = Some(day);
+    }
+
+    /// Days in use since the day of the last backup, that day not counted.
+    pub fn missed(&self) -> u32 {
+        self.missed
+    }
+
+    /// To be kept across restarts.
+    pub fn to_bytes(self) -> [u8; Self::LEN] {
+        let mut out = [0; Self::LEN];
+        let awake = u32::try_from(self.awake.as_secs()).unwrap_or(u32::MAX);
+        let parts = [
+            self.missed.to_le_bytes(),
+            self.settled.unwrap_or(0).to_le_bytes(),
+            self.today.to_le_bytes(),
+            awake.to_le_bytes(),
+        ];
+        for (place, part) in out.chunks_exact_mut(4).zip(parts) {
+            place.copy_from_slice(&part);
+        }
+        if let Some(last) = out.last_mut() {
+            *last = u8::from(self.settled.is_some());
+        }
+        out
+    }
+
+    /// Reads it. None: it is something else.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (missed, rest) = bytes.split_first_chunk::<4>()?;
+        let (settled, rest) = rest.split_first_chunk::<4>()?;
+        let (today, rest) = rest.split_first_chunk::<4>()?;
+        let (awake, rest) = rest.split_first_chunk::<4>()?;
+        let settled = match rest {
+            [1] => Some(i32::from_le_bytes(*settled)),
+            [0] if *settled == [0; 4] => None,
+            _ => return None,
+        };
+        Some(Self {
+            missed: u32::from_le_bytes(*missed),
+            settled,
+            today: i32::from_le_bytes(*today),
+            awake: Duration::from_secs(u32::from_le_bytes(*awake).into()),
+        })
+    }
+}
+
+/// The day on the user's calendar, counted from 1970.
+pub fn day(wall: Timestamp, zone: &TimeZone) -> i32 {
+    let seconds = i64::try_from(wall.0).unwrap_or(i64::MAX);
+    let offset = jiff::Timestamp::from_second(seconds).map_or(0, |at| zone.to_offset(at).seconds());
+    let a_day = i64::try_from(SECONDS_A_DAY).unwrap_or(i64::MAX);
+    let days = seconds.saturating_add(offset.into()).div_euclid(a_day);
+    i32::try_from(days).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn only_days_in_use_count() {
+        let mut days = ActiveDays::default();
+        days.saved(100);
+        days.observe(100, MINUTE * 300);
+        assert_eq!(days.missed(), 0, "it was saved that day");
+        days.observe(101, MINUTE * 9);
+        assert_eq!(days.missed(), 0, "it woke up for its own affairs");
+        days.observe(101, MINUTE);
+        days.observe(101, MINUTE * 300);
+        assert_eq!(days.missed(), 1);
+        // Two weeks in a drawer.
+        days.observe(115, MINUTE * 10);
+        days.observe(116, MINUTE * 10);
+        assert_eq!(days.missed(), 3);
+        days.saved(116);
+        days.observe(116, MINUTE * 60);
+        assert_eq!(days.missed(), 0);
+    }
+
+    #[test]
+    fn a_day_ends_where_the_user_is() {
+        let east = TimeZone::fixed(jiff::tz::offset(2));
+        let eleven_in_the_evening = Timestamp(SECONDS_A_DAY * 10 + 23 * 3600);
+        assert_eq!(day(eleven_in_the_evening, &TimeZone::UTC), 10);
+        assert_eq!(day(eleven_in_the_evening, &east), 11);
+        assert_eq!(day(Timestamp(u64::MAX), &east), i32::MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_kept_as_it_is(
+            missed: u32, settled: Option<i32>, today: i32, awake: u32, cut in 0..ActiveDays::LEN
+        ) {
+            let awake = Duration::from_secs(awake.into());
+            let days = ActiveDays { missed, settled, today, awake };
+            let bytes = days.to_bytes();
+            prop_assert_eq!(ActiveDays::from_bytes(&bytes), Some(days));
+            prop_assert_eq!(ActiveDays::from_bytes(bytes.get(..cut).unwrap_or(&[])), None);
+        }
+
+        #[test]
+        fn what_is_read_is_written_the_same(bytes: [u8; ActiveDays::LEN]) {
+            if let Some(days) = ActiveDays::from_bytes(&bytes) {
+                prop_assert_eq!(days.to_bytes(), bytes);
+            }
+        }
+    }
+}
