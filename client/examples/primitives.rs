@@ -1,4 +1,5 @@
-//! Prints what one core does per second with each of the client's primitives.
+//! Prints how levels of compression and sizes of the index compare, on one core. How near each
+//! primitive comes to what it is made of is shown by `benches/primitives.rs`.
 //!
 //! `cargo run --release -p unseen-client --example primitives`, then the names of files to
 //! compress besides the made-up inputs.
@@ -8,7 +9,6 @@ use std::error::Error;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use unseen_client::chunk::{Chunker, Params};
 use unseen_client::compress::{Compressor, Decompressor, Level};
 use unseen_client::crypto::content_id::ChunkId;
 use unseen_client::index::Index;
@@ -20,8 +20,6 @@ const MIB: usize = 1 << 20;
 
 fn main() -> Result {
     let noise = noise(64 * MIB);
-    // As little as a worker has at a time, so that it comes from the cache.
-    chunking(noise.get(..8 * MIB).unwrap_or(&noise))?;
     compression("noise", &noise)?;
     drop(noise);
     index(1_000_000)?;
@@ -29,31 +27,6 @@ fn main() -> Result {
     for path in std::env::args().skip(1) {
         compression(&path, &std::fs::read(Path::new(&path))?)?;
     }
-    Ok(())
-}
-
-fn chunking(noise: &[u8]) -> Result {
-    let chunker = Chunker::new(&[7; 32], Params::DEFAULT);
-    let mut count = 0;
-    let used = measure(32, || {
-        let mut rest = noise;
-        while let Some(length) = chunker.cut(rest, true) {
-            rest = rest.get(length..).unwrap_or_default();
-            count += 1;
-        }
-        Ok(())
-    })?;
-    report("chunker, default sizes", 32 * noise.len(), used);
-    println!("    {} KiB a chunk", 32 * noise.len() / 1024 / count);
-    let whole = Chunker::new(&[7; 32], Params::new(64, 256 << 10, 4 << 20)?);
-    let used = measure(32, || {
-        let mut rest = noise;
-        while let Some(length) = whole.cut(rest, true) {
-            rest = rest.get(length..).unwrap_or_default();
-        }
-        Ok(())
-    })?;
-    report("chunker, no minimum", 32 * noise.len(), used);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use unseen_common::id::SnapshotId;
 
 /// Listens to a backup, a restore or a check.
@@ -23,6 +24,8 @@ pub trait Monitor: Send + Sync + std::fmt::Debug {
     fn bytes_read(&self, _bytes: u64) {}
     /// A file or directory is done.
     fn done(&self, _item: Item<'_>) {}
+    /// These were taken as they were, without a look at them: nothing in them has changed.
+    fn unvisited(&self, _amount: Amount) {}
     /// New chunks went into a segment.
     fn stored(&self, _stored: Stored) {}
     /// More bytes will go over the network. They add up.
@@ -38,7 +41,7 @@ pub trait Monitor: Send + Sync + std::fmt::Debug {
 }
 
 /// An amount of work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Amount {
     /// Everything that is not a directory.
     pub files: u64,
@@ -77,7 +80,7 @@ pub enum Change {
 }
 
 /// New chunks, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Stored {
     /// As they are in files.
     pub raw: u64,
@@ -178,7 +181,7 @@ pub struct Tally {
 const CHANGES: usize = 5;
 
 /// The counts of a [`Tally`] at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
     /// Work found so far.
     pub found: Amount,
@@ -203,7 +206,7 @@ pub struct Counts {
 }
 
 /// Items by how they compare with before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Changes {
     /// Not there before.
     pub new: u64,
@@ -225,6 +228,27 @@ impl Changes {
 }
 
 impl Tally {
+    /// Takes over what somebody else has counted.
+    pub fn set(&self, counts: &Counts) {
+        let put = |to: &AtomicU64, n: u64| to.store(n, Relaxed);
+        let all = |to: &[AtomicU64; CHANGES], n: &Changes| {
+            let from = [n.new, n.changed, n.unmodified, n.skipped, n.deleted];
+            to.iter().zip(from).for_each(|(to, n)| put(to, n));
+        };
+        let found = [counts.found.files, counts.found.dirs, counts.found.bytes];
+        self.found.iter().zip(found).for_each(|(to, n)| put(to, n));
+        put(&self.scan_done, counts.scan_done.into());
+        put(&self.read, counts.read);
+        all(&self.files, &counts.files);
+        all(&self.dirs, &counts.dirs);
+        put(&self.raw, counts.stored.raw);
+        put(&self.packed, counts.stored.packed);
+        put(&self.planned, counts.planned);
+        put(&self.transferred, counts.transferred);
+        put(&self.problems, counts.problems);
+        put(&self.checkpoints, counts.checkpoints);
+    }
+
     /// The counts now. Taken one by one, so they may be a file apart.
     pub fn counts(&self) -> Counts {
         let [files, dirs, bytes] = &self.found;
@@ -279,6 +303,13 @@ impl Monitor for Tally {
             Change::Deleted => deleted,
         };
         counter.fetch_add(1, Relaxed);
+    }
+
+    fn unvisited(&self, amount: Amount) {
+        self.scanned(amount);
+        let ([_, _, files, ..], [_, _, dirs, ..]) = (&self.files, &self.dirs);
+        files.fetch_add(amount.files, Relaxed);
+        dirs.fetch_add(amount.dirs, Relaxed);
     }
 
     fn stored(&self, stored: Stored) {
@@ -363,6 +394,10 @@ impl Monitor for Recorder {
         self.locked(|events| events.done.push((item.path.to_vec(), item.change)));
     }
 
+    fn unvisited(&self, amount: Amount) {
+        self.tally.unvisited(amount);
+    }
+
     fn stored(&self, stored: Stored) {
         self.tally.stored(stored);
     }
@@ -431,6 +466,26 @@ mod tests {
         assert_eq!(counts.files.total() + counts.dirs.total(), 400);
         assert!(!counts.scan_done);
         assert_eq!(recorder.events().done.len(), 400);
+    }
+
+    #[test]
+    fn counts_of_another_are_taken_over() {
+        let first = Tally::default();
+        first.scanned(Amount { files: 1, dirs: 2, bytes: 3 });
+        first.scan_done();
+        first.bytes_read(4);
+        for (n, change) in (1..).zip([Change::New, Change::Changed, Change::Unmodified]) {
+            for is_dir in [true, false].repeat(n) {
+                first.done(Item { path: b"x", is_dir, change, size: 0 });
+            }
+        }
+        first.stored(Stored { raw: 5, packed: 6 });
+        first.transfer_planned(7);
+        first.transferred(8);
+        first.checkpoint(&SnapshotId::from_bytes([1; 32]));
+        let second = Tally::default();
+        second.set(&first.counts());
+        assert_eq!(second.counts(), first.counts());
     }
 
     #[test]

@@ -19,7 +19,6 @@ use unseen_common::vault::{NewAccount, Principal, Service, Vault, slot_set_hash}
 use unseen_server::vault::{Core, Options};
 
 use crate::backup::commit::{Committed, Committer, Wish, prepare, send};
-use crate::backup::kinds::Kinds;
 use crate::backup::{self, Outcome, RunOptions, Source};
 use crate::compress::Encoding;
 use crate::crypto::content_id::{ChunkId, ChunkKind};
@@ -40,6 +39,7 @@ use crate::repo::session::login;
 use crate::repo::{Folders, KitHead, ReaderIndex, ReaderRepo, RepoError, Repository};
 use crate::scan::exclude::Rules;
 use crate::state::db::StateDb;
+use crate::state::kinds::Kinds;
 use crate::tree::entry::{Entry, Kind, Meta, Name};
 use crate::tree::manifest::{Manifest, Totals};
 use crate::tree::object::Object;
@@ -71,6 +71,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<SetClock>,
     pub(crate) core: Core,
     pub(crate) slots: Vec<Vec<u8>>,
+    start: Timestamp,
 }
 
 /// A machine enrolled in a [`World`].
@@ -82,8 +83,13 @@ pub(crate) struct Machine {
 impl World {
     /// A vault with one machine, called `desk`.
     pub(crate) fn new() -> (Self, Machine) {
+        Self::at(START)
+    }
+
+    /// The same, made at this time.
+    pub(crate) fn at(start: Timestamp) -> (Self, Machine) {
         let dir = tempfile::tempdir().expect("a folder");
-        let clock = Arc::new(SetClock(AtomicU64::new(START.0)));
+        let clock = Arc::new(SetClock(AtomicU64::new(start.0)));
         let core = open_core(dir.path(), &clock);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -93,7 +99,8 @@ impl World {
         let code = RecoveryCode::generate(&mut rng(2));
         let secret = SlotSecret::Code(&code);
         let slot = Slot::seal(&keys(), &secret, KdfParams::FLOOR, &mut rng(3)).expect("sealed");
-        let world = Self { slots: vec![slot.as_bytes().to_vec()], dir, runtime, clock, core };
+        let world =
+            Self { start, slots: vec![slot.as_bytes().to_vec()], dir, runtime, clock, core };
         let secrets = Self::secrets_of_desk();
         world.make_account(&secrets);
         let machine = world.machine(secrets, "desk");
@@ -109,16 +116,22 @@ impl World {
             server_identity: self.core.identity(),
             slots: Slots { hash: slot_set_hash(&self.slots), login_keys: Vec::new() },
         };
-        let first = sign(0, Hash::from_bytes([0; 32]), Body::Genesis(genesis), &owner.root);
-        let record = Record { signed: first.clone(), received: START };
+        let first = self.sign(0, Hash::from_bytes([0; 32]), Body::Genesis(genesis), &owner.root);
+        let record = Record { signed: first.clone(), received: self.start };
         let add = Body::DeviceAdd(introduce(secrets, "desk"));
         let account = NewAccount {
             invite: Vec::new(),
-            entries: vec![first, sign(1, record.hash(), add, &owner.root)],
+            entries: vec![first, self.sign(1, record.hash(), add, &owner.root)],
             slots: self.slots.clone(),
         };
         let made = self.core.create_account(account);
         self.runtime.block_on(made).expect("an account");
+    }
+
+    fn sign(&self, seq: u64, prev: Hash, body: Body, key: &SigningKey) -> SignedEntry {
+        let time = self.start;
+        let entry = LogEntry { vault: VAULT, seq, prev, author: Author::Root, time, body };
+        SignedEntry::sign(&entry, key)
     }
 
     /// Another machine of the same owner.
@@ -141,7 +154,7 @@ impl World {
             let page = vault.log(None).await.expect("the log");
             let last = page.records.last().expect("a record");
             let seq = last.signed.entry().expect("an entry").seq + 1;
-            let entry = sign(seq, last.hash(), body, &keys().owner_keys().root);
+            let entry = self.sign(seq, last.hash(), body, &keys().owner_keys().root);
             vault.append(entry).await.expect("appended");
         });
     }
@@ -192,7 +205,13 @@ impl World {
     /// Where a machine of this name keeps its things.
     pub(crate) fn folders(&self, name: &str) -> Folders {
         let base = self.dir.path().join(name);
-        Folders { data: base.join("data"), state: base.join("state"), cache: base.join("cache") }
+        let folder = |name| base.join(name);
+        Folders {
+            data: folder("data"),
+            state: folder("state"),
+            cache: folder("cache"),
+            credential: None,
+        }
     }
 
     /// A folder for files to back up, or to restore to.
@@ -308,6 +327,8 @@ pub(crate) fn options(set: &str) -> RunOptions {
         user: "user".into(),
         tags: vec!["tag".into()],
         rules: Rules::default(),
+        changes: None,
+        at_most: None,
         one_file_system: false,
         force: false,
         dry_run: false,
@@ -367,11 +388,6 @@ fn introduce(secrets: &DeviceSecrets, name: &str) -> DeviceAdd {
         backup_only: false,
         replaces: None,
     }
-}
-
-fn sign(seq: u64, prev: Hash, body: Body, key: &SigningKey) -> SignedEntry {
-    let entry = LogEntry { vault: VAULT, seq, prev, author: Author::Root, time: START, body };
-    SignedEntry::sign(&entry, key)
 }
 
 /// Seals objects that no backup would make, and commits snapshots of them.

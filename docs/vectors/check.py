@@ -156,9 +156,7 @@ def refused(read, data, why):
     raise Bad(f"was taken: {why}")
 
 
-def check_pack():
-    v = load("pack")
-    p = v["pack"]
+def check_one_pack(v, p):
     rows = table(bytes.fromhex(p["table"]))
     need(len(p["header"]) == 2 * 1245 and bytes.fromhex(p["header"])[:9] == b"UNSEENP1\x01", "header")
     need(bytes.fromhex(p["header"])[13:29].hex() == v["inputs"]["device_id"], "device")
@@ -173,6 +171,12 @@ def check_pack():
     need(bytes.fromhex(p["trailer"]) == footer.to_bytes(4, "little") + b"\x01" + bytes(11), "trailer")
     need(p["length"] == 1245 + body + p["padding_length"] + footer + 16, "sum of lengths")
     need(p["length"] == power(65536, 1245 + body + 16 + footer + 16), "ladder")
+
+
+def check_pack():
+    v = load("pack")
+    for section in ("pack", "pack_by_owner"):
+        check_one_pack(v, v[section])
     for line in v["ladder"]:
         footer = power(4096, line["table"] + 116)
         length = power(65536, 1245 + line["body"] + 16 + footer + 16)

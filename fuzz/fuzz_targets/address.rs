@@ -1,14 +1,4 @@
-//! Addresses and invitations: pasted by people.
+//! See `unseen_fuzz::TARGETS`.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use unseen_client::remote::address::Address;
-
-fuzz_target!(|data: &[u8]| {
-    let Ok(text) = std::str::from_utf8(data) else {
-        return;
-    };
-    if let Ok(address) = text.parse::<Address>() {
-        assert_eq!(address.to_string().parse(), Ok(address));
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| unseen_fuzz::run("address", data));

@@ -1,11 +1,4 @@
-//! The file of a device's keys.
+//! See `unseen_fuzz::TARGETS`.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use unseen_client::crypto::device_file::DeviceKey;
-
-fuzz_target!(|data: &[u8]| {
-    if let Ok(key) = DeviceKey::decode(data) {
-        assert_eq!(&key.encode().expect("it was decoded")[..], data);
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| unseen_fuzz::run("device_key", data));

@@ -1,13 +1,4 @@
-//! Entries of the log: from any device of a vault, through the server.
+//! See `unseen_fuzz::TARGETS`.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use unseen_common::codec::Canonical;
-use unseen_common::log::entry::Entry;
-
-fuzz_target!(|data: &[u8]| {
-    // What is taken has one form only.
-    if let Ok(value) = Entry::from_bytes(data) {
-        assert_eq!(value.to_bytes(), data);
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| unseen_fuzz::run("log_entry", data));

@@ -1,13 +1,4 @@
-//! Records of the log: from the server.
+//! See `unseen_fuzz::TARGETS`.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use unseen_common::codec::Canonical;
-use unseen_common::log::chain::Record;
-
-fuzz_target!(|data: &[u8]| {
-    // What is taken has one form only.
-    if let Ok(value) = Record::from_bytes(data) {
-        assert_eq!(value.to_bytes(), data);
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| unseen_fuzz::run("log_record", data));

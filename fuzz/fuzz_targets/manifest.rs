@@ -1,13 +1,4 @@
-//! Manifests: from any device.
+//! See `unseen_fuzz::TARGETS`.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use unseen_common::codec::Canonical;
-use unseen_client::tree::manifest::Manifest;
-
-fuzz_target!(|data: &[u8]| {
-    // What is taken has one form only.
-    if let Ok(value) = Manifest::from_bytes(data) {
-        assert_eq!(value.to_bytes(), data);
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| unseen_fuzz::run("manifest", data));

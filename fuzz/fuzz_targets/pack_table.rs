@@ -1,11 +1,4 @@
-//! Tables of contents of packs: from any device.
+//! See `unseen_fuzz::TARGETS`.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use unseen_client::pack::table::Table;
-
-fuzz_target!(|data: &[u8]| {
-    if let Ok(table) = Table::from_bytes(data) {
-        assert_eq!(table.to_bytes(), data);
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| unseen_fuzz::run("pack_table", data));

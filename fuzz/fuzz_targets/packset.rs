@@ -1,11 +1,4 @@
-//! Sets of pack numbers: from any device, through the server.
+//! See `unseen_fuzz::TARGETS`.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use unseen_common::packset::PackSet;
-
-fuzz_target!(|data: &[u8]| {
-    if let Ok(set) = PackSet::from_bytes(data) {
-        assert_eq!(set.to_bytes(), data);
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| unseen_fuzz::run("packset", data));

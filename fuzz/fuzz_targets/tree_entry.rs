@@ -1,13 +1,4 @@
-//! Entries of folders: from any device.
+//! See `unseen_fuzz::TARGETS`.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use unseen_common::codec::Canonical;
-use unseen_client::tree::entry::Entry;
-
-fuzz_target!(|data: &[u8]| {
-    // What is taken has one form only.
-    if let Ok(value) = Entry::from_bytes(data) {
-        assert_eq!(value.to_bytes(), data);
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| unseen_fuzz::run("tree_entry", data));

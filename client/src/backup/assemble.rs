@@ -4,6 +4,8 @@
 //! went before is copied from its record, and from there on entries go straight to the new tree,
 //! so that a directory of a million entries never stands in memory.
 
+mod recorded;
+
 use std::collections::HashMap;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -14,7 +16,8 @@ use super::dedup::Dedup;
 use super::events::{Entered, Event, Old};
 use super::packer::Packer;
 use super::recorder::{Needs, RecordBuilder, Recorder};
-use super::replay::{all_found, name_of, needs_of_row, replay};
+use super::replay::{name_of, places, replay};
+use super::subtree::Subtree;
 use super::upload::Flow;
 
 use super::worker::{Done, FileRead};
@@ -22,9 +25,9 @@ use crate::crypto::content_id::ChunkId;
 use crate::progress::{Change, Item, Monitor};
 use crate::state::db::StateDb;
 use crate::state::records::{DirKey, Row, Seen};
+use crate::state::summary::Contents;
 use crate::tree::codec::total_length;
 use crate::tree::entry::{Entry, FileTime, Kind, Meta, Name};
-use crate::tree::manifest::Totals;
 use crate::tree::writer::{ContentWriter, DirWriter, ObjectSink};
 
 /// How often a wait for a worker looks whether the run has failed.
@@ -46,7 +49,9 @@ pub struct Assembler<'a> {
     /// Whether records are written.
     records: bool,
     /// What is in the snapshot so far.
-    pub totals: Totals,
+    pub contents: Contents,
+    /// Files that were too long for this pass.
+    pub left_out: u64,
 }
 
 /// Stores tree objects through a packer and remembers them for the directory being written.
@@ -72,6 +77,8 @@ struct Frame {
     mode: Mode,
     /// Tree objects of this directory alone.
     objects: Vec<ChunkId>,
+    /// It and what is beneath it, as far as it has come.
+    subtree: Subtree,
 }
 
 #[derive(Debug)]
@@ -110,7 +117,8 @@ impl<'a> Assembler<'a> {
             monitor,
             flow,
             records,
-            totals: Totals::default(),
+            contents: Contents::default(),
+            left_out: 0,
         }
     }
 
@@ -119,13 +127,23 @@ impl<'a> Assembler<'a> {
         match event {
             Event::Enter(entered) => self.enter(*entered),
             Event::Same(old) => {
-                self.count_same(&old);
+                self.count_same(&old)?;
                 self.same(&old)?;
+            }
+            Event::Kept(old, header) => {
+                self.unvisited(&header, header.summary.contents.totals.dirs);
+                self.same(&old)?;
+            }
+            Event::Taken(entered) => self.taken(*entered)?,
+            Event::Again => self.subtree()?.look_again(),
+            Event::LeftOut => {
+                self.left_out += 1;
+                self.subtree()?.look_again();
             }
             Event::Gone => self.diverge()?,
             Event::Ready(ready) => {
                 let (entry, seen, old) = *ready;
-                self.totals.files += 1;
+                self.count(entry.name.as_bytes(), 0, &seen)?;
                 self.write_entry(&entry, seen, &Needs::default(), (&[], old.as_ref()))?;
             }
             Event::Pending { name, ticket, pieces, old } => {
@@ -194,7 +212,9 @@ impl<'a> Assembler<'a> {
     }
 
     fn enter(&mut self, entered: Entered) {
-        self.totals.dirs += u64::from(entered.key.is_some());
+        let mut subtree = Subtree::default();
+        subtree.contents.totals.dirs = u64::from(entered.key.is_some());
+        self.contents.add(&subtree.contents);
         if let Some(name) = &entered.name {
             self.path.push(b'/');
             self.path.extend_from_slice(name.as_bytes());
@@ -204,7 +224,7 @@ impl<'a> Assembler<'a> {
         } else {
             self.writing(entered.key)
         };
-        self.stack.push(Frame { entered, mode, objects: Vec::new() });
+        self.stack.push(Frame { entered, mode, objects: Vec::new(), subtree });
     }
 
     fn writing(&self, key: Option<DirKey>) -> Mode {
@@ -212,13 +232,15 @@ impl<'a> Assembler<'a> {
         Mode::Writing { tree: DirWriter::new(), record }
     }
 
-    fn count_same(&mut self, old: &Old) {
-        if let Some(row) = old.part.row(old.index) {
-            self.totals.files += 1;
-            let size = if row.seen.kind == 0 { row.seen.size } else { 0 };
-            self.totals.bytes += size;
-            self.done(Some(row.name), (false, Change::Unmodified, size));
-        }
+    fn subtree(&mut self) -> Result<&mut Subtree, BackupError> {
+        let frame = self.stack.last_mut();
+        Ok(&mut frame.ok_or(BackupError::Internal("an entry outside any directory"))?.subtree)
+    }
+
+    fn count(&mut self, name: &[u8], size: u64, seen: &Seen) -> Result<(), BackupError> {
+        self.contents.file(name, size);
+        self.subtree()?.file(name, size, seen);
+        Ok(())
     }
 
     fn done(&mut self, name: Option<&[u8]>, (is_dir, change, size): (bool, Change, u64)) {
@@ -229,57 +251,6 @@ impl<'a> Assembler<'a> {
         }
         self.monitor.done(Item { path: &self.path, is_dir, change, size });
         self.path.truncate(length);
-    }
-
-    /// Takes an entry as it was recorded.
-    fn same(&mut self, old: &Old) -> Result<(), BackupError> {
-        let Some(frame) = self.stack.last_mut() else {
-            return Err(BackupError::Internal("an entry outside any directory"));
-        };
-        if let Mode::Matching { seen, packs, last } = &mut frame.mode {
-            let part = std::sync::Arc::as_ptr(&old.part).cast::<()>();
-            if *last == Some(part) {
-                *seen += 1;
-                return Ok(());
-            }
-            if self.dedup.has_all(&old.part.packs) {
-                *seen += 1;
-                *last = Some(part);
-                *packs |= &old.part.packs;
-                return Ok(());
-            }
-            // The entry is the same, and its chunks lie elsewhere: the record is made anew.
-            self.diverge()?;
-        }
-        self.copy(old)
-    }
-
-    fn copy(&mut self, old: &Old) -> Result<(), BackupError> {
-        let Some(row) = old.part.row(old.index) else {
-            return Err(BackupError::Internal("a record has fewer rows than it says"));
-        };
-        let needs = needs_of_row(&row, &old.part.packs, self.dedup)?;
-        self.push(&name_of(&row)?, &row, &needs)
-    }
-
-    /// From here on the directory is written anew.
-    fn diverge(&mut self) -> Result<(), BackupError> {
-        let Some(frame) = self.stack.last() else {
-            return Err(BackupError::Internal("no directory is open"));
-        };
-        let (Mode::Matching { seen, .. }, Some(key)) = (&frame.mode, frame.entered.key) else {
-            return Ok(());
-        };
-        let seen = *seen;
-        let mode = self.writing(Some(key));
-        if let Some(frame) = self.stack.last_mut() {
-            frame.mode = mode;
-        }
-        let state = self.state;
-        replay(state, key, seen, |row, packs| {
-            let needs = needs_of_row(row, packs, self.dedup)?;
-            self.push(&name_of(row)?, row, &needs)
-        })
     }
 
     fn push(&mut self, name: &Name, row: &Row<'_>, needs: &Needs) -> Result<(), BackupError> {
@@ -329,7 +300,7 @@ impl<'a> Assembler<'a> {
         let mut needs = Needs::default();
         let mut size: u64 = 0;
         let mut first: Option<(Meta, Seen)> = None;
-        let mut whole = true;
+        let (mut whole, mut troubled) = (true, false);
         for piece in 0..pieces {
             let Some(read) = self.await_result(ticket + piece)? else {
                 whole = false;
@@ -339,6 +310,7 @@ impl<'a> Assembler<'a> {
             for place in &read.out.refs {
                 needs.add(*place);
             }
+            troubled |= read.troubled;
             for extent in read.out.extents {
                 content.push(extent, &mut self.sink)?;
             }
@@ -348,12 +320,14 @@ impl<'a> Assembler<'a> {
         }
         let (content, lists) = content.finish(&mut self.sink)?;
         self.sink.objects.clear();
+        if troubled || !whole {
+            self.subtree()?.look_again();
+        }
         let Some((meta, seen)) = first.filter(|_| whole) else {
             // Reported where it happened.
             return self.diverge();
         };
-        self.totals.files += 1;
-        self.totals.bytes += size;
+        self.count(name.as_bytes(), size, &seen)?;
         let entry = Entry { name, meta, kind: Kind::File { size, content } };
         self.write_entry(&entry, Seen { size: seen.size, ..seen }, &needs, (&lists, old))
     }
@@ -373,30 +347,41 @@ impl<'a> Assembler<'a> {
     }
 
     fn leave(&mut self) -> Result<Option<ChunkId>, BackupError> {
-        if !self.is_unchanged()? {
+        let found = self.unchanged()?;
+        if found.is_none() {
             self.diverge()?;
         }
         let Some(frame) = self.stack.pop() else {
             return Err(BackupError::Internal("no directory is open"));
         };
-        let Frame { entered, mode, mut objects } = frame;
-        let (tree, unchanged) = match (mode, &entered.header) {
-            (Mode::Matching { packs, .. }, Some(header)) => {
+        let Frame { entered, mode, mut objects, mut subtree } = frame;
+        let (tree, unchanged) = match (mode, &entered.header, found) {
+            (Mode::Matching { packs, .. }, Some(header), Some(found)) => {
                 self.dedup.use_packs(&packs);
+                subtree.needs.add_packs(&packs);
+                subtree.needs.merge(&found);
+                self.renew(&entered, header, &subtree);
                 (header.tree, true)
             }
-            (Mode::Writing { tree, record }, _) => {
+            (Mode::Writing { tree, record }, ..) => {
                 let id = tree.finish(&mut self.sink)?;
                 objects.append(&mut self.sink.objects);
                 if let Some(record) = record {
-                    record.finish(id, objects, (&mut self.recorder, self.state))?;
+                    let tree = (id, objects, entered.rules);
+                    let to = (&mut self.recorder, self.state, self.dedup);
+                    subtree = record.finish(tree, subtree, to)?;
+                } else if let Some(found) = places(&id, &objects, self.dedup)? {
+                    subtree.needs.merge(&found);
                 }
                 (id, entered.header.as_ref().is_some_and(|h| h.tree == id))
             }
-            (Mode::Matching { .. }, None) => {
+            (Mode::Matching { .. }, ..) => {
                 return Err(BackupError::Internal("a directory matches no record"));
             }
         };
+        if let Some(above) = self.stack.last_mut() {
+            above.subtree.add(&subtree);
+        }
         self.recorder.write(self.dedup, self.state, false)?;
         let Some(name) = entered.name else {
             return Ok(Some(tree));
@@ -437,6 +422,7 @@ impl<'a> Assembler<'a> {
         let seen = Seen {
             kind: 1,
             racy: false,
+            linked: false,
             ino: 0,
             size: 0,
             mtime: entry.meta.mtime,
@@ -444,20 +430,5 @@ impl<'a> Assembler<'a> {
         };
         let row = Row { seen, name: entry.name.as_bytes(), encoded: &encoded, lists: &[] };
         self.push(&entry.name, &row, &Needs::default())
-    }
-
-    /// Whether the open directory is as recorded, and its tree is still on the server.
-    fn is_unchanged(&self) -> Result<bool, BackupError> {
-        let Some(frame) = self.stack.last() else {
-            return Ok(false);
-        };
-        let (Mode::Matching { seen, .. }, Some(header)) = (&frame.mode, &frame.entered.header)
-        else {
-            return Ok(false);
-        };
-        if *seen != header.entries {
-            return Ok(false);
-        }
-        all_found(header, self.dedup)
     }
 }

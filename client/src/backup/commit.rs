@@ -16,13 +16,13 @@ use unseen_common::time::Clock;
 use unseen_common::vault::{CommitRequest, Vault, VaultError};
 
 use super::BackupError;
-use super::kinds::Kinds;
 use crate::crypto::device_file::DeviceKey;
 use crate::pack::manifest::seal_manifest;
 use crate::pins::{Sent, write_durably};
 use crate::repo::log::Log;
 use crate::repo::{Folders, RepoError};
 use crate::state::db::StateDb;
+use crate::state::kinds::Kinds;
 use crate::state::own_snapshots::OwnSnapshots;
 use crate::tree::manifest::Manifest;
 

@@ -22,7 +22,12 @@ impl SegmentHandle {
         Self(number)
     }
 
-    /// Its number.
+    /// Its number, in the order in which they were given out.
+    pub(super) const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The same, to index with.
     pub(crate) const fn place(self) -> usize {
         self.0 as usize
     }

@@ -12,6 +12,7 @@ use unseen_common::log::entry::Status;
 use unseen_common::time::Timestamp;
 
 use super::BackupError;
+use super::changes::Changes;
 use super::commit::{Committed, Committer, Wish, finish_pending, prepare, send};
 use super::dedup::Dedup;
 use super::listener::Listener;
@@ -73,6 +74,13 @@ pub struct RunOptions {
     pub tags: Vec<String>,
     /// What to leave out.
     pub rules: Rules,
+    /// All that may have changed since a run of this set with the same paths that ended neither
+    /// interrupted nor with an error. Nothing else is looked at. Of hard links: also the
+    /// directories of the other names. `None`: everything is looked at.
+    pub changes: Option<Changes>,
+    /// Longer files are left out of this pass, unless they are as they were; with any left out,
+    /// the snapshot is a checkpoint, and a run without this makes it whole. In bytes.
+    pub at_most: Option<u64>,
     /// Stay on the file systems of the named paths.
     pub one_file_system: bool,
     /// Read everything again.
@@ -112,6 +120,8 @@ pub struct Outcome {
     pub problems: Vec<Problem>,
     /// How many things could not be read.
     pub problem_count: u64,
+    /// Files that were too long for this pass.
+    pub left_out: u64,
     /// The user stopped it; what was done is kept.
     pub interrupted: bool,
 }
@@ -293,8 +303,8 @@ impl Round<'_> {
         };
         let start = self.start;
         let described = describe(source);
-        let result = threads.run(source, &mut |root, totals| {
-            let passed = Passed { root, totals, interrupted: true };
+        let result = threads.run(source, &mut |root, contents| {
+            let passed = Passed { root, contents, left_out: 0, interrupted: true };
             let wish = make_wish(
                 (committer.key, committer.clock.now()),
                 options,
@@ -324,7 +334,7 @@ impl Round<'_> {
 }
 
 fn status(passed: &Passed, listener: &Listener<'_>) -> Status {
-    if passed.interrupted {
+    if passed.interrupted || passed.left_out > 0 {
         Status::Checkpoint
     } else if listener.count() > 0 {
         Status::Partial
@@ -370,13 +380,13 @@ fn make_wish(
         end,
         program: env!("CARGO_PKG_VERSION").to_owned(),
         root: passed.root,
-        totals: passed.totals,
+        totals: passed.contents.totals,
         errors: listener.problems(),
         error_count: listener.count(),
         disclosure_hash: Hash::from_bytes([0; 32]),
     };
     let set = key.write_set.content_keys().set_tag(&options.set);
-    Wish { manifest, set, status, packs, kinds: listener.kinds() }
+    Wish { manifest, set, status, packs, kinds: passed.contents.kinds }
 }
 
 fn outcome(
@@ -388,11 +398,12 @@ fn outcome(
     Outcome {
         snapshot,
         status: status(passed, listener),
-        totals: passed.totals,
+        totals: passed.contents.totals,
         uploaded,
         packs,
         problems: listener.problems(),
         problem_count: listener.count(),
+        left_out: passed.left_out,
         interrupted: passed.interrupted,
     }
 }
@@ -412,5 +423,7 @@ fn fitting_paths(paths: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     paths.into_iter().take(MAX_PATHS).take_while(fits).collect()
 }
 
+#[cfg(test)]
+mod incremental;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::state::records::{DirKey, Header, Part, Seen};
+use crate::state::records::{DirKey, Header, Part, RulesKey, Seen};
 use crate::tree::entry::{Entry, Meta, Name};
 
 /// An entry of a directory record.
@@ -21,6 +21,14 @@ pub enum Event {
     Enter(Box<Entered>),
     /// As it was.
     Same(Old),
+    /// A directory as it was recorded; nobody looked at it or beneath it.
+    Kept(Old, Arc<Header>),
+    /// A directory that was looked at, but not what is in it: that is as its record has it.
+    Taken(Box<Entered>),
+    /// The next run must look at the open directory again, whatever is said to have changed.
+    Again,
+    /// A file that is too long for this pass. The next run must look at the directory again.
+    LeftOut,
     /// Something recorded, or several things, are no longer there.
     Gone,
     /// Something that is no file and no directory.
@@ -47,6 +55,8 @@ pub struct Entered {
     pub name: Option<Name>,
     /// Its own metadata.
     pub meta: Meta,
+    /// The rules that hold in it.
+    pub rules: RulesKey,
     /// Names its record; none for a directory that is only on the way to what was named.
     pub key: Option<DirKey>,
     /// Its record.

@@ -5,8 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use unseen_common::id::SnapshotId;
 
-use super::kinds::Kinds;
-use crate::progress::{Amount, Change, Item, Monitor, Note, Problem as Trouble, Stored};
+use crate::progress::{Amount, Item, Monitor, Note, Problem as Trouble, Stored};
 use crate::tree::manifest::{MAX_ERRORS, Problem};
 
 /// Bytes of a path that are kept with a problem.
@@ -21,28 +20,17 @@ pub struct Listener<'a> {
     pub inner: &'a dyn Monitor,
     problems: Mutex<Vec<Problem>>,
     count: AtomicU64,
-    kinds: Mutex<Kinds>,
 }
 
 impl<'a> Listener<'a> {
     /// Passes on to `inner`.
     pub fn new(inner: &'a dyn Monitor) -> Self {
-        Self {
-            inner,
-            problems: Mutex::default(),
-            count: AtomicU64::new(0),
-            kinds: Mutex::default(),
-        }
+        Self { inner, problems: Mutex::default(), count: AtomicU64::new(0) }
     }
 
     /// The first problems.
     pub fn problems(&self) -> Vec<Problem> {
         self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// What the snapshot holds so far, by kind of file.
-    pub fn kinds(&self) -> Kinds {
-        self.kinds.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many problems there were.
@@ -65,11 +53,10 @@ impl Monitor for Listener<'_> {
         self.inner.bytes_read(bytes);
     }
     fn done(&self, item: Item<'_>) {
-        if !item.is_dir && !matches!(item.change, Change::Skipped | Change::Deleted) {
-            let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-            kinds.count(item.path, item.size);
-        }
         self.inner.done(item);
+    }
+    fn unvisited(&self, amount: Amount) {
+        self.inner.unvisited(amount);
     }
     fn stored(&self, stored: Stored) {
         self.inner.stored(stored);

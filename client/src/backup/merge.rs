@@ -36,6 +36,14 @@ impl<'a> Merge<'a> {
         if self.compare(name) != Some(Ordering::Equal) {
             return None;
         }
+        self.next_old()
+    }
+
+    /// The next entry, whatever its name.
+    pub fn next_old(&mut self) -> Option<Old> {
+        if !self.load() {
+            return None;
+        }
         let old = self.part.as_ref().map(|part| Old { part: Arc::clone(part), index: self.index });
         self.index += 1;
         old

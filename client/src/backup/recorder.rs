@@ -6,30 +6,28 @@ use roaring::RoaringBitmap;
 
 use super::BackupError;
 use super::dedup::{Dedup, PackRef, SegmentHandle};
+use super::replay::places;
+use super::subtree::Subtree;
 use crate::crypto::content_id::ChunkId;
 use crate::state::blocks::Place;
 use crate::state::db::StateDb;
-use crate::state::records::{DirKey, Header, PART, PartPlace, Row, write_row};
+use crate::state::records::{DirKey, Header, PART, PartPlace, Row, RulesKey, write_row};
 
 /// Packs that something needs, some still without a number.
 #[derive(Debug, Clone, Default)]
 pub struct Needs {
     known: RoaringBitmap,
-    pending: Vec<SegmentHandle>,
+    /// Numbers of segments.
+    pending: RoaringBitmap,
 }
 
 impl Needs {
     /// Adds a place.
     pub fn add(&mut self, place: PackRef) {
         match place {
-            PackRef::Known(number) => {
-                self.known.insert(number.0);
-            }
-            PackRef::Pending(handle) if self.pending.last() != Some(&handle) => {
-                self.pending.push(handle);
-            }
-            PackRef::Pending(_) => {}
-        }
+            PackRef::Known(number) => self.known.insert(number.0),
+            PackRef::Pending(handle) => self.pending.insert(handle.number()),
+        };
     }
 
     /// Adds packs.
@@ -37,15 +35,27 @@ impl Needs {
         self.known |= packs;
     }
 
+    /// Adds what something else needs.
+    pub fn merge(&mut self, other: &Self) {
+        self.known |= &other.known;
+        self.pending |= &other.pending;
+    }
+
+    /// Whether exactly these packs are needed.
+    pub fn are(&self, packs: &RoaringBitmap) -> bool {
+        self.pending.is_empty() && self.known == *packs
+    }
+
     fn resolve(&mut self, dedup: &Dedup<'_>) -> bool {
-        let known = &mut self.known;
-        self.pending.retain(|handle| match dedup.pack_of(*handle) {
-            Some(number) => {
-                known.insert(number.0);
-                false
-            }
-            None => true,
-        });
+        let mut done = 0;
+        for segment in &self.pending {
+            let Some(number) = dedup.pack_of(SegmentHandle::numbered(segment)) else {
+                break;
+            };
+            self.known.insert(number.0);
+            done = segment + 1;
+        }
+        self.pending.remove_range(..done);
         self.pending.is_empty()
     }
 }
@@ -89,29 +99,35 @@ impl RecordBuilder {
         write_row(&mut self.rows, row);
         self.entries += 1;
         self.objects.extend(lists.iter().map(|id| ChunkId(*id)));
-        self.needs.add_packs(&needs.known);
-        for handle in &needs.pending {
-            self.needs.add(PackRef::Pending(*handle));
-        }
+        self.needs.merge(needs);
         if self.rows.len() >= PART || !lists.is_empty() {
             self.close(state)?;
         }
         Ok(())
     }
 
-    /// Ends the record. `objects` are those of the tree itself.
+    /// Ends the record. `objects` are those of the tree itself. Tells what the directory and
+    /// everything beneath it needs.
     pub fn finish(
         mut self,
-        tree: ChunkId,
-        objects: Vec<ChunkId>,
-        (recorder, state): (&mut Recorder, &StateDb),
-    ) -> Result<(), BackupError> {
+        (tree, objects, rules): (ChunkId, Vec<ChunkId>, RulesKey),
+        mut subtree: Subtree,
+        (recorder, state, dedup): (&mut Recorder, &StateDb, &Dedup<'_>),
+    ) -> Result<Subtree, BackupError> {
         self.close(state)?;
         self.objects.extend(objects);
         let (objects, entries) = (self.objects, self.entries);
-        let header = Header { tree, objects, entries, parts: Vec::with_capacity(self.parts.len()) };
-        recorder.queue.push_back(Waiting { key: self.key, header, parts: self.parts.into() });
-        Ok(())
+        let found = places(&tree, &objects, dedup)?;
+        subtree.needs.merge(&found.ok_or(BackupError::Internal("a new tree is nowhere"))?);
+        for (_, needs) in &self.parts {
+            subtree.needs.merge(needs);
+        }
+        let (summary, needs) = subtree.clone().into_summary();
+        let parts = Vec::with_capacity(self.parts.len());
+        let header = Header { rules, summary, tree, objects, entries, parts };
+        let parts = self.parts.into();
+        recorder.queue.push_back(Waiting { key: self.key, header, parts, needs });
+        Ok(subtree)
     }
 
     fn close(&mut self, state: &StateDb) -> Result<(), BackupError> {
@@ -137,12 +153,21 @@ struct Waiting {
     header: Header,
     /// The other parts.
     parts: VecDeque<(Place, Needs)>,
+    /// What the directory and everything beneath it needs.
+    needs: Needs,
 }
 
 /// Records that wait before any of them is looked at.
 const BATCH: usize = 64;
 
 impl Recorder {
+    /// Makes a record say something else of the directory as a whole: its entries are the same.
+    pub fn renew(&mut self, key: DirKey, before: &Header, rules: RulesKey, subtree: Subtree) {
+        let (summary, needs) = subtree.into_summary();
+        let header = Header { rules, summary, ..before.clone() };
+        self.queue.push_back(Waiting { key, header, parts: VecDeque::new(), needs });
+    }
+
     /// Writes what can be written: with `all` whatever has its packs, else once enough waits.
     pub fn write(
         &mut self,
@@ -162,6 +187,10 @@ impl Recorder {
                 front.header.parts.push(PartPlace { place: *place, packs });
                 front.parts.pop_front();
             }
+            if !front.needs.resolve(dedup) {
+                return Ok(());
+            }
+            front.header.summary.packs = std::mem::take(&mut front.needs.known);
             state.set_record(front.key, &front.header)?;
             self.queue.pop_front();
         }

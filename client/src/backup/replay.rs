@@ -6,18 +6,25 @@ use unseen_common::codec::Canonical;
 use super::BackupError;
 use super::dedup::{Dedup, PackRef};
 use super::recorder::Needs;
+use crate::crypto::content_id::ChunkId;
 use crate::state::db::StateDb;
-use crate::state::records::{DirKey, Header, RecordReader, Row};
+use crate::state::records::{DirKey, RecordReader, Row};
 use crate::tree::entry::{Content, Entry, Extent, Kind, Name};
 
-/// Whether the tree of a directory is still on the server, object by object.
-pub fn all_found(header: &Header, dedup: &Dedup<'_>) -> Result<bool, BackupError> {
-    for id in std::iter::once(&header.tree).chain(&header.objects) {
-        if dedup.find(id)?.is_none() {
-            return Ok(false);
+/// The packs of a directory's tree, object by object; `None` if one is no longer on the server.
+pub fn places(
+    tree: &ChunkId,
+    objects: &[ChunkId],
+    dedup: &Dedup<'_>,
+) -> Result<Option<Needs>, BackupError> {
+    let mut needs = Needs::default();
+    for id in std::iter::once(tree).chain(objects) {
+        match dedup.find(id)? {
+            Some(place) => needs.add(place),
+            None => return Ok(None),
         }
     }
-    Ok(true)
+    Ok(Some(needs))
 }
 
 /// Calls `each` for the first `count` rows of a record, with the packs of their part.
@@ -65,6 +72,14 @@ pub fn needs_of_row(
         needs.add_packs(part_packs);
     }
     Ok(needs)
+}
+
+/// The tree that a directory had when its parent recorded it; `None` if it was no directory.
+pub fn tree_of(row: &Row<'_>) -> Option<ChunkId> {
+    match Entry::from_bytes(row.encoded).ok()?.kind {
+        Kind::Directory { tree } => Some(tree),
+        _ => None,
+    }
 }
 
 /// Where each chunk of a row is; none if one is nowhere, or if the row does not name them all, as

@@ -72,6 +72,7 @@ pub fn seen_of(stat: &Stat, racy_from: i64, racy: bool) -> Seen {
     Seen {
         kind: number,
         racy: racy || stat.ctime.seconds >= racy_from,
+        linked: is_linked(stat),
         ino: stat.ino,
         size: stat.size,
         mtime: stat.mtime,
@@ -84,10 +85,14 @@ pub fn meta_of(stat: &Stat, owners: &OwnerNames) -> Meta {
     let mut meta = stat.meta();
     meta.user = owners.user(stat.uid);
     meta.group = owners.group(stat.gid);
-    if stat.nlink > 1 && stat.file_type != FileType::Directory {
+    if is_linked(stat) {
         meta.hard_link = Some(link_group(stat));
     }
     meta
+}
+
+fn is_linked(stat: &Stat) -> bool {
+    stat.nlink > 1 && stat.file_type != FileType::Directory
 }
 
 fn link_group(stat: &Stat) -> u64 {
@@ -109,7 +114,7 @@ pub fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
     [path, b"/", name].concat()
 }
 
-/// The same path for the operating system.
-pub fn bytes_to_os(bytes: &[u8]) -> std::borrow::Cow<'_, std::ffi::OsStr> {
-    std::borrow::Cow::Borrowed(std::os::unix::ffi::OsStrExt::from_bytes(bytes))
+/// A path as the operating system has it.
+pub fn path_of(bytes: &[u8]) -> &std::path::Path {
+    std::path::Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(bytes))
 }

@@ -30,8 +30,9 @@ use crate::pack::builder::{BufferPool, Sealer};
 use crate::progress::Monitor;
 use crate::scan::names::OwnerNames;
 use crate::state::db::StateDb;
+use crate::state::records::RulesKey;
+use crate::state::summary::Contents;
 use crate::tree::entry::Meta;
-use crate::tree::manifest::Totals;
 
 /// Packs in memory, 16 MiB each, unless so many workers need more.
 const BUFFERS: usize = 8;
@@ -82,13 +83,15 @@ pub struct Passed {
     /// The tree of `/`.
     pub root: ChunkId,
     /// What is in it.
-    pub totals: Totals,
+    pub contents: Contents,
+    /// Files that were left to another pass.
+    pub left_out: u64,
     /// The user stopped it.
     pub interrupted: bool,
 }
 
 /// Called when a checkpoint is due and everything so far is on the server.
-pub type OnCheckpoint<'c> = &'c mut dyn FnMut(ChunkId, Totals) -> Result<(), BackupError>;
+pub type OnCheckpoint<'c> = &'c mut dyn FnMut(ChunkId, Contents) -> Result<(), BackupError>;
 
 /// What a worker leaves behind.
 type Worked = Result<(Vec<Leftover>, Added), BackupError>;
@@ -174,7 +177,7 @@ impl<'a> Threads<'a> {
         }
         let root = root?;
         walked?;
-        let totals = assembler.totals;
+        let (contents, left_out) = (assembler.contents, assembler.left_out);
         let (packer, mut recorder) = assembler.into_packer();
         packer.finish(leftovers)?;
         self.flow.wait_uploaded()?;
@@ -182,7 +185,7 @@ impl<'a> Threads<'a> {
             recorder.write(self.dedup, self.state, true)?;
         }
         // Whoever left something out did so because of the wish, and the wish stands.
-        Ok(Passed { root, totals, interrupted: self.stop.is_wanted() })
+        Ok(Passed { root, contents, left_out, interrupted: self.stop.is_wanted() })
     }
 
     fn start<'scope>(
@@ -257,6 +260,7 @@ impl<'a> Threads<'a> {
                     let root = Entered {
                         name: None,
                         meta: Meta::default(),
+                        rules: RulesKey::default(),
                         key: None,
                         header: None,
                         old: None,
@@ -274,6 +278,7 @@ impl<'a> Threads<'a> {
     fn walk_context(self) -> WalkContext<'a> {
         WalkContext {
             rules: &self.options.rules,
+            changes: self.options.changes.as_ref(),
             state: self.state,
             dedup: self.dedup,
             owners: self.owners,
@@ -282,6 +287,7 @@ impl<'a> Threads<'a> {
             stop: self.stop,
             force: self.options.force,
             dry_run: self.options.dry_run,
+            at_most: self.options.at_most,
             one_file_system: self.options.one_file_system,
             racy_from: self.racy_from,
         }
@@ -332,7 +338,7 @@ impl<'a> Threads<'a> {
         assembler.flush()?;
         self.flow.wait_uploaded()?;
         assembler.write_records(true)?;
-        checkpoint(root, assembler.totals)
+        checkpoint(root, assembler.contents)
     }
 
     /// Records why the run ends, so that whoever waits for this thread finds out.

@@ -3,38 +3,45 @@
 //! Two streams leave here. Events describe the tree, strictly depth first and by name; jobs name
 //! the files to be read. Both are bounded, so a slow end holds the walk back.
 
+mod look;
+mod taking;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
 use super::BackupError;
+use super::changes::{Changes, Visit};
 use super::dedup::Dedup;
 use super::events::{Entered, Event, Old};
 use super::merge::Merge;
 use super::outbox::Outbox;
 use super::plan::Node;
 use super::replay::inline_packs;
-use super::seen::{DirPath, bytes_to_os, describe, join, meta_of, seen_of};
+use super::seen::{DirPath, join, path_of, seen_of};
 use super::stop::Stop;
 use super::upload::Flow;
 use super::via;
 use super::worker::Job;
 use crate::crypto::content_id::ChunkId;
-use crate::progress::{Amount, During, Monitor, Problem};
+use crate::progress::{Amount, Monitor};
 use crate::scan::exclude::{Candidate, Decision, DirCtx, Rules};
 use crate::scan::listing::Names;
 use crate::scan::names::OwnerNames;
-use crate::scan::os::{Dir, FileType, ReadTrouble, Stat};
+use crate::scan::os::{Dir, FileType, Stat};
 use crate::state::db::StateDb;
 use crate::state::records::{DirKey, RecordReader, Row};
-use crate::tree::entry::{Entry, Kind, Meta, Name};
+use crate::tree::entry::Name;
+use taking::Above;
 
 /// What the walk needs.
 #[derive(Debug)]
 pub struct WalkContext<'a> {
     /// What to leave out.
     pub rules: &'a Rules,
+    /// Nothing else is looked at; without, everything.
+    pub changes: Option<&'a Changes>,
     /// Directory records.
     pub state: &'a StateDb,
     /// Tells which packs are still there.
@@ -51,6 +58,8 @@ pub struct WalkContext<'a> {
     pub force: bool,
     /// Leave no trace in the state.
     pub dry_run: bool,
+    /// Longer files are left to another pass, unless they are as they were. In bytes.
+    pub at_most: Option<u64>,
     /// Stay on the file systems of the named paths.
     pub one_file_system: bool,
     /// What changed at or after this second is read again next time.
@@ -76,12 +85,34 @@ struct Frame<'a> {
     children: Children,
     rules: DirCtx,
     record: Option<Merge<'a>>,
+    /// Anything but [`Visit::Skip`].
+    visit: Visit,
     device: u64,
+}
+
+/// A directory that is about to be entered, as it is known from above.
+struct Inside {
+    /// None for `/`.
+    name: Option<Name>,
+    rules: DirCtx,
+    place: DirPath,
+    above: Above,
+    inherited: Visit,
+    old: Option<Old>,
 }
 
 #[derive(Debug)]
 enum Children {
+    /// What was listed, from this one on.
     All(Names, usize),
+    /// What was recorded: nothing in the directory itself has changed.
+    Recorded {
+        /// The last one taken.
+        last: Option<Name>,
+        /// So many follow.
+        left: u64,
+    },
+    /// What is on the way to what was named.
     Some(std::collections::btree_map::IntoIter<Name, Node>),
 }
 
@@ -101,7 +132,15 @@ impl<'a> Walker<'a> {
     pub fn walk(mut self, plan: Node) -> Result<(), BackupError> {
         let root = Dir::open_root(Path::new("/"))
             .map_err(|source| BackupError::Source { path: PathBuf::from("/"), source })?;
-        self.enter(None, root, plan, None)?;
+        let above = Inside {
+            name: None,
+            rules: self.context.rules.at(Path::new("/")).unwrap_or_default(),
+            place: DirPath::root(),
+            above: Above::Nothing,
+            inherited: Visit::List,
+            old: None,
+        };
+        self.enter(above, root, plan)?;
         while let Some(mut frame) = self.stack.pop() {
             if self.context.flow.has_failed() {
                 return Err(BackupError::Stopped);
@@ -125,20 +164,24 @@ impl<'a> Walker<'a> {
     /// Goes on in a directory until it is done (false) or a child has been entered (true).
     fn advance(&mut self, frame: &mut Frame<'a>) -> Result<bool, BackupError> {
         loop {
-            let (name, node) = match &mut frame.children {
+            let entered = match &mut frame.children {
+                Children::Recorded { .. } => match self.recorded(frame)? {
+                    Some(entered) => entered,
+                    None => return Ok(false),
+                },
                 Children::All(names, at) => {
                     let Some((name, _)) = names.get(*at) else {
                         return Ok(false);
                     };
                     *at += 1;
-                    (name, Node::Whole)
+                    self.child(frame, name, Node::Whole)?
                 }
                 Children::Some(children) => match children.next() {
-                    Some(child) => child,
+                    Some((name, node)) => self.child(frame, name, node)?,
                     None => return Ok(false),
                 },
             };
-            if self.child(frame, name, node)? {
+            if entered {
                 return Ok(true);
             }
             if self.out.is_full() {
@@ -166,6 +209,17 @@ impl<'a> Walker<'a> {
             }
             None => None,
         };
+        self.look_at(frame, name, node, old)
+    }
+
+    /// Looks at an entry, which the record has as `old`. Tells whether it was entered.
+    fn look_at(
+        &mut self,
+        frame: &mut Frame<'a>,
+        name: Name,
+        node: Node,
+        old: Option<Old>,
+    ) -> Result<bool, BackupError> {
         let stat =
             if matches!(node, Node::Via(_)) { self.stat_via(&name) } else { frame.dir.stat(&name) };
         let stat = match stat {
@@ -189,27 +243,42 @@ impl<'a> Walker<'a> {
         if is_dir {
             return self.directory(frame, name, (stat, node), old);
         }
-        self.context.monitor.scanned(Amount { files: 1, dirs: 0, bytes: size });
-        if let Some(old) = &old
-            && !self.context.force
-            && self.is_unchanged(old, &stat)
-        {
-            self.out.push(Event::Same(old.clone()));
-            return Ok(false);
-        }
-        if stat.file_type == FileType::File {
-            self.out.file((&frame.dir, &frame.place), name, stat, old)?;
-        } else {
-            self.special(frame, name, &stat, old);
-        }
+        self.file(frame, name, &stat, old)?;
         Ok(false)
     }
 
+    /// Takes something that is no directory as it was, or has it read.
+    fn file(
+        &mut self,
+        frame: &Frame<'a>,
+        name: Name,
+        stat: &Stat,
+        old: Option<Old>,
+    ) -> Result<(), BackupError> {
+        let is_file = stat.file_type == FileType::File;
+        let same = old.as_ref().filter(|old| {
+            !self.context.force && self.is_unchanged(old, stat) && self.has_content(old)
+        });
+        let too_long = |most| is_file && stat.size > most;
+        if same.is_none() && self.context.at_most.is_some_and(too_long) {
+            self.gone(old.as_ref());
+            self.out.push(Event::LeftOut);
+            return Ok(());
+        }
+        let bytes = if is_file { stat.size } else { 0 };
+        self.context.monitor.scanned(Amount { files: 1, dirs: 0, bytes });
+        if let Some(old) = same {
+            self.out.push(Event::Same(old.clone()));
+        } else if is_file {
+            self.out.file((&frame.dir, &frame.place), name, *stat, old)?;
+        } else {
+            self.special(frame, name, stat, old);
+        }
+        Ok(())
+    }
+
     fn stat_via(&self, name: &Name) -> std::io::Result<Stat> {
-        let mut path = self.path.clone();
-        path.push(b'/');
-        path.extend_from_slice(name.as_bytes());
-        Dir::open_root(Path::new(std::ffi::OsStr::new(&*bytes_to_os(&path))))?.stat_self()
+        Dir::open_root(path_of(&join(&self.path, name.as_bytes())))?.stat_self()
     }
 
     fn is_unchanged(&self, old: &Old, stat: &Stat) -> bool {
@@ -217,9 +286,15 @@ impl<'a> Walker<'a> {
             return false;
         };
         let seen = row.seen;
-        seen == seen_of(stat, self.context.racy_from, seen.racy)
-            && !seen.racy
-            && (self.context.dedup.has_all(&old.part.packs) || self.has_chunks(&row))
+        seen == seen_of(stat, self.context.racy_from, seen.racy) && !seen.racy
+    }
+
+    /// Whether all that a file needs is still on the server.
+    fn has_content(&self, old: &Old) -> bool {
+        let Some(row) = old.part.row(old.index) else {
+            return false;
+        };
+        (self.context.dedup.has_all(&old.part.packs) || self.has_chunks(&row))
             && self.has_lists(row.lists)
     }
 
@@ -244,10 +319,7 @@ impl<'a> Walker<'a> {
         old: Option<Old>,
     ) -> Result<bool, BackupError> {
         let opened = if matches!(node, Node::Via(_)) {
-            let mut path = self.path.clone();
-            path.push(b'/');
-            path.extend_from_slice(name.as_bytes());
-            Dir::open_root(Path::new(&*bytes_to_os(&path)))
+            Dir::open_root(path_of(&join(&self.path, name.as_bytes())))
         } else {
             frame.dir.open_dir(&name)
         };
@@ -260,74 +332,78 @@ impl<'a> Walker<'a> {
             }
         };
         let foreign = self.context.one_file_system
-            && matches!(frame.children, Children::All(..))
+            && !matches!(frame.children, Children::Some(_))
             && stat.dev != frame.device;
         let node = if foreign { Node::Via(std::collections::BTreeMap::new()) } else { node };
         self.out.flush_tasks()?;
         self.path.push(b'/');
         self.path.extend_from_slice(name.as_bytes());
-        let above = self.context.rules.enter(&frame.rules, name.as_bytes());
-        let place = frame.place.child(&name);
-        self.enter(Some((name, above, place)), dir, node, old)?;
-        Ok(true)
+        let inside = Inside {
+            above: Above::of(frame, old.as_ref()),
+            inherited: frame.visit,
+            rules: self.context.rules.enter(&frame.rules, name.as_bytes()),
+            place: frame.place.child(&name),
+            name: Some(name),
+            old,
+        };
+        self.enter(inside, dir, node)
     }
 
-    fn enter(
-        &mut self,
-        inside: Option<(Name, DirCtx, DirPath)>,
-        dir: Dir,
-        node: Node,
-        old: Option<Old>,
-    ) -> Result<(), BackupError> {
-        let path_len = match &inside {
-            Some((name, ..)) => self.path.len() - name.as_bytes().len() - 1,
-            None => 0,
-        };
-        let (name, mut rules, place) = match inside {
-            Some((name, rules, place)) => (Some(name), rules, place),
-            None => {
-                (None, self.context.rules.at(Path::new("/")).unwrap_or_default(), DirPath::root())
-            }
-        };
-        self.context.monitor.scanned(Amount { files: 0, dirs: 1, bytes: 0 });
-        let (children, key) = match node {
-            Node::Via(children) => (Children::Some(children.into_iter()), None),
-            Node::Whole => {
-                let names = dir.names().unwrap_or_else(|error| {
-                    self.problem(&self.path, describe(&error));
-                    Names::default()
-                });
-                for bad in names.unusable() {
-                    let path = join(&self.path, bad);
-                    self.problem(&path, "its name is not one that can be saved".to_owned());
-                }
-                self.context.rules.look(&mut rules, &Looker { dir: &dir, names: &names });
-                (Children::All(names, 0), Some(DirKey::of(&self.path)))
-            }
-        };
+    /// Enters the directory at the current path, unless it is taken as it was. Tells which.
+    fn enter(&mut self, inside: Inside, dir: Dir, node: Node) -> Result<bool, BackupError> {
+        let Inside { name, mut rules, place, above, inherited, old } = inside;
+        let path_len = name.as_ref().map_or(0, |n| self.path.len() - n.as_bytes().len() - 1);
+        let key = matches!(node, Node::Whole).then(|| DirKey::of(&self.path));
         let record = match key {
             Some(key) => RecordReader::open(self.context.state, key)?,
             None => None,
         };
         let header = record.as_ref().map(|r| Arc::clone(&r.header));
+        let rules_key = self.rules_key(&rules);
+        let visit = match key {
+            None => Visit::List,
+            Some(_) => match self.choose(inherited, (rules_key, above), header.as_deref()) {
+                // `/` itself is no entry of anything.
+                Visit::Skip if name.is_none() => Visit::Through,
+                visit => visit,
+            },
+        };
         let stat = dir.stat_self();
-        let mut meta = self.meta_of_dir(&dir, stat.as_ref().ok());
+        let (mut meta, mut troubled) = self.meta_of_dir(&dir, stat.as_ref().ok());
         if let (None, Some(name)) = (&key, &name) {
             let record = !self.context.dry_run;
             meta = via::settled(self.context.state, (&self.path, name), meta, record)?;
         }
+        let entries = header.as_ref().map_or(0, |header| header.entries);
+        let entered = Box::new(Entered { name, meta, rules: rules_key, key, header, old });
+        if visit == Visit::Skip {
+            if troubled {
+                self.out.push(Event::Again);
+            }
+            self.out.push(Event::Taken(entered));
+            self.path.truncate(path_len);
+            return Ok(false);
+        }
+        self.context.monitor.scanned(Amount { files: 0, dirs: 1, bytes: 0 });
+        let children = match node {
+            Node::Via(children) => Children::Some(children.into_iter()),
+            Node::Whole if visit == Visit::Through => {
+                Children::Recorded { last: None, left: entries }
+            }
+            Node::Whole => {
+                let (names, told) = self.listing(&dir, &mut rules);
+                troubled |= told;
+                Children::All(names, 0)
+            }
+        };
+        self.out.push(Event::Enter(entered));
+        if troubled {
+            self.out.push(Event::Again);
+        }
+        let (dir, record) = (Arc::new(dir), record.map(Merge::new));
         let device = stat.map_or(0, |s| s.dev);
-        self.out.push(Event::Enter(Box::new(Entered { name, meta, key, header, old })));
-        self.stack.push(Frame {
-            dir: Arc::new(dir),
-            place,
-            path_len,
-            children,
-            rules,
-            record: record.map(Merge::new),
-            device,
-        });
-        Ok(())
+        self.stack.push(Frame { dir, place, path_len, children, rules, record, visit, device });
+        Ok(true)
     }
 
     fn leave(&mut self, mut frame: Frame<'a>) -> Result<(), BackupError> {
@@ -335,86 +411,18 @@ impl<'a> Walker<'a> {
         if frame.record.as_mut().is_some_and(Merge::has_more) {
             self.out.push(Event::Gone);
         }
+        if self.ending {
+            // What follows in it was not looked at.
+            self.out.push(Event::Again);
+        }
         self.out.push(Event::Leave);
         self.path.truncate(frame.path_len);
         Ok(())
-    }
-
-    fn special(&mut self, frame: &Frame<'a>, name: Name, stat: &Stat, old: Option<Old>) {
-        let kind = match stat.file_type {
-            FileType::Symlink => match frame.dir.read_link(&name) {
-                Ok(target) => Kind::Symlink { target },
-                Err(error) => {
-                    self.trouble(frame, &name, &error);
-                    self.gone(old.as_ref());
-                    return;
-                }
-            },
-            FileType::Fifo => Kind::Fifo,
-            FileType::Socket => Kind::Socket,
-            FileType::CharDevice => Kind::CharDevice(stat.rdev),
-            FileType::BlockDevice => Kind::BlockDevice(stat.rdev),
-            FileType::File | FileType::Directory | FileType::Unknown => {
-                self.problem(&join(&self.path, name.as_bytes()), "unknown kind of file".to_owned());
-                self.gone(old.as_ref());
-                return;
-            }
-        };
-        let mut meta = meta_of(stat, self.context.owners);
-        match frame.dir.xattrs_of(&name) {
-            Ok(xattrs) => meta.xattrs = xattrs,
-            Err(error) => self.problem(&join(&self.path, name.as_bytes()), error.to_string()),
-        }
-        let seen = seen_of(stat, self.context.racy_from, false);
-        self.out.push(Event::Ready(Box::new((Entry { name, meta, kind }, seen, old))));
-    }
-
-    fn meta_of_dir(&self, dir: &Dir, stat: Option<&Stat>) -> Meta {
-        let mut meta = stat.map(|s| meta_of(s, self.context.owners)).unwrap_or_default();
-        meta.hard_link = None;
-        match dir.xattrs() {
-            Ok(xattrs) => meta.xattrs = xattrs,
-            Err(error) => self.problem(&self.path, error.to_string()),
-        }
-        meta
     }
 
     fn gone(&mut self, old: Option<&Old>) {
         if old.is_some() {
             self.out.push(Event::Gone);
         }
-    }
-
-    fn trouble(&self, frame: &Frame<'_>, name: &Name, error: &std::io::Error) {
-        // Listed a moment ago and gone now: nothing is lost that the user still has. What was
-        // named on the command line must be there, though.
-        let named = matches!(frame.children, Children::Some(_));
-        if named || ReadTrouble::of(error) != ReadTrouble::Vanished {
-            self.problem(&join(&self.path, name.as_bytes()), describe(error));
-        }
-    }
-
-    fn problem(&self, path: &[u8], what: String) {
-        let problem = Problem { path: path.to_vec(), during: During::Scan, what };
-        self.context.monitor.problem(&problem);
-    }
-}
-
-struct Looker<'a> {
-    dir: &'a Dir,
-    names: &'a Names,
-}
-
-impl crate::scan::exclude::Listing for Looker<'_> {
-    fn has(&self, name: &[u8]) -> bool {
-        self.names.contains(name)
-    }
-
-    fn head(&self, name: &[u8], limit: usize) -> std::io::Result<Vec<u8>> {
-        use std::io::Read;
-        let name = Name::new(name).map_err(std::io::Error::other)?;
-        let mut head = Vec::new();
-        self.dir.open_file(&name)?.take(limit as u64).read_to_end(&mut head)?;
-        Ok(head)
     }
 }

@@ -85,6 +85,8 @@ pub struct FileRead {
     pub seen: Seen,
     /// Its content.
     pub out: ReadOut,
+    /// Something about it was reported, so that it is not whole.
+    pub troubled: bool,
 }
 
 /// What workers share.
@@ -229,8 +231,8 @@ impl<'a> Worker<'a> {
                     why.push("it changed while it was read; saved as it was read".to_owned());
                 }
                 let read = self.describe(&file, &after, out, &mut why);
-                let racy = read.seen.racy || !same;
-                return Ok((FileRead { seen: Seen { racy, ..read.seen }, ..read }, why));
+                let seen = Seen { racy: read.seen.racy || !same, ..read.seen };
+                return Ok((FileRead { seen, troubled: !why.is_empty(), ..read }, why));
             }
             before = after;
         }
@@ -243,7 +245,8 @@ impl<'a> Worker<'a> {
             Ok(xattrs) => meta.xattrs = xattrs,
             Err(error) => why.push(error.to_string()),
         }
-        FileRead { meta, seen: seen_of(stat, self.context.racy_from, false), out }
+        let seen = seen_of(stat, self.context.racy_from, false);
+        FileRead { meta, seen, out, troubled: false }
     }
 
     fn stream(
@@ -255,8 +258,16 @@ impl<'a> Worker<'a> {
         match self.reader.stream(&mut source, &mut self.packer) {
             Ok(out) => {
                 let zero = crate::tree::entry::FileTime::default();
-                let seen = Seen { kind: 0, racy: true, ino: 0, size: 0, mtime: zero, ctime: zero };
-                Ok((ticket, Some(Box::new(FileRead { meta, seen, out }))))
+                let seen = Seen {
+                    kind: 0,
+                    racy: true,
+                    linked: false,
+                    ino: 0,
+                    size: 0,
+                    mtime: zero,
+                    ctime: zero,
+                };
+                Ok((ticket, Some(Box::new(FileRead { meta, seen, out, troubled: false }))))
             }
             Err(ReadError::Fatal(error)) => Err(error),
             Err(ReadError::Stopped) => Ok((ticket, None)),

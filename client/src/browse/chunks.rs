@@ -75,7 +75,10 @@ impl<'a> Chunks<'a> {
             }
             match self.load_from(number, kind, id) {
                 Ok(bytes) => return Ok(bytes),
-                Err(PackFault::Pack(trouble)) => tried.push((number, trouble)),
+                Err(PackFault::Pack(trouble)) => {
+                    self.packs.suspect(number);
+                    tried.push((number, trouble));
+                }
                 Err(PackFault::Vault(error)) => return Err(error.into()),
             }
         }

@@ -90,9 +90,9 @@ impl From<VaultError> for PackFault {
     fn from(error: VaultError) -> Self {
         match error {
             VaultError::NotFound(_) => Self::Pack(PackTrouble::Missing),
-            VaultError::Server(what) | VaultError::BadAnswer(what) => {
-                Self::Pack(PackTrouble::Unreadable(what))
-            }
+            VaultError::Server(what)
+            | VaultError::BadAnswer(what)
+            | VaultError::Damaged { what, .. } => Self::Pack(PackTrouble::Unreadable(what)),
             VaultError::Invalid(_) => Self::Pack(PackTrouble::Short),
             other => Self::Vault(other),
         }

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use roaring::RoaringBitmap;
 use tokio::runtime::Handle;
 use unseen_common::id::PackNumber;
 
@@ -37,6 +38,8 @@ pub struct Packs<'a> {
     monitor: &'a dyn Monitor,
     opened: Mutex<Lru<PackNumber, Arc<OpenPack>>>,
     fetched: AtomicU64,
+    /// Packs that were not what they should be.
+    suspects: Mutex<RoaringBitmap>,
 }
 
 /// A pack whose header and table of contents have been opened.
@@ -70,7 +73,18 @@ impl<'a> Packs<'a> {
             monitor,
             opened: Mutex::new(Lru::new(TABLES)),
             fetched: AtomicU64::new(0),
+            suspects: Mutex::default(),
         }
+    }
+
+    /// Notes that a pack, or something in it, cannot be read.
+    pub fn suspect(&self, number: PackNumber) {
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner).insert(number.0);
+    }
+
+    /// The packs of which that was noted.
+    pub fn suspects(&self) -> RoaringBitmap {
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Bytes that were fetched so far.

@@ -103,6 +103,12 @@ impl Bars {
         self.shared.tally.counts()
     }
 
+    /// Shows what somebody else has counted.
+    pub fn follow(&self, counts: &Counts, current: &[u8]) {
+        self.shared.tally.set(counts);
+        self.file_started(current);
+    }
+
     /// How long it has been.
     pub fn elapsed(&self) -> Duration {
         self.shared.begun.elapsed()
@@ -240,6 +246,10 @@ impl Monitor for Bars {
                 ui.detail(words::verbosity(&item), || words::item_line(&item));
             }
         }
+    }
+
+    fn unvisited(&self, amount: Amount) {
+        self.shared.tally.unvisited(amount);
     }
 
     fn stored(&self, stored: Stored) {

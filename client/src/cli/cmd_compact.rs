@@ -11,7 +11,7 @@ use super::deciding::{self, Deciding, agreed};
 use super::exit::{CliError, Exit};
 use super::interrupt::Interrupt;
 use super::reading::{local_time, machine_time};
-use super::units::{Align, Table, bytes, count, parse_size, plural};
+use super::units::{Align, Table, bytes, count, plural};
 use super::vault;
 use crate::browse::packs::Packs;
 use crate::maintain::compact::{
@@ -19,6 +19,7 @@ use crate::maintain::compact::{
 };
 use crate::maintain::subset::millionths;
 use crate::repo::{ReaderIndex, ReaderRepo};
+use crate::sets::values::parse_size;
 
 /// What `compact` takes.
 #[derive(Debug, Clone, clap::Args)]
@@ -76,7 +77,7 @@ pub fn run(ctx: &Context<'_>, args: &CompactArgs) -> Result<Exit, CliError> {
     let done = done?;
     report.json(false, &done);
     report.conclude(&done);
-    vault::sweep(ctx, &reading.setup, &reading.opened);
+    vault::sweep(ctx.ui, &reading.setup, &reading.opened);
     Ok(report.exit(&done))
 }
 
@@ -194,14 +195,13 @@ impl Report<'_> {
             );
         }
         ui.summary(&format!(
-            "{} of {} became {} of {}, for {}; on {} {} become free",
+            "{} of {} became {} of {}, for {}; the old ones go on {}",
             plural(done.removed, "pack", "packs"),
             bytes(done.removed_bytes),
             count(done.packs),
             bytes(done.bytes),
             plural(done.snapshots, "snapshot", "snapshots"),
             local_time(self.until),
-            bytes(done.removed_bytes),
         ));
     }
 
@@ -252,10 +252,8 @@ impl Report<'_> {
 
 impl From<CompactError> for CliError {
     fn from(error: CompactError) -> Self {
-        const AGAIN: &str = "nothing is lost. What was sent and not put to use goes by itself when \
-            the grace is over; `backup compact` begins again";
         match error {
-            CompactError::Vault(error) => Self::from(error).hint(AGAIN),
+            CompactError::Vault(error) => error.into(),
             CompactError::Repo(error) => error.into(),
             error => Self::from_error(Exit::Failed, error),
         }

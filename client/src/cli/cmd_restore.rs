@@ -6,17 +6,23 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
+
 use super::args::SnapshotFilter;
 use super::args::values::SnapshotPath;
 use super::bars::{Bars, Task};
+use super::cmd_check::tell_healing;
 use super::context::Context;
+use super::escape::escape_for_terminal;
 use super::exit::{CliError, Exit};
 use super::interrupt::Interrupt;
 use super::reading::{self, local_time};
 use super::units::{bytes, count, duration, plural};
 use super::vault;
 use crate::browse::resolve::Chosen;
+use crate::maintain::heal::{Healing, verify};
 use crate::progress::Monitor;
+use crate::repo::{ReaderIndex, ReaderRepo};
 use crate::restore::{Existing, RestoreOptions, RestoreOutcome, Select, restore};
 use crate::scan::exclude::{Case, Pattern};
 
@@ -123,6 +129,15 @@ pub fn run(ctx: &Context<'_>, args: &RestoreArgs) -> Result<Exit, CliError> {
     let (_, took) = bars.finish();
     let outcome = outcome?;
     report(ctx, args, &outcome, took);
+    for at in options.select.unmatched() {
+        if let Some(pattern) = args.include.get(at).filter(|_| !outcome.interrupted) {
+            let pattern = escape_for_terminal(pattern.as_bytes());
+            ctx.ui.warn(&format!("--include {pattern}: nothing in the snapshot matches it"));
+        }
+    }
+    if !outcome.interrupted {
+        tell_vault(ctx, (&reading.repo, &index), &outcome, &runtime);
+    }
     Ok(if outcome.interrupted {
         Exit::Interrupted
     } else if outcome.problem_count > 0 {
@@ -130,6 +145,27 @@ pub fn run(ctx: &Context<'_>, args: &RestoreArgs) -> Result<Exit, CliError> {
     } else {
         Exit::Done
     })
+}
+
+/// What was found to be damaged the vault is asked to look at, so that it is sent again.
+fn tell_vault(
+    ctx: &Context<'_>,
+    (repo, index): (&ReaderRepo, &ReaderIndex),
+    outcome: &RestoreOutcome,
+    runtime: &Runtime,
+) {
+    if outcome.suspects.0.is_empty() {
+        return;
+    }
+    match runtime.block_on(verify(&*repo.vault, &outcome.suspects.0)) {
+        Ok((_, bad)) => {
+            tell_healing(ctx, &Healing::of((repo, index), &bad));
+            if !bad.is_empty() {
+                ctx.ui.status("`backup check` names what else suffers");
+            }
+        }
+        Err(error) => ctx.ui.warn(&format!("the vault could not be told of the damage: {error}")),
+    }
 }
 
 fn target(ctx: &Context<'_>, args: &RestoreArgs, chosen: &Chosen) -> Result<PathBuf, CliError> {

@@ -1,29 +1,25 @@
 //! `backup run`: back up.
 
-mod report;
+pub(super) mod one;
+pub(super) mod report;
 mod sources;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
 use super::args::values::{BytesPerSecond, Compression, Size, TagList};
-use super::bars::{Bars, Task};
 use super::cmd_init::InitArgs;
 use super::config::Profile;
 use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
 use super::interrupt::Interrupt;
-use super::vault::{self, Opened};
-use crate::backup::{self, RunOptions, Source};
-use crate::scan::exclude::{Options, Rules};
-use crate::scan::names::OwnerNames;
+use super::vault;
+use crate::backup::Changes;
 
-/// How long after Ctrl-C the vault may take for each request that a checkpoint needs.
-const PATIENCE: Duration = Duration::from_secs(60);
+use one::Runs;
 
 /// What `run` takes.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -32,14 +28,19 @@ A pattern without a slash matches a name anywhere, one with a slash in front beg
 ** stands for any number of folders, ! at the start takes a match back, a / at the end means
 folders only. The program's own folders are always left out.
 
+Without a path, the sets of config.toml are backed up one after the other, or with --set the one of
+that name: `backup set add` makes one. The exit code is that of the one that went worst.
+
 Example:
+  backup run
   backup run ~/Documents ~/Pictures -e '*.tmp' --exclude-caches --tag laptop
   backup run --stdin-filename db.sql --stdin-from-command -- pg_dump shop")]
 pub struct RunArgs {
-    /// What to back up; with --stdin-from-command, the command and its arguments
+    /// What to back up [default: the sets of config.toml]; with --stdin-from-command, the command
+    /// and its arguments
     #[arg(value_name = "PATH")]
     pub paths: Vec<OsString>,
-    /// The set that the snapshot belongs to [default: its paths]
+    /// The set that the snapshot belongs to [default: its paths]; with no path, the one to back up
     #[arg(long, value_name = "NAME")]
     pub set: Option<String>,
     /// Read a list of paths from this file, one a line; - is standard input
@@ -60,7 +61,7 @@ pub struct RunArgs {
 }
 
 /// What is left out.
-#[derive(Debug, Clone, Default, clap::Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "What is left out")]
 pub struct ExcludeArgs {
     /// Leave out what matches this pattern
@@ -130,6 +131,10 @@ pub struct HowArgs {
     /// Say what would be backed up, and store nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Look only at what this file says has changed since the last run, each entry ended by a zero
+    /// byte: `d PATH` for a folder and what is directly in it, `D PATH` for all that is beneath
+    #[arg(long, value_name = "FILE", hide = true, conflicts_with = "force")]
+    pub changes_from: Option<PathBuf>,
     /// Read every file again, also those that look unmodified
     #[arg(short = 'f', long)]
     pub force: bool,
@@ -152,36 +157,27 @@ pub struct HowArgs {
 
 /// Backs up.
 pub fn run(ctx: &Context<'_>, args: &RunArgs) -> Result<Exit, CliError> {
+    if let Some(exit) = super::cmd_daemon::through(ctx, args)? {
+        return Ok(exit);
+    }
     // All that the command line and the configuration can be wrong about, before anything is
     // opened or made.
-    let paths = sources::paths(args)?;
-    let wishes = Wishes::of(args, &paths, &ctx.setup()?.profile)?;
+    let jobs = sources::jobs(ctx, args)?;
+    let wishes = Wishes::of(args, &ctx.setup()?.profile)?;
     let runtime = vault::runtime()?;
     let setup = ready(ctx, &runtime)?;
     let interrupt = Interrupt::install()
         .map_err(|error| CliError::new(Exit::Failed, "cannot watch for Ctrl-C").because(error))?;
-    let (mut repo, opened) = vault::open_repository(ctx, &setup, (&runtime, interrupt.flag()))?;
-    super::cmd_policy::tell_waiting(ctx, &repo.log.state);
-    let source = sources::open(args, paths)?;
-    repo.vault = vault::limited(repo.vault, wishes.up, wishes.down);
-    let options = options(ctx, args, wishes, (&setup, &opened));
-    warn_same_disk(ctx, &source, &opened);
-    let bars = Bars::start(ctx.ui, Task::Backup);
-    let flag = interrupt.flag();
-    let outcome = backup::run(&mut repo, source, &options, (&bars, &flag), runtime.handle());
-    let (counts, took) = bars.finish();
-    let outcome = outcome?;
-    report::finished(ctx.ui, args.how.dry_run, &outcome, &counts, took);
-    if !args.how.dry_run && !outcome.interrupted {
-        vault::sweep(ctx, &setup, &opened);
-    }
-    Ok(if outcome.interrupted {
-        Exit::Interrupted
-    } else if outcome.problem_count > 0 {
-        Exit::Incomplete
-    } else {
-        Exit::Done
-    })
+    let runs = Runs {
+        ctx,
+        args,
+        wishes: &wishes,
+        setup: &setup,
+        runtime: &runtime,
+        interrupt: &interrupt,
+        told: std::cell::Cell::new(false),
+    };
+    runs.all(&jobs)
 }
 
 /// The profile, with a vault: one is made first if there is none and the user agrees.
@@ -207,27 +203,21 @@ fn ready(ctx: &Context<'_>, runtime: &Runtime) -> Result<Setup, CliError> {
     ctx.setup()
 }
 
-/// What of the command line and the configuration is more than a flag.
+/// What the command line and the profile say of all sets.
 struct Wishes {
-    set: String,
-    excludes: Options,
+    changes: Option<Changes>,
     compression: Compression,
     up: Option<BytesPerSecond>,
     down: Option<BytesPerSecond>,
 }
 
 impl Wishes {
-    fn of(args: &RunArgs, paths: &[PathBuf], profile: &Profile) -> Result<Self, CliError> {
+    fn of(args: &RunArgs, profile: &Profile) -> Result<Self, CliError> {
         let how = &args.how;
         Ok(Self {
-            set: sources::set_name(args, paths)?,
-            excludes: sources::excludes(args)?,
-            compression: configured(
-                how.compression,
-                profile.compression.as_deref(),
-                "compression",
-            )?
-            .unwrap_or_default(),
+            changes: how.changes_from.as_deref().map(sources::changes).transpose()?,
+            compression: configured(None, profile.compression.as_deref(), "compression")?
+                .unwrap_or_default(),
             up: configured(how.limit_upload, profile.limit_upload.as_deref(), "limit_upload")?,
             down: configured(
                 how.limit_download,
@@ -239,7 +229,7 @@ impl Wishes {
 }
 
 /// The flag, or what the profile says.
-fn configured<T: FromStr>(
+pub fn configured<T: FromStr>(
     flag: Option<T>,
     config: Option<&str>,
     key: &str,
@@ -256,58 +246,7 @@ where
     }
 }
 
-fn options(
-    ctx: &Context<'_>,
-    args: &RunArgs,
-    wishes: Wishes,
-    (setup, opened): (&Setup, &Opened),
-) -> RunOptions {
-    let mut own = setup.places.own();
-    own.extend(opened.folder.clone());
-    own.extend(super::cmd_init::default_kit(ctx, setup));
-    let host = args.label.host.clone().or_else(|| setup.profile.host.clone());
-    let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    RunOptions {
-        set: wishes.set,
-        host: host.unwrap_or_else(host_name),
-        user: user_name(),
-        tags: args.label.tag.iter().flat_map(|list| list.0.clone()).collect(),
-        rules: Rules::new(Options { own, ..wishes.excludes }),
-        one_file_system: args.excludes.one_file_system,
-        force: args.how.force,
-        dry_run: args.how.dry_run,
-        skip_if_unchanged: args.how.skip_if_unchanged,
-        compression: wishes.compression.level(),
-        checkpoint_every: Duration::from_secs(args.how.checkpoint_every),
-        spool: opened.folder.is_none(),
-        // Each holds a pack of 16 MiB: more of them would break the memory ceiling.
-        workers: workers.clamp(1, 4),
-        uploads: if opened.folder.is_some() { 1 } else { 3 },
-        patience: PATIENCE,
-    }
-}
-
 /// The name of this machine.
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-fn user_name() -> String {
-    let uid = rustix::process::geteuid().as_raw();
-    OwnerNames::of_this_machine().user(uid).unwrap_or_else(|| uid.to_string())
-}
-
-/// A local vault on the disk that it is to protect protects from mistakes, not from a dead disk.
-fn warn_same_disk(ctx: &Context<'_>, source: &Source, opened: &Opened) {
-    use std::os::unix::fs::MetadataExt;
-    let (Source::Paths(paths), Some(folder)) = (source, &opened.folder) else {
-        return;
-    };
-    let device = |path: &PathBuf| std::fs::metadata(path).map(|m| m.dev()).ok();
-    let vault = device(folder);
-    if vault.is_some() && paths.iter().any(|path| device(path) == vault) {
-        ctx.ui.warn(
-            "the vault is on the same disk as what it backs up: it will not survive that disk",
-        );
-    }
 }

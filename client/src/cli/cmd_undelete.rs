@@ -122,7 +122,8 @@ fn not_gone(vault: &Deciding, name: &str, digits: &str) -> CliError {
 fn refused(error: crate::repo::RepoError) -> CliError {
     match error {
         crate::repo::RepoError::Vault(VaultError::MissingPacks(packs)) => {
-            let message = format!("{} packs are gone already: nothing came back", packs.0.len());
+            let packs = plural(packs.0.len(), "pack is", "packs are");
+            let message = format!("{packs} gone already: nothing came back");
             CliError::new(Exit::Failed, message).hint("its grace is over")
         }
         error => error.into(),

@@ -12,7 +12,9 @@ use toml_edit::{DocumentMut, Item, Table, value};
 
 use super::exit::{CliError, Exit};
 use super::places::{PlaceError, ProfileName, create_private};
+use crate::daemon::config::DaemonConfig;
 use crate::sets::NamedSet;
+use crate::sets::edit::EditError;
 
 /// What `config.toml` says. A key that is not known is refused: a typing error must not turn an
 /// exclude or a limit off.
@@ -21,9 +23,9 @@ use crate::sets::NamedSet;
 pub struct Config {
     #[serde(default, rename = "profile")]
     profiles: BTreeMap<String, Profile>,
-    /// For the daemon of a later release: kept, not looked at.
+    /// What the daemon does.
     #[serde(default)]
-    daemon: toml::Table,
+    pub daemon: DaemonConfig,
     #[serde(default, rename = "set")]
     sets: Vec<NamedSet>,
 }
@@ -131,20 +133,40 @@ impl Config {
 /// Writes a vault's address into a profile. The rest of the file, its comments and its order stay
 /// as they are; a file that is not understood is not touched.
 pub fn set_server(path: &Path, profile: &ProfileName, server: &str) -> Result<(), ConfigError> {
-    // Where the file is a link, what it leads to is replaced and the link stays.
-    let path = &path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(source) => return Err(io_error(path, source)),
-    };
-    Config::parse(&text, path)?;
+    let (path, text) = text_to_change(path)?;
     let changed = with_server(&text, profile, server).ok_or_else(|| ConfigError::Content {
         path: path.clone(),
         line: 1,
         message: "`profile` is not a table".to_owned(),
     })?;
-    write_private(path, changed.as_bytes())
+    write_private(&path, changed.as_bytes())
+}
+
+/// Changes the sets of a file. What comes out must be understood, too, or nothing is written.
+pub fn change_sets(
+    path: &Path,
+    change: impl FnOnce(&str) -> Result<String, EditError>,
+) -> Result<(), ConfigError> {
+    let (path, text) = text_to_change(path)?;
+    let changed = change(&text).map_err(|error| ConfigError::Content {
+        path: path.clone(),
+        line: 1,
+        message: error.to_string(),
+    })?;
+    Config::parse(&changed, &path)?;
+    write_private(&path, changed.as_bytes())
+}
+
+/// A file that is understood, and where it is: what a link leads to is replaced and the link stays.
+fn text_to_change(path: &Path) -> Result<(PathBuf, String), ConfigError> {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(source) => return Err(io_error(&path, source)),
+    };
+    Config::parse(&text, &path)?;
+    Ok((path, text))
 }
 
 fn with_server(text: &str, profile: &ProfileName, server: &str) -> Option<String> {
@@ -230,7 +252,7 @@ mod tests {
         let sets: Vec<_> = config.sets(&name("default")).map(|set| set.name.as_str()).collect();
         assert_eq!(sets, ["home"]);
         assert_eq!(config.sets(&name("other")).count(), 0);
-        assert_eq!(config.daemon.len(), 2);
+        assert!(config.daemon.quiet.is_some() && config.daemon.rescan.is_none());
     }
 
     #[test]

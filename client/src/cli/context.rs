@@ -1,5 +1,6 @@
 //! What every command needs, found out once.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::args::Global;
@@ -9,6 +10,7 @@ use super::exit::{CliError, Exit};
 use super::output::Ui;
 use super::places::{Places, ProfileName};
 use super::secrets::Secrets;
+use crate::sets::NamedSet;
 
 /// Handed to every command.
 #[derive(Clone, Copy)]
@@ -38,6 +40,10 @@ pub struct Setup {
     pub places: Places,
     /// What config.toml says about it.
     pub profile: Profile,
+    /// The sets of the profile.
+    pub sets: Vec<NamedSet>,
+    /// The user's home, where it is known.
+    pub home: Option<PathBuf>,
     /// The vault's address: of `--vault`, `BACKUP_VAULT` or the profile.
     pub vault: Option<String>,
 }
@@ -57,9 +63,12 @@ impl<'a> Context<'a> {
     pub fn setup(&self) -> Result<Setup, CliError> {
         let name = self.global.profile_name();
         let places = Places::find(self.env, &name)?;
-        let profile = Config::load(&places.config)?.profile(&name);
+        let config = Config::load(&places.config)?;
+        let profile = config.profile(&name);
+        let sets = config.sets(&name).cloned().collect();
+        let home = self.env.var("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
         let vault = self.global.vault.clone().or_else(|| profile.server.clone());
-        Ok(Setup { name, places, profile, vault })
+        Ok(Setup { name, places, profile, sets, home, vault })
     }
 
     /// Where secrets come from.

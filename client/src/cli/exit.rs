@@ -40,9 +40,47 @@ pub enum Exit {
 }
 
 impl Exit {
+    const ALL: [Self; 14] = [
+        Self::Done,
+        Self::Failed,
+        Self::Usage,
+        Self::Incomplete,
+        Self::NoVault,
+        Self::Busy,
+        Self::WrongSecret,
+        Self::Damaged,
+        Self::History,
+        Self::Refused,
+        Self::Full,
+        Self::Unreachable,
+        Self::ServerKey,
+        Self::Interrupted,
+    ];
+
     /// The number.
     pub const fn code(self) -> u8 {
         self as u8
+    }
+
+    /// Which one has this number.
+    pub fn of_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|exit| exit.code() == code)
+    }
+}
+
+impl Exit {
+    /// The one of two that somebody should know about: a failure before files that could not be
+    /// read, and an interruption before all.
+    #[must_use]
+    pub fn worse(self, other: Self) -> Self {
+        let rank = |exit: Self| match exit {
+            Self::Done => 0,
+            Self::Incomplete => 1,
+            other => other.code(),
+        };
+        // Failed is 1, too.
+        let rank = |exit: Self| (rank(exit), exit != Self::Incomplete);
+        if rank(other) > rank(self) { other } else { self }
     }
 }
 
@@ -166,6 +204,7 @@ mod tests {
         ];
         for (exit, code) in all {
             assert_eq!(exit.code(), code, "{exit:?}");
+            assert_eq!(Exit::of_code(code), Some(exit));
         }
     }
 

@@ -21,6 +21,11 @@ use crate::state::db::StateError;
 
 impl From<VaultError> for CliError {
     fn from(error: VaultError) -> Self {
+        if let VaultError::Damaged { next, .. } = &error {
+            let next = next.clone();
+            let failure = Self::from_error(Exit::Damaged, error);
+            return if next.is_empty() { failure } else { failure.hint(next) };
+        }
         let (code, hint) = vault_advice(&error);
         let failure = Self::from_error(code, error);
         match hint {

@@ -48,8 +48,6 @@ const NAMES: &[(&[&str], &str)] = &[
 
 /// Ours, of later versions.
 const RESERVED: &[&str] = &[
-    "set",
-    "status",
     "find",
     "history",
     "diff",
@@ -65,7 +63,6 @@ const RESERVED: &[&str] = &[
     "devices",
     "key",
     "log",
-    "daemon",
     "web",
     "support",
     "completions",

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `config.toml` | `$XDG_CONFIG_HOME/unseen/config.toml` | `BACKUP_CONFIG`, the file |
 //! | keys, pins, local vault | `$XDG_DATA_HOME/unseen/PROFILE` | `BACKUP_DATA_DIR`, then `/PROFILE` |
+//! | `device.key` | with the keys | `$CREDENTIALS_DIRECTORY/backup-device-key`, if it is there |
 //! | state | `$XDG_STATE_HOME/unseen/PROFILE` | `BACKUP_STATE_DIR`, then `/PROFILE` |
 //! | cache, always safe to delete | `$XDG_CACHE_HOME/unseen/PROFILE` | `BACKUP_CACHE_DIR`, then `/PROFILE` |
 //! | the daemon's socket | `$XDG_RUNTIME_DIR/unseen/PROFILE.sock` | `BACKUP_RUNTIME_DIR`, then `/PROFILE.sock` |
@@ -21,6 +22,7 @@ use unseen_common::id::Hash;
 
 use super::env::Environment;
 use super::exit::{CliError, Exit};
+use crate::daemon::service::CREDENTIAL;
 
 /// The name of a profile: letters, digits, `.`, `_`, `-`; at most 64; not beginning with `.`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,6 +113,8 @@ pub struct Places {
     pub state: PathBuf,
     /// Safe to delete at any time.
     pub cache: PathBuf,
+    /// `device.key` as the service manager hands it over.
+    pub credential: Option<PathBuf>,
     /// The daemon's socket, where there is a runtime folder.
     pub socket: Option<PathBuf>,
 }
@@ -128,13 +132,17 @@ impl Places {
             data: folder(&DATA)?,
             state: folder(&STATE)?,
             cache: folder(&CACHE)?,
+            credential: env
+                .var("CREDENTIALS_DIRECTORY")
+                .map(|folder| Path::new(&folder).join(CREDENTIAL))
+                .filter(|path| path.exists()),
             socket: RUNTIME.find(env).ok().map(|path| path.join(format!("{profile}.sock"))),
         })
     }
 
     /// The device's secrets.
     pub fn device_key(&self) -> PathBuf {
-        self.data.join("device.key")
+        self.credential.clone().unwrap_or_else(|| self.data.join("device.key"))
     }
 
     /// The remembered heads of the log.
@@ -145,6 +153,11 @@ impl Places {
     /// Where `init` makes a local vault unless told otherwise.
     pub fn local_vault(&self) -> PathBuf {
         self.data.join("vault")
+    }
+
+    /// Where the daemon's socket may be: in the runtime folder, or else beside the state.
+    pub fn sockets(&self) -> Vec<PathBuf> {
+        self.socket.iter().cloned().chain([self.state.join("daemon.sock")]).collect()
     }
 
     /// Makes the folders, each readable by its owner alone. Those that exist stay as they are.
@@ -252,6 +265,18 @@ mod tests {
 
     fn find(variables: &[(&str, &str)], profile: &str) -> Result<Places, PlaceError> {
         Places::find(&FixedEnv::new(variables), &profile.parse().unwrap())
+    }
+
+    #[test]
+    fn the_service_manager_may_hand_over_the_device_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let variables =
+            [("HOME", "/h"), ("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())];
+        let mine = Path::new("/h/.local/share/unseen/default/device.key");
+        assert_eq!(find(&variables, "default").unwrap().device_key(), mine);
+        let handed = folder.path().join("backup-device-key");
+        std::fs::write(&handed, "").unwrap();
+        assert_eq!(find(&variables, "default").unwrap().device_key(), handed);
     }
 
     #[test]

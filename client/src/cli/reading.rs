@@ -18,7 +18,7 @@ use super::vault::{self, Opened};
 use crate::browse::chunks::Chunks;
 use crate::browse::packs::Packs;
 use crate::browse::resolve::{Chosen, Filter, ResolveError, Wanted, parse, parse_path, resolve};
-use crate::browse::snapshots::Listed;
+use crate::browse::snapshots::{Listed, SnapshotError};
 use crate::crypto::recovery::RecoveryCode;
 use crate::crypto::schedule::Unlocked;
 use crate::crypto::secret::Passphrase;
@@ -249,6 +249,7 @@ fn refused(ctx: &Context<'_>, error: ResolveError) -> CliError {
             CliError::usage(format!("there are snapshots of {} sets", newest.len()))
                 .hint("name one by its id, or narrow down with --path, --set, --host or --device")
         }
+        ResolveError::Snapshot(SnapshotError::Vault(error)) => error.into(),
         ResolveError::Snapshot(error) => CliError::from_error(Exit::Damaged, error)
             .hint("`backup check` tells what else is damaged"),
         error @ ResolveError::None { filtered: false } => {

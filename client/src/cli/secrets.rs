@@ -27,17 +27,7 @@ use super::exit::{CliError, Exit};
 /// The longest secret that is read, in bytes.
 const MAX_SECRET: u64 = 4096;
 
-/// Variables that hold or lead to a secret. A child process must not inherit them.
-pub const SECRET_VARIABLES: [&str; 8] = [
-    "BACKUP_PASSPHRASE",
-    "BACKUP_PASSPHRASE_FILE",
-    "BACKUP_PASSPHRASE_COMMAND",
-    "BACKUP_PASSPHRASE_FD",
-    "BACKUP_RECOVERY_CODE",
-    "BACKUP_RECOVERY_CODE_FILE",
-    "BACKUP_RECOVERY_CODE_COMMAND",
-    "BACKUP_RECOVERY_CODE_FD",
-];
+pub use crate::sets::command::SECRET_VARIABLES;
 
 /// Why there is no secret.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,8 @@
 //! Checks a vault: log, index, snapshots, trees, and what the packs hold.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use roaring::RoaringBitmap;
 use tokio::runtime::Handle;
@@ -9,7 +10,9 @@ use unseen_common::id::PackNumber;
 
 use super::compact::Used;
 use super::data::{Bad, read_packs};
+use super::heal::{self, Healing};
 use super::impact::impact;
+use super::losses::Losses;
 use super::outcome::{CheckError, CheckOutcome, Damage};
 use super::subset::Subset;
 use super::trees::TreeCheck;
@@ -18,15 +21,19 @@ use crate::browse::packs::Packs;
 use crate::browse::snapshots::{Row, SnapshotError, manifest, packs_hold, rows};
 use crate::crypto::content_id::ChunkId;
 use crate::index::IndexError;
-use crate::progress::{During, Monitor, Problem, in_words};
+use crate::progress::{During, Monitor, Note, Problem, in_words};
 use crate::repo::{ReaderIndex, ReaderRepo};
 use crate::tree::manifest::{Manifest, Totals};
 
 /// What to check.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct CheckOptions {
     /// Read these packs whole, and verify everything in them.
     pub read_data: Option<Subset>,
+    /// Packs that a survey of the vault found to be gone or torn.
+    pub absent: RoaringBitmap,
+    /// Paths that are kept of one snapshot; the others are counted.
+    pub paths: usize,
     /// Threads that read packs; the number of cores, at most four, with 0.
     pub workers: usize,
 }
@@ -43,6 +50,7 @@ pub(super) struct Checking<'a> {
     outcome: Mutex<CheckOutcome>,
     /// Where to note which chunks are used, for a compaction.
     used: Option<&'a Mutex<Used>>,
+    losses: Mutex<Losses>,
 }
 
 /// A snapshot that can be walked.
@@ -57,24 +65,27 @@ pub(super) struct Checked {
 }
 
 /// Checks what the log names: manifests, lists of packs, trees, and that every chunk is in a pack
-/// of its snapshot. Reads the packs that the server has found damaged, and with `read_data` others
-/// too, verifies every chunk in them, and tells which files suffer from what is damaged. Blocks; requests run on `runtime`.
+/// of its snapshot. Reads the packs that the vault knows to be damaged, and with `read_data` others
+/// too, verifies every chunk in them, and tells which files suffer. What it finds the vault is
+/// asked to look at. Blocks; requests run on `runtime`.
 ///
 /// The log itself was checked when `repo` was opened, and the tables of contents when `index` was.
 pub fn check(
     (repo, index): (&ReaderRepo, &ReaderIndex),
-    options: CheckOptions,
+    options: &CheckOptions,
     (monitor, interrupt): (&dyn Monitor, &AtomicBool),
     runtime: &Handle,
 ) -> Result<CheckOutcome, CheckError> {
     let packs = Packs::new(repo, index, monitor, runtime);
-    let checking = Checking::new(&packs, (monitor, interrupt), None);
+    let checking = Checking::new(&packs, (monitor, interrupt), (options.paths, None));
     match checking.run(options) {
         Ok(()) | Err(ReadError::Stopped) => {}
         Err(error) => return Err(error.into()),
     }
+    let losses = checking.losses.into_inner().unwrap_or_else(PoisonError::into_inner);
     let outcome = checking.outcome.into_inner();
     let mut outcome = outcome.unwrap_or_else(PoisonError::into_inner);
+    outcome.affected = losses.into_affected();
     outcome.packs = index.live().len();
     outcome.fetched = packs.fetched();
     outcome.interrupted = interrupt.load(Ordering::Relaxed);
@@ -85,9 +96,10 @@ impl<'a> Checking<'a> {
     pub(super) fn new(
         packs: &'a Packs<'a>,
         (monitor, interrupt): (&'a dyn Monitor, &'a AtomicBool),
-        used: Option<&'a Mutex<Used>>,
+        (paths, used): (usize, Option<&'a Mutex<Used>>),
     ) -> Self {
-        Self { packs, monitor, interrupt, outcome: Mutex::default(), used }
+        let losses = Mutex::new(Losses::new(paths));
+        Self { packs, monitor, interrupt, outcome: Mutex::default(), used, losses }
     }
 
     /// The pack of `within` that a chunk of this length is taken from.
@@ -117,13 +129,16 @@ impl<'a> Checking<'a> {
         Ok(Some(first))
     }
 
-    /// How many findings there are.
+    /// How many findings there are, and files that are lost.
     pub(super) fn findings(&self) -> u64 {
-        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).damage_count
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        outcome.damage_count + self.losses().count()
     }
 
-    fn run(&self, options: CheckOptions) -> Result<(), ReadError> {
-        self.known_damage();
+    fn run(&self, options: &CheckOptions) -> Result<(), ReadError> {
+        for (device, error) in self.packs.repo.strangers() {
+            self.found(Damage::Device { device: *device, what: error.to_string() });
+        }
         let snapshots = self.snapshots()?;
         let mut trees = TreeCheck::new(self);
         for snapshot in &snapshots {
@@ -133,41 +148,100 @@ impl<'a> Checking<'a> {
         let index = self.packs.index;
         let length = |n| index.pack(PackNumber(n)).map_or(0, |pack| pack.length);
         let chosen = options.read_data.map(|subset| subset.choose(index.live(), length));
-        // What the server has found damaged is read in any case, to learn what is lost.
-        let chosen = chosen.unwrap_or_default() | index.quarantined();
-        if chosen.is_empty() {
-            return Ok(());
+        // What the vault knows to be damaged is read in any case, to learn what is lost.
+        let known = index.quarantined() | &options.absent;
+        let chosen = chosen.unwrap_or_default() | &known;
+        let mut bad = self.without_table();
+        if !chosen.is_empty() {
+            bad.extend(read_packs(self, &chosen, options.workers)?);
         }
-        let bad = read_packs(self, &chosen, options.workers)?;
-        for (number, bad) in &bad {
-            self.found(Damage::Pack { number: *number, what: bad.what().to_owned() });
-        }
+        let (known, as_sent) = self.report(&mut bad, (&chosen, &known), options)?;
         if bad.values().any(Bad::loses) {
             for snapshot in &snapshots {
-                let affected = impact(self, &mut trees, snapshot, &bad)?;
-                if affected.count > 0 {
-                    self.count(|outcome| outcome.affected.push(affected));
-                }
+                impact(self, &mut trees, snapshot, &bad)?;
             }
         }
+        self.settle(&bad, &known, &as_sent);
         Ok(())
     }
 
-    /// What opening the vault and the index has shown.
-    fn known_damage(&self) {
-        for (device, error) in self.packs.repo.strangers() {
-            self.found(Damage::Device { device: *device, what: error.to_string() });
-        }
+    /// Packs of which not even the table of contents can be had.
+    fn without_table(&self) -> BTreeMap<PackNumber, Bad> {
         let index = self.packs.index;
-        for damaged in index.damaged() {
-            self.found(Damage::Pack { number: damaged.number, what: in_words(&damaged.error) });
+        let gone = index.gone().iter().map(|number| {
+            let what = "the vault lists it and does not have it".to_owned();
+            (PackNumber(number), Bad::Whole(what))
+        });
+        let damaged = index.damaged().iter();
+        let damaged = damaged.map(|one| (one.number, Bad::Whole(in_words(&one.error))));
+        gone.chain(damaged).collect()
+    }
+
+    /// Has the vault look at what was found, so that it counts as damaged there, too, and is sent
+    /// again; what the vault could mend is read once more. Gives what it knows to be damaged, and
+    /// what it finds to be as it was sent.
+    fn report(
+        &self,
+        bad: &mut BTreeMap<PackNumber, Bad>,
+        (read, known): (&RoaringBitmap, &RoaringBitmap),
+        options: &CheckOptions,
+    ) -> Result<(RoaringBitmap, RoaringBitmap), ReadError> {
+        let found: RoaringBitmap = bad.keys().map(|number| number.0).collect();
+        let news = &found - known;
+        // One that is whole after all may have been put back.
+        let whole = (known & read) - &found;
+        let asked = &news | &whole;
+        let answer = self.packs.wait(heal::verify(&*self.packs.repo.vault, &asked));
+        let (asked, confirmed) = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                let text = format!("the vault could not be told of it: {}", in_words(&error));
+                self.monitor.note(&Note::warning(text));
+                return Ok((known.clone(), RoaringBitmap::new()));
+            }
+        };
+        let mut as_sent = (&asked & &news) - &confirmed;
+        let again = read_packs(self, &as_sent, options.workers)?;
+        for number in as_sent.clone().iter().map(PackNumber) {
+            // Without a table of contents there was nothing to read.
+            if again.contains_key(&number) || self.packs.index.pack(number).is_none() {
+                continue;
+            }
+            bad.remove(&number);
+            as_sent.remove(number.0);
+            self.count(|outcome| outcome.mended += 1);
         }
-        for number in index.gone() {
-            self.found(Damage::Pack {
-                number: PackNumber(number),
-                what: "the server lists it and does not have it".to_owned(),
-            });
+        for number in (&confirmed - &found).iter().map(PackNumber) {
+            let what = "its file is not what it was, though all chunks are whole".to_owned();
+            bad.insert(number, Bad::Chunks(HashSet::new(), what));
         }
+        Ok(((known - &whole) | confirmed, as_sent))
+    }
+
+    /// What the packs that are bad come to, in the end.
+    fn settle(
+        &self,
+        bad: &BTreeMap<PackNumber, Bad>,
+        known: &RoaringBitmap,
+        as_sent: &RoaringBitmap,
+    ) {
+        let quarantined = self.packs.index.quarantined();
+        let lossless = self.losses().is_empty();
+        let mut marked = RoaringBitmap::new();
+        for (number, bad) in bad {
+            if lossless && quarantined.contains(number.0) {
+                self.count(|outcome| outcome.spare += 1);
+                continue;
+            }
+            self.found(Damage::Pack { number: *number, what: bad.what().to_owned() });
+            if known.contains(number.0) {
+                marked.insert(number.0);
+            } else if as_sent.contains(number.0) {
+                self.count(|outcome| outcome.as_sent += 1);
+            }
+        }
+        let healing = Healing::of((self.packs.repo, self.packs.index), &marked);
+        self.count(|outcome| outcome.healing = healing);
     }
 
     /// Opens every manifest and every list of packs; those that can be walked, oldest first.
@@ -222,11 +296,15 @@ impl<'a> Checking<'a> {
         if let Some(number) = (&listed - index.live()).min() {
             return Ok(Err(format!("it needs pack {number}, which is gone")));
         }
-        let unknown = listed.iter().find(|number| index.pack(PackNumber(*number)).is_none());
-        Ok(match unknown {
-            Some(number) => Err(format!("it needs pack {number}, which is damaged")),
-            None if packs_hold(packs.repo, index, row, &listed) => Ok(listed),
-            None => Err("its list of packs is not the one that its device signed".to_owned()),
+        if listed.iter().any(|number| index.pack(PackNumber(number)).is_none()) {
+            // Of a pack without a table of contents, which is told as such, the name is not known.
+            // What else has its chunks is as good.
+            return Ok(Ok(index.live().clone()));
+        }
+        Ok(if packs_hold(packs.repo, index, row, &listed) {
+            Ok(listed)
+        } else {
+            Err("its list of packs is not the one that its device signed".to_owned())
         })
     }
 
@@ -240,6 +318,15 @@ impl<'a> Checking<'a> {
         change(&mut outcome);
     }
 
+    /// A file or directory of a snapshot cannot be read.
+    pub(super) fn lost(&self, snapshot: &Row, path: &[u8], what: String) {
+        self.losses().add(snapshot, path, what);
+    }
+
+    fn losses(&self) -> MutexGuard<'_, Losses> {
+        self.losses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn found(&self, damage: Damage) {
         let (path, what) = match &damage {
             Damage::Pack { number, what } => (format!("pack {number}").into_bytes(), what),
@@ -249,7 +336,6 @@ impl<'a> Checking<'a> {
             Damage::Snapshot { snapshot, what } => {
                 (format!("snapshot {}", snapshot.short()).into_bytes(), what)
             }
-            Damage::Path { path, what, .. } => (path.clone(), what),
         };
         self.monitor.problem(&Problem { path, during: During::Check, what: what.clone() });
         self.count(|outcome| {

@@ -7,31 +7,28 @@ use unseen_common::id::PackNumber;
 
 use super::check::{Checked, Checking};
 use super::data::Bad;
-use super::outcome::Affected;
 use super::trees::TreeCheck;
 use crate::browse::chunks::Chunks;
 use crate::browse::error::ReadError;
 use crate::browse::ls::MAX_DEPTH;
 use crate::crypto::content_id::ChunkId;
+use crate::progress::in_words;
 use crate::tree::entry::{Content, Extent, Kind};
 use crate::tree::reader::{DirReader, for_each_extent};
 
-/// Paths that are kept of one snapshot.
-const PATHS: usize = 1000;
-
-/// Walks what may suffer of a snapshot, and lists what does.
+/// Walks what may suffer of a snapshot, and tells what does.
 pub(super) fn impact(
     checking: &Checking<'_>,
     trees: &mut TreeCheck<'_>,
     snapshot: &Checked,
     bad: &BTreeMap<PackNumber, Bad>,
-) -> Result<Affected, ReadError> {
-    let mut affected = Affected { snapshot: snapshot.row.id, paths: Vec::new(), count: 0 };
+) -> Result<(), ReadError> {
+    let lost = |path: &[u8], what: String| checking.lost(&snapshot.row, path, what);
     let mut chunks = Chunks::new(checking.packs, Arc::new(snapshot.packs.clone()));
     let mut path = Vec::new();
     let mut stack = vec![(DirReader::new(snapshot.root), 0)];
     if is_spared(trees, &snapshot.root, bad) {
-        return Ok(affected);
+        return Ok(());
     }
     while let Some((reader, length)) = stack.last_mut() {
         checking.go_on()?;
@@ -42,8 +39,8 @@ pub(super) fn impact(
                 stack.pop();
                 continue;
             }
-            Err(ReadError::Lost { .. }) => {
-                affected.add(&path);
+            Err(error @ ReadError::Lost { .. }) => {
+                lost(&path, in_words(&error));
                 continue;
             }
             Err(error) if error.is_local() => {
@@ -61,22 +58,12 @@ pub(super) fn impact(
             Kind::File { size, content }
                 if suffers(checking, &mut chunks, (content, *size), bad)? =>
             {
-                affected.add(&path);
+                lost(&path, "some of it is in no pack that is whole".to_owned());
             }
             _ => {}
         }
     }
-    Ok(affected)
-}
-
-impl Affected {
-    fn add(&mut self, path: &[u8]) {
-        self.count += 1;
-        if self.paths.len() < PATHS {
-            let path = if path.is_empty() { b"/" } else { path };
-            self.paths.push(path.to_vec());
-        }
-    }
+    Ok(())
 }
 
 /// Whether a tree, with all beneath it, is known to need no bad pack.

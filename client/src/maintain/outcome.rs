@@ -2,6 +2,7 @@
 
 use unseen_common::id::{DeviceId, PackNumber, SnapshotId};
 
+use super::heal::Healing;
 use crate::browse::error::ReadError;
 
 /// Something that is not as it was written.
@@ -28,24 +29,24 @@ pub enum Damage {
         /// What is wrong with it.
         what: String,
     },
-    /// A file or directory of a snapshot.
-    Path {
-        /// The snapshot.
-        snapshot: SnapshotId,
-        /// The path in it, not escaped.
-        path: Vec<u8>,
-        /// What is wrong with it.
-        what: String,
-    },
 }
 
-/// What a snapshot loses with the packs that are damaged.
+/// A file or directory that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// Its path in the snapshot, not escaped.
+    pub path: Vec<u8>,
+    /// What is wrong with it, as it was found first.
+    pub what: String,
+}
+
+/// What a snapshot loses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Affected {
     /// The snapshot.
     pub snapshot: SnapshotId,
-    /// Paths of files, and of directories that cannot be read; the first ones. Not escaped.
-    pub paths: Vec<Vec<u8>>,
+    /// Files, and directories that cannot be read, each once; the first ones.
+    pub paths: Vec<Lost>,
     /// How many there are.
     pub count: u64,
 }
@@ -65,12 +66,21 @@ pub struct CheckOutcome {
     pub packs_read: u64,
     /// Bytes that were fetched.
     pub fetched: u64,
-    /// What is wrong; the first findings.
+    /// What is wrong with packs, snapshots and devices; the first findings.
     pub damage: Vec<Damage>,
     /// How many findings there are.
     pub damage_count: u64,
-    /// What the damaged packs cost, snapshot by snapshot, oldest first.
+    /// What is lost, snapshot by snapshot, oldest first.
     pub affected: Vec<Affected>,
+    /// Packs that the vault knows to be damaged, and without which nothing is lost: all that was in
+    /// them is in others too.
+    pub spare: u64,
+    /// Packs that the vault mended from its second copy when it was asked to look.
+    pub mended: u64,
+    /// Who can send the damaged packs again.
+    pub healing: Healing,
+    /// Damaged packs that the vault finds to be as they were sent.
+    pub as_sent: u64,
     /// The user stopped it.
     pub interrupted: bool,
 }
@@ -78,7 +88,12 @@ pub struct CheckOutcome {
 impl CheckOutcome {
     /// Whether nothing is wrong with what was looked at.
     pub fn is_sound(&self) -> bool {
-        self.damage_count == 0
+        self.damage_count == 0 && self.affected.is_empty()
+    }
+
+    /// Files and directories that are lost, in all snapshots together.
+    pub fn lost(&self) -> u64 {
+        self.affected.iter().map(|affected| affected.count).sum()
     }
 }
 

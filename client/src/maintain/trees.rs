@@ -299,8 +299,7 @@ impl Walk<'_, '_> {
     }
 
     fn damaged(&self, what: String) {
-        let path = if self.path.is_empty() { b"/".to_vec() } else { self.path.clone() };
-        self.checking.found(Damage::Path { snapshot: self.snapshot.row.id, path, what });
+        self.checking.lost(&self.snapshot.row, &self.path, what);
     }
 }
 

@@ -6,7 +6,11 @@ use std::sync::Arc;
 use unseen_common::id::VaultId;
 use unseen_common::time::Timestamp;
 use unseen_common::vault::{Service, VaultError};
+use unseen_server::vault::load::LoadError;
+use unseen_server::vault::rounds::Rounds;
 use unseen_server::vault::{Core, OpenError, Swept};
+
+pub use unseen_server::vault::scrub::ScrubReport;
 
 /// Why a local vault cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +18,18 @@ pub enum LocalError {
     /// Another process has it open: another run, or a server.
     #[error("the vault in {0} is in use by another process")]
     Busy(PathBuf),
+    /// What was stored is there, and nothing says what it is.
+    #[error("the vault in {0} has packs and no journal")]
+    NoJournal(PathBuf),
+    /// A journal of it cannot be read.
+    #[error("the vault in {folder} is damaged")]
+    Journal {
+        /// The folder.
+        folder: PathBuf,
+        /// Where.
+        #[source]
+        source: LoadError,
+    },
     /// The accounts in it cannot be listed.
     #[error("the accounts in {folder} cannot be listed")]
     List {
@@ -48,12 +64,27 @@ pub struct LocalVault {
 /// Lets go what the rules no longer keep, and deletes what nothing needs: a local vault has no
 /// server that does so now and again.
 #[derive(Debug, Clone)]
-pub struct Sweeper(Core);
+pub struct Sweeper {
+    core: Core,
+    folder: PathBuf,
+}
 
 impl Sweeper {
     /// Does what is due. Blocks.
     pub fn sweep(&self, now: Timestamp) -> Result<Swept, VaultError> {
-        self.0.sweep(now)
+        self.core.sweep(now)
+    }
+}
+
+impl Sweeper {
+    /// Reads some of what is stored again, if that was long ago; `go_on` is told how many bytes were
+    /// read, and says whether to go on. Blocks.
+    pub fn scrub(
+        &self,
+        every: u64,
+        go_on: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Vec<ScrubReport>, VaultError> {
+        Rounds::new(self.core.clone(), Some(&self.folder)).scrub_due(every, go_on)
     }
 }
 
@@ -61,13 +92,20 @@ impl Sweeper {
 pub fn open(folder: &Path) -> Result<LocalVault, LocalError> {
     match Core::open_local(folder) {
         Ok(core) => match core.accounts() {
+            Ok(accounts) if accounts.is_empty() && core.has_blobs() => {
+                Err(LocalError::NoJournal(folder.to_owned()))
+            }
             Ok(accounts) => {
-                let sweeper = Sweeper(core.clone());
+                let sweeper = Sweeper { core: core.clone(), folder: folder.to_owned() };
                 Ok(LocalVault { service: Arc::new(core), accounts, sweeper })
             }
             Err(source) => Err(LocalError::List { folder: folder.to_owned(), source }),
         },
         Err(OpenError::Busy(folder)) => Err(LocalError::Busy(folder)),
+        Err(OpenError::NoJournal(folder)) => Err(LocalError::NoJournal(folder)),
+        Err(OpenError::Journal(source)) if source.is_damage() => {
+            Err(LocalError::Journal { folder: folder.to_owned(), source })
+        }
         Err(source) => Err(LocalError::Open { folder: folder.to_owned(), source }),
     }
 }

@@ -23,12 +23,15 @@ pub struct Folders {
     pub state: PathBuf,
     /// The chunk index: can be lost, costs a download of tables of contents.
     pub cache: PathBuf,
+    /// `device.key` as the service manager hands it over, in place of the one in `data`. It cannot
+    /// be written.
+    pub credential: Option<PathBuf>,
 }
 
 impl Folders {
     /// The device's secrets.
     pub fn device_key(&self) -> PathBuf {
-        self.data.join("device.key")
+        self.credential.clone().unwrap_or_else(|| self.data.join("device.key"))
     }
 
     /// The remembered head of the log.

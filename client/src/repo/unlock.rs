@@ -60,7 +60,7 @@ where
     E: From<VaultError> + From<SlotError>,
 {
     match vault.slots().await {
-        Err(VaultError::NotFound(_)) => Err(SlotError::Lost.into()),
+        Err(VaultError::NotFound(_) | VaultError::Damaged { .. }) => Err(SlotError::Lost.into()),
         slots => Ok(slots?),
     }
 }

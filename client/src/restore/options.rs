@@ -1,6 +1,7 @@
 //! What a restore is told, what it tells in the end, and what stops it.
 
 use std::path::PathBuf;
+use unseen_common::packset::PackSet;
 
 use super::error::TargetError;
 use super::select::Select;
@@ -71,6 +72,8 @@ pub struct RestoreOutcome {
     pub fetched: u64,
     /// What could not be restored; the first ones.
     pub problems: Vec<Problem>,
+    /// Packs that were not what they should be.
+    pub suspects: PackSet,
     /// How many things could not be restored.
     pub problem_count: u64,
     /// Files that were read back and are right; with `verify`.

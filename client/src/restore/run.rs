@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use unseen_common::packset::PackSet;
+
 use super::dirs::Dirs;
 use super::error::TargetError;
 use super::links::Links;
@@ -163,6 +165,7 @@ impl<'a> Run<'a> {
         let mut tally = tally.unwrap_or_else(PoisonError::into_inner);
         tally.interrupted = interrupted;
         tally.fetched = self.packs.fetched();
+        tally.suspects = PackSet(self.packs.suspects());
         Ok(tally)
     }
 }

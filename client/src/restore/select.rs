@@ -1,5 +1,8 @@
 //! Which parts of a snapshot are restored: `--include` and `--exclude`. Pure.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
 use crate::scan::exclude::{Pattern, Patterns, Reached};
 use crate::tree::entry::Name;
 
@@ -7,10 +10,16 @@ use crate::tree::entry::Name;
 ///
 /// With `include` patterns only what matches one of them is restored, with all that is beneath it,
 /// and the directories on the way. What an `exclude` pattern matches is left out with all beneath.
+///
+/// Clones share what has been matched so far.
 #[derive(Debug, Clone, Default)]
 pub struct Select {
     include: Option<Patterns>,
     exclude: Patterns,
+    /// Which `include` patterns have matched something.
+    matched: Arc<[AtomicBool]>,
+    /// How many of them have not.
+    unmatched: Arc<AtomicUsize>,
 }
 
 /// What was learned on the way down to a directory.
@@ -36,9 +45,36 @@ pub enum Pick {
 impl Select {
     /// Everything with no patterns at all.
     pub fn new(include: Vec<Pattern>, exclude: Vec<Pattern>) -> Self {
+        // Nobody expects of one that takes back what others match that it matches.
+        let matched = include.iter().map(|pattern| AtomicBool::new(pattern.is_negated()));
+        let matched: Arc<[AtomicBool]> = matched.collect();
+        let unmatched = include.iter().filter(|pattern| !pattern.is_negated()).count();
         Self {
             include: (!include.is_empty()).then(|| Patterns::new(include)),
             exclude: Patterns::new(exclude),
+            matched,
+            unmatched: Arc::new(AtomicUsize::new(unmatched)),
+        }
+    }
+
+    /// The `include` patterns that have matched nothing so far, by their places.
+    pub fn unmatched(&self) -> Vec<usize> {
+        let all = self.matched.iter().enumerate();
+        all.filter(|(_, matched)| !matched.load(Ordering::Relaxed)).map(|(at, _)| at).collect()
+    }
+
+    fn note_matches(&self, ctx: &SelectCtx, name: &Name, is_dir: bool) {
+        let Some(include) = &self.include else {
+            return;
+        };
+        if self.unmatched.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        for pattern in include.all_matches(&ctx.include, name.as_bytes(), is_dir) {
+            let matched = usize::try_from(pattern).ok().and_then(|at| self.matched.get(at));
+            if matched.is_some_and(|matched| !matched.swap(true, Ordering::Relaxed)) {
+                self.unmatched.fetch_sub(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -66,6 +102,7 @@ impl Select {
 
     /// What becomes of an entry of a directory.
     pub fn pick(&self, ctx: &SelectCtx, name: &Name, is_dir: bool) -> Pick {
+        self.note_matches(ctx, name, is_dir);
         if hits(&self.exclude, &ctx.exclude, name, is_dir) {
             return Pick::Leave;
         }
@@ -137,10 +174,22 @@ mod tests {
         ] {
             assert_eq!(pick(&some, path), expected, "{path}");
         }
+        assert_eq!(some.unmatched(), [0_usize; 0]);
         let anchored = select(&["/home/me/doc"], &[]);
         let name = |text: &str| Name::new(text.as_bytes()).unwrap();
         let root = anchored.root();
         assert_eq!(anchored.pick(&root, &name("home"), true), Pick::Through);
         assert_eq!(anchored.pick(&root, &name("usr"), true), Pick::Leave);
+        assert_eq!(anchored.unmatched(), [0], "it was only passed through");
+    }
+
+    #[test]
+    fn patterns_that_match_nothing_are_known() {
+        let some = select(&["*.txt", "a*", "/home/me/doc/x", "!b", "nothing"], &["/home/me/tmp"]);
+        assert_eq!(some.clone().unmatched(), [0, 1, 2, 4]);
+        // Overruled by a later pattern, inside of what is taken already, left out: all were there.
+        pick(&some, "/home/me/a.txt");
+        pick(&some, "/home/me/doc/x");
+        assert_eq!(some.clone().unmatched(), [4]);
     }
 }

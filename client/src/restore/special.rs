@@ -2,6 +2,7 @@
 //!
 //! All of it is made under a temporary name and moved into place, so that replacing is one step.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -80,6 +81,48 @@ impl TargetDir {
         let notes = apply(&subject, meta, policy).map_err(|refused| refused.of(Some(name)))?;
         temp.place(name, policy.overwrite)?;
         Ok(Placed { id: Some(FileId::from(&stat)), notes })
+    }
+
+    /// Whether what has the name is what [`Self::place`] would make, made at the same time; then
+    /// it stays, and gets the metadata again unless `dry`. Gives what was left out of that.
+    pub fn keep(
+        &self,
+        name: &Name,
+        special: Special<'_>,
+        meta: &Meta,
+        (policy, dry): (&Policy, bool),
+    ) -> Option<Vec<Note>> {
+        if special.left_out(policy).is_some() {
+            return None;
+        }
+        let (pin, stat) = self.pin(name, special, name).ok()?;
+        let leads_there = match special {
+            Special::Symlink(target) => self.link_text(&pin, name)?.as_slice() == target,
+            _ => true,
+        };
+        if !leads_there || stat.mtime != meta.mtime {
+            return None;
+        }
+        if dry {
+            return Some(Vec::new());
+        }
+        let subject = Subject {
+            handle: Handle::Pinned(Pin { fd: pin.as_fd(), name: name.as_os_str() }),
+            is_link: matches!(special, Special::Symlink(_)),
+            // It may have got one since, and loses it as a new one would not have it.
+            inherits_acl: true,
+        };
+        apply(&subject, meta, policy).ok()
+    }
+
+    /// Where a link that is held leads to.
+    fn link_text(&self, pin: &OwnedFd, name: &Name) -> Option<Vec<u8>> {
+        let read = if cfg!(target_os = "linux") {
+            rustix::fs::readlinkat(pin, c"", Vec::new())
+        } else {
+            rustix::fs::readlinkat(self.fd(), name.as_os_str(), Vec::new())
+        };
+        read.ok().map(CString::into_bytes)
     }
 
     /// Gives a restored file the further name `name` in this directory.

@@ -161,6 +161,7 @@ pub(super) fn fetch(run: &Run<'_>, jobs: &Receiver<Job>, tasks: &Sender<Task>, b
         match fetched {
             Ok((pack, fetched)) => send_segments(&pack, &fetched, &located, (&window, tasks)),
             Err(PackFault::Pack(trouble)) => {
+                run.packs.suspect(number);
                 let wants = located.iter().map(|(_, _, want)| *want);
                 window.again(wants, number, &trouble);
             }
@@ -265,6 +266,7 @@ impl SegmentTask {
         if let Err(trouble) = opened {
             let rest = wants.map(|(_, want)| *want);
             let number = self.pack.info.number;
+            run.packs.suspect(number);
             self.window.again(rest, number, &trouble);
         }
     }

@@ -38,6 +38,8 @@ pub struct Options {
     pub caches: bool,
     /// `--exclude-if-present`: directories with such a file; the file itself is kept.
     pub if_present: Vec<Marker>,
+    /// Directories that are out if a file of a certain name is beside them.
+    pub beside: Vec<Beside>,
     /// `--exclude-larger-than`, in bytes: files with more than that.
     pub larger_than: Option<u64>,
     /// `--git-ignore`: what `.gitignore` files say, within work trees of git.
@@ -66,6 +68,15 @@ impl Marker {
         let good = !name.is_empty() && !name.contains(&b'/');
         good.then(|| Self { name: name.to_vec(), header: header.to_vec() })
     }
+}
+
+/// A directory that can be made again from what is beside it: `target` beside `Cargo.toml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beside {
+    /// The name of the directory.
+    pub name: Vec<u8>,
+    /// What must be in the same directory.
+    pub marker: Vec<u8>,
 }
 
 /// An entry of a directory, as far as rules care.
@@ -109,6 +120,9 @@ pub enum Reason {
     Cache,
     /// In a directory with a marker, by its place in [`Options::if_present`].
     Marker(u32),
+    /// It is beside a file that tells that it can be made again, by its place in
+    /// [`Options::beside`].
+    Beside(u32),
     /// A `.gitignore` says so.
     GitIgnore,
 }
@@ -120,7 +134,16 @@ pub struct DirCtx {
     own: Reached,
     /// All of the directory is out, except for the marker itself.
     marked: Option<Reason>,
+    /// Those of [`Options::beside`] whose marker is in it.
+    beside: Vec<u32>,
     git: Option<Box<WorkTree>>,
+}
+
+impl DirCtx {
+    /// Whether all that is in the directory is out, but for the file that says so.
+    pub fn is_marked(&self) -> bool {
+        self.marked.is_some()
+    }
 }
 
 /// The rules of one backup.
@@ -130,25 +153,50 @@ pub struct Rules {
     own: Patterns,
     caches: bool,
     if_present: Vec<Marker>,
+    beside: Vec<Beside>,
     larger_than: Option<u64>,
     git_ignore: bool,
     /// Whether any of them is about what a directory holds.
     looks: bool,
+    /// Of all that they were made of.
+    digest: [u8; 32],
 }
 
 impl Rules {
     /// Compiles the rules.
     pub fn new(options: Options) -> Self {
         let own = options.own.iter().map(|path| Pattern::literal_path(path));
-        Self {
+        let mut rules = Self {
+            digest: [0; 32],
             own: Patterns::new(own.collect()),
-            looks: options.caches || options.git_ignore || !options.if_present.is_empty(),
+            looks: options.caches
+                || options.git_ignore
+                || !options.if_present.is_empty()
+                || !options.beside.is_empty(),
             patterns: Patterns::new(options.patterns),
             caches: options.caches,
             if_present: options.if_present,
+            beside: options.beside,
             larger_than: options.larger_than,
             git_ignore: options.git_ignore,
+        };
+        // Everything shows in it, also what is added to the rules one day.
+        rules.digest = *blake3::hash(format!("{rules:?}").as_bytes()).as_bytes();
+        rules
+    }
+
+    /// Names the rules and, in the directory of this context, what those above it brought. The
+    /// same name: the same entries of the directory are left out, whoever walks it.
+    pub fn digest(&self, ctx: &DirCtx) -> [u8; 32] {
+        match &ctx.git {
+            None => self.digest,
+            Some(git) => *blake3::hash(&[self.digest, *git.digest()].concat()).as_bytes(),
         }
+    }
+
+    /// Whether what holds in a directory depends on files in those above it.
+    pub const fn hang_on_files_above(&self) -> bool {
+        self.git_ignore
     }
 
     /// The context of an absolute path: for the directory that holds a root of the backup.
@@ -162,6 +210,7 @@ impl Rules {
             patterns: self.patterns.root(),
             own: self.own.root(),
             marked: None,
+            beside: Vec::new(),
             git: self.git_ignore.then(|| Box::new(WorkTree::outside(Path::new("/")))),
         };
         for part in path.components() {
@@ -188,6 +237,7 @@ impl Rules {
             patterns: self.patterns.enter(&above.patterns, name),
             own: self.own.enter(&above.own, name),
             marked: None,
+            beside: Vec::new(),
             git: above.git.as_ref().map(|git| Box::new(git.enter(name))),
         }
     }
@@ -211,6 +261,11 @@ impl Rules {
                 ctx.marked = Some(Reason::Marker(index));
             }
         }
+        for (index, rule) in (0..).zip(&self.beside) {
+            if listing.has(&rule.name) && listing.has(&rule.marker) {
+                ctx.beside.push(index);
+            }
+        }
         if let Some(git) = &mut ctx.git {
             git.look(listing);
         }
@@ -227,10 +282,18 @@ impl Rules {
         if self.own.last_match(&ctx.own, name, is_dir).is_some() {
             return Decision::Exclude(Reason::Own);
         }
-        if let Some(index) = self.patterns.last_match(&ctx.patterns, name, is_dir)
-            && self.excludes(index)
-        {
-            return Decision::Exclude(Reason::Pattern(index));
+        match self.patterns.last_match(&ctx.patterns, name, is_dir) {
+            Some(index) if self.excludes(index) => {
+                return Decision::Exclude(Reason::Pattern(index));
+            }
+            // Taken back by a pattern.
+            Some(_) => {}
+            None => {
+                let named = |index: &&u32| self.beside(**index).is_some_and(|b| b.name == name);
+                if is_dir && let Some(index) = ctx.beside.iter().find(named) {
+                    return Decision::Exclude(Reason::Beside(*index));
+                }
+            }
         }
         if !is_dir && self.larger_than.is_some_and(|limit| size > limit) {
             return Decision::Exclude(Reason::TooLarge);
@@ -256,12 +319,20 @@ impl Rules {
                 let name = self.marker_name(reason).unwrap_or_default();
                 with("in a directory with ", name)
             }
+            Reason::Beside(index) => {
+                let marker = self.beside(index).map_or(&[][..], |beside| &beside.marker);
+                with("can be made again from ", marker)
+            }
             Reason::GitIgnore => b"ignored by git".to_vec(),
         }
     }
 
     fn excludes(&self, index: u32) -> bool {
         self.patterns.get(index).is_some_and(|pattern| !pattern.is_negated())
+    }
+
+    fn beside(&self, index: u32) -> Option<&Beside> {
+        self.beside.get(usize::try_from(index).ok()?)
     }
 
     fn marker_name(&self, reason: Reason) -> Option<&[u8]> {

@@ -286,7 +286,7 @@ impl NamedSet {
 }
 
 /// What a set of these keys reads.
-pub(super) fn source(
+pub fn source(
     name: &str,
     paths: Vec<SetPath>,
     argv: Vec<String>,

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rustix::fs::{FlockOperation, flock};
 use unseen_common::id::{Hash, PackId, PackNumber, SnapshotId};
@@ -42,6 +43,9 @@ pub struct StateDb {
     dirs: sled::Tree,
     /// The records: see [`super::records`].
     pub blocks: BlockFile,
+    /// Bytes of them that count, about: a crash may leave it behind, and it is counted anew
+    /// before anything is done about it.
+    live: AtomicU64,
     folder: PathBuf,
     packs: sled::Tree,
     meta: sled::Tree,
@@ -76,9 +80,11 @@ impl StateDb {
             // Nothing that sled says about records can be true.
             dirs.clear()?;
         }
+        let live = AtomicU64::new(dirs.get(LIVE)?.and_then(|v| u64_of(&v)).unwrap_or(0));
         let packs = db.open_tree("packs")?;
         let meta = db.open_tree("meta")?;
-        Ok(Self { db, dirs, blocks, folder: folder.to_path_buf(), packs, meta, _lock: lock })
+        let folder = folder.to_path_buf();
+        Ok(Self { db, dirs, blocks, live, folder, packs, meta, _lock: lock })
     }
 
     /// Remembers which pack a number names.
@@ -100,6 +106,17 @@ impl StateDb {
             let (root, id) = v.split_first_chunk::<32>()?;
             Some((ChunkId(*root), SnapshotId::from_slice(id)?))
         }))
+    }
+
+    /// The names of the sets that this machine made snapshots of.
+    pub fn sets(&self) -> Result<Vec<String>, StateError> {
+        let mut names = Vec::new();
+        for key in self.meta.scan_prefix(b"last ").keys() {
+            let key = key?;
+            let name = key.get(b"last ".len()..).and_then(|name| std::str::from_utf8(name).ok());
+            names.extend(name.map(str::to_owned));
+        }
+        Ok(names)
     }
 
     /// Remembers the last snapshot of a set.
@@ -168,6 +185,7 @@ impl StateDb {
         self.dirs.clear()?;
         self.packs.clear()?;
         self.meta.clear()?;
+        self.live.store(0, Relaxed);
         Ok(())
     }
 
@@ -184,15 +202,22 @@ impl StateDb {
 
     /// Makes a record valid; its parts have been appended.
     pub fn set_record(&self, key: DirKey, header: &Header) -> Result<(), StateError> {
-        let bytes = header_bytes(header);
+        let bytes = header_bytes(header, key);
         let place = self.blocks.append(&bytes).map_err(|source| self.io(source))?;
-        self.dirs.insert(key.as_bytes(), &place.to_bytes()[..])?;
+        let before = self.dirs.insert(key.as_bytes(), record_value(place, header))?;
+        let length = record_length(place, header);
+        let before = before.and_then(|v| u64_of(v.get(Place::LEN..)?)).unwrap_or(0);
+        let live = self.live.load(Relaxed).saturating_add(length);
+        self.live.store(live.saturating_sub(before), Relaxed);
         Ok(())
     }
 
     /// Copies what lives into a new file, if more than half of the file and more than `least`
-    /// bytes are dead.
+    /// bytes are dead. Costs nothing as long as they are not.
     pub fn rewrite_records(&mut self, least: u64) -> Result<(), StateError> {
+        if !self.is_mostly_dead(least) {
+            return Ok(());
+        }
         let mut live: u64 = 0;
         let mut records = Vec::new();
         for item in &self.dirs {
@@ -200,26 +225,25 @@ impl StateDb {
             let (Some(key), Some(place)) = (key.first_chunk::<16>(), value.first_chunk()) else {
                 continue;
             };
-            let place = Place::from_bytes(place);
-            let header = self.blocks.read(place).and_then(|bytes| parse_header(&bytes));
+            let (key, place) = (DirKey::from_bytes(*key), Place::from_bytes(place));
+            let header = self.blocks.read(place).and_then(|bytes| parse_header(&bytes, key));
             let Some(header) = header else { continue };
-            let parts: u64 = header.parts.iter().map(|p| u64::from(p.place.length)).sum();
-            live += u64::from(place.length) + parts;
-            records.push((*key, place));
+            live += record_length(place, &header);
+            records.push((key, place));
         }
-        let dead = self.blocks.len().saturating_sub(live);
-        if dead <= least || dead <= live {
-            return Ok(());
+        self.live.store(live, Relaxed);
+        if !self.is_mostly_dead(least) {
+            return self.flush();
         }
         let number = file_number(&self.dirs)? + 1;
         let path = self.folder.join(records_name(number));
         let fresh = BlockFile::open(&path).map_err(|source| self.io(source))?;
         let mut batch = sled::Batch::default();
         for (key, place) in records {
-            if let Some(place) = self.copy(place, &fresh)? {
-                batch.insert(&key, &place.to_bytes()[..]);
+            if let Some(value) = self.copy((key, place), &fresh)? {
+                batch.insert(key.as_bytes(), value);
             } else {
-                batch.remove(&key);
+                batch.remove(key.as_bytes());
             }
         }
         batch.insert(FILE_NUMBER, &number.to_le_bytes()[..]);
@@ -230,8 +254,19 @@ impl StateDb {
         std::fs::remove_file(old.path()).map_err(|source| self.io(source))
     }
 
-    fn copy(&self, place: Place, fresh: &BlockFile) -> Result<Option<Place>, StateError> {
-        let header = self.blocks.read(place).and_then(|bytes| parse_header(&bytes));
+    fn is_mostly_dead(&self, least: u64) -> bool {
+        let live = self.live.load(Relaxed);
+        let dead = self.blocks.len().saturating_sub(live);
+        dead > least && dead > live
+    }
+
+    /// Copies a record; tells what sled is to say of it.
+    fn copy(
+        &self,
+        (key, place): (DirKey, Place),
+        fresh: &BlockFile,
+    ) -> Result<Option<Vec<u8>>, StateError> {
+        let header = self.blocks.read(place).and_then(|bytes| parse_header(&bytes, key));
         let Some(mut header) = header else {
             return Ok(None);
         };
@@ -241,8 +276,9 @@ impl StateDb {
             };
             part.place = fresh.append(&bytes).map_err(|source| self.io(source))?;
         }
-        let place = fresh.append(&header_bytes(&header)).map_err(|source| self.io(source))?;
-        Ok(Some(place))
+        let bytes = header_bytes(&header, key);
+        let place = fresh.append(&bytes).map_err(|source| self.io(source))?;
+        Ok(Some(record_value(place, &header)))
     }
 
     fn io(&self, source: std::io::Error) -> StateError {
@@ -252,6 +288,10 @@ impl StateDb {
     /// Writes everything out.
     pub fn flush(&self) -> Result<(), StateError> {
         self.blocks.flush().map_err(|source| self.io(source))?;
+        let live = self.live.load(Relaxed).to_le_bytes();
+        if self.dirs.get(LIVE)?.is_none_or(|known| known != live) {
+            self.dirs.insert(LIVE, &live[..])?;
+        }
         self.db.flush()?;
         Ok(())
     }
@@ -259,8 +299,23 @@ impl StateDb {
 
 const SYNCED: &[u8] = b"synced";
 const COMPACTED: &[u8] = b"compacted";
-/// Shorter than the key of any directory.
+/// Both shorter than the key of any directory.
 const FILE_NUMBER: &[u8] = b"file";
+const LIVE: &[u8] = b"live";
+
+/// Where a record is, and how many bytes it has in all.
+fn record_value(place: Place, header: &Header) -> Vec<u8> {
+    [&place.to_bytes()[..], &record_length(place, header).to_le_bytes()].concat()
+}
+
+fn record_length(place: Place, header: &Header) -> u64 {
+    let parts: u64 = header.parts.iter().map(|part| u64::from(part.place.length)).sum();
+    u64::from(place.length) + parts
+}
+
+fn u64_of(bytes: &[u8]) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.try_into().ok()?))
+}
 
 fn records_name(number: u64) -> String {
     format!("records.{number}")
@@ -268,7 +323,7 @@ fn records_name(number: u64) -> String {
 
 fn file_number(dirs: &sled::Tree) -> Result<u64, StateError> {
     let found = dirs.get(FILE_NUMBER)?;
-    Ok(found.and_then(|v| Some(u64::from_le_bytes(v.as_ref().try_into().ok()?))).unwrap_or(0))
+    Ok(found.and_then(|v| u64_of(&v)).unwrap_or(0))
 }
 
 /// Opens the database at this path. A damaged one is begun anew.

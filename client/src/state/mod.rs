@@ -3,5 +3,7 @@
 
 pub mod blocks;
 pub mod db;
+pub mod kinds;
 pub mod own_snapshots;
 pub mod records;
+pub mod summary;

@@ -2,7 +2,7 @@
 //!
 //! One header a directory and as many parts as it needs, each a sorted run of entries. The header
 //! has the packs that the files of each part need, so that an unchanged directory costs no look-up
-//! a file. Headers and parts are blocks of one file; sled maps a directory to its header. Parts
+//! a file, and a summary of everything beneath. Headers and parts are blocks of one file; sled maps a directory to its header. Parts
 //! are written at once, before their packs are known, the header last: a torn record is no record.
 
 use std::sync::Arc;
@@ -11,14 +11,17 @@ use roaring::RoaringBitmap;
 
 use super::blocks::Place;
 use super::db::{StateDb, StateError};
+use super::summary::{Summary, decode_packs, encode_packs};
 use crate::crypto::content_id::ChunkId;
 use crate::tree::entry::FileTime;
 
 /// Bytes of entries in one part, about.
 pub const PART: usize = 12 * 1024;
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Name length, kind, inode, size, two times, two lengths.
 const FIXED: usize = 1 + 1 + 8 + 8 + 12 + 12 + 4 + 4;
+const RACY: u8 = 0x80;
+const LINKED: u8 = 0x40;
 
 /// Names a directory in the state: a hash of its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,11 +38,25 @@ impl DirKey {
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
+
+    /// The key of these bytes.
+    pub(super) const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
 }
+
+/// Names the rules by which a directory was walked: what is left out, and what holds in it of the
+/// rules that directories above it brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RulesKey(pub [u8; 16]);
 
 /// The directory as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
+    /// The rules by which it was walked.
+    pub rules: RulesKey,
+    /// It and everything beneath it.
+    pub summary: Summary,
     /// Its tree.
     pub tree: ChunkId,
     /// All tree objects that belong to it alone: the tree's parts, content lists.
@@ -66,6 +83,8 @@ pub struct Seen {
     pub kind: u8,
     /// It changed so shortly before it was read that its time proves nothing.
     pub racy: bool,
+    /// It is no directory and has other names.
+    pub linked: bool,
     /// Inode number.
     pub ino: u64,
     /// Length in bytes.
@@ -100,7 +119,8 @@ pub struct Part {
 }
 
 impl Part {
-    fn parse(bytes: Vec<u8>, packs: RoaringBitmap) -> Option<Self> {
+    /// The entries in `bytes`, if they are whole.
+    pub fn parse(bytes: Vec<u8>, packs: RoaringBitmap) -> Option<Self> {
         let mut rest = bytes.as_slice();
         let mut rows = Vec::new();
         while !rest.is_empty() {
@@ -137,8 +157,9 @@ fn read_row(bytes: &[u8]) -> Option<(Row<'_>, &[u8])> {
     let (encoded, rest) = rest.split_at_checked(u32_at(42)? as usize)?;
     let (lists, rest) = rest.split_at_checked(u32_at(46)? as usize)?;
     let seen = Seen {
-        kind: fixed[1] & 0x7f,
-        racy: fixed[1] & 0x80 != 0,
+        kind: fixed[1] & !(RACY | LINKED),
+        racy: fixed[1] & RACY != 0,
+        linked: fixed[1] & LINKED != 0,
         ino: u64_at(2)?,
         size: u64_at(10)?,
         mtime: FileTime { seconds: i64_at(18)?, nanos: u32_at(26)? },
@@ -151,7 +172,8 @@ fn read_row(bytes: &[u8]) -> Option<(Row<'_>, &[u8])> {
 pub fn write_row(out: &mut Vec<u8>, row: &Row<'_>) {
     let seen = &row.seen;
     out.push(u8::try_from(row.name.len()).expect("names have at most 255 bytes"));
-    out.push(seen.kind | if seen.racy { 0x80 } else { 0 });
+    let racy = if seen.racy { RACY } else { 0 };
+    out.push(seen.kind | racy | if seen.linked { LINKED } else { 0 });
     out.extend_from_slice(&seen.ino.to_le_bytes());
     out.extend_from_slice(&seen.size.to_le_bytes());
     for time in [seen.mtime, seen.ctime] {
@@ -182,7 +204,7 @@ impl<'a> RecordReader<'a> {
         let Some(place) = db.record(key)? else {
             return Ok(None);
         };
-        let header = db.blocks.read(place).and_then(|bytes| parse_header(&bytes));
+        let header = db.blocks.read(place).and_then(|bytes| parse_header(&bytes, key));
         Ok(header.map(|header| Self { db, header: Arc::new(header), next_part: 0 }))
     }
 
@@ -196,9 +218,12 @@ impl<'a> RecordReader<'a> {
 }
 
 /// The bytes of a header.
-pub fn header_bytes(header: &Header) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64 + 32 * header.objects.len() + 48 * header.parts.len());
+pub fn header_bytes(header: &Header, key: DirKey) -> Vec<u8> {
+    let mut out = Vec::with_capacity(192 + 32 * header.objects.len() + 48 * header.parts.len());
     out.push(VERSION);
+    out.extend_from_slice(&key.0);
+    out.extend_from_slice(&header.rules.0);
+    header.summary.encode(&mut out);
     out.extend_from_slice(&header.entries.to_le_bytes());
     out.extend_from_slice(&header.tree.0);
     let count = u32::try_from(header.objects.len()).expect("fewer than 2^32 objects a directory");
@@ -208,16 +233,17 @@ pub fn header_bytes(header: &Header) -> Vec<u8> {
     }
     for part in &header.parts {
         out.extend_from_slice(&part.place.to_bytes());
-        let size = part.packs.serialized_size();
-        let length = u32::try_from(size).expect("a bitmap is far below 4 GiB");
-        out.extend_from_slice(&length.to_le_bytes());
-        part.packs.serialize_into(&mut out).expect("writing to memory cannot fail");
+        encode_packs(&part.packs, &mut out);
     }
     out
 }
 
-pub(super) fn parse_header(bytes: &[u8]) -> Option<Header> {
-    let rest = bytes.strip_prefix(&[VERSION])?;
+/// Reads a header, if it is that of this directory: after a crash, the place where sled has one may
+/// hold that of another.
+pub fn parse_header(bytes: &[u8], key: DirKey) -> Option<Header> {
+    let rest = bytes.strip_prefix(&[VERSION])?.strip_prefix(&key.0)?;
+    let (rules, rest) = rest.split_first_chunk::<16>()?;
+    let (summary, rest) = Summary::decode(rest)?;
     let (entries, rest) = rest.split_first_chunk::<8>()?;
     let (tree, rest) = rest.split_first_chunk::<32>()?;
     let (count, rest) = rest.split_first_chunk::<4>()?;
@@ -228,13 +254,13 @@ pub(super) fn parse_header(bytes: &[u8]) -> Option<Header> {
     let mut left = rest;
     while !left.is_empty() {
         let (place, after) = left.split_first_chunk::<{ Place::LEN }>()?;
-        let (length, after) = after.split_first_chunk::<4>()?;
-        let (packs, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        let packs = RoaringBitmap::deserialize_from(packs).ok()?;
+        let (packs, after) = decode_packs(after)?;
         parts.push(PartPlace { place: Place::from_bytes(place), packs });
         left = after;
     }
     Some(Header {
+        rules: RulesKey(*rules),
+        summary,
         tree: ChunkId(*tree),
         objects: ids.iter().map(|id| ChunkId(*id)).collect(),
         entries: u64::from_le_bytes(*entries),
@@ -248,7 +274,8 @@ mod tests {
 
     fn seen(ino: u64) -> Seen {
         let time = FileTime { seconds: -5, nanos: 999 };
-        Seen { kind: 3, racy: ino.is_multiple_of(2), ino, size: ino * 3, mtime: time, ctime: time }
+        let (racy, linked) = (ino.is_multiple_of(2), ino.is_multiple_of(3));
+        Seen { kind: 3, racy, linked, ino, size: ino * 3, mtime: time, ctime: time }
     }
 
     #[test]
@@ -267,7 +294,10 @@ mod tests {
             );
         }
         let place = db.blocks.append(&rows).unwrap();
+        let summary = Summary { again: true, packs: packs.clone(), ..Summary::default() };
         let header = Header {
+            rules: RulesKey([4; 16]),
+            summary,
             tree: ChunkId([1; 32]),
             objects: vec![ChunkId([2; 32])],
             entries: 10,
@@ -304,7 +334,8 @@ mod tests {
                 let place = db.blocks.append(&rows).unwrap();
                 let parts = vec![PartPlace { place, packs: packs.clone() }];
                 let tree = ChunkId([round; 32]);
-                let header = Header { tree, objects: vec![], entries: 1, parts };
+                let (rules, summary) = (RulesKey::default(), Summary::default());
+                let header = Header { rules, summary, tree, objects: vec![], entries: 1, parts };
                 db.set_record(*key, &header).unwrap();
             }
         }

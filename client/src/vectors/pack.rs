@@ -1,6 +1,6 @@
 //! A whole small pack and a manifest.
 
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use serde_json::{Value, json};
 use unseen_common::codec::Canonical;
 use unseen_common::id::{Hash, PackId, SnapshotId};
@@ -16,7 +16,7 @@ use crate::crypto::rng::testing::rng;
 use crate::pack::builder::{BufferPool, PackBuilder, Sealer};
 use crate::pack::ladder::{footer_len, pack_len};
 use crate::pack::manifest::{open_manifest, seal_manifest};
-use crate::pack::reader::{Ends, PackError, SegmentOpener, TableKeys, open_footer};
+use crate::pack::reader::{Ends, OpenedFooter, PackError, SegmentOpener, TableKeys, open_footer};
 use crate::pack::table::{ChunkRow, SegmentRow, Table};
 use crate::tree::manifest::{Manifest, Problem, Totals};
 use crate::tree::object::Object;
@@ -56,7 +56,12 @@ fn rows() -> Vec<(SegmentRow, Vec<u8>)> {
     segments.into_iter().map(row).collect()
 }
 
-fn pack() -> Value {
+/// The device's signature, and the owner's on a pack that a compaction made.
+fn signers() -> [SigningKey; 2] {
+    [SigningKey::from_bytes(&MANIFEST_SEED), unlocked().owner_keys().root.clone()]
+}
+
+fn pack(signer: &SigningKey, seed: u8) -> Value {
     let unlocked = unlocked();
     let (write_set, vault_key) = (unlocked.write_set(), unlocked.root.vault_key(VAULT));
     let to = SealTo {
@@ -70,9 +75,8 @@ fn pack() -> Value {
     for (row, encoded) in rows() {
         assert!(builder.append(&encoded, row));
     }
-    let sealer =
-        Sealer { to, signer: &SigningKey::from_bytes(&MANIFEST_SEED), index_key: &INDEX_KEY };
-    let sealed = builder.seal(&sealer, &mut rng(7)).unwrap();
+    let sealer = Sealer { to, signer, index_key: &INDEX_KEY };
+    let sealed = builder.seal(&sealer, &mut rng(seed)).unwrap();
     let upload = sealed.upload();
     let footer_len = usize::try_from(upload.footer_len).unwrap();
     let (body_end, trailer_at) = (upload.bytes.len() - 16 - footer_len, upload.bytes.len() - 16);
@@ -182,15 +186,24 @@ fn refused() -> Value {
 
 #[test]
 fn packs_and_manifests_are_as_they_were() {
+    let [device, owner] = signers();
     let computed = json!({
         "inputs": inputs(),
-        "pack": pack(),
+        "pack": pack(&device, 7),
+        "pack_by_owner": pack(&owner, 8),
         "manifest": manifest(),
         "ladder": ladder(),
         "refused_tables": refused(),
     });
     let stored = published("pack.json", &computed);
-    pack_opens(&stored["pack"]);
+    let [device, owner] = [device.verifying_key(), owner.verifying_key()];
+    pack_opens(&stored["pack"], &[device]);
+    pack_opens(&stored["pack"], &[device, owner]);
+    pack_opens(&stored["pack_by_owner"], &[device, owner]);
+    for (section, other) in [("pack", owner), ("pack_by_owner", device)] {
+        let refused = open_stored(&stored[section], &[other]);
+        assert!(matches!(refused, Err(PackError::Signature(_))), "{section}");
+    }
 
     let manifest = &stored["manifest"];
     let id = SnapshotId::from_slice(&unhex(&manifest["snapshot_id"])).unwrap();
@@ -205,7 +218,7 @@ fn packs_and_manifests_are_as_they_were() {
     }
 }
 
-fn pack_opens(stored: &Value) {
+fn open_stored(stored: &Value, signers: &[VerifyingKey]) -> Result<OpenedFooter, PackError> {
     let header = unhex(&stored["header"]);
     let footer = [unhex(&stored["footer"]), unhex(&stored["trailer"])].concat();
     let ends = Ends {
@@ -215,9 +228,12 @@ fn pack_opens(stored: &Value) {
         header: &header,
         footer: &footer,
     };
-    let signer = SigningKey::from_bytes(&MANIFEST_SEED).verifying_key();
-    let keys = TableKeys { index_key: &INDEX_KEY, signers: &[signer] };
-    let opened = open_footer(&ends, VAULT, keys).unwrap();
+    open_footer(&ends, VAULT, TableKeys { index_key: &INDEX_KEY, signers })
+}
+
+fn pack_opens(stored: &Value, signers: &[VerifyingKey]) {
+    let opened = open_stored(stored, signers).unwrap();
+    let header = unhex(&stored["header"]);
     assert_eq!(opened.table.to_bytes(), unhex(&stored["table"]));
     let unlocked = unlocked();
     let (keys, ids) = (unlocked.reader_keys(), unlocked.write_set().content_keys());

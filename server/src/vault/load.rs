@@ -61,7 +61,7 @@ pub enum LoadError {
 
 impl LoadError {
     /// Whether the journal is not what it was, rather than out of reach.
-    pub(super) fn is_damage(&self) -> bool {
+    pub fn is_damage(&self) -> bool {
         !matches!(
             self,
             Self::Blobs(_) | Self::Journal(JournalError::Io { .. } | JournalError::Fatal { .. })

@@ -1,8 +1,10 @@
 //! What a later run sends: what is new, once.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process};
+use unseen_tests::Machine;
 use unseen_tests::trees::{self, build};
 use unseen_tests::world;
 
@@ -126,4 +128,88 @@ fn a_dry_run_stores_nothing() {
     assert!(!first.snapshot().is_empty());
     machine.ok(&["run", "--skip-if-unchanged", source.to_str().unwrap()]);
     assert_eq!(trees::files(&vault.join("accounts")), logged);
+}
+
+/// What a watcher says of a change: `d` for a folder, `D` for all that is beneath it.
+fn told(file: &Path, changes: &[(char, &Path)]) {
+    let mut bytes = Vec::new();
+    for (kind, path) in changes {
+        bytes.extend_from_slice(format!("{kind} {}\0", path.display()).as_bytes());
+    }
+    std::fs::write(file, bytes).unwrap();
+}
+
+/// Files that are new when they are saved are looked at once more; when that is over, a run that
+/// is told of no change looks at nothing.
+fn settled(machine: &Machine, source: &Path, list: &str) {
+    told(Path::new(list), &[]);
+    for _ in 0..200 {
+        let words = ["run", "--json", "-v", "--changes-from", list, source.to_str().unwrap()];
+        let lines = machine.ok(&words).json_lines();
+        let beneath = |line: &serde_json::Value| {
+            line["item"]
+                .as_str()
+                .is_some_and(|item| Path::new(item).starts_with(source.join("many")))
+        };
+        if !lines.iter().any(beneath) {
+            return;
+        }
+    }
+    panic!("every run looks at everything");
+}
+
+#[test]
+fn a_run_that_is_told_what_changed_saves_that() {
+    let world = world!();
+    let (machine, vault) = world.local();
+    let source = world.folder("source");
+    build::contents(&source);
+    build::links(&source.join("links"));
+    machine.back_up(&source, &[]);
+    let list = world.path("changes");
+    let from = list.to_str().unwrap();
+    settled(&machine, &source, from);
+    let packs = trees::packs(&vault);
+    let before = trees::capture(&source);
+
+    // Nobody tells: nobody finds out, before a whole run does.
+    build::write(&source, "many/007/small", "not told");
+    told(&list, &[]);
+    let unheard = machine.back_up(&source, &["--changes-from", from]);
+    assert_eq!(trees::packs(&vault), packs);
+    machine.restores_to(&unheard.snapshot(), &source, &before);
+
+    build::write(&source, "many/003/small", "told");
+    build::write(&source, "new/one/file", build::noise(5, 10_000));
+    std::fs::remove_file(source.join("text")).unwrap();
+    let dirs = [("many/003", 'd'), ("many/007", 'd'), ("new", 'D'), ("", 'd')];
+    let dirs = dirs.map(|(dir, kind)| (kind, source.join(dir)));
+    let dirs: Vec<_> = dirs.iter().map(|(kind, dir)| (*kind, dir.as_path())).collect();
+    told(&list, &dirs);
+    let wanted = trees::capture(&source);
+    let run = machine.back_up(&source, &["--changes-from", from]);
+    assert_eq!((run.number("files_new"), run.number("files_changed")), (1, 2));
+    let more = trees::packs(&vault);
+    assert_eq!(more.len(), packs.len() + 1, "one pack for a small change");
+    machine.restores_to(&run.snapshot(), &source, &wanted);
+
+    let whole = machine.back_up(&source, &["--skip-if-unchanged"]);
+    assert!(whole.0["snapshot_id"].is_null(), "a whole run made another snapshot");
+    assert_eq!(trees::packs(&vault), more);
+    for key in ["total_files_processed", "total_bytes_processed"] {
+        assert_eq!(run.number(key), whole.number(key), "{key}");
+    }
+}
+
+#[test]
+fn a_list_of_changes_that_makes_no_sense_is_refused() {
+    let world = world!();
+    let (machine, _) = world.local();
+    let source = world.folder("source");
+    let list = world.path("changes");
+    std::fs::write(&list, "x /a\0").unwrap();
+    let words = ["run", "--changes-from", list.to_str().unwrap(), source.to_str().unwrap()];
+    assert!(machine.exits(2, &words).err.contains("neither"));
+    std::fs::write(&list, "d a\0").unwrap();
+    assert!(machine.exits(2, &words).err.contains("absolute"));
 }

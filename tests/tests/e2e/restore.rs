@@ -127,3 +127,45 @@ fn a_reader_that_leaves_early_is_no_failure() {
     let output = full.output().unwrap();
     assert_eq!(output.status.code(), Some(1), "what did not get out is told");
 }
+
+#[test]
+fn links_and_pipes_that_are_equal_stay_and_others_are_made_anew() {
+    use std::os::unix::fs::MetadataExt;
+    let world = world!();
+    let (machine, _) = world.local();
+    let source = world.folder("source");
+    build::write(&source, "file", "x");
+    std::os::unix::fs::symlink("file", source.join("link")).unwrap();
+    std::os::unix::fs::symlink("file", source.join("other")).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(source.join("pipe")).status().unwrap();
+    assert!(made.success());
+    machine.back_up(&source, &[]);
+    let wanted = trees::capture(&source);
+    let target = world.path("target");
+    machine.restore("latest", &target, &[]);
+    let copy = trees::beneath(&target, &source);
+    let inode = |name: &str| fs::symlink_metadata(copy.join(name)).unwrap().ino();
+    let names = ["file", "link", "pipe"];
+    let before = names.map(inode);
+    fs::remove_file(copy.join("other")).unwrap();
+    std::os::unix::fs::symlink("elsewhere", copy.join("other")).unwrap();
+    let told = machine.restore("latest", &target, &[]).text();
+    assert!(told.contains("restored 1 file, "), "{told}");
+    assert!(told.contains("3 the same already"), "{told}");
+    assert_eq!(names.map(inode), before);
+    trees::assert_same(&wanted, &trees::capture(&copy));
+}
+
+#[test]
+fn an_include_that_matches_nothing_is_told() {
+    let world = world!();
+    let (machine, _) = world.local();
+    let source = world.folder("source");
+    build::write(&source, "a.txt", "x");
+    machine.back_up(&source, &[]);
+    let target = world.path("target");
+    let ran = machine.restore("latest", &target, &["-i", "*.txt", "-i", "*.odt"]);
+    assert!(ran.err.contains("warning: --include *.odt: nothing in the snapshot matches it"));
+    assert!(!ran.err.contains("*.txt"), "{ran}");
+    assert!(ran.text().contains("restored 1 file, "), "{ran}");
+}

@@ -16,6 +16,122 @@ fn rot(data: &Path, before: &[(PathBuf, u64)]) {
     fs::write(pack, bytes).unwrap();
 }
 
+/// The pack that came since `before`.
+fn newest(data: &Path, before: &[(PathBuf, u64)]) -> PathBuf {
+    let packs = trees::packs(data);
+    packs.iter().find(|pack| !before.contains(pack)).unwrap().0.clone()
+}
+
+/// A file in one pack, then another in a second one. Gives the packs before the second, and both
+/// snapshots.
+fn two_backups(
+    machine: &Machine,
+    data: &Path,
+    source: &Path,
+) -> (Vec<(PathBuf, u64)>, [String; 2]) {
+    build::write(source, "first", build::noise(1, 400_000));
+    let first = machine.back_up(source, &[]).snapshot();
+    let before = trees::packs(data);
+    build::write(source, "second", build::noise(2, 400_000));
+    (before, [first, machine.back_up(source, &[]).snapshot()])
+}
+
+/// Without reading anything, `check` finds that a file is gone, names what suffers and who heals;
+/// the next run does, and all snapshots are whole again.
+fn a_lost_file_is_found_and_healed(machine: &Machine, data: &Path, source: &Path) {
+    let (before, snapshots) = two_backups(machine, data, source);
+    let wanted = trees::capture(source);
+    assert!(machine.ok(&["check"]).text().contains("no damage found"));
+    fs::remove_file(newest(data, &before)).unwrap();
+    let ran = machine.exits(20, &["check"]);
+    assert!(ran.err.contains("it is missing"), "{ran}");
+    // The folders of the second snapshot went with it.
+    assert!(ran.text().contains("1 file or folder is lost\n  /\n"), "{ran}");
+    assert!(
+        ran.err.contains("the next `backup run` on ") && ran.err.contains("sends again"),
+        "{ran}"
+    );
+    let json = machine.exits(20, &["check", "--json"]).json_lines();
+    let summary = json.last().unwrap();
+    assert_eq!((&summary["healing"]["packs"], &summary["files_lost"]), (&1.into(), &1.into()));
+    assert!(machine.back_up(source, &[]).number("data_added") > 400_000);
+    for snapshot in ["latest", &snapshots[1]] {
+        machine.restores_to(snapshot, source, &wanted);
+    }
+    let after = machine.ok(&["check"]).text();
+    assert!(after.contains("nothing is lost. 1 pack is damaged or gone"), "{after}");
+}
+
+#[test]
+fn a_check_finds_a_lost_file_of_a_local_vault_and_the_next_run_heals() {
+    let world = world!();
+    let (machine, vault) = world.local();
+    a_lost_file_is_found_and_healed(&machine, &vault, &world.folder("source"));
+}
+
+#[test]
+fn a_check_finds_a_lost_file_of_a_server_and_the_next_run_heals() {
+    let world = world!();
+    let (server, machine, _) = world.remote();
+    a_lost_file_is_found_and_healed(&machine, &server.data, &world.folder("source"));
+}
+
+/// Rot that `check --read-data` finds, or a restore, is sent again by the next run.
+#[test]
+fn what_a_check_or_a_restore_reads_and_finds_damaged_is_healed() {
+    let world = world!();
+    let (server, machine, _) = world.remote();
+    let source = world.folder("source");
+    let (before, _) = two_backups(&machine, &server.data, &source);
+    let wanted = trees::capture(&source);
+    rot(&server.data, &before);
+    assert!(machine.ok(&["check"]).text().contains("no damage found"), "only reading can find it");
+    let ran = machine.exits(20, &["check", "--read-data"]);
+    assert!(ran.err.contains("the next `backup run` on "), "{ran}");
+    assert!(machine.back_up(&source, &[]).number("data_added") > 400_000);
+    machine.restores_to("latest", &source, &wanted);
+    machine.ok(&["check", "--read-data"]);
+
+    let before = trees::packs(&server.data);
+    build::write(&source, "third", build::noise(3, 400_000));
+    machine.back_up(&source, &[]);
+    rot(&server.data, &before);
+    let target = world.path("target");
+    let words = ["restore", "latest", "--target", target.to_str().unwrap()];
+    let ran = machine.exits(1, &words);
+    assert!(ran.err.contains("the vault knows of 1 damaged pack now"), "{ran}");
+    assert!(machine.back_up(&source, &[]).number("data_added") > 400_000);
+    machine.restores_to("latest", &source, &trees::capture(&source));
+}
+
+/// Nobody else reads a local vault again: a run does, when the last time was long ago.
+#[test]
+fn a_run_into_a_local_vault_reads_some_of_it_again_now_and_then() {
+    let world = world!();
+    let (machine, vault) = world.local();
+    let source = world.folder("source");
+    let (before, _) = two_backups(&machine, &vault, &source);
+    rot(&vault, &before);
+    let hint = vault.join("scrub.json");
+    let run = || machine.ok(&["run", source.to_str().unwrap()]);
+    assert!(!run().err.contains("damaged"), "the vault is young");
+    assert!(!hint.exists());
+    let journals = fs::read_dir(vault.join("journal")).unwrap();
+    let account = journals
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .find(|name| name.len() == 32)
+        .unwrap();
+    fs::write(&hint, format!(r#"{{"{account}":{{"finished":1000,"next":0}}}}"#)).unwrap();
+    let ran = run();
+    assert!(ran.err.contains("1 pack of the vault turned out to be damaged"), "{ran}");
+    let after = fs::read_to_string(&hint).unwrap();
+    assert!(!after.contains(r#""finished":1000"#), "{after}");
+    machine.exits(20, &["check"]);
+    let healing = run();
+    assert!(!healing.err.contains("damaged"), "{healing}");
+    machine.ok(&["check"]);
+}
+
 /// The files that `check` names, by the ends of their paths.
 fn lost(machine: &Machine) -> Vec<String> {
     let ran = machine.run(&["check"]);

@@ -164,8 +164,139 @@ fn a_lost_pack_of_trees_is_told() {
         fs::remove_file(pack).unwrap();
     }
     let ran = machine.exits(20, &["check"]);
-    assert!(ran.err.contains("the server lists it and does not have it"), "{ran}");
+    assert!(ran.err.contains("the vault lists it and does not have it"), "{ran}");
+    let told = ran.text().lines().filter(|line| line.starts_with("  /")).count();
+    assert_eq!(told, 1, "the root, once: {ran}");
     let target = world.path("target");
     let ran = machine.exits(1, &["restore", "latest", "--target", target.to_str().unwrap()]);
     assert!(ran.err.contains("error: /: no pack holds a chunk of it"), "{ran}");
+}
+
+/// The files of an account in a vault's folder, of this kind.
+fn stored(vault: &std::path::Path, kind: &str) -> Vec<std::path::PathBuf> {
+    let all = trees::files(&vault.join("accounts")).into_iter().map(|(path, _)| path);
+    all.filter(|path| path.components().any(|part| part.as_os_str() == kind)).collect()
+}
+
+#[test]
+fn a_damaged_or_lost_journal_of_a_local_vault_names_the_folder_and_what_to_do() {
+    let world = world!();
+    let (machine, vault) = world.local();
+    let source = world.folder("source");
+    build::write(&source, "file", "contents");
+    machine.back_up(&source, &[]);
+    let wanted = trees::capture(&source);
+    let journals: Vec<_> =
+        fs::read_dir(vault.join("journal")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let account = journals.iter().find(|path| path.file_name().unwrap().len() == 32).unwrap();
+    let whole = fs::read(account).unwrap();
+    let place = vault.to_str().unwrap();
+    let run = ["run", source.to_str().unwrap()];
+    let rebuild = format!("`backup-server rebuild --data {place}`");
+
+    let mut bad = whole.clone();
+    bad[whole.len() / 2] ^= 1;
+    fs::write(account, &bad).unwrap();
+    let ran = machine.exits(20, &run);
+    assert!(ran.err.contains(place) && ran.err.contains("damaged at byte"), "{ran}");
+    assert!(ran.err.contains(&rebuild), "{ran}");
+    // What is there can be read.
+    machine.restores_to("latest", &source, &wanted);
+
+    fs::remove_file(account).unwrap();
+    for words in [&run[..], &["snapshots"], &["check"]] {
+        let ran = machine.exits(20, words);
+        assert!(ran.err.contains("has packs and no journal"), "{ran}");
+        assert!(ran.err.contains(&rebuild), "{ran}");
+    }
+    fs::remove_dir_all(vault.join("journal")).unwrap();
+    let ran = machine.exits(20, &run);
+    assert!(ran.err.contains("has packs and no journal") && ran.err.contains(&rebuild), "{ran}");
+    drop(world.backup_server(&["rebuild", "--data", place]).check(0));
+    machine.back_up(&source, &[]);
+    machine.restores_to("latest", &source, &wanted);
+    machine.ok(&["check", "--read-data"]);
+
+    let server = vault.join("journal/server");
+    let mut bad = fs::read(&server).unwrap();
+    bad[3] ^= 1;
+    fs::write(&server, bad).unwrap();
+    let ran = machine.exits(20, &run);
+    assert!(ran.err.contains(place) && ran.err.contains(&rebuild), "{ran}");
+}
+
+#[test]
+fn a_damaged_journal_of_a_server_is_for_whoever_runs_it() {
+    let world = world!();
+    let (mut server, machine, _) = world.remote();
+    let source = world.folder("source");
+    build::write(&source, "file", "contents");
+    machine.back_up(&source, &[]);
+    server.stop();
+    let journals = fs::read_dir(server.data.join("journal")).unwrap();
+    let mut journals = journals.map(|entry| entry.unwrap().path());
+    let account = journals.find(|path| path.file_name().unwrap().len() == 32).unwrap();
+    fs::remove_file(account).unwrap();
+    server.restart();
+    let ran = machine.exits(20, &["run", source.to_str().unwrap()]);
+    assert!(ran.err.contains("this account has packs and no journal"), "{ran}");
+    assert!(ran.err.contains("ask whoever runs the server"), "{ran}");
+    assert!(!ran.err.contains(server.data.to_str().unwrap()), "where it is is nobody's business");
+}
+
+#[test]
+fn lost_manifests_and_lists_of_packs_are_named() {
+    let world = world!();
+    let (machine, vault) = world.local();
+    let source = world.folder("source");
+    build::write(&source, "file", "contents");
+    let id = machine.back_up(&source, &[]).snapshot();
+    let wanted = trees::capture(&source);
+    let [list] = &stored(&vault, "packsets")[..] else {
+        panic!("one list");
+    };
+    let mut bytes = fs::read(list).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    build::chmod(list, 0o600);
+    fs::write(list, bytes).unwrap();
+    let ran = machine.exits(20, &["check"]);
+    assert!(ran.err.contains(&format!("snapshot {}: its list of packs", &id[..8])), "{ran}");
+    // All packs are searched.
+    machine.restores_to("latest", &source, &wanted);
+    let [manifest] = &stored(&vault, "manifests")[..] else {
+        panic!("one manifest");
+    };
+    fs::remove_file(manifest).unwrap();
+    let target = world.path("target");
+    let ran = machine.exits(20, &["restore", "latest", "--target", target.to_str().unwrap()]);
+    assert!(ran.err.contains(&format!("the manifest of snapshot {} is lost", &id[..8])), "{ran}");
+    machine.exits(20, &["check"]);
+}
+
+/// The files that suffer are shown, the first of them; `-v` names all.
+#[test]
+fn a_check_shows_the_first_lost_files_and_counts_the_others() {
+    let world = world!();
+    let (machine, vault) = world.local();
+    let source = world.folder("source");
+    for n in 0..30 {
+        build::write(&source, format!("file {n}"), build::noise(n, 20_000));
+    }
+    machine.back_up(&source, &[]);
+    let [(first, _)] = &trees::packs(&vault)[..] else {
+        panic!("one pack");
+    };
+    // The folders of this snapshot are in a pack of its own, the files in the first one.
+    build::write(&source, "more", "x");
+    machine.back_up(&source, &[]);
+    fs::remove_file(first).unwrap();
+    let shown =
+        |ran: &unseen_tests::Ran| ran.text().lines().filter(|line| line.contains("/file ")).count();
+    let ran = machine.exits(20, &["check"]);
+    assert!(ran.text().contains("30 files and folders are lost"), "{ran}");
+    assert_eq!(shown(&ran), 20, "{ran}");
+    assert!(ran.text().contains("and 10 more; -v names all"), "{ran}");
+    assert!(!ran.err.contains("file 7"), "no line of its own for each: {ran}");
+    assert_eq!(shown(&machine.exits(20, &["check", "-v"])), 30);
 }

@@ -10,7 +10,7 @@ use crate::browse::chunks::Chunks;
 use crate::browse::ls::{FindError, find_path};
 use crate::browse::packs::Packs;
 use crate::browse::resolve::{Filter, parse, parse_path, resolve};
-use crate::progress::{Amount, Counts, Silent, Stored, Tally};
+use crate::progress::{Amount, Counts, Item, Silent, Stored, Tally};
 use crate::remote::limit::{Bucket, Limited};
 use crate::testing::{Machine, World, noise, options};
 
@@ -59,6 +59,12 @@ impl Finger {
 impl Monitor for Finger {
     fn scanned(&self, found: Amount) {
         self.tally.scanned(found);
+    }
+    fn done(&self, item: Item<'_>) {
+        self.tally.done(item);
+    }
+    fn unvisited(&self, amount: Amount) {
+        self.tally.unvisited(amount);
     }
     fn scan_done(&self) {
         self.tally.scan_done();

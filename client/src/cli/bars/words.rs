@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::cli::escape::{escape_for_terminal, insert_name};
-use crate::cli::units::{bytes, count, duration};
+use crate::cli::units::{bytes, duration, plural};
 use crate::progress::{Change, Counts, Item};
 
 /// What is being done.
@@ -67,12 +67,12 @@ impl Sample {
         let mut words: Vec<String> = self.percent(read, total).into_iter().collect();
         words.push(format!("{} of {}", bytes(read), self.at_least(bytes(total))));
         if self.task != Task::Compact {
-            words.push(format!("{} files", count(self.counts.files.total())));
+            words.push(plural(self.counts.files.total(), "file", "files"));
         }
         words.push(format!("{}/s", bytes(self.rates.reading())));
         words.extend(self.remaining().map(|left| format!("{} left", duration(left))));
         if self.counts.problems > 0 {
-            words.push(format!("{} errors", count(self.counts.problems)));
+            words.push(plural(self.counts.problems, "error", "errors"));
         }
         Part { done: read, total, words }
     }

@@ -6,15 +6,22 @@ use serde_json::json;
 use unseen_common::log::entry::Status;
 
 use super::super::output::Ui;
-use super::super::units::{bytes, count, duration};
+use super::super::units::{bytes, count, duration, plural};
 use crate::backup::Outcome;
 use crate::progress::{Changes, Counts};
 
 /// Says how it went.
-pub(super) fn finished(ui: &Ui, dry_run: bool, outcome: &Outcome, counts: &Counts, took: Duration) {
+pub(in crate::cli) fn finished(
+    ui: &Ui,
+    (set, dry_run): (&str, bool),
+    outcome: &Outcome,
+    counts: &Counts,
+    took: Duration,
+) {
     if ui.is_json() {
         ui.json(&json!({
             "message_type": "summary",
+            "set": set,
             "dry_run": dry_run,
             "files_new": counts.files.new,
             "files_changed": counts.files.changed,
@@ -45,15 +52,15 @@ pub(super) fn finished(ui: &Ui, dry_run: bool, outcome: &Outcome, counts: &Count
         if dry_run { "to upload" } else { "uploaded" },
     ));
     ui.summary(&format!(
-        "processed {} files, {} in {}",
-        count(outcome.totals.files),
+        "processed {}, {} in {}",
+        plural(outcome.totals.files, "file", "files"),
         bytes(outcome.totals.bytes),
         duration(took)
     ));
     if outcome.problem_count > 0 {
         ui.warn(&format!(
             "{} could not be read, or changed meanwhile: see above",
-            super::super::units::plural(outcome.problem_count, "file", "files")
+            plural(outcome.problem_count, "file", "files")
         ));
     }
     match (outcome.snapshot, outcome.status) {

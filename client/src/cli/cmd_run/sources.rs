@@ -4,24 +4,96 @@ use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
+use super::super::context::Context;
 use super::super::exit::{CliError, Exit};
-use super::super::secrets::SECRET_VARIABLES;
-use super::RunArgs;
+use super::super::reading::set_name;
+use super::{ExcludeArgs, RunArgs};
 use crate::backup::plan::absolute;
-use crate::backup::{Source, StreamSource};
-use crate::cli::vault::SystemClock;
-use crate::scan::exclude::{Case, Marker, Options, Pattern, parse_pattern_file};
-use crate::sets::name;
-use crate::tree::entry::{FileTime, Meta, Name};
-use unseen_common::time::Clock;
+use crate::backup::{Changes, Depth};
+use crate::scan::exclude::{Case, Marker, Options, Pattern};
+use crate::sets::job::{Origin, pattern_file};
+use crate::sets::named::Label;
+use crate::sets::{Hooks, Job, JobError, JobSource, NamedSet, name};
+use crate::tree::entry::Name;
 
-/// The paths to back up, absolute; all are there. Empty when a stream is read instead.
-pub(super) fn paths(args: &RunArgs) -> Result<Vec<PathBuf>, CliError> {
-    if args.stdin.reads_stdin() || args.stdin.stdin_from_command {
-        return Ok(Vec::new());
+/// What is to be done: what the command line names, or the sets of config.toml.
+pub(super) fn jobs(ctx: &Context<'_>, args: &RunArgs) -> Result<Vec<Job>, CliError> {
+    let stream = args.stdin.reads_stdin() || args.stdin.stdin_from_command;
+    if stream || !args.paths.is_empty() || !args.files_from.is_empty() {
+        return typed(args).map(|job| vec![job]);
     }
+    let setup = ctx.setup()?;
+    let wanted = args.set.as_deref().map(set_name).transpose()?;
+    let sets: Vec<&NamedSet> = setup
+        .sets
+        .iter()
+        .filter(|set| wanted.as_ref().is_none_or(|name| set.name == *name))
+        .collect();
+    if sets.is_empty() {
+        return Err(match wanted {
+            Some(name) => CliError::usage(format!("there is no set {name} in config.toml")).hint(
+                "`backup set list` lists them; or name the paths: `backup run --set NAME PATH…`",
+            ),
+            None => CliError::usage("nothing to back up").hint(
+                "name it: `backup run PATH…`, or once and for all: `backup set add NAME PATH…`",
+            ),
+        });
+    }
+    if args.excludes != ExcludeArgs::default() {
+        return Err(CliError::usage("a set of config.toml says by itself what it leaves out")
+            .hint("`backup set edit NAME --exclude …` changes that"));
+    }
+    let home = setup.home.as_deref();
+    sets.into_iter().map(|set| Ok(with_flags(Job::of(set, home)?, args))).collect()
+}
+
+/// What the command line says of a set that is configured.
+fn with_flags(mut job: Job, args: &RunArgs) -> Job {
+    job.label.tags.extend(tags(args));
+    job.label.host = args.label.host.clone().or(job.label.host);
+    job.compression = args.how.compression.or(job.compression);
+    job.skip_if_unchanged |= args.how.skip_if_unchanged;
+    job
+}
+
+fn tags(args: &RunArgs) -> impl Iterator<Item = String> {
+    args.label.tag.iter().flat_map(|list| list.0.clone())
+}
+
+/// What the command line names.
+fn typed(args: &RunArgs) -> Result<Job, CliError> {
+    let (source, by_itself) = if args.stdin.stdin_from_command {
+        let file = stream_name(args)?;
+        let set = name::of_stream(file.as_bytes());
+        (JobSource::Command { argv: args.paths.clone(), file }, set)
+    } else if args.stdin.reads_stdin() {
+        let file = stream_name(args)?;
+        let set = name::of_stream(file.as_bytes());
+        (JobSource::Stdin(file), set)
+    } else {
+        let paths = paths(args)?;
+        let set = name::of_paths(paths.iter().map(PathBuf::as_path));
+        (JobSource::Paths(paths), set)
+    };
+    let set = args.set.as_deref().map(set_name).transpose()?.unwrap_or(by_itself);
+    let excludes = excludes(&args.excludes)?;
+    let job = Job {
+        set,
+        source,
+        origins: vec![Origin::CommandLine; excludes.patterns.len()],
+        excludes,
+        one_file_system: args.excludes.one_file_system,
+        label: Label::default(),
+        compression: None,
+        skip_if_unchanged: false,
+        hooks: Hooks::default(),
+    };
+    Ok(with_flags(job, args))
+}
+
+/// The paths to back up, absolute; all are there.
+fn paths(args: &RunArgs) -> Result<Vec<PathBuf>, CliError> {
     let current = std::env::current_dir().map_err(|error| {
         CliError::new(Exit::Failed, "the current folder is gone").because(error)
     })?;
@@ -29,12 +101,8 @@ pub(super) fn paths(args: &RunArgs) -> Result<Vec<PathBuf>, CliError> {
     for file in &args.files_from {
         named.extend(lines(file)?);
     }
-    if args.set.is_some() && named.is_empty() {
-        return Err(CliError::usage("sets of config.toml come with the watcher")
-            .hint("name the paths: `backup run --set NAME PATH…`"));
-    }
     if named.is_empty() {
-        return Err(CliError::usage("nothing to back up").hint("name it: `backup run PATH…`"));
+        return Err(CliError::usage("nothing to back up").hint("the list of paths is empty"));
     }
     let mut paths = Vec::new();
     for name in named {
@@ -48,15 +116,6 @@ pub(super) fn paths(args: &RunArgs) -> Result<Vec<PathBuf>, CliError> {
     Ok(paths)
 }
 
-/// The set that is named, or the one that the source makes by itself.
-pub(super) fn set_name(args: &RunArgs, paths: &[PathBuf]) -> Result<String, CliError> {
-    match &args.set {
-        Some(text) => name::typed(text).map_err(|error| CliError::usage("--set").because(error)),
-        None if paths.is_empty() => Ok(name::of_stream(stream_name(args)?.as_bytes())),
-        None => Ok(name::of_paths(paths.iter().map(PathBuf::as_path))),
-    }
-}
-
 /// What a stream is called in the snapshot.
 fn stream_name(args: &RunArgs) -> Result<Name, CliError> {
     let name = args.stdin.stdin_filename.clone().unwrap_or_else(|| "stdin".into());
@@ -65,30 +124,8 @@ fn stream_name(args: &RunArgs) -> Result<Name, CliError> {
     })
 }
 
-/// Opens the source.
-pub(super) fn open(args: &RunArgs, paths: Vec<PathBuf>) -> Result<Source, CliError> {
-    let reader: Box<dyn Read + Send> = if args.stdin.stdin_from_command {
-        Box::new(Piped::start(&args.paths)?)
-    } else if args.stdin.reads_stdin() {
-        Box::new(io::stdin())
-    } else {
-        return Ok(Source::Paths(paths));
-    };
-    let name = stream_name(args)?;
-    let now = i64::try_from(SystemClock.now().0).unwrap_or(i64::MAX);
-    let meta = Meta {
-        mode: 0o600,
-        uid: rustix::process::geteuid().as_raw(),
-        gid: rustix::process::getegid().as_raw(),
-        mtime: FileTime { seconds: now, nanos: 0 },
-        ..Meta::default()
-    };
-    Ok(Source::Stream(Some(StreamSource { name, source: reader, meta })))
-}
-
 /// What is left out, the program's own folders aside.
-pub(super) fn excludes(args: &RunArgs) -> Result<Options, CliError> {
-    let excludes = &args.excludes;
+fn excludes(excludes: &ExcludeArgs) -> Result<Options, CliError> {
     let mut patterns = Vec::new();
     for (texts, case) in [(&excludes.exclude, Case::Sensitive), (&excludes.iexclude, Case::Ignored)]
     {
@@ -98,14 +135,7 @@ pub(super) fn excludes(args: &RunArgs) -> Result<Options, CliError> {
         }
     }
     for file in &excludes.exclude_file {
-        let unreadable = || format!("cannot read {}", file.display());
-        let bytes = std::fs::read(file)
-            .map_err(|error| CliError::new(Exit::Usage, unreadable()).because(error))?;
-        let variable = |name: &str| std::env::var_os(name).map(OsString::into_vec);
-        let parsed = parse_pattern_file(&bytes, Case::Sensitive, &variable);
-        patterns.extend(parsed.map_err(|error| {
-            CliError::new(Exit::Usage, file.display().to_string()).because(error)
-        })?);
+        patterns.extend(pattern_file(file)?);
     }
     let mut if_present = Vec::new();
     for text in &excludes.exclude_if_present {
@@ -120,8 +150,28 @@ pub(super) fn excludes(args: &RunArgs) -> Result<Options, CliError> {
         if_present,
         larger_than: excludes.exclude_larger_than.map(|size| size.0),
         git_ignore: excludes.git_ignore,
-        own: Vec::new(),
+        ..Options::default()
     })
+}
+
+/// What may have changed, as the file says.
+pub(super) fn changes(file: &Path) -> Result<Changes, CliError> {
+    let wrong = |what: &str| CliError::usage(format!("{}: {what}", file.display()));
+    let bytes = std::fs::read(file).map_err(|error| wrong("cannot be read").because(error))?;
+    let mut changes = Changes::default();
+    for entry in bytes.split(|&b| b == 0).filter(|entry| !entry.is_empty()) {
+        let (depth, path) = match entry {
+            [b'd', b' ', path @ ..] => (Depth::Listing, path),
+            [b'D', b' ', path @ ..] => (Depth::Everything, path),
+            _ => return Err(wrong("an entry is neither `d PATH` nor `D PATH`")),
+        };
+        let path = Path::new(std::ffi::OsStr::from_bytes(path));
+        if !path.is_absolute() {
+            return Err(wrong("a path is not absolute"));
+        }
+        changes.add(path, depth);
+    }
+    Ok(changes)
 }
 
 fn lines(file: &Path) -> Result<Vec<OsString>, CliError> {
@@ -138,55 +188,15 @@ fn lines(file: &Path) -> Result<Vec<OsString>, CliError> {
     Ok(lines.map(|line| OsString::from_vec(line.to_vec())).collect())
 }
 
-/// The output of a command, which fails at its end if the command failed: half a dump is no backup.
-struct Piped {
-    child: Child,
-    name: String,
-    done: bool,
-}
-
-impl Piped {
-    fn start(command: &[OsString]) -> Result<Self, CliError> {
-        let (program, args) =
-            command.split_first().ok_or_else(|| CliError::usage("which command?"))?;
-        let mut start = Command::new(program);
-        start.args(args).stdin(Stdio::null()).stdout(Stdio::piped());
-        for secret in SECRET_VARIABLES {
-            start.env_remove(secret);
-        }
-        let name = program.to_string_lossy().into_owned();
-        let child = start.spawn().map_err(|error| {
-            CliError::new(Exit::Failed, format!("cannot run {name}")).because(error)
-        })?;
-        Ok(Self { child, name, done: false })
-    }
-}
-
-impl Read for Piped {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.done {
-            return Ok(0);
-        }
-        let read = match &mut self.child.stdout {
-            Some(out) => out.read(buffer)?,
-            None => 0,
-        };
-        if read == 0 && !buffer.is_empty() {
-            self.done = true;
-            let status = self.child.wait()?;
-            if !status.success() {
-                return Err(io::Error::other(format!("{} failed: {status}", self.name)));
+impl From<JobError> for CliError {
+    fn from(error: JobError) -> Self {
+        match error {
+            JobError::NoHome(_) | JobError::Unreadable { .. } | JobError::Patterns { .. } => {
+                Self::from_error(Exit::Usage, error)
             }
-        }
-        Ok(read)
-    }
-}
-
-impl Drop for Piped {
-    fn drop(&mut self) {
-        if !self.done {
-            self.child.kill().ok();
-            self.child.wait().ok();
+            JobError::Command { .. } | JobError::NothingThere { .. } => {
+                Self::from_error(Exit::Failed, error)
+            }
         }
     }
 }

@@ -39,11 +39,17 @@ pub fn read(path: &Path) -> Result<ReadKit, KitError> {
     let mut text = Zeroizing::new(String::new());
     let file = File::open(path).map_err(failed)?;
     file.take(MOST).read_to_string(&mut text).map_err(failed)?;
-    let found = match text.split_once("<body>") {
-        Some((_, body)) => find(&plain(body)),
-        None => find(&text),
-    };
-    found.ok_or_else(|| KitError::NotAKit { path: path.to_path_buf() })
+    ReadKit::parse(&text).ok_or_else(|| KitError::NotAKit { path: path.to_path_buf() })
+}
+
+impl ReadKit {
+    /// What a text or a page says, if it is a kit.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.split_once("<body>") {
+            Some((_, body)) => find(&plain(body)),
+            None => find(text),
+        }
+    }
 }
 
 fn find(text: &str) -> Option<ReadKit> {

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use super::*;
 use crate::browse::pieces::Pieces;
 use crate::crypto::content_id::ChunkKind;
-use crate::maintain::Affected;
 use crate::progress::Recorder;
 use crate::testing::{Forge, Machine, World, entry, noise, silent};
 use crate::tree::entry::{Content, Entry, Extent, Kind};
@@ -38,11 +37,29 @@ impl Scene {
 
     fn check(&self, read_data: Option<Subset>) -> CheckOutcome {
         let (repo, index) = self.world.reader();
-        let options = CheckOptions { read_data, workers: 2 };
+        self.check_with((&repo, &index), read_data, RoaringBitmap::new())
+    }
+
+    /// As the program does it: the vault is asked first which files are there.
+    fn survey_and_check(&self) -> CheckOutcome {
+        let (repo, _) = self.world.reader();
+        let absent = self.world.runtime.block_on(heal::survey(&*repo.vault)).unwrap();
+        drop(repo);
+        let (repo, index) = self.world.reader();
+        self.check_with((&repo, &index), None, absent)
+    }
+
+    fn check_with(
+        &self,
+        (repo, index): (&ReaderRepo, &ReaderIndex),
+        read_data: Option<Subset>,
+        absent: RoaringBitmap,
+    ) -> CheckOutcome {
+        let options = CheckOptions { read_data, absent, paths: 1000, workers: 2 };
         let (recorder, go_on) = (Recorder::default(), AtomicBool::new(false));
         let listens = (&recorder as &dyn Monitor, &go_on);
         let runtime = self.world.runtime.handle();
-        let outcome = check((&repo, &index), options, listens, runtime).unwrap();
+        let outcome = check((repo, index), &options, listens, runtime).unwrap();
         assert_eq!(recorder.counts().problems, outcome.damage_count);
         outcome
     }
@@ -98,6 +115,8 @@ fn reading_finds_bad_chunks_and_names_the_files() {
     scene.backup();
     scene.damage(0, ChunkKind::Data);
     assert!(scene.check(None).is_sound(), "only reading can find it");
+    let other = scene.check(Some(Subset::Part { part: 2, of: 2 }));
+    assert!(other.is_sound() && other.packs_read > 0);
     let found = scene.check(Some(Subset::All));
     assert_eq!(found.damage_count, 1, "{:?}", found.damage);
     let Damage::Pack { number, what } = &found.damage[0] else {
@@ -105,10 +124,13 @@ fn reading_finds_bad_chunks_and_names_the_files() {
     };
     assert_eq!(number.0, 0);
     assert!(what.contains("a seal does not hold"), "{what}");
-    let suffers = |snapshot| Affected { snapshot, paths: vec![scene.path("old")], count: 1 };
-    assert_eq!(found.affected, [suffers(first), suffers(second)]);
-    let other = scene.check(Some(Subset::Part { part: 2, of: 2 }));
-    assert!(other.is_sound() && other.packs_read > 0);
+    let old = scene.path("old");
+    assert_eq!(lost(&found), [(first, vec![old.clone()]), (second, vec![old])]);
+    let names: Vec<&String> = found.healing.devices.iter().collect();
+    assert_eq!((found.healing.packs, found.healing.unknown, names.len()), (1, 0, 1));
+    assert_eq!((found.as_sent, found.mended), (0, 0));
+    // From now on the vault knows, and it is read by every check.
+    assert_eq!(scene.check(None).affected, found.affected);
 }
 
 #[test]
@@ -143,27 +165,70 @@ fn missing_packs_and_damaged_tables_are_found_without_reading() {
             fs::write(&pack, bad).unwrap();
         }
         let found = scene.check(None);
-        let packs = found.damage.iter().filter_map(|damage| match damage {
-            Damage::Pack { number, .. } => Some(number.0),
-            _ => None,
-        });
-        assert_eq!(packs.collect::<Vec<_>>(), [0], "{what}");
-        for snapshot in [first, second] {
-            let list = found
-                .damage
-                .iter()
-                .any(|d| matches!(d, Damage::Snapshot { snapshot: s, .. } if *s == snapshot));
-            assert!(list, "{what}");
-        }
-        let old = scene.path("old");
-        let lost = |snapshot| {
-            found.damage.iter().any(|damage| {
-                matches!(damage, Damage::Path { snapshot: s, path, .. }
-                    if *s == snapshot && *path == old)
-            })
+        let [Damage::Pack { number, .. }] = &found.damage[..] else {
+            panic!("{what}: the pack, once: {:?}", found.damage);
         };
-        assert!(lost(second), "{what}: {:?}", found.damage);
+        assert_eq!(number.0, 0, "{what}");
+        let of = lost(&found);
+        let ids: Vec<_> = of.iter().map(|(id, _)| *id).collect();
+        assert_eq!(ids, [first, second], "{what}");
+        assert!(of[1].1.contains(&scene.path("old")), "{what}: {of:?}");
+        assert_eq!((found.healing.packs, found.healing.unknown), (1, 1), "{what}");
+        let (repo, _) = scene.world.reader();
+        let marked = scene.world.runtime.block_on(repo.vault.damaged_packs()).unwrap();
+        assert_eq!(marked.0.iter().collect::<Vec<_>>(), [0], "{what}");
     }
+}
+
+#[test]
+fn a_pack_whose_file_is_gone_is_found_though_its_table_is_known() {
+    let mut scene = Scene::new();
+    scene.write("old", &noise(1, 400_000));
+    let first = scene.backup();
+    // The reader's index knows what is in it.
+    assert!(scene.survey_and_check().is_sound());
+    fs::remove_file(scene.world.pack_file(0)).unwrap();
+    let found = scene.survey_and_check();
+    assert!(
+        matches!(&found.damage[..], [Damage::Pack { number, what }]
+            if number.0 == 0 && what == "it is missing"),
+        "{:?}",
+        found.damage
+    );
+    assert_eq!(lost(&found)[0].0, first);
+    assert_eq!((found.healing.packs, found.healing.unknown), (1, 0));
+
+    // The next run sends again what is lost; then the pack is only a gap that costs nothing.
+    scene.backup();
+    let after = scene.survey_and_check();
+    assert!(after.is_sound(), "{:?} {:?}", after.damage, after.affected);
+    assert_eq!(after.spare, 1);
+}
+
+#[test]
+fn a_lost_root_is_told_once() {
+    let mut scene = Scene::new();
+    for n in 0..30 {
+        scene.write(&format!("file{n}"), b"x");
+    }
+    let id = scene.backup();
+    scene.check(None);
+    let (repo, _) = scene.world.reader();
+    let live = scene.world.runtime.block_on(repo.vault.live_packs()).unwrap();
+    drop(repo);
+    for number in live.numbers() {
+        fs::remove_file(scene.world.pack_file(number.0)).unwrap();
+    }
+    let found = scene.survey_and_check();
+    assert_eq!(lost(&found), [(id, vec![b"/".to_vec()])]);
+    assert_eq!(found.damage_count, live.0.len());
+}
+
+/// The paths that are lost, by snapshot.
+fn lost(found: &CheckOutcome) -> Vec<(SnapshotId, Vec<Vec<u8>>)> {
+    let all = found.affected.iter();
+    all.map(|one| (one.snapshot, one.paths.iter().map(|lost| lost.path.clone()).collect()))
+        .collect()
 }
 
 #[test]
@@ -208,17 +273,13 @@ fn a_chunk_outside_of_the_snapshots_packs_is_damage() {
     ]);
     let id = forge.commit(&scene.world, &mut scene.machine, outer);
     let found = scene.check(None);
-    let mut paths: Vec<_> = found
-        .damage
-        .iter()
-        .map(|damage| match damage {
-            Damage::Path { snapshot, path, .. } if *snapshot == id => {
-                String::from_utf8(path.clone()).unwrap()
-            }
-            other => panic!("{other:?}"),
-        })
+    assert_eq!((found.damage_count, lost(&found).len()), (0, 1));
+    let paths: Vec<_> = lost(&found)
+        .into_iter()
+        .filter(|(snapshot, _)| *snapshot == id)
+        .flat_map(|(_, paths)| paths)
+        .map(|path| String::from_utf8(path).unwrap())
         .collect();
-    paths.sort();
     // The tree that is shared was found whole before, within other packs.
     assert_eq!(paths, ["/inner/b", "/whole", "/whole/a"]);
 }
@@ -267,15 +328,11 @@ fn hostile_trees_are_told_and_end() {
     let root = forge.dir(&[entry("junk", Kind::Directory { tree: junk }), long]);
     forge.commit(&scene.world, &mut scene.machine, root);
     let found = scene.check(None);
-    let paths: Vec<_> = found
-        .damage
-        .iter()
-        .map(|damage| match damage {
-            Damage::Path { path, .. } => String::from_utf8(path.clone()).unwrap(),
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    assert_eq!(paths, ["/junk", "/long"]);
+    assert!(!found.is_sound());
+    let [(_, paths)] = &lost(&found)[..] else {
+        panic!("{:?}", found.affected);
+    };
+    assert_eq!(paths[..], [b"/junk".to_vec(), b"/long".to_vec()]);
 }
 
 #[test]
@@ -287,7 +344,7 @@ fn an_interrupt_ends_it() {
     let stop = AtomicBool::new(true);
     let listens = (silent(), &stop);
     let runtime = scene.world.runtime.handle();
-    let outcome = check((&repo, &index), CheckOptions::default(), listens, runtime);
+    let outcome = check((&repo, &index), &CheckOptions::default(), listens, runtime);
     let outcome = outcome.unwrap();
     assert!(outcome.interrupted);
     assert_eq!(outcome.snapshots, 0);

@@ -21,8 +21,10 @@ use crate::crypto::rng::Hedged;
 use crate::pack::builder::{BufferPool, PackBuilder, Sealer};
 use crate::pack::table::{ChunkRow, SegmentRow};
 
-/// A segment that is put together anew is closed at so many bytes.
-const SEGMENT: usize = 1024 * 1024;
+/// A segment that is put together anew is closed at so many bytes, as in a backup.
+const SEGMENT: usize = 3 * 1024 * 1024;
+/// The same for trees.
+const TREE_SEGMENT: usize = 1024 * 1024;
 /// Or at so many chunks.
 const SEGMENT_CHUNKS: usize = 4 * 1024;
 /// Packs in memory: two being filled, those that wait, one on its way, and one to spare.
@@ -133,16 +135,20 @@ impl<'a> Repacker<'a> {
             }
             Ok::<(), PackTrouble>(())
         })?;
+        let goal = match row.kind {
+            ChunkKind::Data => SEGMENT,
+            ChunkKind::Tree => TREE_SEGMENT,
+        };
         for (id, bytes) in raw {
             let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            if self.bin(row.kind).raw.len().saturating_add(bytes.len()) > SEGMENT + SEGMENT / 4 {
+            if self.bin(row.kind).raw.len().saturating_add(bytes.len()) > goal + goal / 4 {
                 self.close(row.kind)?;
             }
             let bin = self.bin(row.kind);
             bin.raw.extend_from_slice(&bytes);
             bin.chunks.push(ChunkRow { id, length });
             bin.origins.insert(old.info.number);
-            if bin.raw.len() >= SEGMENT || bin.chunks.len() >= SEGMENT_CHUNKS {
+            if bin.raw.len() >= goal || bin.chunks.len() >= SEGMENT_CHUNKS {
                 self.close(row.kind)?;
             }
         }

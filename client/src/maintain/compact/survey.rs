@@ -45,7 +45,7 @@ pub fn survey(
     let used = Mutex::new(Used::default());
     let state = &packs.repo.log.state;
     let head = (state.head_seq, state.head);
-    let checking = Checking::new(packs, (monitor, interrupt), Some(&used));
+    let checking = Checking::new(packs, (monitor, interrupt), (0, Some(&used)));
     let mut looking = Looking { checking: &checking, snapshots: Vec::new(), damaged: 0 };
     let protected = looking.look()?;
     let Looking { snapshots, damaged, .. } = looking;

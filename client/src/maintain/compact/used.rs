@@ -62,7 +62,6 @@ impl Marks {
     fn settle(&mut self) {
         self.sorted.append(&mut self.fresh);
         self.fresh.shrink_to(FEW);
-        // Two runs, of which the first is sorted: the stable sort merges them.
         self.sorted.sort_unstable();
         self.sorted.dedup_by_key(|mark| mark.0);
     }

@@ -175,8 +175,8 @@ impl Walker<'_, '_> {
             Kind::File { .. } | Kind::Directory { .. } => return Ok(()),
         };
         let found = self.found(here, &name);
-        let stays = found.is_some_and(|stat| {
-            keeps(self.options.existing, &stat, &meta)
+        let stays = found.as_ref().is_some_and(|stat| {
+            keeps(self.options.existing, stat, &meta)
                 || (self.options.existing == Existing::IfChanged
                     && stat.file_type == special_type(&special)
                     && stat.mtime == meta.mtime)
@@ -193,8 +193,29 @@ impl Walker<'_, '_> {
         if role == Role::Further {
             return self.further(here, (name, meta), (false, 0), change);
         }
+        if found.is_some() && group.is_none() && self.keeps_special(here, (&name, &meta), special) {
+            self.run.count(|tally| tally.unmodified += 1);
+            self.run.done(&here.node.path_of(&name), Change::Unmodified, 0);
+            return Ok(());
+        }
         self.place(here, (&name, &meta), special, (change, group));
         Ok(())
+    }
+
+    /// Whether an equal link, pipe or device is there; it then has the metadata.
+    fn keeps_special(
+        &self,
+        here: &Here,
+        (name, meta): (&Name, &Meta),
+        special: Special<'_>,
+    ) -> bool {
+        let how = (self.run.dirs.policy(), self.options.dry_run);
+        let dir = self.run.dirs.look(&here.node).ok();
+        let Some(notes) = dir.and_then(|dir| dir.keep(name, special, meta, how)) else {
+            return false;
+        };
+        self.run.left_out(|| here.node.path_of(name), &notes);
+        true
     }
 
     fn place(

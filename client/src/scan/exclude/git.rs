@@ -18,6 +18,8 @@ pub(super) struct WorkTree {
     /// Whether a `.git` has been seen, here or above.
     inside: bool,
     rules: Option<Arc<Level>>,
+    /// Of everything that was read to get here.
+    digest: [u8; 32],
 }
 
 #[derive(Debug)]
@@ -28,7 +30,7 @@ struct Level {
 
 impl WorkTree {
     pub(super) fn outside(directory: &Path) -> Self {
-        Self { directory: directory.to_path_buf(), inside: false, rules: None }
+        Self { directory: directory.to_path_buf(), inside: false, rules: None, digest: [0; 32] }
     }
 
     pub(super) fn enter(&self, name: &[u8]) -> Self {
@@ -36,6 +38,7 @@ impl WorkTree {
             directory: self.directory.join(as_path(name)),
             inside: self.inside,
             rules: self.rules.clone(),
+            digest: self.digest,
         }
     }
 
@@ -45,6 +48,7 @@ impl WorkTree {
             // A repository within another is ruled by its own files alone.
             self.inside = true;
             self.rules = None;
+            self.learn(b"");
         }
         if !self.inside || !listing.has(b".gitignore") {
             return;
@@ -52,6 +56,7 @@ impl WorkTree {
         let Ok(text) = listing.head(b".gitignore", MAX_FILE) else {
             return;
         };
+        self.learn(&text);
         let mut builder = GitignoreBuilder::new(&self.directory);
         for line in text.split(|&b| b == b'\n') {
             // Like git: a line that is no pattern means nothing.
@@ -64,6 +69,22 @@ impl WorkTree {
         {
             self.rules = Some(Arc::new(Level { own, above: self.rules.take() }));
         }
+    }
+
+    /// Names what holds here: two that are the same ignore the same.
+    pub(super) const fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    fn learn(&mut self, text: &[u8]) {
+        use std::os::unix::ffi::OsStrExt;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.digest);
+        let directory = self.directory.as_os_str().as_bytes();
+        hasher.update(&(directory.len() as u64).to_le_bytes());
+        hasher.update(directory);
+        hasher.update(text);
+        self.digest = *hasher.finalize().as_bytes();
     }
 
     pub(super) fn ignores(&self, name: &[u8], is_dir: bool) -> bool {

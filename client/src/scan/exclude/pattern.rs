@@ -223,6 +223,18 @@ impl Patterns {
         names.chain(above.0.iter().copied()).fold(None, best)
     }
 
+    /// All patterns that match `name` in a directory, negated ones too, in no order.
+    pub fn all_matches(
+        &self,
+        above: &Reached,
+        name: &[u8],
+        is_dir: bool,
+    ) -> impl Iterator<Item = u32> {
+        let names = self.names.iter().map(|&index| Place::new(index, 0));
+        let places = names.chain(above.0.iter().copied());
+        places.filter(move |place| self.completes(*place, name, is_dir)).map(|place| place.pattern)
+    }
+
     /// Like [`Self::last_match`], of those that begin with `/` alone.
     pub fn last_anchored_match(&self, above: &Reached, name: &[u8]) -> Option<u32> {
         let anchored = |place: &&Place| self.get(place.pattern).is_some_and(|p| p.anchored);

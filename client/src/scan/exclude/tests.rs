@@ -177,6 +177,33 @@ fn git_ignore_files() {
     assert_eq!(rules.decide(&inner, file("a.o", 1)), Decision::Include);
 }
 
+#[test]
+fn what_can_be_made_again() {
+    let beside = |name: &str, marker: &str| Beside { name: name.into(), marker: marker.into() };
+    let rules = Rules::new(Options {
+        beside: vec![beside("target", "pom.xml"), beside("target", "Cargo.toml")],
+        patterns: vec![Pattern::parse(b"!/kept/target", Case::Sensitive).unwrap()],
+        ..Options::default()
+    });
+    let at = |path: &str, files: &[(&'static str, &'static str)]| {
+        let above = rules.at(Path::new("/")).unwrap();
+        let mut ctx = rules.enter(&above, path.as_bytes());
+        rules.look(&mut ctx, &Fake::with(files));
+        ctx
+    };
+    let project = [("Cargo.toml", ""), ("target", "")];
+    let ctx = at("project", &project);
+    let reason = Reason::Beside(1);
+    assert_eq!(rules.decide(&ctx, dir("target")), Decision::Exclude(reason));
+    assert_eq!(rules.explain(reason), b"can be made again from Cargo.toml");
+    assert_eq!(rules.decide(&ctx, file("target", 1)), Decision::Include);
+    assert_eq!(rules.decide(&ctx, dir("src")), Decision::Include);
+    assert_eq!(rules.decide(&at("other", &project[1..]), dir("target")), Decision::Include);
+    assert_eq!(rules.decide(&at("kept", &project), dir("target")), Decision::Include);
+    // What lies within is not beside it.
+    assert_eq!(rules.decide(&rules.enter(&ctx, b"src"), dir("target")), Decision::Include);
+}
+
 proptest! {
     /// Whatever the names are: nothing panics, and own folders stay out.
     #[test]

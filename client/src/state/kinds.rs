@@ -1,38 +1,61 @@
 //! Counts files by kind, for owners who let their snapshots tell: by extension alone, one of a
 //! closed list, never the name.
 
-use std::collections::BTreeMap;
-
 use unseen_common::disclosure::{CLASSES, TypeCount, two_digits};
 
 /// Longest extension that says something.
 const MAX_EXTENSION: usize = 8;
 
-/// Files and bytes by kind.
-#[derive(Debug, Clone, Default)]
-pub struct Kinds(BTreeMap<&'static str, (u64, u64)>);
+/// Files and bytes by kind, in the order of [`CLASSES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Kinds([(u64, u64); CLASSES.len()]);
 
 impl Kinds {
-    /// Counts one file by its path.
-    pub fn count(&mut self, path: &[u8], size: u64) {
-        let (files, bytes) = self.0.entry(kind_of(path)).or_default();
-        *files = files.saturating_add(1);
-        *bytes = bytes.saturating_add(size);
+    /// Counts one file by its name.
+    pub fn count(&mut self, name: &[u8], size: u64) {
+        let kind = kind_of(name);
+        for (count, class) in self.0.iter_mut().zip(CLASSES) {
+            if class == kind {
+                add(count, (1, size));
+            }
+        }
+    }
+
+    /// Takes in what others counted.
+    pub fn add(&mut self, other: &Self) {
+        for (count, more) in self.0.iter_mut().zip(other.0) {
+            add(count, more);
+        }
+    }
+
+    /// Those of which there are any: place in [`CLASSES`], files, bytes.
+    pub fn counts(&self) -> impl Iterator<Item = (u8, u64, u64)> {
+        let numbered = (0..).zip(self.0);
+        numbered.filter(|(_, (files, _))| *files > 0).map(|(at, (files, bytes))| (at, files, bytes))
+    }
+
+    /// Sets one of them; `None` if there is no such class.
+    pub fn set(&mut self, class: u8, files: u64, bytes: u64) -> Option<()> {
+        *self.0.get_mut(usize::from(class))? = (files, bytes);
+        Some(())
     }
 
     /// What is disclosed: rounded, in the order of the list.
     pub fn disclosed(&self) -> Vec<TypeCount> {
-        let count = |class: &&str| {
-            let (files, bytes) = self.0.get(class)?;
-            let (files, bytes) = (two_digits(*files), two_digits(*bytes));
-            Some(TypeCount { class: (*class).to_owned(), files, bytes })
+        let count = |(class, (files, bytes)): (&str, (u64, u64))| {
+            let (files, bytes) = (two_digits(files), two_digits(bytes));
+            TypeCount { class: class.to_owned(), files, bytes }
         };
-        CLASSES.iter().filter_map(count).collect()
+        CLASSES.into_iter().zip(self.0).filter(|(_, (files, _))| *files > 0).map(count).collect()
     }
 }
 
-fn kind_of(path: &[u8]) -> &'static str {
-    let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
+fn add((files, bytes): &mut (u64, u64), more: (u64, u64)) {
+    *files = files.saturating_add(more.0);
+    *bytes = bytes.saturating_add(more.1);
+}
+
+fn kind_of(name: &[u8]) -> &'static str {
     // A dot at the start hides a file; it is no extension.
     let dot = name.iter().rposition(|b| *b == b'.').filter(|at| *at > 0);
     let extension = dot.and_then(|at| name.get(at + 1..)).unwrap_or_default();
@@ -71,18 +94,18 @@ mod tests {
 
     #[test]
     fn kinds_go_by_extension_alone() {
-        for (path, kind) in [
-            ("/home/a/holiday.JPG", "image"),
-            ("/a.b/report", "other"),
-            ("/a/.pdf", "other"),
-            ("/a/x.tar.gz", "archive"),
-            ("/a/notes.md", "document"),
-            ("/a/x.averylongone", "other"),
-            ("/a/secret.projectname", "other"),
+        for (name, kind) in [
+            ("holiday.JPG", "image"),
+            ("report", "other"),
+            (".pdf", "other"),
+            ("x.tar.gz", "archive"),
+            ("notes.md", "document"),
+            ("x.averylongone", "other"),
+            ("secret.projectname", "other"),
             ("x.", "other"),
             ("", "other"),
         ] {
-            assert_eq!(kind_of(path.as_bytes()), kind, "{path}");
+            assert_eq!(kind_of(name.as_bytes()), kind, "{name}");
         }
     }
 
@@ -91,9 +114,9 @@ mod tests {
         let mut kinds = Kinds::default();
         assert!(kinds.disclosed().is_empty());
         for number in 0..123_u64 {
-            kinds.count(format!("/v/{number}.mp4").as_bytes(), 1_234_567);
+            kinds.count(format!("{number}.mp4").as_bytes(), 1_234_567);
         }
-        kinds.count(b"/a.zip", 7);
+        kinds.count(b"a.zip", 7);
         let told = kinds.disclosed();
         let count = |class: &str, files, bytes| TypeCount { class: class.into(), files, bytes };
         assert_eq!(told, [count("archive", 1, 7), count("video", 120, 150_000_000)]);

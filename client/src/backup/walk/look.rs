@@ -1,0 +1,104 @@
+//! Looking at entries and directories, and telling what cannot be read. A directory of which
+//! something was told is looked at again by the next run.
+
+use super::super::events::{Event, Old};
+use super::super::seen::{describe, join, meta_of, seen_of};
+use super::{Children, Frame, Walker};
+use crate::progress::{During, Problem};
+use crate::scan::exclude::DirCtx;
+use crate::scan::listing::Names;
+use crate::scan::os::{Dir, FileType, ReadTrouble, Stat};
+use crate::tree::entry::{Entry, Kind, Meta, Name};
+
+impl Walker<'_> {
+    pub(super) fn special(&mut self, frame: &Frame<'_>, name: Name, stat: &Stat, old: Option<Old>) {
+        let kind = match stat.file_type {
+            FileType::Symlink => match frame.dir.read_link(&name) {
+                Ok(target) => Kind::Symlink { target },
+                Err(error) => {
+                    self.trouble(frame, &name, &error);
+                    self.gone(old.as_ref());
+                    return;
+                }
+            },
+            FileType::Fifo => Kind::Fifo,
+            FileType::Socket => Kind::Socket,
+            FileType::CharDevice => Kind::CharDevice(stat.rdev),
+            FileType::BlockDevice => Kind::BlockDevice(stat.rdev),
+            FileType::File | FileType::Directory | FileType::Unknown => {
+                self.problem_at(&name, "unknown kind of file".to_owned());
+                self.gone(old.as_ref());
+                return;
+            }
+        };
+        let mut meta = meta_of(stat, self.context.owners);
+        match frame.dir.xattrs_of(&name) {
+            Ok(xattrs) => meta.xattrs = xattrs,
+            Err(error) => self.problem_at(&name, error.to_string()),
+        }
+        let seen = seen_of(stat, self.context.racy_from, false);
+        self.out.push(Event::Ready(Box::new((Entry { name, meta, kind }, seen, old))));
+    }
+
+    /// What the directory at the current path is like. Tells whether something was reported.
+    pub(super) fn meta_of_dir(&self, dir: &Dir, stat: Option<&Stat>) -> (Meta, bool) {
+        let mut meta = stat.map(|s| meta_of(s, self.context.owners)).unwrap_or_default();
+        meta.hard_link = None;
+        let xattrs = dir.xattrs().map_err(|error| self.tell(&self.path, error.to_string()));
+        let troubled = xattrs.is_err();
+        meta.xattrs = xattrs.unwrap_or_default();
+        (meta, troubled)
+    }
+
+    /// The names in the directory at the current path. Tells whether something was reported.
+    pub(super) fn listing(&self, dir: &Dir, rules: &mut DirCtx) -> (Names, bool) {
+        let names = dir.names().map_err(|error| self.tell(&self.path, describe(&error)));
+        let mut troubled = names.is_err();
+        let names = names.unwrap_or_default();
+        for bad in names.unusable() {
+            troubled = true;
+            let path = join(&self.path, bad);
+            self.tell(&path, "its name is not one that can be saved".to_owned());
+        }
+        self.context.rules.look(rules, &Looker { dir, names: &names });
+        (names, troubled)
+    }
+
+    pub(super) fn trouble(&mut self, frame: &Frame<'_>, name: &Name, error: &std::io::Error) {
+        // Listed a moment ago and gone now: nothing is lost that the user still has. What was
+        // named on the command line must be there, though.
+        let named = matches!(frame.children, Children::Some(_));
+        if named || ReadTrouble::of(error) != ReadTrouble::Vanished {
+            self.problem_at(name, describe(error));
+        }
+    }
+
+    fn problem_at(&mut self, name: &Name, what: String) {
+        self.tell(&join(&self.path, name.as_bytes()), what);
+        self.out.push(Event::Again);
+    }
+
+    fn tell(&self, path: &[u8], what: String) {
+        let problem = Problem { path: path.to_vec(), during: During::Scan, what };
+        self.context.monitor.problem(&problem);
+    }
+}
+
+struct Looker<'a> {
+    dir: &'a Dir,
+    names: &'a Names,
+}
+
+impl crate::scan::exclude::Listing for Looker<'_> {
+    fn has(&self, name: &[u8]) -> bool {
+        self.names.contains(name)
+    }
+
+    fn head(&self, name: &[u8], limit: usize) -> std::io::Result<Vec<u8>> {
+        use std::io::Read;
+        let name = Name::new(name).map_err(std::io::Error::other)?;
+        let mut head = Vec::new();
+        self.dir.open_file(&name)?.take(limit as u64).read_to_end(&mut head)?;
+        Ok(head)
+    }
+}

@@ -1,0 +1,228 @@
+//! One set after the other: the commands around a run, the run, and what is said about it.
+
+use std::cell::Cell;
+use std::path::PathBuf;
+
+use tokio::runtime::Runtime;
+use unseen_common::log::entry::Status;
+use unseen_common::time::Clock;
+
+use super::super::bars::{Bars, Task};
+use super::super::context::{Context, Setup};
+use super::super::exit::{CliError, Exit};
+use super::super::interrupt::Interrupt;
+use super::super::units::plural;
+use super::super::vault::{self, Opened, SystemClock};
+use super::{RunArgs, Wishes, report};
+use crate::backup::{self, Outcome, RunOptions, Source};
+use crate::progress::Counts;
+use crate::sets::hooks::{self, HookError, Moment, Went};
+use crate::sets::{Here, Job};
+
+/// What all runs of one command share.
+pub(super) struct Runs<'a> {
+    pub(super) ctx: &'a Context<'a>,
+    pub(super) args: &'a RunArgs,
+    pub(super) wishes: &'a Wishes,
+    pub(super) setup: &'a Setup,
+    pub(super) runtime: &'a Runtime,
+    pub(super) interrupt: &'a Interrupt,
+    /// What is said once, however many sets there are, was said.
+    pub(super) told: Cell<bool>,
+}
+
+impl Runs<'_> {
+    /// Runs all. With several, one that fails does not stop the others.
+    pub(super) fn all(&self, jobs: &[Job]) -> Result<Exit, CliError> {
+        if let [job] = jobs {
+            return self.around(job);
+        }
+        let (mut worst, mut failed) = (Exit::Done, Vec::new());
+        for (at, job) in jobs.iter().enumerate() {
+            if self.interrupt.is_raised() {
+                let left = jobs.len() - at;
+                self.ctx.ui.warn(&format!("{} not begun", plural(left as u64, "set", "sets")));
+                worst = Exit::Interrupted;
+                break;
+            }
+            self.ctx.ui.summary(&format!("{}set {}", if at > 0 { "\n" } else { "" }, job.set));
+            match self.around(job) {
+                Ok(exit) => worst = worst.worse(exit),
+                Err(error) => {
+                    worst = worst.worse(error.code());
+                    let hint = error.hint_text().map(|hint| format!(" ({hint})"));
+                    let hint = hint.unwrap_or_default();
+                    self.ctx.ui.warn(&format!("set {}: {}{hint}", job.set, error.report()));
+                    failed.push(job.set.as_str());
+                }
+            }
+        }
+        if failed.is_empty() {
+            return Ok(worst);
+        }
+        let count = format!("{} of {} sets", failed.len(), jobs.len());
+        Err(CliError::new(worst, format!("{count} failed: {}", failed.join(", ")))
+            .hint("see above; `backup run --set NAME` tries one again"))
+    }
+
+    /// The commands of a set, and its run between them. They mean nothing to a dry run.
+    fn around(&self, job: &Job) -> Result<Exit, CliError> {
+        if self.args.how.dry_run {
+            return self.one(job).map(|(exit, ..)| exit);
+        }
+        let before = self.hook(job, Moment::Before, &Went::default());
+        let ran = match before {
+            Ok(()) => self.one(job),
+            Err(error) => Err(refused(job, error)),
+        };
+        match ran {
+            Ok((exit, outcome, counts)) if !outcome.interrupted => {
+                let went = went(exit, &outcome, &counts);
+                match self.hook(job, Moment::After, &went) {
+                    Ok(()) => Ok(exit),
+                    Err(error) => Err(CliError::new(
+                        Exit::Failed,
+                        format!("the set {} is saved; what was to run after it is not", job.set),
+                    )
+                    .because(error)),
+                }
+            }
+            Ok((exit, outcome, counts)) => {
+                self.failed(job, &went(exit, &outcome, &counts));
+                Ok(exit)
+            }
+            Err(error) => {
+                let status =
+                    if error.code() == Exit::Interrupted { "interrupted" } else { "failed" };
+                let went = Went {
+                    status,
+                    exit_code: error.code().code(),
+                    error: Some(error.report()),
+                    ..Went::default()
+                };
+                self.failed(job, &went);
+                Err(error)
+            }
+        }
+    }
+
+    fn failed(&self, job: &Job, went: &Went) {
+        if let Err(error) = self.hook(job, Moment::Failed, went) {
+            self.ctx.ui.warn(&format!("set {}: {error}", job.set));
+        }
+    }
+
+    fn hook(&self, job: &Job, moment: Moment, went: &Went) -> Result<(), HookError> {
+        let profile = self.setup.name.as_str();
+        let environment = hooks::environment((&job.set, profile), moment, went);
+        let never = std::sync::atomic::AtomicBool::new(false);
+        let stop = self.interrupt.flag();
+        // After Ctrl-C there is still to be cleaned up; another one ends the program.
+        let stop = if moment == Moment::Failed { &never } else { &*stop };
+        let say = |line: &str| self.ctx.ui.status(line);
+        hooks::run(&job.hooks, moment, &environment, (stop, &say))
+    }
+
+    /// The run.
+    fn one(&self, job: &Job) -> Result<(Exit, Outcome, Counts), CliError> {
+        let Self { ctx, args, setup, runtime, interrupt, .. } = self;
+        let (mut repo, opened) = vault::open_repository(ctx, setup, (runtime, interrupt.flag()))?;
+        let first = !self.told.replace(true);
+        if first {
+            super::super::cmd_policy::tell_waiting(ctx, &repo.log.state);
+        }
+        let source = job.open(SystemClock.now())?;
+        repo.vault = vault::limited(repo.vault, self.wishes.up, self.wishes.down);
+        let options = self.options(job, &opened);
+        if first {
+            warn_same_disk(ctx, &source, &opened);
+        }
+        let bars = Bars::start(ctx.ui, Task::Backup);
+        let flag = interrupt.flag();
+        let outcome = backup::run(&mut repo, source, &options, (&bars, &flag), runtime.handle());
+        let (counts, took) = bars.finish();
+        let outcome = outcome?;
+        report::finished(ctx.ui, (&job.set, args.how.dry_run), &outcome, &counts, took);
+        if !args.how.dry_run && !outcome.interrupted {
+            vault::sweep(ctx.ui, setup, &opened);
+            vault::scrub(ctx.ui, &opened, &flag);
+        }
+        let exit = if outcome.interrupted {
+            Exit::Interrupted
+        } else if outcome.problem_count > 0 {
+            Exit::Incomplete
+        } else {
+            Exit::Done
+        };
+        Ok((exit, outcome, counts))
+    }
+
+    fn options(&self, job: &Job, opened: &Opened) -> RunOptions {
+        let setup = self.setup;
+        let how = &self.args.how;
+        let mut own = setup.places.own();
+        own.extend(opened.folder.clone());
+        own.extend(super::super::cmd_init::default_kit(self.ctx, setup));
+        let here = Here {
+            own,
+            host: setup.profile.host.clone().unwrap_or_else(super::host_name),
+            compression: self.wishes.compression,
+            local: opened.folder.is_some(),
+        };
+        RunOptions {
+            force: how.force,
+            dry_run: how.dry_run,
+            changes: self.wishes.changes.clone(),
+            checkpoint_every: std::time::Duration::from_secs(how.checkpoint_every),
+            ..job.options(&here)
+        }
+    }
+}
+
+pub(in crate::cli) fn refused(job: &Job, error: HookError) -> CliError {
+    let code =
+        if matches!(error, HookError::Stopped(_)) { Exit::Interrupted } else { Exit::Failed };
+    let message = format!("the set {} was not backed up: what runs before it failed", job.set);
+    CliError::new(code, message).because(error)
+}
+
+/// A run in words and numbers for the commands of its set.
+pub(in crate::cli) fn went(exit: Exit, outcome: &Outcome, counts: &Counts) -> Went {
+    let status = match (outcome.status, outcome.snapshot) {
+        _ if outcome.interrupted => "interrupted",
+        (_, None) => "unchanged",
+        (Status::Complete, _) => "complete",
+        (Status::Partial | Status::Checkpoint, _) => "partial",
+    };
+    Went {
+        status,
+        snapshot: outcome.snapshot.map(|id| id.to_string()),
+        exit_code: exit.code(),
+        error: None,
+        numbers: vec![
+            ("FILES", outcome.totals.files),
+            ("BYTES", outcome.totals.bytes),
+            ("FILES_NEW", counts.files.new),
+            ("FILES_CHANGED", counts.files.changed),
+            ("FILES_UNMODIFIED", counts.files.unmodified),
+            ("BYTES_ADDED", counts.stored.raw),
+            ("BYTES_UPLOADED", outcome.uploaded),
+            ("PROBLEMS", outcome.problem_count),
+        ],
+    }
+}
+
+/// A local vault on the disk that it is to protect protects from mistakes, not from a dead disk.
+fn warn_same_disk(ctx: &Context<'_>, source: &Source, opened: &Opened) {
+    use std::os::unix::fs::MetadataExt;
+    let (Source::Paths(paths), Some(folder)) = (source, &opened.folder) else {
+        return;
+    };
+    let device = |path: &PathBuf| std::fs::metadata(path).map(|m| m.dev()).ok();
+    let vault = device(folder);
+    if vault.is_some() && paths.iter().any(|path| device(path) == vault) {
+        ctx.ui.warn(
+            "the vault is on the same disk as what it backs up: it will not survive that disk",
+        );
+    }
+}
