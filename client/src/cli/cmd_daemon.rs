@@ -5,11 +5,11 @@ mod ask;
 mod deliver;
 mod follow;
 mod runner;
+mod service;
 mod settings;
 mod source;
 mod start;
 
-use super::cmd_service::{self, InstallArgs, UninstallArgs};
 use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::places::Places;
@@ -18,6 +18,7 @@ use crate::daemon::core::Status;
 use crate::sets::values::Span;
 
 pub use follow::through;
+use service::{InstallArgs, UninstallArgs, install, uninstall};
 
 /// What `daemon` takes.
 #[derive(Debug, Clone, clap::Args)]
@@ -29,7 +30,7 @@ The daemon watches the sets of config.toml, saves what changes a short while lat
 everything from time to time. It needs no passphrase.
 
 Example:
-  backup daemon run
+  backup daemon install
   backup daemon pause 2h
   backup daemon now"
 )]
@@ -95,12 +96,12 @@ Example:
 pub fn run(ctx: &Context<'_>, args: &DaemonArgs) -> Result<Exit, CliError> {
     match &args.command {
         DaemonCommand::Run => start::run(ctx),
-        DaemonCommand::Install(args) => cmd_service::install(ctx, args),
-        DaemonCommand::Uninstall(args) => cmd_service::uninstall(ctx, args),
         DaemonCommand::Status => ask::status(ctx),
         DaemonCommand::Pause { time } => ask::pause(ctx, *time),
         DaemonCommand::Resume => ask::resume(ctx),
         DaemonCommand::Now { set } => ask::now(ctx, set.as_deref()),
+        DaemonCommand::Install(args) => install(ctx, args),
+        DaemonCommand::Uninstall(args) => uninstall(ctx, args),
     }
 }
 

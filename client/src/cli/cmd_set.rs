@@ -55,7 +55,7 @@ with what happened in their environment: UNSEEN_SET, UNSEEN_STATUS, UNSEEN_SNAPS
 UNSEEN_EXIT_CODE and more.
 
 Example:
-  backup set add home ~ -e ~/Downloads --failed 'mail -s \"no backup\" me <<< \"$UNSEEN_ERROR\"'
+  backup set add home ~ -e ~/Downloads --failed 'echo \"$UNSEEN_ERROR\" | mail -s backup me'
   backup set add shop --stdin-filename shop.sql --stdin-from-command -- pg_dump shop")]
 pub struct AddArgs {
     /// What it is called

@@ -15,7 +15,6 @@ pub mod cmd_policy;
 pub mod cmd_privacy;
 pub mod cmd_restore;
 pub mod cmd_run;
-pub mod cmd_service;
 pub mod cmd_set;
 pub mod cmd_snapshots;
 pub mod cmd_status;
@@ -36,6 +35,7 @@ pub mod places;
 pub mod process;
 pub mod reading;
 pub mod secrets;
+mod silence;
 pub mod units;
 pub mod vault;
 

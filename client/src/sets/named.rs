@@ -56,7 +56,6 @@ pub enum SetSource {
 /// What a set leaves out.
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct Excludes {
     /// Also what [`super::defaults`] lists.
     pub defaults: bool,

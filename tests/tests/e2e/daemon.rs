@@ -36,13 +36,13 @@ impl Lab {
         let docs = world.folder("home/docs");
         std::fs::write(docs.join("first"), b"first").unwrap();
         let config = machine.home.join(".config/unseen/config.toml");
-        let mut text = std::fs::read_to_string(&config).unwrap();
-        text.push_str(&format!(
+        let text = std::fs::read_to_string(&config).unwrap();
+        let daemon = format!(
             "\n[daemon]\nquiet = \"1s\"\nmax_wait = \"5s\"\nmin_interval = \"1s\"\n\
              rescan = \"{rescan}\"\nalerts.desktop = false\n\
              [[set]]\nname = \"docs\"\npaths = [\"~/docs\"]\nexclude = [\"*.tmp\"]\n"
-        ));
-        std::fs::write(&config, text).unwrap();
+        );
+        std::fs::write(&config, text + &daemon).unwrap();
         let machine = machine.without_secrets();
         Self { machine, docs, _world: world }
     }

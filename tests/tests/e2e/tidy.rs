@@ -24,7 +24,7 @@ fn root() -> &'static Path {
 /// The project's own sources with their path from the root.
 fn sources() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> = ["client", "server", "common", "manager", "tests", "fuzz"]
+    let mut folders: Vec<PathBuf> = ["client", "server", "common", "tests", "fuzz"]
         .iter()
         .map(|name| root().join(name))
         .collect();
