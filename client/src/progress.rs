@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use unseen_common::id::SnapshotId;
 
 /// Listens to a backup, a restore or a check.
@@ -40,7 +41,7 @@ pub trait Monitor: Send + Sync + std::fmt::Debug {
 }
 
 /// An amount of work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Amount {
     /// Everything that is not a directory.
     pub files: u64,
@@ -79,7 +80,7 @@ pub enum Change {
 }
 
 /// New chunks, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Stored {
     /// As they are in files.
     pub raw: u64,
@@ -180,7 +181,7 @@ pub struct Tally {
 const CHANGES: usize = 5;
 
 /// The counts of a [`Tally`] at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
     /// Work found so far.
     pub found: Amount,
@@ -205,7 +206,7 @@ pub struct Counts {
 }
 
 /// Items by how they compare with before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Changes {
     /// Not there before.
     pub new: u64,
@@ -227,6 +228,27 @@ impl Changes {
 }
 
 impl Tally {
+    /// Takes over what somebody else has counted.
+    pub fn set(&self, counts: &Counts) {
+        let put = |to: &AtomicU64, n: u64| to.store(n, Relaxed);
+        let all = |to: &[AtomicU64; CHANGES], n: &Changes| {
+            let from = [n.new, n.changed, n.unmodified, n.skipped, n.deleted];
+            to.iter().zip(from).for_each(|(to, n)| put(to, n));
+        };
+        let found = [counts.found.files, counts.found.dirs, counts.found.bytes];
+        self.found.iter().zip(found).for_each(|(to, n)| put(to, n));
+        put(&self.scan_done, counts.scan_done.into());
+        put(&self.read, counts.read);
+        all(&self.files, &counts.files);
+        all(&self.dirs, &counts.dirs);
+        put(&self.raw, counts.stored.raw);
+        put(&self.packed, counts.stored.packed);
+        put(&self.planned, counts.planned);
+        put(&self.transferred, counts.transferred);
+        put(&self.problems, counts.problems);
+        put(&self.checkpoints, counts.checkpoints);
+    }
+
     /// The counts now. Taken one by one, so they may be a file apart.
     pub fn counts(&self) -> Counts {
         let [files, dirs, bytes] = &self.found;
@@ -415,51 +437,4 @@ pub fn in_words(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_from_many_threads() {
-        let recorder = Recorder::default();
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    let monitor: &dyn Monitor = &recorder;
-                    for index in 0..100 {
-                        monitor.scanned(Amount { files: 1, dirs: 0, bytes: 3 });
-                        monitor.bytes_read(3);
-                        monitor.done(Item {
-                            path: b"x",
-                            is_dir: index % 10 == 0,
-                            change: Change::Changed,
-                            size: 3,
-                        });
-                    }
-                });
-            }
-        });
-        let counts = recorder.counts();
-        assert_eq!((counts.found.files, counts.found.bytes), (400, 1200));
-        assert_eq!((counts.files.changed, counts.dirs.changed), (360, 40));
-        assert_eq!(counts.files.total() + counts.dirs.total(), 400);
-        assert!(!counts.scan_done);
-        assert_eq!(recorder.events().done.len(), 400);
-    }
-
-    #[test]
-    fn remembers_problems_and_notes() {
-        let recorder = Recorder::default();
-        let problem = Problem {
-            path: b"/a\xff".to_vec(),
-            during: During::Archival,
-            what: "permission denied".to_owned(),
-        };
-        let note = Note { level: Level::Info, text: "a note".to_owned() };
-        recorder.problem(&problem);
-        recorder.note(&note);
-        recorder.checkpoint(&SnapshotId::from_bytes([1; 32]));
-        let events = recorder.events();
-        assert_eq!((events.problems, events.notes), (vec![problem], vec![note]));
-        assert_eq!((recorder.counts().problems, recorder.counts().checkpoints), (1, 1));
-    }
-}
+mod tests;

@@ -78,6 +78,11 @@ impl Changes {
         self.dirs.iter().map(|(dir, depth)| (dir.as_path(), *depth))
     }
 
+    /// Whether this very directory is one of them.
+    pub fn contains(&self, dir: &Path) -> bool {
+        self.dirs.contains_key(dir)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.dirs.len()

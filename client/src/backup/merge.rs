@@ -36,11 +36,11 @@ impl<'a> Merge<'a> {
         if self.compare(name) != Some(Ordering::Equal) {
             return None;
         }
-        self.next()
+        self.next_old()
     }
 
     /// The next entry, whatever its name.
-    pub fn next(&mut self) -> Option<Old> {
+    pub fn next_old(&mut self) -> Option<Old> {
         if !self.load() {
             return None;
         }

@@ -5,9 +5,9 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use super::output::Voice;
 use super::places::ProfileName;
 use super::{
-    cmd_check, cmd_compact, cmd_connect, cmd_dump, cmd_forget, cmd_init, cmd_ls, cmd_pin,
-    cmd_policy, cmd_privacy, cmd_restore, cmd_run, cmd_set, cmd_snapshots, cmd_undelete,
-    cmd_version, cmd_why,
+    cmd_check, cmd_compact, cmd_connect, cmd_daemon, cmd_dump, cmd_forget, cmd_init, cmd_ls,
+    cmd_pin, cmd_policy, cmd_privacy, cmd_restore, cmd_run, cmd_set, cmd_snapshots, cmd_status,
+    cmd_undelete, cmd_version, cmd_why,
 };
 
 pub mod keep;
@@ -105,6 +105,10 @@ pub enum Command {
     Set(cmd_set::SetArgs),
     /// Tell whether a path is backed up, by which rule not, and when it was last
     Why(cmd_why::WhyArgs),
+    /// See what is saved, what is not yet, and what is wrong
+    Status(cmd_status::StatusArgs),
+    /// Back up by itself whenever something changes
+    Daemon(cmd_daemon::DaemonArgs),
     /// List snapshots
     Snapshots(cmd_snapshots::SnapshotsArgs),
     /// List the files of a snapshot

@@ -103,6 +103,12 @@ impl Bars {
         self.shared.tally.counts()
     }
 
+    /// Shows what somebody else has counted.
+    pub fn follow(&self, counts: &Counts, current: &[u8]) {
+        self.shared.tally.set(counts);
+        self.file_started(current);
+    }
+
     /// How long it has been.
     pub fn elapsed(&self) -> Duration {
         self.shared.begun.elapsed()

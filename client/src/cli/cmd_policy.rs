@@ -261,7 +261,7 @@ fn preview(ctx: &Context<'_>, going: &[Judged]) {
 
 fn tell_changed(ctx: &Context<'_>, effective: Option<Timestamp>, replaces: bool) {
     if replaces {
-        ctx.ui.summary("this takes the place of the change that waited");
+        ctx.ui.summary("the change that waited is part of this one, which takes its place");
     }
     match effective {
         Some(_) => ctx.ui.summary("the change waits; `backup policy cancel` stops it"),

@@ -14,15 +14,20 @@ use unseen_common::log::policy::Policy;
 use unseen_common::log::state::Change;
 use unseen_common::privacy::{Held, Looked, Report, Statement, inventory};
 use unseen_common::receipt::{ErasedBy, Receipt};
+use unseen_common::time::Clock as _;
 
 use super::context::Context;
 use super::escape::escape_for_terminal;
 use super::exit::{CliError, Exit};
 use super::reading::{local_time, machine_time, unlock_vault};
+use super::silence;
 use super::units::{bytes, count, plural};
 use super::vault::{self, SystemClock, erase_due};
+use crate::maintain::policy::{last_word, waiting};
 use crate::remote::address::{Address, Target};
 use crate::repo::OwnerRepo;
+
+pub use export::ExportArgs;
 
 /// What `privacy` takes.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -54,7 +59,7 @@ pub enum PrivacyCommand {
         level: Level,
     },
     /// Write all that is held into one document that a program can read
-    Export(export::ExportArgs),
+    Export(ExportArgs),
     /// Have everything erased, seven days from now
     Erase {
         /// Stop that
@@ -100,6 +105,7 @@ fn show(ctx: &Context<'_>, runtime: &Runtime) -> Result<Exit, CliError> {
             "addresses_logged": statement.addresses_logged,
             "held": report.held.iter().map(json_of).collect::<Vec<_>>(),
             "server": statement.fields,
+            "silent": silence::json(&repo.log.state),
             "differences": doubts,
         }));
         return Ok(Exit::Done);
@@ -121,6 +127,9 @@ fn show(ctx: &Context<'_>, runtime: &Runtime) -> Result<Exit, CliError> {
     for doubt in doubts {
         ctx.ui.warn(&doubt);
     }
+    let this = repo.key.secrets.device;
+    let name = |device| (device == this).then(|| "this machine".to_owned());
+    silence::warn(ctx, &repo.log.state, &name);
     Ok(Exit::Done)
 }
 
@@ -219,20 +228,38 @@ fn as_owner(ctx: &Context<'_>, runtime: &Runtime) -> Result<OwnerRepo, CliError>
 
 fn set_level(ctx: &Context<'_>, level: Level, runtime: &Runtime) -> Result<Exit, CliError> {
     let mut owner = as_owner(ctx, runtime)?;
-    let policy = &owner.log.state.policy;
+    let now = owner.log.state.head_received.max(SystemClock.now());
+    // What waits is the owner's word, too: it is not to be lost by this.
+    let policy = last_word(&owner.log.state, now);
     if policy.disclosure != level {
         let body = Body::Policy(Policy { disclosure: level, ..policy.clone() });
         runtime.block_on(owner.append(body))?;
     }
+    let state = &owner.log.state;
+    let waits = waiting(state, now).filter(|_| state.policy_at(now).disclosure != level);
+    let effective = waits.map(|(pending, _)| pending.effective);
     let told = match level {
         Level::None => "times and status alone",
         Level::Summary => "times, status, and the number of files and bytes to two digits",
         Level::Types => "times, status, files and bytes to two digits, in all and by kind of file",
     };
     if ctx.ui.is_json() {
-        ctx.ui.json(&serde_json::json!({ "message_type": "privacy_level", "level": level }));
-    } else {
-        ctx.ui.summary(&format!("new snapshots disclose {told}"));
+        ctx.ui.json(&serde_json::json!({
+            "message_type": "privacy_level",
+            "level": level,
+            "effective": effective.map(machine_time),
+        }));
+        return Ok(Exit::Done);
+    }
+    match effective {
+        None => ctx.ui.summary(&format!("new snapshots disclose {told}")),
+        Some(at) => {
+            ctx.ui.summary(&format!("from {} on new snapshots disclose {told}", local_time(at)));
+            ctx.ui.summary(
+                "a change of the policy waits until then, and this is part of it now; for this \
+                 alone and at once, first stop that one: `backup policy cancel`",
+            );
+        }
     }
     Ok(Exit::Done)
 }

@@ -1,7 +1,7 @@
 //! `backup run`: back up.
 
-mod one;
-mod report;
+pub(super) mod one;
+pub(super) mod report;
 mod sources;
 
 use std::ffi::OsString;
@@ -157,6 +157,9 @@ pub struct HowArgs {
 
 /// Backs up.
 pub fn run(ctx: &Context<'_>, args: &RunArgs) -> Result<Exit, CliError> {
+    if let Some(exit) = super::cmd_daemon::through(ctx, args)? {
+        return Ok(exit);
+    }
     // All that the command line and the configuration can be wrong about, before anything is
     // opened or made.
     let jobs = sources::jobs(ctx, args)?;
@@ -226,7 +229,7 @@ impl Wishes {
 }
 
 /// The flag, or what the profile says.
-fn configured<T: FromStr>(
+pub fn configured<T: FromStr>(
     flag: Option<T>,
     config: Option<&str>,
     key: &str,

@@ -15,6 +15,7 @@ use super::context::{Context, Setup};
 use super::escape::escape_for_terminal;
 use super::exit::{CliError, Exit};
 use super::reading::{self, local_time, machine_time};
+use super::silence;
 use super::units::{Align, Table, bytes, count, plural};
 use super::vault::{self, SystemClock};
 use crate::browse::resolve::{Which, matching_gone, matching_listed, parse};
@@ -93,6 +94,8 @@ fn own(
 ) -> Result<Vec<Shown>, CliError> {
     let (repo, _) = vault::open_repository(ctx, setup, (runtime, Arc::default()))?;
     let state = &repo.log.state;
+    let this = repo.key.secrets.device;
+    silence::warn(ctx, state, &|device| (device == this).then(|| "this machine".to_owned()));
     let own = OwnSnapshots::open(&repo.folders.own_snapshots());
     let mut shown: Vec<Shown> = list_locked(state)
         .into_iter()
@@ -115,6 +118,8 @@ fn unlocked(
     runtime: &Runtime,
 ) -> Result<Vec<Shown>, CliError> {
     let reading = reading::open(ctx, runtime)?;
+    let name = |device| reading.repo.device_name(device).map(str::to_owned);
+    silence::warn(ctx, &reading.repo.log.state, &name);
     let filter = reading::one_filter(&args.filter)?;
     let mut all = runtime.block_on(matching_listed(&reading.repo, &filter));
     let mut went = BTreeMap::new();

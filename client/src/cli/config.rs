@@ -12,6 +12,7 @@ use toml_edit::{DocumentMut, Item, Table, value};
 
 use super::exit::{CliError, Exit};
 use super::places::{PlaceError, ProfileName, create_private};
+use crate::daemon::config::DaemonConfig;
 use crate::sets::NamedSet;
 use crate::sets::edit::EditError;
 
@@ -22,9 +23,9 @@ use crate::sets::edit::EditError;
 pub struct Config {
     #[serde(default, rename = "profile")]
     profiles: BTreeMap<String, Profile>,
-    /// For the daemon of a later release: kept, not looked at.
+    /// What the daemon does.
     #[serde(default)]
-    daemon: toml::Table,
+    pub daemon: DaemonConfig,
     #[serde(default, rename = "set")]
     sets: Vec<NamedSet>,
 }
@@ -251,7 +252,7 @@ mod tests {
         let sets: Vec<_> = config.sets(&name("default")).map(|set| set.name.as_str()).collect();
         assert_eq!(sets, ["home"]);
         assert_eq!(config.sets(&name("other")).count(), 0);
-        assert_eq!(config.daemon.len(), 2);
+        assert!(config.daemon.quiet.is_some() && config.daemon.rescan.is_none());
     }
 
     #[test]

@@ -40,9 +40,31 @@ pub enum Exit {
 }
 
 impl Exit {
+    const ALL: [Self; 14] = [
+        Self::Done,
+        Self::Failed,
+        Self::Usage,
+        Self::Incomplete,
+        Self::NoVault,
+        Self::Busy,
+        Self::WrongSecret,
+        Self::Damaged,
+        Self::History,
+        Self::Refused,
+        Self::Full,
+        Self::Unreachable,
+        Self::ServerKey,
+        Self::Interrupted,
+    ];
+
     /// The number.
     pub const fn code(self) -> u8 {
         self as u8
+    }
+
+    /// Which one has this number.
+    pub fn of_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|exit| exit.code() == code)
     }
 }
 
@@ -182,6 +204,7 @@ mod tests {
         ];
         for (exit, code) in all {
             assert_eq!(exit.code(), code, "{exit:?}");
+            assert_eq!(Exit::of_code(code), Some(exit));
         }
     }
 

@@ -5,6 +5,7 @@ pub mod bars;
 pub mod cmd_check;
 pub mod cmd_compact;
 pub mod cmd_connect;
+pub mod cmd_daemon;
 pub mod cmd_dump;
 pub mod cmd_forget;
 pub mod cmd_init;
@@ -14,9 +15,9 @@ pub mod cmd_policy;
 pub mod cmd_privacy;
 pub mod cmd_restore;
 pub mod cmd_run;
-pub mod cmd_service;
 pub mod cmd_set;
 pub mod cmd_snapshots;
+pub mod cmd_status;
 pub mod cmd_undelete;
 pub mod cmd_version;
 pub mod cmd_why;
@@ -34,6 +35,7 @@ pub mod places;
 pub mod process;
 pub mod reading;
 pub mod secrets;
+mod silence;
 pub mod units;
 pub mod vault;
 
@@ -75,6 +77,8 @@ fn dispatch(context: &Context<'_>, command: &Command) -> Result<Exit, CliError> 
         Command::Init(args) => cmd_init::run(context, args),
         Command::Connect(args) => cmd_connect::run(context, args),
         Command::Run(args) => cmd_run::run(context, args),
+        Command::Status(args) => cmd_status::run(context, args),
+        Command::Daemon(args) => cmd_daemon::run(context, args),
         Command::Set(args) => cmd_set::run(context, args),
         Command::Why(args) => cmd_why::run(context, args),
         Command::Snapshots(args) => cmd_snapshots::run(context, args),

@@ -48,7 +48,6 @@ const NAMES: &[(&[&str], &str)] = &[
 
 /// Ours, of later versions.
 const RESERVED: &[&str] = &[
-    "status",
     "find",
     "history",
     "diff",
@@ -64,7 +63,6 @@ const RESERVED: &[&str] = &[
     "devices",
     "key",
     "log",
-    "daemon",
     "web",
     "support",
     "completions",

@@ -155,6 +155,11 @@ impl Places {
         self.data.join("vault")
     }
 
+    /// Where the daemon's socket may be: in the runtime folder, or else beside the state.
+    pub fn sockets(&self) -> Vec<PathBuf> {
+        self.socket.iter().cloned().chain([self.state.join("daemon.sock")]).collect()
+    }
+
     /// Makes the folders, each readable by its owner alone. Those that exist stay as they are.
     pub fn create(&self) -> Result<(), PlaceError> {
         for path in [&self.data, &self.state, &self.cache] {

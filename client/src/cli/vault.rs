@@ -14,6 +14,7 @@ use unseen_common::vault::{Service, Vault};
 use super::args::values::BytesPerSecond;
 use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
+use super::output::Ui;
 use super::places::Places;
 use super::reading::local_time;
 use super::units::{bytes, plural};
@@ -114,22 +115,35 @@ pub fn open_repository(
     setup: &Setup,
     (runtime, stop): (&Runtime, Arc<AtomicBool>),
 ) -> Result<(Repository, Opened), CliError> {
+    let (repo, opened) = log_in(setup, (runtime, stop))?;
+    if let Some(warning) = erase_warning(&repo.log.state) {
+        context.ui.warn(&warning);
+    }
+    Ok((repo, opened))
+}
+
+/// The same for those who have nobody to speak to.
+pub fn log_in(
+    setup: &Setup,
+    (runtime, stop): (&Runtime, Arc<AtomicBool>),
+) -> Result<(Repository, Opened), CliError> {
     let key = device_key(setup)?;
     // What the profile says wins over what was true when this machine was enrolled.
-    let told = context.global.vault.clone().or_else(|| setup.profile.server.clone());
-    let address = told.unwrap_or_else(|| key.server.clone());
+    let address = setup.vault.clone().unwrap_or_else(|| key.server.clone());
     let opened = open(&parse(&address)?, stop)?;
     let service = Arc::clone(&opened.service);
     let repo = Repository::open(service, key, folders(&setup.places), Arc::new(SystemClock));
     let repo = runtime.block_on(repo)?;
-    if let Some(due) = erase_due(&repo.log.state) {
-        context.ui.warn(&format!(
-            "everything in this vault will be erased on {}: `backup privacy erase --cancel` stops \
-             that",
-            local_time(due)
-        ));
-    }
     Ok((repo, opened))
+}
+
+/// What is said as long as the vault is to be erased.
+pub fn erase_warning(state: &State) -> Option<String> {
+    let due = erase_due(state)?;
+    Some(format!(
+        "everything in this vault will be erased on {}: `backup privacy erase --cancel` stops that",
+        local_time(due)
+    ))
 }
 
 /// When the vault is erased, if its owner wants that.
@@ -213,7 +227,7 @@ pub fn open(address: &Address, stop: Arc<AtomicBool>) -> Result<Opened, CliError
 
 /// At the end of a command: a local vault lets go what its rules keep no longer, once a day. A
 /// server does that by itself.
-pub fn sweep(ctx: &Context<'_>, setup: &Setup, opened: &Opened) {
+pub fn sweep(ui: &Ui, setup: &Setup, opened: &Opened) {
     let Some(sweeper) = &opened.sweeper else {
         return;
     };
@@ -224,13 +238,13 @@ pub fn sweep(ctx: &Context<'_>, setup: &Setup, opened: &Opened) {
         return;
     }
     match sweeper.sweep(now) {
-        Ok(swept) if swept.held.is_some() => ctx.ui.warn(
+        Ok(swept) if swept.held.is_some() => ui.warn(
             "the clock has gone far ahead since this vault was last used, so nothing expires and \
              nothing is deleted; if it is right, say so: `backup-server gc --confirm-clock`",
         ),
         Ok(swept) => {
             if swept.expired > 0 || swept.packs > 0 {
-                ctx.ui.detail(1, || {
+                ui.detail(1, || {
                     format!(
                         "{} expired by the policy; {} freed",
                         plural(swept.expired, "snapshot", "snapshots"),
@@ -241,7 +255,7 @@ pub fn sweep(ctx: &Context<'_>, setup: &Setup, opened: &Opened) {
             // If it cannot be noted it is done again next time.
             std::fs::write(&note, now.0.to_string()).ok();
         }
-        Err(error) => ctx.ui.warn(&format!("the vault was not tidied up: {error}")),
+        Err(error) => ui.warn(&format!("the vault was not tidied up: {error}")),
     }
 }
 
@@ -253,7 +267,7 @@ const SCRUB_TIME: Duration = Duration::from_secs(2);
 
 /// After a run: some of a local vault is read again, as a server does by itself. What is damaged
 /// the next run sends again, as far as it has it.
-pub fn scrub(ctx: &Context<'_>, opened: &Opened, stop: &AtomicBool) {
+pub fn scrub(ui: &Ui, opened: &Opened, stop: &AtomicBool) {
     let Some(sweeper) = &opened.sweeper else {
         return;
     };
@@ -265,21 +279,21 @@ pub fn scrub(ctx: &Context<'_>, opened: &Opened, stop: &AtomicBool) {
     match sweeper.scrub(SCRUB_EVERY, &mut go_on) {
         Ok(reports) => {
             for report in reports {
-                tell_scrub(ctx, &report);
+                tell_scrub(ui, &report);
             }
         }
-        Err(error) => ctx.ui.warn(&format!("the vault was not read again: {error}")),
+        Err(error) => ui.warn(&format!("the vault was not read again: {error}")),
     }
 }
 
-fn tell_scrub(ctx: &Context<'_>, report: &ScrubReport) {
-    ctx.ui.detail(1, || {
+fn tell_scrub(ui: &Ui, report: &ScrubReport) {
+    ui.detail(1, || {
         let packs = plural(report.packs, "pack", "packs");
         format!("read {packs} of the vault again, {}", bytes(report.bytes))
     });
     if !report.found.0.is_empty() {
         let packs = plural(report.found.0.len(), "pack", "packs");
-        ctx.ui.warn(&format!(
+        ui.warn(&format!(
             "{packs} of the vault turned out to be damaged: the next run sends again what is still \
              here; `backup check` names the files that suffer"
         ));
@@ -291,7 +305,7 @@ fn tell_scrub(ctx: &Context<'_>, report: &ScrubReport) {
             "file of the vault that is no pack is",
             "files of the vault that are no packs are",
         );
-        ctx.ui.warn(&format!("{files} damaged: `backup check` tells which snapshots suffer"));
+        ui.warn(&format!("{files} damaged: `backup check` tells which snapshots suffer"));
     }
 }
 

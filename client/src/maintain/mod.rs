@@ -9,6 +9,7 @@ mod impact;
 mod losses;
 pub mod outcome;
 pub mod policy;
+pub mod presence;
 pub mod room;
 pub mod subset;
 mod trees;

@@ -13,6 +13,7 @@ use unseen_common::codec::{
     Canonical, DecodeError, Enc, EncodeResult, array_len, array_of, bytes_n,
 };
 use unseen_common::id::SnapshotId;
+use unseen_common::log::ids::SnapshotIds;
 
 use super::{PinError, write_durably};
 
@@ -34,6 +35,15 @@ impl Sent {
         };
         Self::from_bytes(&bytes)
             .map_err(|source| PinError::Damaged { path: path.to_path_buf(), source })
+    }
+
+    /// What stands in the list for an entry that holds these snapshots.
+    pub fn of_hold(ids: &SnapshotIds) -> SnapshotId {
+        let mut hasher = blake3::Hasher::new_derive_key("unseen 2026-11 v1 sent hold");
+        for id in ids.iter() {
+            hasher.update(id.as_bytes());
+        }
+        SnapshotId::from_bytes(*hasher.finalize().as_bytes())
     }
 
     /// Whether this device sent it, or was about to.

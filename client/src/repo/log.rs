@@ -49,6 +49,7 @@ impl Keeping {
         state.check(&record.signed, record.received)?;
         match &entry.body {
             Body::Snapshot(snapshot) if Sent::read(sent)?.contains(&snapshot.manifest) => Ok(()),
+            Body::Hold(ids) if Sent::read(sent)?.contains(&Sent::of_hold(ids)) => Ok(()),
             _ => Err(RepoError::Cloned { device: *device, seq: entry.seq }),
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod error;
 pub mod footers;
+pub mod hold;
 pub mod log;
 pub mod owner;
 pub mod reader;

@@ -53,7 +53,7 @@ impl OwnerRepo {
 
     /// An entry signed by the root key that follows the head as it is known.
     pub fn sign(&self, body: Body) -> SignedEntry {
-        next_entry(&self.log, (&self.keys.root, &*self.clock), body)
+        next_entry(&self.log, (Author::Root, &self.keys.root, &*self.clock), body)
     }
 
     /// Appends a root-signed entry.
@@ -69,8 +69,18 @@ pub async fn append_root(
     (root, clock): (&SigningKey, &dyn Clock),
     body: Body,
 ) -> Result<Record, RepoError> {
+    append_as(log, session, (Author::Root, root, clock), body).await
+}
+
+/// Appends an entry signed by its author, whoever else writes at the same time.
+pub(super) async fn append_as(
+    log: &mut Log,
+    session: &dyn Vault,
+    (author, key, clock): (Author, &SigningKey, &dyn Clock),
+    body: Body,
+) -> Result<Record, RepoError> {
     for _ in 0..ATTEMPTS {
-        let entry = next_entry(log, (root, clock), body.clone());
+        let entry = next_entry(log, (author, key, clock), body.clone());
         match session.append(entry).await {
             Ok(record) => {
                 log.update(session).await?;
@@ -83,9 +93,13 @@ pub async fn append_root(
     Err(VaultError::Busy(60).into())
 }
 
-fn next_entry(log: &Log, (root, clock): (&SigningKey, &dyn Clock), body: Body) -> SignedEntry {
+fn next_entry(
+    log: &Log,
+    (author, key, clock): (Author, &SigningKey, &dyn Clock),
+    body: Body,
+) -> SignedEntry {
     let state = &log.state;
     let (vault, seq, prev) = (state.vault, state.head_seq + 1, state.head);
-    let entry = Entry { vault, seq, prev, author: Author::Root, time: clock.now(), body };
-    SignedEntry::sign(&entry, root)
+    let entry = Entry { vault, seq, prev, author, time: clock.now(), body };
+    SignedEntry::sign(&entry, key)
 }

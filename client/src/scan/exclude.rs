@@ -139,6 +139,13 @@ pub struct DirCtx {
     git: Option<Box<WorkTree>>,
 }
 
+impl DirCtx {
+    /// Whether all that is in the directory is out, but for the file that says so.
+    pub fn is_marked(&self) -> bool {
+        self.marked.is_some()
+    }
+}
+
 /// The rules of one backup.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {

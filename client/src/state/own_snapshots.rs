@@ -27,6 +27,22 @@ impl OwnSnapshots {
         fs::write(self.0.join(id.to_string()), short.to_bytes())
     }
 
+    /// The newest of them, the newest first, at most so many.
+    pub fn newest(&self, most: usize) -> Vec<(SnapshotId, Manifest)> {
+        let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let mut found: Vec<_> = entries
+            .filter_map(|entry| {
+                let id: SnapshotId = entry.file_name().to_str()?.parse().ok()?;
+                Some((entry.metadata().and_then(|meta| meta.modified()).ok()?, id))
+            })
+            .collect();
+        found.sort_by(|a, b| b.cmp(a));
+        let read = found.into_iter().take(most);
+        let mut all: Vec<_> = read.filter_map(|(_, id)| Some((id, self.get(&id)?))).collect();
+        all.sort_by_key(|(_, manifest)| std::cmp::Reverse(manifest.end));
+        all
+    }
+
     /// The manifest of a snapshot, if this device made it and still knows.
     pub fn get(&self, id: &SnapshotId) -> Option<Manifest> {
         let bytes = fs::read(self.0.join(id.to_string())).ok()?;

@@ -9,6 +9,7 @@ pub mod entry;
 pub mod fold;
 pub mod ids;
 pub mod policy;
+pub mod silence;
 pub mod state;
 
 mod body;

@@ -18,7 +18,7 @@ use super::error::CliError;
 use super::invite::Order;
 use super::manage::Manage;
 use super::place::Place;
-use super::{copy, scrub};
+use super::{copy, scrub, stats};
 use crate::vault::Core;
 use crate::vault::rounds::Rounds;
 
@@ -39,6 +39,8 @@ pub(super) enum Ask {
     Manage(Manage),
     /// A scrub, or what the last one found.
     Scrub(scrub::Order),
+    /// What is stored.
+    Stats,
     /// A copy of everything, into this folder.
     Copy(PathBuf),
 }
@@ -49,6 +51,7 @@ impl Ask {
         match self {
             Self::Manage(Manage::Erase { .. } | Manage::Gc { .. })
             | Self::Scrub(_)
+            | Self::Stats
             | Self::Copy(_) => None,
             Self::Invite(_) | Self::Manage(_) => Some(PATIENCE),
         }
@@ -191,6 +194,7 @@ async fn fulfil(running: Running, ask: Ask) -> Answer {
         Ask::Invite(order) => order.fulfil(&core, Some(place)).map(|line| (line, false)),
         Ask::Manage(manage) => manage.fulfil(&core).map(|text| (text, false)),
         Ask::Scrub(order) => order.fulfil(&core, &rounds),
+        Ask::Stats => stats::fulfil(&core, &rounds).map(|text| (text, false)),
         Ask::Copy(target) => copy::fulfil(&core, &target),
     });
     match made.await {

@@ -16,6 +16,7 @@ mod rebuild;
 mod reload;
 mod scrub;
 mod serve;
+mod stats;
 mod units;
 
 use std::ffi::OsString;
@@ -53,6 +54,7 @@ enum Command {
     Account(account::Account),
     Gc(gc::Gc),
     Scrub(scrub::Scrub),
+    Stats(stats::StatsArgs),
     Rebuild(rebuild::Rebuild),
     Copy(copy::Copy),
     Config(config::check::Config),
@@ -90,6 +92,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Account(command) => account::run(command),
         Command::Gc(command) => gc::run(&command),
         Command::Scrub(command) => scrub::run(&command),
+        Command::Stats(command) => stats::run(&command),
         Command::Rebuild(command) => rebuild::run(&command),
         Command::Copy(command) => copy::run(&command),
         Command::Config(command) => config::check::run(&command, &file, &parsed.everywhere),

@@ -15,7 +15,7 @@ use super::pinned::Tls;
 use super::place::{Place, fingerprint};
 use crate::http::tls::Certificate;
 use crate::http::tls_live::{LiveCertificate, Reloaded};
-use crate::ops::notify::Manager;
+use unseen_manager::Manager;
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(30);

@@ -1,5 +1,6 @@
 //! `backup-server serve`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,9 +23,10 @@ use crate::clock::SystemClock;
 use crate::http::{Server, ServerOptions};
 use crate::ops::listener::{self, Watched};
 use crate::ops::metrics::Job;
-use crate::ops::notify::Manager;
+use crate::ops::silence::{Silence, tell};
 use crate::vault::rounds::Rounds;
 use crate::vault::{Core, Options, Swept};
+use unseen_manager::Manager;
 
 /// Serve vaults; on the first run this makes the server's keys
 ///
@@ -79,7 +81,7 @@ async fn serve(serving: &Serving, core: Core, tls: Tls) -> Result<(), CliError> 
     if let Some(address) = place.borrow().for_clients(core.identity()) {
         output::note(&format!("address  {address}"));
     }
-    let manager = Arc::new(Manager::from_environment());
+    let manager = Arc::new(manager());
     let watched = Watched::new(core.clone(), &serving.data);
     let rounds = Arc::new(Rounds::new(core.clone(), Some(&serving.data)));
     let running = admin::Running { core: core.clone(), place: placed, rounds: Arc::clone(&rounds) };
@@ -88,7 +90,8 @@ async fn serve(serving: &Serving, core: Core, tls: Tls) -> Result<(), CliError> 
         reload::start(tls, place, &serving.data, Arc::clone(&manager))?,
         tokio::spawn(pulse(Arc::clone(&manager))),
         open_accounts(core.clone()),
-        tokio::spawn(sweep(core)),
+        tokio::spawn(sweep(core.clone())),
+        tokio::spawn(silence(core, serving.on_silent.clone())),
     ];
     if let Some(place) = &serving.metrics {
         beside.push(tokio::spawn(listener::listen(place, watched.clone()).await?));
@@ -142,6 +145,33 @@ fn sweep_once(core: &Core) -> Result<Swept, VaultError> {
     Ok(swept)
 }
 
+/// Tells the program of whoever runs the server which devices have gone quiet, now and again.
+async fn silence(core: Core, program: Option<PathBuf>) {
+    let Some(program) = program else {
+        return;
+    };
+    let mut silence = Silence::default();
+    let mut timer = tokio::time::interval(SWEEP);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        timer.tick().await;
+        let (core, now) = (core.clone(), SystemClock.now());
+        let Ok(Ok(survey)) = tokio::task::spawn_blocking(move || core.survey()).await else {
+            continue;
+        };
+        let Some(news) = silence.news(&survey, now) else {
+            continue;
+        };
+        match tell(&program, &news).await {
+            Ok(()) => silence.was_told(news),
+            Err(error) => {
+                let error = output::with_causes(&error);
+                tracing::warn!(error, "on-silent; it is tried again in ten minutes");
+            }
+        }
+    }
+}
+
 fn shown(scheme: &str, server: &Server) -> String {
     match server.place() {
         crate::http::Listen::Tcp(address) => format!("{scheme}://{address}"),
@@ -188,5 +218,13 @@ fn told_to_end(
         manager.stopping();
         watched.ends();
         tracing::info!("ending; running requests finish first");
+    })
+}
+
+/// The service manager. One that cannot be reached is logged and done without.
+fn manager() -> Manager {
+    Manager::from_environment().unwrap_or_else(|error| {
+        tracing::warn!(kind = ?error.kind(), "the service manager cannot be told");
+        Manager::default()
     })
 }

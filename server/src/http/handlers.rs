@@ -1,12 +1,14 @@
 //! One handler a route: takes the request apart, asks the core, puts the answer together.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep_until};
 use unseen_common::id::{DeviceId, PackId, PackNumber, SnapshotId, VaultId};
 use unseen_common::packset::PackSet;
 use unseen_common::vault::{CommitRequest, CompactRequest, PackUpload, Service, Vault, VaultError};
@@ -53,10 +55,21 @@ pub(super) async fn challenge(mut call: Call<()>) -> Reply {
     json(&ChallengeAnswer::from(challenge))
 }
 
+/// A login is refused after this time, and not before: how long it took to find out that there is no
+/// such account, or no such key in it, is nobody's business. A good one is not held up.
+pub(super) const REFUSED_AFTER: Duration = Duration::from_millis(50);
+
 pub(super) async fn session(mut call: Call<()>) -> Reply {
     let body: LoginBody = call.json().await?;
     let host = host_of(&call.authority());
-    let session = call.app.core.login_at(host, body.into()).await?;
+    let answer = Instant::now() + REFUSED_AFTER;
+    let session = match call.app.core.login_at(host, body.into()).await {
+        Ok(session) => session,
+        Err(error) => {
+            sleep_until(answer).await;
+            return Err(error.into());
+        }
+    };
     let whose = Whose(session.account());
     let mut response = json(&call.app.tokens.issue(session))?;
     response.extensions_mut().insert(whose);

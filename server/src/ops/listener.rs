@@ -23,9 +23,6 @@ use crate::http::{Listen, Listener, ServeError};
 use crate::vault::Core;
 use crate::vault::survey::{AccountSurvey, Survey};
 
-/// Less room than this, and the server counts as full.
-const FULL: u64 = 64 * 1024 * 1024;
-
 /// What the operator may look at.
 #[derive(Debug, Clone)]
 pub struct Watched {
@@ -61,7 +58,7 @@ impl Watched {
         let found = [
             (self.core.has_failed(), "a journal could not be made durable"),
             (disk.is_none(), "the data folder cannot be looked at"),
-            (disk.is_some_and(|disk| disk.free < FULL), "the disk is full"),
+            (self.core.disk().is_full(), "the disk is full: packs are refused"),
             (self.ending.load(Ordering::Relaxed), "the server is ending"),
         ];
         found.into_iter().filter(|(there, _)| *there).map(|(_, why)| why).collect()

@@ -5,8 +5,11 @@ use std::os::unix::net::UnixStream;
 use super::*;
 use crate::http::SocketFile;
 use crate::store::memory::{self, MemBlobs, MemJournals};
+use crate::store::space::DiskLimits;
+use crate::testkit::faults::SmallDisk;
 use crate::vault::Options;
 use std::io::{Read, Write};
+use unseen_common::limits::MIN_PACK;
 
 fn core() -> Core {
     let store = memory::store(MemBlobs::default(), MemJournals::default());
@@ -80,11 +83,20 @@ fn labels_are_routes_states_and_jobs() {
     assert_eq!(labels.into_iter().collect::<Vec<_>>(), allowed);
 }
 
+/// What is kept free is the operator's to say: readiness goes by the same measure as uploads.
 #[test]
 fn a_full_disk_is_not_ready() {
-    let watched = Watched::new(core(), Path::new("/nowhere"));
-    assert_eq!(watched.troubles(Some(Disk { free: FULL, size: FULL })), [""; 0]);
-    let full = Disk { free: FULL - 1, size: FULL };
-    assert_eq!(watched.troubles(Some(full)), ["the disk is full"]);
-    assert_eq!(watched.troubles(None), ["the data folder cannot be looked at"]);
+    const MIB: u64 = 1024 * 1024;
+    let core = core();
+    let small = SmallDisk::new(1600 * MIB);
+    let limits = DiskLimits { keep_free: Some(300 * MIB), reserve: 0 };
+    core.disk().watch(Box::new(Arc::clone(&small)), limits);
+    let watched = Watched::new(core, Path::new("/nowhere"));
+    let room = Some(Disk { free: 1, size: 1 });
+    assert_eq!(watched.troubles(room), [""; 0]);
+    small.use_up(1300 * MIB - MIN_PACK);
+    assert_eq!(watched.troubles(room), [""; 0]);
+    small.use_up(1);
+    assert_eq!(watched.troubles(room), ["the disk is full: packs are refused"]);
+    assert_eq!(watched.troubles(None).len(), 2);
 }

@@ -3,17 +3,18 @@
 use std::path::Path;
 
 use rustix::fs::statvfs;
+use serde::Serialize;
 
 /// Room on the disk of the data folder, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Disk {
-    pub(super) free: u64,
-    pub(super) size: u64,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Disk {
+    pub(crate) free: u64,
+    pub(crate) size: u64,
 }
 
 impl Disk {
     /// `None` if nobody knows.
-    pub(super) fn of(folder: &Path) -> Option<Self> {
+    pub(crate) fn of(folder: &Path) -> Option<Self> {
         let found = statvfs(folder).ok()?;
         Some(Self {
             free: found.f_bavail.saturating_mul(found.f_frsize),

@@ -12,9 +12,7 @@ use crate::store::lock;
 /// Work that the server does by itself, on a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Job {
-    /// Expiring snapshots by the owners' rules.
-    Expire,
-    /// Deleting packs that nothing references.
+    /// Expiring snapshots by the owners' rules, and deleting packs that nothing needs.
     Gc,
     /// Reading everything again to find damage.
     Scrub,
@@ -22,12 +20,11 @@ pub enum Job {
 
 impl Job {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Expire, Self::Gc, Self::Scrub];
+    pub const ALL: [Self; 2] = [Self::Gc, Self::Scrub];
 
     /// Its name in metrics and on the status page.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Expire => "expire",
             Self::Gc => "gc",
             Self::Scrub => "scrub",
         }

@@ -3,10 +3,10 @@
 #[cfg(feature = "http")]
 pub mod listener;
 #[cfg(feature = "http")]
-mod machine;
+pub(crate) mod machine;
 pub mod meter;
 pub mod metrics;
 #[cfg(feature = "http")]
-pub mod notify;
-#[cfg(feature = "http")]
 mod page;
+#[cfg(feature = "http")]
+pub mod silence;

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
+use unseen_common::limits::MIN_PACK;
+
 use super::lock;
 
 /// What the reserve has on a disk that is large enough, in bytes.
@@ -178,6 +180,12 @@ impl Disk {
         Ok(Promise { disk: Arc::clone(self), bytes })
     }
 
+    /// Whether the smallest pack would be refused; false where nothing is watched, or known.
+    pub fn is_full(&self) -> bool {
+        let spare = self.watched.get().map(Watched::spare);
+        spare.is_some_and(|spare| spare.is_ok_and(|spare| spare < MIN_PACK))
+    }
+
     /// Gives a piece of the reserve to whoever could not write; false if none is left.
     pub fn spend(&self) -> bool {
         let Some(watched) = self.watched.get() else {
@@ -242,6 +250,16 @@ mod tests {
         let disk = Arc::new(Disk::default());
         disk.watch(Box::new(Arc::clone(&small)), DiskLimits { keep_free, ..DiskLimits::default() });
         (disk, small)
+    }
+
+    #[test]
+    fn it_is_full_when_the_smallest_pack_is_refused() {
+        let (disk, small) = disk(1600 * MIB, Some(100 * MIB));
+        small.use_up(1500 * MIB - RESERVE - MIN_PACK);
+        assert!(!disk.is_full() && disk.promise(MIN_PACK).is_ok());
+        small.use_up(1);
+        assert!(disk.is_full() && disk.promise(MIN_PACK).is_err());
+        assert!(!Disk::default().is_full());
     }
 
     #[test]

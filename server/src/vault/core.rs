@@ -151,11 +151,7 @@ impl Core {
             return Err(OpenError::NoJournal(dir.to_owned()));
         }
         let store = Store::folder(dir).map_err(wrap)?;
-        let key = dir.join("identity.key");
-        if !key.exists() && !store.journals.list().map_err(wrap)?.is_empty() {
-            return Err(OpenError::IdentityLost(key));
-        }
-        let identity = identity(&key)?;
+        let identity = identity_of(dir, &store)?;
         Self::assemble(store, identity, options, Some((lock, dir.to_owned())))
     }
 
@@ -353,7 +349,13 @@ impl Inner {
             };
         }
         let cell = Arc::clone(lock(&self.accounts).entry(id).or_default());
-        self.load(&cell, id)
+        let found = self.load(&cell, id)?;
+        if self.ledger.is_erased(id) {
+            // That happened meanwhile: what was read of it must not be written to.
+            self.forget_account(id);
+            return Ok(None);
+        }
+        Ok(found)
     }
 
     /// Whether something of an account is stored that is stored only once it has a journal.
@@ -455,8 +457,23 @@ pub(super) fn lock_folder(dir: &Path) -> std::result::Result<File, OpenError> {
     }
 }
 
+/// The identity key of a data folder. A new one is made in a new folder alone: where accounts are
+/// or were, clients know the server by the old one, and no command makes them take another.
+pub(super) fn identity_of(dir: &Path, store: &Store) -> std::result::Result<SigningKey, OpenError> {
+    let wrap = |source| OpenError::Io { folder: dir.to_owned(), source };
+    let key = dir.join("identity.key");
+    let in_use = || -> io::Result<bool> {
+        let accounts = store.blobs.list("accounts")?;
+        Ok(!accounts.is_empty() || !store.journals.list()?.is_empty())
+    };
+    if !key.exists() && in_use().map_err(wrap)? {
+        return Err(OpenError::IdentityLost(key));
+    }
+    identity(&key)
+}
+
 /// The identity key: 64 hexadecimal digits in a file of its owner alone; made at first.
-pub(super) fn identity(path: &Path) -> std::result::Result<SigningKey, OpenError> {
+fn identity(path: &Path) -> std::result::Result<SigningKey, OpenError> {
     let wrap = |source| OpenError::Io { folder: path.to_owned(), source };
     match std::fs::read(path) {
         Ok(text) => {

@@ -124,3 +124,33 @@ async fn an_erasure_that_broke_off_is_finished() {
     }
     assert!(finished > 3, "{finished}");
 }
+
+/// One that cannot be ended keeps no other account from being swept.
+#[tokio::test]
+async fn an_erasure_that_is_stuck_holds_up_nobody_else() {
+    for at in 0..8 {
+        let (first, blobs, journals) = in_memory();
+        let (one, two) = (owner(&first, 1, None).await, owner(&first, 2, None).await);
+        let loose = session(&first, &two).await;
+        loose.put_pack(two.machine.small_pack(1)).await.unwrap();
+        drop((first, loose));
+        let plan = Plan::new(at, Fault::Half);
+        let bench = on(faults::store(&blobs, &journals, &plan));
+        if bench.core.account_erase(&one.vault.short()).is_ok() || bench.core.has_failed() {
+            continue;
+        }
+        let stuck = bench.core.0.ledger.erasing().len() == 1;
+        if !stuck {
+            continue;
+        }
+        let later = Timestamp(START.0 + 31 * 86_400);
+        bench.clock.set(later);
+        plan.fail_next(Fault::Half);
+        let swept = bench.core.sweep(later).unwrap();
+        assert_eq!((swept.erased, swept.failed, swept.packs), (0, 1, 1));
+        let swept = bench.core.sweep(later).unwrap();
+        assert_eq!((swept.erased, swept.failed), (1, 0));
+        return;
+    }
+    panic!("no erasure was stuck");
+}

@@ -91,3 +91,29 @@ fn a_snapshot_whose_grace_is_over_has_no_packs_and_is_not_called_damaged() {
     assert!(lab.account.with_state(|state| state.gone.contains_key(&good)));
     assert_eq!(lab.account.packs_of(good).unwrap(), None);
 }
+
+/// Journals are only ever appended to. What that comes to is told in docs/OPERATING.md.
+#[test]
+fn a_snapshot_from_its_commit_to_its_end_costs_the_journal_a_kilobyte() {
+    const COUNT: u64 = 500;
+    let mut lab = Lab::new();
+    let keep = KeepRules { last: 10, ..KeepRules::NONE };
+    lab.root(Body::Policy(Policy { keep, ..DEFAULT_POLICY })).unwrap();
+    let length = |lab: &Lab| lab.account.journal.extent().0;
+    let before = length(&lab);
+    let mut of_packs = 0;
+    for number in 0..COUNT {
+        lab.clock.advance(DAY / 2);
+        let at = length(&lab);
+        let pack = lab.put(number);
+        of_packs += length(&lab) - at;
+        lab.commit(from_ref(&pack)).unwrap();
+        lab.sweep();
+    }
+    let all = length(&lab) - before;
+    assert!(lab.account.with_state(|state| state.snapshots.len()) < 20, "most have expired");
+    assert!(lab.account.totals().0 < 100, "and their packs are deleted");
+    let (a_pack, a_snapshot) = (of_packs / COUNT, (all - of_packs) / COUNT);
+    assert!((100..200).contains(&a_pack), "{a_pack}, {a_snapshot} bytes");
+    assert!((600..1000).contains(&a_snapshot), "{a_pack}, {a_snapshot} bytes");
+}

@@ -84,8 +84,10 @@ impl Account {
         let mut collected = Collected::default();
         // First of all: where a list cannot be read, nothing is deleted.
         let plan = self.plan_collection(now)?;
-        if lock(&self.tables).strays {
-            collected.strays = self.remove_strays(&plan.needed)?;
+        // An upload that fails meanwhile sets it again.
+        if std::mem::take(&mut lock(&self.tables).strays) {
+            let removed = self.remove_strays(&plan.needed);
+            collected.strays = removed.inspect_err(|_told| lock(&self.tables).strays = true)?;
         }
         let gone = self.remove_rows(&plan)?;
         collected.packs = u64::try_from(gone.packs.len()).unwrap_or(u64::MAX);
@@ -154,8 +156,6 @@ impl Account {
             }
         }
         gone.bytes = before.saturating_sub(tables.packs.totals().1);
-        // Until the files are gone, too, a crash would leave them behind.
-        tables.strays = true;
         drop(tables);
         drop(leaving);
         self.store.index.remove(self.id, gone.packs.iter().map(|(number, _)| *number));
@@ -185,7 +185,9 @@ impl Account {
                 left += 1;
             }
         }
-        lock(&self.tables).strays = left > 0;
+        if left > 0 {
+            lock(&self.tables).strays = true;
+        }
     }
 
     /// The moment before which nothing can become due, a day from now at most: every grace is

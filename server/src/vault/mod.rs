@@ -60,6 +60,7 @@ pub mod scrub;
 mod scrub_tests;
 pub mod session;
 mod standing;
+pub mod stats;
 mod strays;
 pub mod survey;
 mod sweep;

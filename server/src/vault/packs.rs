@@ -79,7 +79,7 @@ impl Account {
         let device = self.maker(bringer, pack)?;
         let content_hash = check_pack(pack)?;
         let length = length_of(&pack.bytes);
-        let reserved = match reserved.filter(|reserved| reserved.covers(&pack.id, length)) {
+        let mut reserved = match reserved.filter(|reserved| reserved.covers(&pack.id, length)) {
             Some(reserved) => Some(reserved),
             None => self.reserve(pack.id, length)?,
         };
@@ -89,6 +89,10 @@ impl Account {
             Turn::Heal(claim) => return self.heal(&claim, pack),
             Turn::New(claim) => claim,
         };
+        if reserved.is_none() {
+            // It was there when room was asked for, and was deleted since.
+            reserved = self.reserve(pack.id, length)?;
+        }
         let key = Key::pack(self.id, claim.number, pack.id);
         self.store.blobs.put(&key, &[&pack.bytes]).map_err(|error| storage_error(&error))?;
         let row = PackRow {

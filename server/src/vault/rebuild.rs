@@ -98,8 +98,8 @@ pub fn rebuild(
     let wrap = |source| OpenError::Io { folder: dir.to_owned(), source };
     let _lock = lock_folder(dir)?;
     format::check(dir)?;
-    let identity = super::core::identity(&dir.join("identity.key"))?;
     let store = Store::folder(dir).map_err(wrap)?;
+    let identity = super::core::identity_of(dir, &store)?;
     let rebuilder = Rebuilder::new(store, options, identity.verifying_key());
     let ledger = rebuilder.server()?;
     let mut fates = Vec::new();

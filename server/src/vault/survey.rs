@@ -1,9 +1,9 @@
 //! How all accounts stand, for the operator: sizes and ages, of accounts and devices by number.
 
-use std::collections::BTreeMap;
 use std::sync::TryLockError;
 
 use unseen_common::id::{DeviceId, VaultId};
+use unseen_common::log::silence::is_silent;
 use unseen_common::time::Timestamp;
 
 use super::account::Account;
@@ -53,9 +53,7 @@ impl AccountSurvey {
     /// Its devices that have been silent for too long by the owner's policy. One that never made
     /// a backup was not silenced.
     pub fn silent(&self, now: Timestamp) -> impl Iterator<Item = &DeviceSurvey> {
-        let late = move |newest: Timestamp| {
-            self.silent_days > 0 && newest.plus_days(self.silent_days) < now
-        };
+        let late = move |newest: Timestamp| is_silent(self.silent_days, newest, now);
         self.devices.iter().filter(move |device| device.newest.is_some_and(late))
     }
 
@@ -95,12 +93,7 @@ impl Account {
         let tables = lock(&self.tables);
         let (packs, bytes) = tables.packs.totals();
         let state = &tables.state;
-        let mut newest: BTreeMap<DeviceId, Timestamp> = BTreeMap::new();
-        for snapshot in state.snapshots.values() {
-            let known = newest.entry(snapshot.device).or_default();
-            *known = snapshot.received.max(*known);
-        }
-        let devices = state.devices.iter().filter(|(_, device)| device.revoked.is_none());
+        let newest = state.newest_snapshots().into_iter();
         AccountSurvey {
             id: self.id,
             packs,
@@ -109,9 +102,7 @@ impl Account {
             records: state.head_seq.saturating_add(1),
             snapshots: u64::try_from(state.snapshots.len()).unwrap_or(u64::MAX),
             silent_days: state.policy_at(self.clock.now()).silent_days,
-            devices: devices
-                .map(|(&id, _)| DeviceSurvey { id, newest: newest.get(&id).copied() })
-                .collect(),
+            devices: newest.map(|(id, newest)| DeviceSurvey { id, newest }).collect(),
         }
     }
 }

@@ -101,8 +101,14 @@ impl Inner {
         self.shared.disk.refill();
         let mut swept = Swept::default();
         for plan in self.ledger.erasing() {
-            self.finish_erasing(plan)?;
-            swept.erased += 1;
+            match self.finish_erasing(plan) {
+                Ok(_receipt) => swept.erased += 1,
+                Err(error) => {
+                    // It is tried again; the other accounts do not wait for it.
+                    tracing::error!(account = plan.account.short(), %error, "an erasure broke off");
+                    swept.failed += 1;
+                }
+            }
         }
         let most = if self.open_accounts { MAX_PAUSE_LOCAL } else { MAX_PAUSE };
         if let Err(held) = self.guard.look(now, most) {

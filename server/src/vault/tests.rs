@@ -355,6 +355,21 @@ async fn journal_and_index_are_made_anew_from_the_blob_folder_alone() {
     acked.check(&core, &owner).await;
     let busy = rebuild(dir.path(), None, &Options::default());
     assert!(matches!(busy, Err(OpenError::Busy(_))));
+    drop(core);
+
+    // Another identity would be of no use to anybody: none is made, with a journal or without one.
+    let key = dir.path().join("identity.key");
+    std::fs::remove_file(&key).unwrap();
+    for journals in [true, false] {
+        if !journals {
+            std::fs::remove_dir_all(dir.path().join("journal")).unwrap();
+        }
+        let lost = rebuild(dir.path(), None, &Options::default());
+        assert!(matches!(lost, Err(OpenError::IdentityLost(_))), "{lost:?}");
+        let lost = Core::open(dir.path(), Options::default());
+        assert!(matches!(lost, Err(OpenError::IdentityLost(_))), "{lost:?}");
+        assert!(!key.exists());
+    }
 }
 
 #[tokio::test]

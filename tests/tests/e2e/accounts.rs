@@ -132,6 +132,36 @@ fn rows(value: &serde_json::Value) -> &Vec<serde_json::Value> {
     value.as_array().unwrap()
 }
 
+/// The same figures from a server that runs and from its folder; who it is about is told to them.
+#[test]
+fn stats_are_counts_and_times_without_names() {
+    let world = world!();
+    let mut server = world.server("server");
+    let (machine, name) = enrolled(&world, &server);
+    let data = server.data.to_str().unwrap().to_owned();
+    let stats = || {
+        let ran = world.backup_server(&["stats", "--data", &data, "--json"]).check(0);
+        ran.json_lines().pop().unwrap()
+    };
+    let running = stats();
+    assert_eq!((&running["running"], &running["totals"]["packs"]), (&true.into(), &1.into()));
+    assert_eq!(running["jobs"].as_array().unwrap().len(), 2);
+    assert_eq!(running["accounts"][0]["account"], name);
+    assert_eq!(running["accounts"][0]["snapshots"], 1);
+    assert!(running["disk"]["free"].as_u64().unwrap() > 0);
+    let text = world.backup_server(&["stats", "--data", &data]).check(0).text();
+    for part in ["ACCOUNT", &name, "disk", "gc ", "scrub ", "1, 64 KiB; 0 damaged"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    server.stop();
+    let stopped = stats();
+    assert_eq!((&stopped["running"], &stopped["jobs"]), (&false.into(), &serde_json::json!([])));
+    assert_eq!(stopped["totals"], running["totals"]);
+    server.restart();
+    let looks = machine.ok(&["privacy", "access-log"]).text();
+    assert_eq!(looks.matches("listed among all accounts").count(), 1, "one an hour: {looks}");
+}
+
 #[test]
 fn an_owner_has_a_vault_erased_and_thinks_again() {
     let world = world!();

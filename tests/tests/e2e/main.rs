@@ -6,6 +6,7 @@ mod cli;
 mod compact;
 mod crash_client;
 mod crash_server;
+mod daemon;
 mod deletion;
 mod enrol;
 mod fidelity;

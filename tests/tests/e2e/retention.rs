@@ -144,6 +144,17 @@ fn a_weaker_policy_waits_and_is_cancelled() {
     let ran = machine.ok(&["run", source.to_str().unwrap()]);
     assert!(ran.err.contains("grace: 30 days -> 2 days") && ran.err.contains("policy cancel"));
 
+    // Whatever is changed meanwhile is added to what waits, and says so.
+    let told = machine.ok(&["policy", "set", "--silent-after", "9d"]).text();
+    assert!(told.contains("the change that waited is part of this one"), "{told}");
+    let told = machine.ok(&["privacy", "level", "none"]).text();
+    assert!(told.contains("a change of the policy waits until then"), "{told}");
+    let waiting = policy()["waiting"]["policy"].clone();
+    assert_eq!(
+        (&waiting["grace_days"], &waiting["silent_days"], &waiting["disclosure"]),
+        (&2.into(), &9.into(), &"none".into())
+    );
+
     machine.ok(&["policy", "cancel"]);
     assert_eq!(policy(), stronger);
     let ran = machine.ok(&["run", source.to_str().unwrap()]);
@@ -193,6 +204,32 @@ fn the_rules_of_the_owner_are_carried_out_by_the_server() {
     machine.restores_to(&first, &source, &wanted);
     machine.ok(&["check", "--read-data"]);
     machine.back_up(&source, &[]);
+}
+
+/// The owner sees it on every machine, from the log alone.
+#[test]
+fn a_device_that_has_gone_quiet_is_told() {
+    let world = world!();
+    let (mut server, machine, _) = world.remote();
+    let source = world.folder("source");
+    snapshots(&machine, &source, 1..=2);
+    server.stop();
+    let eager = env!("CARGO_BIN_EXE_unseen-test-eager-server");
+    let mut eager = Eager::start(Path::new(eager), &server.data, server.address);
+    machine.ok(&["policy", "set", "--keep-last", "1", "--silent-after", "1d", "--yes"]);
+    let calm = machine.ok(&["snapshots"]);
+    assert!(!calm.err.contains("no backup since"), "{calm}");
+    // The newest record is a day younger than the newest snapshot.
+    eager.stamp_ahead(25 * 3600);
+    assert_eq!(eager.tidy(), (1, 0));
+    let machine = machine.without_secrets();
+    for words in [&["snapshots"][..], &["privacy"]] {
+        let told = machine.ok(words);
+        assert!(told.err.contains("device this machine ("), "{told}");
+        assert!(told.err.contains("no backup since") && told.err.contains("after 1 day"), "{told}");
+    }
+    let silent = document(&machine, &["privacy"])["silent"].clone();
+    assert_eq!(silent.as_array().unwrap().len(), 1);
 }
 
 /// Deciding asks for the secret each time; looking does not.

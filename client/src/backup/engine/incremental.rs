@@ -52,14 +52,14 @@ impl Scene {
         fs::write(path, bytes).unwrap();
     }
 
-    fn changes(&self, of: &[(&str, Depth)]) -> Option<Changes> {
+    fn changes(&self, of: &[(&str, Depth)]) -> Changes {
         let mut changes = Changes::default();
         for (name, depth) in of {
             // An empty name would leave a slash at the end.
             let path = if name.is_empty() { self.source.clone() } else { self.path(name) };
             changes.add(&path, *depth);
         }
-        Some(changes)
+        changes
     }
 
     fn run(&mut self, options: &RunOptions) -> (Outcome, Recorder) {
@@ -75,7 +75,8 @@ impl Scene {
         (outcome.unwrap(), recorder)
     }
 
-    fn run_with(&mut self, changes: Option<Changes>) -> (Outcome, Recorder) {
+    fn run_with(&mut self, changes: impl Into<Option<Changes>>) -> (Outcome, Recorder) {
+        let changes = changes.into();
         self.run(&RunOptions { changes, workers: 1, ..options("s") })
     }
 
@@ -183,13 +184,13 @@ fn an_ignore_file_rules_what_is_beneath_it() {
         RunOptions { rules, changes, ..options("s") }
     };
     let (first, _) = scene.run(&git(None));
-    let (same, recorder) = scene.run(&git(scene.changes(&[])));
+    let (same, recorder) = scene.run(&git(Some(scene.changes(&[]))));
     assert_eq!((same.totals, recorder.counts().read), (first.totals, 0));
     scene.write(".gitignore", b"*.c\n*.o\n");
-    let (fewer, _) = scene.run(&git(scene.changes(&[("", Depth::Listing)])));
+    let (fewer, _) = scene.run(&git(Some(scene.changes(&[("", Depth::Listing)]))));
     assert_eq!(fewer.totals.files + 1, first.totals.files);
     scene.write(".gitignore", b"\n");
-    let (more, _) = scene.run(&git(scene.changes(&[("", Depth::Listing)])));
+    let (more, _) = scene.run(&git(Some(scene.changes(&[("", Depth::Listing)]))));
     assert_eq!(more.totals.files, first.totals.files + 1);
 }
 
@@ -285,7 +286,8 @@ fn long_files_may_wait_for_a_second_pass() {
     let (first, recorder) = scene.run(&pass(Some(50_000)));
     assert_eq!((first.status, first.left_out, first.interrupted), (Status::Checkpoint, 1, false));
     assert_eq!((first.totals.files, recorder.counts().found.bytes), (1, 50_000));
-    let (second, recorder) = scene.run(&RunOptions { changes: scene.changes(&[]), ..pass(None) });
+    let (second, recorder) =
+        scene.run(&RunOptions { changes: Some(scene.changes(&[])), ..pass(None) });
     assert_eq!((second.status, second.left_out), (Status::Complete, 0));
     assert_eq!((second.totals.files, recorder.counts().read), (2, 50_001));
     scene.is_whole(&second);

@@ -87,8 +87,8 @@ impl<'a> Walker<'a> {
     /// Takes the next entry of a directory from its record. Tells whether a child was entered, and
     /// whether there was an entry at all.
     pub(super) fn recorded(&mut self, frame: &mut Frame<'a>) -> Result<Option<bool>, BackupError> {
-        let Some(old) = frame.record.as_mut().and_then(super::Merge::next) else {
-            return self.listed_after_all(frame);
+        let Some(old) = frame.record.as_mut().and_then(super::Merge::next_old) else {
+            return Ok(self.listed_after_all(frame));
         };
         let row = old.part.row(old.index);
         let row = row.ok_or(BackupError::Internal("a record has fewer rows than it says"))?;
@@ -134,12 +134,12 @@ impl<'a> Walker<'a> {
 
     /// The end of a record. If that came before all its entries, part of it is torn, and what is
     /// left is listed.
-    fn listed_after_all(&mut self, frame: &mut Frame<'a>) -> Result<Option<bool>, BackupError> {
+    fn listed_after_all(&mut self, frame: &mut Frame<'a>) -> Option<bool> {
         let Children::Recorded { last, left } = &mut frame.children else {
-            return Ok(None);
+            return None;
         };
         if *left == 0 {
-            return Ok(None);
+            return None;
         }
         let last = last.take();
         let (names, troubled) = self.listing(&frame.dir, &mut frame.rules);
@@ -150,6 +150,6 @@ impl<'a> Walker<'a> {
             last.map_or(0, |last| names.iter().take_while(|(name, _)| *name <= last).count());
         self.out.push(Event::Gone);
         frame.children = Children::All(names, next);
-        Ok(Some(false))
+        Some(false)
     }
 }

@@ -144,8 +144,8 @@ impl Runs<'_> {
         let outcome = outcome?;
         report::finished(ctx.ui, (&job.set, args.how.dry_run), &outcome, &counts, took);
         if !args.how.dry_run && !outcome.interrupted {
-            vault::sweep(ctx, setup, &opened);
-            vault::scrub(ctx, &opened, &flag);
+            vault::sweep(ctx.ui, setup, &opened);
+            vault::scrub(ctx.ui, &opened, &flag);
         }
         let exit = if outcome.interrupted {
             Exit::Interrupted
@@ -170,16 +170,16 @@ impl Runs<'_> {
             local: opened.folder.is_some(),
         };
         RunOptions {
-            changes: self.wishes.changes.clone(),
             force: how.force,
             dry_run: how.dry_run,
+            changes: self.wishes.changes.clone(),
             checkpoint_every: std::time::Duration::from_secs(how.checkpoint_every),
             ..job.options(&here)
         }
     }
 }
 
-fn refused(job: &Job, error: HookError) -> CliError {
+pub(in crate::cli) fn refused(job: &Job, error: HookError) -> CliError {
     let code =
         if matches!(error, HookError::Stopped(_)) { Exit::Interrupted } else { Exit::Failed };
     let message = format!("the set {} was not backed up: what runs before it failed", job.set);
@@ -187,7 +187,7 @@ fn refused(job: &Job, error: HookError) -> CliError {
 }
 
 /// A run in words and numbers for the commands of its set.
-fn went(exit: Exit, outcome: &Outcome, counts: &Counts) -> Went {
+pub(in crate::cli) fn went(exit: Exit, outcome: &Outcome, counts: &Counts) -> Went {
     let status = match (outcome.status, outcome.snapshot) {
         _ if outcome.interrupted => "interrupted",
         (_, None) => "unchanged",

@@ -11,7 +11,7 @@ use crate::backup::Outcome;
 use crate::progress::{Changes, Counts};
 
 /// Says how it went.
-pub(super) fn finished(
+pub(in crate::cli) fn finished(
     ui: &Ui,
     (set, dry_run): (&str, bool),
     outcome: &Outcome,

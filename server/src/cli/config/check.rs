@@ -71,6 +71,7 @@ fn problems(serving: &Serving) -> Vec<String> {
     if let Err(error) = pinned::Tls::look(serving) {
         found.push(output::with_causes(&error));
     }
+    found.extend(serving.on_silent.as_deref().and_then(program));
     // Our own server holds its addresses: that is no problem.
     if !admin::is_running(&serving.data) {
         for place in std::iter::once(&serving.listen).chain(&serving.metrics) {
@@ -93,6 +94,12 @@ fn folder(data: &Path) -> Option<String> {
     access(&there, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)
         .err()
         .map(|error| format!("data: {} cannot be written: {error}", there.display()))
+}
+
+/// What is wrong with a program that the server is to run.
+fn program(path: &Path) -> Option<String> {
+    let allowed = access(path, Access::EXEC_OK);
+    allowed.err().map(|error| format!("on-silent: {} cannot be run: {error}", path.display()))
 }
 
 fn is_taken(place: &Listen) -> Option<String> {
@@ -118,6 +125,8 @@ mod tests {
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
         assert!(folder(&file.join("below")).unwrap().contains("is not a folder"));
+        assert!(program(&file).unwrap().contains("cannot be run"));
+        assert_eq!(program(Path::new("/bin/sh")), None);
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let place = Listen::Tcp(taken.local_addr().unwrap());
         assert!(is_taken(&place).unwrap().contains("cannot listen on 127.0.0.1"));

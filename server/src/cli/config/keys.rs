@@ -166,6 +166,15 @@ pub(in crate::cli) const SCRUB_RATE: Key = Key {
     check: |text| units::bytes(text).map(drop),
 };
 
+pub(in crate::cli) const ON_SILENT: Key = Key {
+    name: "on-silent",
+    value: "FILE",
+    default: None,
+    help: "A program to run when devices are silent for longer than their owners allow",
+    everywhere: false,
+    check: not_empty,
+};
+
 pub(in crate::cli) const SHUTDOWN_DEADLINE: Key = Key {
     name: "shutdown-deadline",
     value: "TIME",
@@ -206,7 +215,7 @@ pub(in crate::cli) const LOG_LEVEL: Key = Key {
 };
 
 /// All of them, in the order in which they are shown.
-pub(in crate::cli) const ALL: [&Key; 18] = [
+pub(in crate::cli) const ALL: [&Key; 19] = [
     &DATA,
     &LISTEN,
     &SOCKET_MODE,
@@ -221,6 +230,7 @@ pub(in crate::cli) const ALL: [&Key; 18] = [
     &RESERVE,
     &SCRUB_EVERY,
     &SCRUB_RATE,
+    &ON_SILENT,
     &SHUTDOWN_DEADLINE,
     &LOG_ADDRESSES,
     &LOG_FORMAT,

@@ -24,6 +24,7 @@ pub(in crate::cli) struct Serving {
     pub(in crate::cli) metrics: Option<Listen>,
     pub(in crate::cli) disk: DiskLimits,
     pub(in crate::cli) scrub: Every,
+    pub(in crate::cli) on_silent: Option<PathBuf>,
     pub(in crate::cli) deadline: Duration,
     pub(in crate::cli) log_addresses: bool,
 }
@@ -45,6 +46,7 @@ impl Serving {
             metrics: Self::metrics(settings)?,
             disk: Self::disk(settings)?,
             scrub: Self::scrub(settings)?,
+            on_silent: path(&keys::ON_SILENT),
             deadline: Duration::from_secs(seconds.unwrap_or_default()),
             log_addresses: switch(&keys::LOG_ADDRESSES)?,
         };

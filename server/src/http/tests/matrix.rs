@@ -19,6 +19,7 @@ use unseen_common::wire::problem::Problem;
 use unseen_common::wire::survey::{SurveyBody, VerifyBody};
 use unseen_common::wire::{JSON, OCTET_STREAM};
 
+use super::super::handlers::REFUSED_AFTER;
 use super::super::routes;
 use super::{Answer, Limits, Running, exchange, session_body, start};
 use crate::testkit::{Head, Machine, Owner, snapshot_id};
@@ -421,7 +422,9 @@ async fn unknown_accounts_look_like_known_ones() {
         let body = serde_json::to_vec(&ChallengeBody { account, principal }).unwrap();
         let challenge = exchange(running, ("POST", e::CHALLENGE.path), None, (JSON, &body)).await;
         let login = session_body(running, account, (principal, &stranger), "nas.home").await;
+        let begun = std::time::Instant::now();
         let refused = exchange(running, ("POST", e::SESSION.path), None, (JSON, &login)).await;
+        assert!(begun.elapsed() >= REFUSED_AFTER, "told before the others");
         assert_eq!((challenge.status, refused.status), (200, 403));
         let names = challenge.head.to_ascii_lowercase();
         let names = names.lines().filter(|line| !line.starts_with("date:")).collect::<String>();

@@ -22,27 +22,20 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// As the environment names it. One that cannot be reached is logged and done without.
-    pub fn from_environment() -> Self {
+    /// As the environment names it. An error if it cannot be reached.
+    pub fn from_environment() -> io::Result<Self> {
         let watchdog = std::env::var(WATCHDOG).ok();
         Self::new(std::env::var_os(SOCKET), watchdog.as_deref())
     }
 
     /// The manager at this socket.
-    pub fn new(socket: Option<OsString>, watchdog: Option<&str>) -> Self {
+    pub fn new(socket: Option<OsString>, watchdog: Option<&str>) -> io::Result<Self> {
         let Some(name) = socket else {
-            return Self::default();
+            return Ok(Self::default());
         };
-        match connect(&name) {
-            Ok(socket) => {
-                let micros = watchdog.and_then(|text| text.parse().ok()).filter(|n| *n > 0);
-                Self { socket: Some(socket), watchdog: micros.map(Duration::from_micros) }
-            }
-            Err(error) => {
-                tracing::warn!(kind = ?error.kind(), "the service manager cannot be told");
-                Self::default()
-            }
-        }
+        let socket = connect(&name)?;
+        let micros = watchdog.and_then(|text| text.parse().ok()).filter(|n| *n > 0);
+        Ok(Self { socket: Some(socket), watchdog: micros.map(Duration::from_micros) })
     }
 
     /// How often it wants to hear that all is well: half of its patience.
@@ -50,7 +43,7 @@ impl Manager {
         self.watchdog.map(|patience| patience / 2)
     }
 
-    /// The server can be used.
+    /// The program can be used.
     pub fn ready(&self) {
         self.tell("READY=1\n");
     }
@@ -72,11 +65,16 @@ impl Manager {
         self.tell("WATCHDOG=1\n");
     }
 
+    /// What it does, in a few words.
+    pub fn doing(&self, words: &str) {
+        let line: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        self.tell(&format!("STATUS={line}\n"));
+    }
+
     fn tell(&self, lines: &str) {
-        if let Some(socket) = &self.socket
-            && let Err(error) = socket.send(lines.as_bytes())
-        {
-            tracing::debug!(kind = ?error.kind(), "telling the service manager");
+        if let Some(socket) = &self.socket {
+            // A manager that takes nothing more is no reason to do less.
+            socket.send(lines.as_bytes()).ok();
         }
     }
 }
@@ -105,7 +103,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notify");
         let there = UnixDatagram::bind(&path).unwrap();
-        let manager = Manager::new(Some(path.into_os_string()), Some("30000000"));
+        let manager = Manager::new(Some(path.into_os_string()), Some("30000000")).unwrap();
         assert_eq!(manager.pulse(), Some(Duration::from_secs(15)));
         let heard = || {
             let mut bytes = [0; 256];
@@ -120,17 +118,17 @@ mod tests {
         assert!(micros.trim_end().parse::<u64>().unwrap() > 0, "{text}");
         manager.alive();
         assert_eq!(heard(), "WATCHDOG=1\n");
+        manager.doing("backing up a\nREADY=1");
+        assert_eq!(heard(), "STATUS=backing up a READY=1\n");
         manager.stopping();
         assert_eq!(heard(), "STOPPING=1\n");
     }
 
     #[test]
     fn nobody_is_nobody() {
-        let nobody = Manager::new(None, Some("30000000"));
+        let nobody = Manager::new(None, Some("30000000")).unwrap();
         nobody.ready();
         assert_eq!(nobody.pulse(), None);
-        let gone = Manager::new(Some("/nowhere/notify".into()), Some("30000000"));
-        gone.ready();
-        assert_eq!(gone.pulse(), None);
+        assert!(Manager::new(Some("/nowhere/notify".into()), Some("30000000")).is_err());
     }
 }

@@ -8,8 +8,8 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::context::Context;
-use super::exit::{CliError, Exit};
+use super::super::context::Context;
+use super::super::exit::{CliError, Exit};
 use crate::daemon::service::{Scope, Service};
 
 /// What `daemon install` takes.
@@ -92,7 +92,7 @@ impl Manager {
 }
 
 /// Installs the service.
-pub fn install(ctx: &Context<'_>, args: &InstallArgs) -> Result<Exit, CliError> {
+pub(super) fn install(ctx: &Context<'_>, args: &InstallArgs) -> Result<Exit, CliError> {
     let service = service(ctx, args)?;
     let unwritable = |error| CliError::from_error(Exit::Usage, error);
     if args.print {
@@ -103,7 +103,7 @@ pub fn install(ctx: &Context<'_>, args: &InstallArgs) -> Result<Exit, CliError> 
         return Ok(Exit::Done);
     }
     let setup = ctx.setup()?;
-    super::vault::device_key(&setup)?;
+    super::super::vault::device_key(&setup)?;
     let manager = Manager::of_this_machine()?;
     let path = place(ctx, manager, &service)?;
     let file = match manager {
@@ -133,7 +133,7 @@ pub fn install(ctx: &Context<'_>, args: &InstallArgs) -> Result<Exit, CliError> 
 }
 
 /// Removes the service.
-pub fn uninstall(ctx: &Context<'_>, args: &UninstallArgs) -> Result<Exit, CliError> {
+pub(super) fn uninstall(ctx: &Context<'_>, args: &UninstallArgs) -> Result<Exit, CliError> {
     let install = InstallArgs { system: args.system, ..InstallArgs::default() };
     let service = service(ctx, &install)?;
     let manager = Manager::of_this_machine()?;

@@ -1,0 +1,102 @@
+//! What the daemon cannot know by itself: configuration, log, service manager, and how a user is
+//! told.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use unseen_manager::Manager;
+
+use super::super::output::Ui;
+use super::runner::trouble_of;
+use super::settings::{Place, Settings};
+use super::source::Filters;
+use crate::daemon::alerts::Alert;
+use crate::daemon::book::Book;
+use crate::daemon::core::SetSpec;
+use crate::daemon::filter::Filter;
+use crate::daemon::job::Trouble;
+use crate::daemon::run::{Around, State};
+use crate::daemon::signs::{Places, Policy, Signs, Verdict};
+
+/// How often the machine's signs are looked at: somebody else has to be asked for some of them.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// This machine.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) ui: Arc<Ui>,
+    pub(super) place: Place,
+    /// What is shared with the source of changes.
+    pub(super) filters: Filters,
+    pub(super) settings: Arc<Mutex<Arc<Settings>>>,
+    pub(super) runtime: tokio::runtime::Handle,
+    /// Who started the daemon.
+    pub(super) manager: Manager,
+    /// When it last heard that all is well.
+    pub(super) pulsed: Option<Instant>,
+    /// What was written last.
+    pub(super) kept: Book,
+    /// What the machine showed, and when.
+    pub(super) seen: Option<(Instant, Signs)>,
+}
+
+impl Around for Machine {
+    fn may_run(&mut self, overdue: u32) -> Verdict {
+        let signs = match self.seen {
+            Some((at, signs)) if at.elapsed() < LOOK => signs,
+            _ => self.seen.insert((Instant::now(), Places::default().look())).1,
+        };
+        Policy::default().may_run(&signs, !self.place.local, overdue)
+    }
+
+    fn sets(&mut self) -> Result<Vec<SetSpec>, Trouble> {
+        let (settings, specs) = self.place.read().map_err(|error| trouble_of(&error))?;
+        if specs.is_empty() {
+            self.log("config.toml has no [[set]] for this profile: there is nothing to watch");
+        }
+        let filter = |spec: &SetSpec| Filter::new(spec.roots.clone(), spec.rules.clone());
+        *self.filters.write().unwrap_or_else(PoisonError::into_inner) =
+            specs.iter().map(filter).collect();
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        Ok(specs)
+    }
+
+    fn log(&mut self, line: &str) {
+        self.ui.status(line);
+    }
+
+    fn state(&mut self, state: State<'_>) {
+        match state {
+            State::Ready => {
+                self.log("watching");
+                self.manager.ready();
+            }
+            State::Reloading => self.manager.reloading(),
+            State::Doing(words) => self.manager.doing(words),
+            State::Stopping => self.manager.stopping(),
+            State::Alive => {
+                let due = |pulse| self.pulsed.is_none_or(|at| at.elapsed() >= pulse);
+                if self.manager.pulse().is_some_and(due) {
+                    self.manager.alive();
+                    self.pulsed = Some(Instant::now());
+                }
+            }
+        }
+    }
+
+    fn keep(&mut self, book: &Book) {
+        if *book == self.kept {
+            return;
+        }
+        match book.write(&self.place.setup.places.state) {
+            Ok(()) => self.kept = book.clone(),
+            Err(error) => self.ui.warn(&format!("cannot write to the state folder: {error}")),
+        }
+    }
+
+    fn alert(&mut self, alert: &Alert) {
+        self.ui.warn(&format!("{} {}", alert.text, alert.hint));
+        let settings = Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner));
+        super::deliver::tell(&self.ui, &self.runtime, &settings.alerts, alert);
+    }
+}

@@ -1,0 +1,234 @@
+//! Backups as the daemon makes them: each opens the vault, saves one set, and lets go of all
+//! again, so that other commands work in between.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+
+use super::super::args::values::BytesPerSecond;
+use super::super::cmd_run::configured;
+use super::super::cmd_run::one::{refused, went};
+use super::super::exit::{CliError, Exit};
+use super::super::output::Ui;
+use super::super::vault::{self, SystemClock};
+use super::settings::{Place, Settings};
+use crate::backup::{self, Outcome, RunOptions};
+use crate::daemon::job::{Job, RunResult, Runner, Summary, Trouble};
+use crate::maintain::presence::missing_packs;
+use crate::progress::{Amount, Counts, Item, Monitor, Note, Problem, Stored, Tally};
+use crate::repo::hold::hold;
+use crate::repo::{RepoError, Repository};
+use crate::sets::Job as SetJob;
+use crate::sets::hooks::{self, HookError, Moment, Went};
+use unseen_common::id::SnapshotId;
+use unseen_common::time::Clock;
+
+/// Makes backups of the sets of a profile.
+#[derive(Debug)]
+pub(super) struct SetRunner {
+    pub(super) ui: Arc<Ui>,
+    pub(super) place: Place,
+    pub(super) settings: Arc<Mutex<Arc<Settings>>>,
+    pub(super) runtime: Runtime,
+}
+
+impl Runner for SetRunner {
+    fn run(&self, job: &Job, monitor: &dyn Monitor, stop: &Arc<AtomicBool>) -> RunResult {
+        self.around(job, monitor, stop).map_err(|error| trouble_of(&error))
+    }
+}
+
+impl SetRunner {
+    /// The commands of a set, and its backup between them.
+    fn around(
+        &self,
+        job: &Job,
+        monitor: &dyn Monitor,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Summary, CliError> {
+        let settings = Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner));
+        let set = settings.jobs.get(&job.set).ok_or_else(|| {
+            CliError::new(Exit::Usage, format!("there is no set {} any more", job.set))
+        })?;
+        self.hook(set, Moment::Before, (&Went::default(), stop))
+            .map_err(|error| refused(set, error))?;
+        let never = AtomicBool::new(false);
+        match self.back_up((job, set), &settings, (monitor, stop)) {
+            Ok((outcome, counts, took, missing)) => {
+                let exit = if outcome.problem_count > 0 { Exit::Incomplete } else { Exit::Done };
+                let exit = if outcome.interrupted { Exit::Interrupted } else { exit };
+                let went = went(exit, &outcome, &counts);
+                let (moment, stop) = if outcome.interrupted {
+                    (Moment::Failed, &never)
+                } else {
+                    (Moment::After, &**stop)
+                };
+                if let Err(error) = self.hook(set, moment, (&went, stop)) {
+                    monitor.note(&Note::warning(format!("what runs after it failed: {error}")));
+                }
+                Ok(Summary { missing, ..Summary::new(&outcome, counts, took) })
+            }
+            Err(error) => {
+                let stopped = error.code() == Exit::Interrupted;
+                let went = Went {
+                    status: if stopped { "interrupted" } else { "failed" },
+                    exit_code: error.code().code(),
+                    error: Some(error.report()),
+                    ..Went::default()
+                };
+                if let Err(error) = self.hook(set, Moment::Failed, (&went, &never)) {
+                    monitor.note(&Note::warning(format!("what runs after a failure: {error}")));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn hook(
+        &self,
+        set: &SetJob,
+        moment: Moment,
+        (went, stop): (&Went, &AtomicBool),
+    ) -> Result<(), HookError> {
+        let profile = self.place.setup.name.as_str();
+        let environment = hooks::environment((&set.set, profile), moment, went);
+        let say = |line: &str| self.ui.status(line);
+        hooks::run(&set.hooks, moment, &environment, (stop, &say))
+    }
+
+    fn back_up(
+        &self,
+        (job, set): (&Job, &SetJob),
+        settings: &Settings,
+        (monitor, stop): (&dyn Monitor, &Arc<AtomicBool>),
+    ) -> Result<(Outcome, Counts, Duration, Option<u64>), CliError> {
+        let begun = Instant::now();
+        let setup = &self.place.setup;
+        let (mut repo, opened) = vault::log_in(setup, (&self.runtime, Arc::clone(stop)))?;
+        if let Some(warning) = vault::erase_warning(&repo.log.state) {
+            monitor.note(&Note::warning(warning));
+        }
+        self.hold(job, &mut repo, monitor)?;
+        let rate =
+            |text: &Option<String>, key| configured::<BytesPerSecond>(None, text.as_deref(), key);
+        let up = rate(&settings.profile.limit_upload, "limit_upload")?;
+        let down = rate(&settings.profile.limit_download, "limit_download")?;
+        repo.vault = vault::limited(repo.vault, up, down);
+        let options = RunOptions {
+            changes: job.changes.clone(),
+            at_most: job.at_most,
+            // A snapshot each hour of which nothing is new helps nobody.
+            skip_if_unchanged: true,
+            ..set.options(&self.place.here(settings)?)
+        };
+        let source = set.open(SystemClock.now())?;
+        let listener = Counting { tally: Tally::default(), inner: monitor };
+        let runtime = self.runtime.handle();
+        let outcome = backup::run(&mut repo, source, &options, (&listener, stop), runtime)?;
+        if !outcome.interrupted {
+            vault::sweep(&self.ui, setup, &opened);
+            vault::scrub(&self.ui, &opened, stop);
+        }
+        // What cannot be looked at now is looked at next time.
+        let look = job.check && !outcome.interrupted;
+        let missing = if look { self.runtime.block_on(missing_packs(&repo)).ok() } else { None };
+        Ok((outcome, listener.tally.counts(), begun.elapsed(), missing))
+    }
+
+    /// Holds what is to be held. What the vault will never take stands in the way of no backup.
+    fn hold(
+        &self,
+        job: &Job,
+        repo: &mut Repository,
+        monitor: &dyn Monitor,
+    ) -> Result<(), CliError> {
+        if job.hold.is_empty() {
+            return Ok(());
+        }
+        match self.runtime.block_on(hold(repo, &job.hold)) {
+            Err(RepoError::Vault(error)) if !error.is_transient() => {
+                let text = format!("the snapshots from before the change are not held: {error}");
+                monitor.note(&Note::warning(text));
+                Ok(())
+            }
+            held => Ok(held.map(drop)?),
+        }
+    }
+}
+
+/// Counts, and passes everything on.
+#[derive(Debug)]
+struct Counting<'a> {
+    tally: Tally,
+    inner: &'a dyn Monitor,
+}
+
+impl Monitor for Counting<'_> {
+    fn scanned(&self, found: Amount) {
+        self.tally.scanned(found);
+        self.inner.scanned(found);
+    }
+    fn scan_done(&self) {
+        self.tally.scan_done();
+        self.inner.scan_done();
+    }
+    fn file_started(&self, path: &[u8]) {
+        self.inner.file_started(path);
+    }
+    fn bytes_read(&self, bytes: u64) {
+        self.tally.bytes_read(bytes);
+        self.inner.bytes_read(bytes);
+    }
+    fn done(&self, item: Item<'_>) {
+        self.tally.done(item);
+        self.inner.done(item);
+    }
+    fn unvisited(&self, amount: Amount) {
+        self.tally.unvisited(amount);
+        self.inner.unvisited(amount);
+    }
+    fn stored(&self, stored: Stored) {
+        self.tally.stored(stored);
+        self.inner.stored(stored);
+    }
+    fn transfer_planned(&self, bytes: u64) {
+        self.tally.transfer_planned(bytes);
+        self.inner.transfer_planned(bytes);
+    }
+    fn transferred(&self, bytes: u64) {
+        self.tally.transferred(bytes);
+        self.inner.transferred(bytes);
+    }
+    fn problem(&self, problem: &Problem) {
+        self.tally.problem(problem);
+        self.inner.problem(problem);
+    }
+    fn note(&self, note: &Note) {
+        self.inner.note(note);
+    }
+    fn checkpoint(&self, snapshot: &SnapshotId) {
+        self.tally.checkpoint(snapshot);
+        self.inner.checkpoint(snapshot);
+    }
+}
+
+/// An error as it is passed on to whoever asks the daemon.
+pub(super) fn trouble_of(error: &CliError) -> Trouble {
+    Trouble {
+        code: error.code().code(),
+        message: error.report(),
+        hint: error.hint_text().map(str::to_owned),
+    }
+}
+
+/// And back again.
+pub(super) fn error_of(trouble: Trouble) -> CliError {
+    let code = Exit::of_code(trouble.code).unwrap_or(Exit::Failed);
+    let error = CliError::new(code, trouble.message);
+    match trouble.hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}

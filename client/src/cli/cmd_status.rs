@@ -1,0 +1,226 @@
+//! `backup status`: one screen about everything. It needs no daemon, no secret and no network.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use unseen_common::id::SnapshotId;
+use unseen_common::time::{Clock, Timestamp};
+
+use super::cmd_daemon::daemon_status;
+use super::config::Config;
+use super::context::{Context, Setup};
+use super::escape::escape_for_terminal;
+use super::exit::{CliError, Exit};
+use super::reading::{local_time, machine_time};
+use super::units::{bytes, count, plural};
+use super::vault::{self, SystemClock};
+use crate::daemon::alerts;
+use crate::daemon::book::{Book, SetBook};
+use crate::daemon::core::Status;
+use crate::state::own_snapshots::OwnSnapshots;
+use crate::tree::manifest::Manifest;
+
+/// Snapshots that are looked through for the last of each set.
+const LOOK_BACK: usize = 500;
+
+/// What `status` takes.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(after_help = "\
+Asks neither for a secret nor the server: it shows what this machine knows.
+
+Example:
+  backup status")]
+pub struct StatusArgs {}
+
+/// A set, as it is shown.
+#[derive(Debug, Default)]
+struct Shown {
+    /// config.toml has it.
+    configured: bool,
+    /// The last snapshot that this machine made.
+    snapshot: Option<(SnapshotId, Timestamp, Option<Manifest>)>,
+    book: SetBook,
+    /// Folders with changes, as far as a daemon watches.
+    pending: Option<usize>,
+    next: Option<Timestamp>,
+    not_watched: Vec<String>,
+}
+
+/// Shows how things stand.
+pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
+    let setup = ctx.setup()?;
+    let key = vault::device_key(&setup)?;
+    let address = setup.vault.clone().unwrap_or_else(|| key.server.clone());
+    let (daemon, silent) = match daemon_status(&setup.places) {
+        Ok(daemon) => (daemon, None),
+        Err(error) => (None, Some(CliError::from(error).report())),
+    };
+    let now = SystemClock.now();
+    let mut book = Book::read(&setup.places.state);
+    if let Some(daemon) = &daemon {
+        book.contact = daemon.contact;
+        book.checked.clone_from(&daemon.checked);
+    }
+    let sets = gather(&setup, &book, daemon.as_ref())?;
+    let alerts = match &daemon {
+        Some(daemon) => daemon.alerts.clone(),
+        None => alerts::current(&book, now),
+    };
+    if ctx.ui.is_json() {
+        ctx.ui.json(&json!({
+            "vault": address,
+            "contact": book.contact.map(machine_time),
+            "checked": book.checked.as_ref().map(|checked| {
+                json!({"time": machine_time(checked.at), "trouble": checked.trouble})
+            }),
+            "daemon": daemon.as_ref().map(daemon_json),
+            "sets": sets.iter().map(|(name, set)| set_json(name, set, now)).collect::<Vec<_>>(),
+            "alerts": alerts,
+        }));
+        return Ok(Exit::Done);
+    }
+    let contact =
+        book.contact.map_or(String::new(), |at| format!(", last answered {}", ago(now.since(at))));
+    row(ctx, "Vault", &format!("{address}{contact}"));
+    row(ctx, "Daemon", &daemon_words(daemon.as_ref(), silent));
+    if let Some(checked) = &book.checked {
+        let how = checked.trouble.as_deref().unwrap_or("all well");
+        row(ctx, "Checked", &format!("{}: {how}", ago(now.since(checked.at))));
+    }
+    if sets.is_empty() {
+        row(ctx, "Sets", "none yet: `backup run PATH…` saves something");
+    }
+    for (name, set) in &sets {
+        show(ctx, name, set, now);
+    }
+    for alert in &alerts {
+        ctx.ui.warn(&format!("{} {}", alert.text, alert.hint));
+    }
+    Ok(Exit::Done)
+}
+
+fn gather(
+    setup: &Setup,
+    book: &Book,
+    daemon: Option<&Status>,
+) -> Result<BTreeMap<String, Shown>, CliError> {
+    let mut sets: BTreeMap<String, Shown> = BTreeMap::new();
+    for set in Config::load(&setup.places.config)?.sets(&setup.name) {
+        sets.entry(set.name.clone()).or_default().configured = true;
+    }
+    let folders = vault::folders(&setup.places);
+    let own = OwnSnapshots::open(&folders.own_snapshots());
+    for (id, manifest) in own.newest(LOOK_BACK) {
+        let set = sets.entry(manifest.set.clone()).or_default();
+        if set.snapshot.is_none() {
+            set.snapshot = Some((id, manifest.end, Some(manifest)));
+        }
+    }
+    for (name, known) in &book.sets {
+        if let Some(set) = sets.get_mut(name) {
+            set.book = known.clone();
+        }
+    }
+    for status in daemon.iter().flat_map(|daemon| &daemon.sets) {
+        let set = sets.entry(status.name.clone()).or_default();
+        set.book = status.book.clone();
+        set.pending = Some(status.pending);
+        set.next = status.next;
+        set.not_watched.clone_from(&status.not_watched);
+    }
+    Ok(sets)
+}
+
+fn daemon_words(daemon: Option<&Status>, silent: Option<String>) -> String {
+    let Some(daemon) = daemon else {
+        return silent.unwrap_or_else(|| "not running: nothing is saved by itself".to_owned());
+    };
+    if let Some(running) = &daemon.running {
+        return format!("backing up {}", running.set);
+    }
+    if let Some(until) = daemon.paused_until {
+        return format!("paused until {}", local_time(until));
+    }
+    match &daemon.held {
+        Some(held) => format!("waiting {held}"),
+        None => format!("watching since {}", local_time(daemon.since)),
+    }
+}
+
+fn show(ctx: &Context<'_>, name: &str, set: &Shown, now: Timestamp) {
+    let mut words = Vec::new();
+    match &set.snapshot {
+        Some((id, at, manifest)) => {
+            words.push(format!("saved {}, snapshot {}", ago(now.since(*at)), id.short()));
+            if let Some(Manifest { totals, .. }) = manifest {
+                let files = plural(totals.files, "file", "files");
+                words.push(format!("{files}, {}", bytes(totals.bytes)));
+            }
+        }
+        None => words.push("never saved".to_owned()),
+    }
+    if let Some(ok) = set.book.ok.filter(|ok| set.snapshot.as_ref().is_some_and(|s| s.1 < *ok)) {
+        words.push(format!("nothing had changed {}", ago(now.since(ok))));
+    }
+    match set.pending {
+        Some(0) | None => {}
+        Some(n) => words.push(format!("changes in {}", plural(n as u64, "folder", "folders"))),
+    }
+    row(ctx, &escape_for_terminal(name.as_bytes()), &words.join("; "));
+    if let Some(failing) = &set.book.failing {
+        row(
+            ctx,
+            "",
+            &format!("failing since {}: {}", local_time(failing.since), failing.trouble.message),
+        );
+        if let Some(hint) = &failing.trouble.hint {
+            row(ctx, "", hint);
+        }
+    }
+    if set.book.problems > 0 {
+        row(ctx, "", &format!("{} files could not be read", count(set.book.problems)));
+    }
+    for line in &set.not_watched {
+        row(ctx, "", &format!("scanned now and then: {line}"));
+    }
+}
+
+fn row(ctx: &Context<'_>, label: &str, text: &str) {
+    ctx.ui.line(format!("{label:<12}{text}").trim_end());
+}
+
+fn daemon_json(daemon: &Status) -> Value {
+    json!({
+        "pid": daemon.pid,
+        "since": machine_time(daemon.since),
+        "paused_until": daemon.paused_until.map(machine_time),
+        "held": daemon.held,
+        "running": daemon.running.as_ref().map(|running| &running.set),
+    })
+}
+
+fn set_json(name: &str, set: &Shown, now: Timestamp) -> Value {
+    json!({
+        "name": name,
+        "configured": set.configured,
+        "snapshot_id": set.snapshot.as_ref().map(|(id, ..)| id.to_string()),
+        "time": set.snapshot.as_ref().map(|(_, at, _)| machine_time(*at)),
+        "age_seconds": set.snapshot.as_ref().map(|(_, at, _)| now.since(*at)),
+        "last_ok": set.book.ok.map(machine_time),
+        "pending": set.pending,
+        "next": set.next.map(machine_time),
+        "unreadable": set.book.problems,
+        "failing": set.book.failing,
+        "not_watched": set.not_watched,
+    })
+}
+
+/// How long ago something was.
+pub fn ago(seconds: u64) -> String {
+    match seconds {
+        0..60 => "just now".to_owned(),
+        60..3600 => format!("{} min ago", seconds / 60),
+        3600..172_800 => format!("{} ago", plural(seconds / 3600, "hour", "hours")),
+        _ => format!("{} ago", plural(seconds / 86_400, "day", "days")),
+    }
+}

@@ -1,0 +1,285 @@
+//! What the user is told without having asked. Pure: the book says how things stand.
+//!
+//! Nobody is ever told that all is well, and nobody is told the same twice: a trouble is told when
+//! it comes and when it grows. Only a backup that has been missing for a week is told every day.
+
+mod mass;
+
+use serde::{Deserialize, Serialize};
+use unseen_common::time::{SECONDS_A_DAY, Timestamp};
+
+use super::book::{Book, SetBook};
+use super::job::Trouble;
+
+pub use mass::{Mass, unusual};
+
+/// Something the user should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alert {
+    /// What it is about: the same as long as it is the same trouble.
+    pub key: String,
+    /// How bad it is: it is told again when this changes.
+    pub state: String,
+    /// How loud.
+    pub level: Level,
+    /// One sentence.
+    pub text: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// How loud an alert is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Shown to whoever looks.
+    Shown,
+    /// Told once.
+    Told,
+    /// Told every day.
+    Daily,
+}
+
+/// Days in use without a backup until it is shown, told, and told every day.
+const MISSED: [(usize, Level); 3] = [(7, Level::Daily), (3, Level::Told), (1, Level::Shown)];
+/// Runs in a row with files that cannot be read, until it is told: one may be a file in use.
+const UNREADABLE: u32 = 3;
+/// How long a vault is out of reach before it is told.
+const UNREACHABLE: u64 = 2 * SECONDS_A_DAY;
+/// How long an unusual change is shown.
+const MASS: u64 = 14 * SECONDS_A_DAY;
+
+/// All that is wrong now, the worst first.
+pub fn current(book: &Book, now: Timestamp) -> Vec<Alert> {
+    let mut alerts = Vec::new();
+    for (name, set) in &book.sets {
+        alerts.extend(at_once(name, set));
+        alerts.extend(mass_change(name, set, now));
+        alerts.extend(missed(name, set));
+        alerts.extend(unreadable(name, set));
+    }
+    if let Some(since) = book.unreachable_since.filter(|since| now.since(*since) >= UNREACHABLE) {
+        let days = now.since(since) / SECONDS_A_DAY;
+        alerts.push(Alert {
+            key: "unreachable".to_owned(),
+            state: if days < 7 { "days" } else { "week" }.to_owned(),
+            level: Level::Told,
+            text: format!("The vault could not be reached for {days} days."),
+            hint: "is the server running, and its disk there?".to_owned(),
+        });
+    }
+    if let Some(trouble) = book.checked.as_ref().and_then(|checked| checked.trouble.as_ref()) {
+        alerts.push(Alert {
+            key: "check".to_owned(),
+            state: trouble.clone(),
+            level: Level::Told,
+            text: format!("The vault does not hold what it should: {trouble}."),
+            hint: "`backup check` looks at everything".to_owned(),
+        });
+    }
+    // Several sets fail of one reason.
+    alerts.sort_by(|a, b| b.level.cmp(&a.level).then_with(|| a.key.cmp(&b.key)));
+    alerts.dedup_by(|a, b| a.key == b.key);
+    alerts
+}
+
+/// What is to be told now. What is told is noted in the book.
+pub fn due(book: &mut Book, now: Timestamp) -> Vec<Alert> {
+    let current = current(book, now);
+    book.told.retain(|key, _| current.iter().any(|alert| alert.key == *key));
+    let mut due = Vec::new();
+    for alert in current {
+        let again = match book.told.get(&alert.key) {
+            None => alert.level > Level::Shown,
+            Some((state, at)) => match alert.level {
+                Level::Shown => false,
+                Level::Told => *state != alert.state,
+                Level::Daily => *state != alert.state || now.since(*at) >= SECONDS_A_DAY,
+            },
+        };
+        if again {
+            book.told.insert(alert.key.clone(), (alert.state.clone(), now));
+            due.push(alert);
+        }
+    }
+    due
+}
+
+/// What cannot wait.
+fn at_once(name: &str, set: &SetBook) -> Option<Alert> {
+    let trouble = &set.failing.as_ref()?.trouble;
+    let (key, text) = match trouble.code {
+        Trouble::HISTORY => ("history", "The server's history is not the one this machine knows"),
+        Trouble::SERVER_KEY => ("key", "This is not the server that was set up"),
+        Trouble::REFUSED => ("refused", "The server refuses this machine"),
+        Trouble::FULL => ("full", "There is no room left for backups"),
+        _ => return None,
+    };
+    let hint = trouble.hint.clone().unwrap_or_else(|| "`backup status` shows more".to_owned());
+    Some(Alert {
+        key: key.to_owned(),
+        state: trouble.code.to_string(),
+        level: Level::Told,
+        text: format!("{text}: {} ({name}).", trouble.message),
+        hint,
+    })
+}
+
+fn missed(name: &str, set: &SetBook) -> Option<Alert> {
+    let days = set.days.len();
+    let (least, level) = MISSED.into_iter().find(|(least, _)| days > *least)?;
+    let why = set.failing.as_ref().map(|failing| format!(": {}", failing.trouble.message));
+    Some(Alert {
+        key: format!("missed {name}"),
+        state: least.to_string(),
+        level,
+        text: format!("{name} has not been saved on {days} days{}.", why.unwrap_or_default()),
+        hint: "`backup run` tries now".to_owned(),
+    })
+}
+
+fn unreadable(name: &str, set: &SetBook) -> Option<Alert> {
+    (set.problem_runs >= UNREADABLE).then(|| Alert {
+        key: format!("unreadable {name}"),
+        state: set.problems.checked_ilog2().unwrap_or(0).to_string(),
+        level: Level::Told,
+        text: format!("{} files of {name} cannot be read and are not saved.", set.problems),
+        hint: "`backup run` names them".to_owned(),
+    })
+}
+
+fn mass_change(name: &str, set: &SetBook, now: Timestamp) -> Option<Alert> {
+    let (at, mass) = set.mass.filter(|(at, _)| now.since(*at) < MASS)?;
+    Some(Alert {
+        key: format!("mass {name}"),
+        state: at.0.to_string(),
+        level: Level::Told,
+        text: format!(
+            "Far more of {name} has changed at once than ever before: {}. The snapshots from \
+             before are held and do not expire.",
+            mass.in_words()
+        ),
+        hint: "if it was not you, look at what changed before anything else; `backup snapshots` \
+               lists what can be restored"
+            .to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::core::tests::summary;
+    use crate::daemon::job::{Job, RunResult};
+
+    const DAY: u64 = SECONDS_A_DAY;
+
+    fn job() -> Job {
+        Job {
+            set: "a".to_owned(),
+            changes: None,
+            wanted: false,
+            at_most: None,
+            check: false,
+            hold: Vec::new(),
+        }
+    }
+
+    fn at(day: u64) -> Timestamp {
+        Timestamp(1_800_000_000 + day * DAY)
+    }
+
+    fn keys(alerts: &[Alert]) -> Vec<&str> {
+        alerts.iter().map(|alert| alert.key.as_str()).collect()
+    }
+
+    fn book() -> Book {
+        let mut book = Book::default();
+        book.know("a", at(0));
+        book.ended(&job(), &Ok(summary(None)), at(0));
+        book
+    }
+
+    fn fail(book: &mut Book, code: u8, day: u64) {
+        let result: RunResult = Err(Trouble::new(code, "so it is"));
+        book.ended(&job(), &result, at(day));
+    }
+
+    #[test]
+    fn missed_backups_are_told_by_days_in_use() {
+        let mut book = book();
+        let mut told = Vec::new();
+        // Three weeks of holidays do not count.
+        for day in [0, 1, 2, 23, 24, 25, 26, 27, 28, 29, 30] {
+            book.alive(at(day));
+            told.extend(due(&mut book, at(day)).iter().map(|alert| (day, alert.state.clone())));
+            assert!(due(&mut book, at(day)).is_empty(), "told twice");
+        }
+        let told: Vec<(u64, &str)> = told.iter().map(|(day, s)| (*day, s.as_str())).collect();
+        assert_eq!(told, [(23, "3"), (27, "7"), (28, "7"), (29, "7"), (30, "7")]);
+        let shown = current(&book, at(30));
+        assert!(shown[0].text.starts_with("a has not been saved on 11 days"), "{shown:?}");
+        book.ended(&job(), &Ok(summary(None)), at(30));
+        assert!(current(&book, at(30)).is_empty() && due(&mut book, at(30)).is_empty());
+        assert!(book.told.is_empty());
+        for day in 31..33 {
+            book.alive(at(day));
+        }
+        assert_eq!(current(&book, at(33))[0].level, Level::Shown);
+        assert!(due(&mut book, at(33)).is_empty(), "one day is nothing to tell");
+    }
+
+    #[test]
+    fn what_cannot_wait_does_not() {
+        for (code, key) in [(21, "history"), (25, "key"), (22, "refused"), (23, "full")] {
+            let mut book = book();
+            fail(&mut book, code, 0);
+            assert_eq!(keys(&due(&mut book, at(0))), [key]);
+            fail(&mut book, code, 0);
+            assert!(due(&mut book, at(1)).is_empty());
+            book.ended(&job(), &Ok(summary(None)), at(1));
+            assert!(due(&mut book, at(1)).is_empty());
+            fail(&mut book, code, 1);
+            assert_eq!(keys(&due(&mut book, at(1))), [key], "it has come again");
+        }
+        let mut book = book();
+        fail(&mut book, 1, 0);
+        assert!(current(&book, at(0)).is_empty(), "one failure is nothing");
+    }
+
+    #[test]
+    fn a_vault_out_of_reach_is_told_after_a_while() {
+        let mut book = book();
+        fail(&mut book, Trouble::UNREACHABLE, 0);
+        assert!(due(&mut book, at(1)).is_empty());
+        assert_eq!(keys(&due(&mut book, at(2))), ["unreachable"]);
+        assert!(due(&mut book, at(3)).is_empty());
+        assert_eq!(keys(&due(&mut book, at(7))), ["unreachable"]);
+        fail(&mut book, 1, 8);
+        assert!(current(&book, at(9)).is_empty(), "it answers again");
+    }
+
+    #[test]
+    fn files_that_cannot_be_read_are_told_when_they_stay_so() {
+        let mut book = book();
+        let with = |problems| Ok(crate::daemon::job::Summary { problems, ..summary(None) });
+        let mut told = Vec::new();
+        for problems in [3, 3, 3, 3, 2, 9, 0, 1, 1] {
+            book.ended(&job(), &with(problems), at(0));
+            told.push(due(&mut book, at(0)).len());
+        }
+        assert_eq!(told, [0, 0, 1, 0, 0, 1, 0, 0, 0]);
+    }
+
+    #[test]
+    fn damage_is_told() {
+        let mut book = book();
+        let with = |missing| Ok(crate::daemon::job::Summary { missing, ..summary(None) });
+        book.ended(&job(), &with(Some(2)), at(0));
+        assert_eq!(keys(&due(&mut book, at(0))), ["check"]);
+        assert!(due(&mut book, at(1)).is_empty());
+        book.ended(&job(), &with(None), at(1));
+        assert_eq!(keys(&current(&book, at(1))), ["check"], "nobody has looked again");
+        book.ended(&job(), &with(Some(0)), at(1));
+        assert!(current(&book, at(1)).is_empty());
+    }
+}

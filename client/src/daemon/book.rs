@@ -1,0 +1,293 @@
+//! What the daemon remembers from one start to the next: a small file in the state folder. It can
+//! be lost; then ages are not known until the next run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use unseen_common::id::SnapshotId;
+use unseen_common::time::{SECONDS_A_DAY, Timestamp};
+
+use super::alerts::{Mass, unusual};
+use super::job::{Job, RunResult, Summary, Trouble};
+use crate::pins::write_durably;
+
+/// The file in the state folder.
+const NAME: &str = "daemon.json";
+/// The longest that is read, in bytes.
+const CAP: u64 = 16 * 1024 * 1024;
+/// Runs whose size is remembered, to know what is usual.
+const SAMPLES: usize = 50;
+/// Snapshots that are held after an unusual change.
+const GOOD: usize = 3;
+
+/// What is remembered.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Book {
+    /// By set.
+    pub sets: BTreeMap<String, SetBook>,
+    /// The end of a pause.
+    pub paused_until: Option<Timestamp>,
+    /// When the vault last answered.
+    pub contact: Option<Timestamp>,
+    /// Since when it does not.
+    pub unreachable_since: Option<Timestamp>,
+    /// The last look at what this machine's snapshots need.
+    pub checked: Option<Checked>,
+    /// Alerts that somebody was told of, by what they are about: what they said, and when.
+    pub told: BTreeMap<String, (String, Timestamp)>,
+}
+
+/// What is remembered of a set.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SetBook {
+    /// When all of it was last found saved, with or without a new snapshot.
+    pub ok: Option<Timestamp>,
+    /// Since when it is known at all.
+    pub since: Timestamp,
+    /// The last snapshot, and when.
+    pub snapshot: Option<(SnapshotId, Timestamp)>,
+    /// Its last runs have failed.
+    pub failing: Option<Failing>,
+    /// Files that the last run could not read.
+    pub problems: u64,
+    /// Runs in a row that could not read all.
+    pub problem_runs: u32,
+    /// Days, counted from 1970, on which the machine was in use since it was last saved.
+    pub days: BTreeSet<u64>,
+    /// The last runs that found changes.
+    pub samples: Vec<Sample>,
+    /// The last unusual change.
+    pub mass: Option<(Timestamp, Mass)>,
+    /// The last snapshots from before it.
+    pub good: Vec<SnapshotId>,
+    /// Those of them that are still to be held.
+    pub hold: Vec<SnapshotId>,
+}
+
+/// Runs that have failed, one after the other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Failing {
+    /// The first of them.
+    pub since: Timestamp,
+    /// How many.
+    pub times: u32,
+    /// What the last one said.
+    pub trouble: Trouble,
+}
+
+/// The size of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Files in the set.
+    pub files: u64,
+    /// Files that were there before and are different now, or gone.
+    pub changed: u64,
+    /// New bytes.
+    pub raw: u64,
+    /// What became of them when they were compressed.
+    pub packed: u64,
+}
+
+/// A look at what is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// When.
+    pub at: Timestamp,
+    /// What was wrong; nothing if all is well.
+    pub trouble: Option<String>,
+}
+
+impl Book {
+    /// The book in a state folder. One that is not there, or not understood, is empty.
+    pub fn read(state: &Path) -> Self {
+        use std::io::Read;
+        let read = || -> Option<Self> {
+            let mut bytes = Vec::new();
+            let file = std::fs::File::open(state.join(NAME)).ok()?;
+            file.take(CAP).read_to_end(&mut bytes).ok()?;
+            serde_json::from_slice(&bytes).ok()
+        };
+        read().unwrap_or_default()
+    }
+
+    /// Keeps it.
+    pub fn write(&self, state: &Path) -> std::io::Result<()> {
+        write_durably(&state.join(NAME), &serde_json::to_vec(self)?)
+    }
+
+    /// A set is there.
+    pub fn know(&mut self, set: &str, now: Timestamp) {
+        let book = self.sets.entry(set.to_owned()).or_default();
+        if book.since == Timestamp(0) {
+            book.since = now;
+        }
+    }
+
+    /// Forgets sets that are no longer there.
+    pub fn keep_only(&mut self, is_there: impl Fn(&str) -> bool) {
+        self.sets.retain(|set, _| is_there(set));
+    }
+
+    /// The machine is in use now.
+    pub fn alive(&mut self, now: Timestamp) {
+        for book in self.sets.values_mut() {
+            book.days.insert(now.0 / SECONDS_A_DAY);
+            while book.days.len() > 400 {
+                book.days.pop_first();
+            }
+        }
+    }
+
+    /// A run has ended.
+    pub fn ended(&mut self, job: &Job, result: &RunResult, now: Timestamp) {
+        let reached = match result {
+            Ok(_) => true,
+            Err(trouble) => !matches!(trouble.code, Trouble::UNREACHABLE | Trouble::SERVER_KEY),
+        };
+        if reached {
+            if result.is_ok() {
+                self.contact = Some(now);
+            }
+            self.unreachable_since = None;
+        } else {
+            self.unreachable_since.get_or_insert(now);
+        }
+        if let Ok(Summary { missing: Some(missing), .. }) = result {
+            let trouble = (*missing > 0)
+                .then(|| format!("{missing} packs are gone or damaged that snapshots need"));
+            self.checked = Some(Checked { at: now, trouble });
+        }
+        let book = self.sets.entry(job.set.clone()).or_default();
+        match result {
+            Ok(summary) => {
+                if let Some(id) = summary.snapshot {
+                    book.snapshot = Some((id, now));
+                }
+                if summary.interrupted || summary.left_out > 0 {
+                    return;
+                }
+                book.ok = Some(now);
+                book.failing = None;
+                book.days.clear();
+                book.problems = summary.problems;
+                book.problem_runs =
+                    if summary.problems > 0 { book.problem_runs.saturating_add(1) } else { 0 };
+                book.hold.retain(|id| !job.hold.contains(id));
+                book.compare(summary, now);
+            }
+            Err(trouble) if matches!(trouble.code, Trouble::BUSY | Trouble::STOPPED) => {}
+            Err(trouble) => {
+                let failing = book.failing.get_or_insert_with(|| Failing {
+                    since: now,
+                    times: 0,
+                    trouble: trouble.clone(),
+                });
+                failing.times = failing.times.saturating_add(1);
+                failing.trouble = trouble.clone();
+            }
+        }
+    }
+}
+
+impl SetBook {
+    /// Takes in how much has changed, and whether that is unusual.
+    fn compare(&mut self, summary: &Summary, now: Timestamp) {
+        let (files, stored) = (summary.counts.files, summary.counts.stored);
+        let changed = files.changed + files.deleted;
+        if changed > 0 || stored.raw > 0 {
+            let (raw, packed) = (stored.raw, stored.packed);
+            self.samples.push(Sample { files: summary.files, changed, raw, packed });
+            let over = self.samples.len().saturating_sub(SAMPLES);
+            self.samples.drain(..over);
+            if let Some(mass) = unusual(&self.samples) {
+                self.mass = Some((now, mass));
+                self.hold = std::mem::take(&mut self.good);
+                return;
+            }
+        }
+        self.good.extend(summary.snapshot);
+        let over = self.good.len().saturating_sub(GOOD);
+        self.good.drain(..over);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job() -> Job {
+        Job {
+            set: "a".to_owned(),
+            changes: None,
+            wanted: false,
+            at_most: None,
+            check: false,
+            hold: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn failures_are_counted_until_one_succeeds() {
+        let (mut book, at) = (Book::default(), |n| Timestamp(1000 + n));
+        book.know("a", at(0));
+        for n in 1..4 {
+            book.alive(at(n * SECONDS_A_DAY));
+            book.ended(&job(), &Err(Trouble::new(24, "gone")), at(n));
+        }
+        let failing = book.sets["a"].failing.clone().unwrap();
+        assert_eq!((failing.since, failing.times), (at(1), 3));
+        assert_eq!(book.unreachable_since, Some(at(1)));
+        assert_eq!(book.sets["a"].days.len(), 3);
+        book.ended(&job(), &Err(Trouble::new(11, "busy")), at(4));
+        assert_eq!(book.sets["a"].failing.as_ref().unwrap().times, 3);
+        book.ended(&job(), &Ok(crate::daemon::core::tests::summary(None)), at(5));
+        assert_eq!((&book.sets["a"].failing, book.sets["a"].ok), (&None, Some(at(5))));
+        assert!(book.sets["a"].days.is_empty());
+        assert_eq!((book.contact, book.unreachable_since), (Some(at(5)), None));
+    }
+
+    #[test]
+    fn snapshots_from_before_an_unusual_change_are_to_be_held() {
+        let mut book = Book::default();
+        let id = |n| SnapshotId::from_bytes([n; 32]);
+        let run = |n, changed| {
+            let mut one = crate::daemon::core::tests::summary(Some(id(n)));
+            one.files = 1000;
+            one.counts.files.changed = changed;
+            Ok(one)
+        };
+        for n in 1..10 {
+            book.ended(&job(), &run(n, 3), Timestamp(n.into()));
+        }
+        assert!(book.sets["a"].mass.is_none() && book.sets["a"].hold.is_empty());
+        book.ended(&job(), &run(10, 900), Timestamp(10));
+        let set = &book.sets["a"];
+        assert_eq!(set.hold, [id(7), id(8), id(9)]);
+        assert_eq!(set.mass.unwrap().1.changed, 900);
+        // The next run holds them, and what it finds is no longer unusual.
+        let next = Job { hold: set.hold.clone(), ..job() };
+        book.ended(&next, &run(11, 800), Timestamp(11));
+        assert_eq!(
+            (book.sets["a"].hold.as_slice(), book.sets["a"].good.as_slice()),
+            (&[][..], &[id(11)][..])
+        );
+    }
+
+    #[test]
+    fn it_is_kept_and_can_be_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Book::read(dir.path()), Book::default());
+        let mut book = Book::default();
+        book.know("a", Timestamp(7));
+        let id = SnapshotId::from_bytes([3; 32]);
+        book.ended(&job(), &Ok(crate::daemon::core::tests::summary(Some(id))), Timestamp(9));
+        book.told.insert("x".to_owned(), ("y".to_owned(), Timestamp(9)));
+        book.write(dir.path()).unwrap();
+        assert_eq!(Book::read(dir.path()), book);
+        std::fs::write(dir.path().join(NAME), b"{\"sets\":7").unwrap();
+        assert_eq!(Book::read(dir.path()), Book::default());
+    }
+}

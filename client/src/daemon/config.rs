@@ -1,0 +1,76 @@
+//! `[daemon]` of config.toml.
+
+use serde::Deserialize;
+
+use super::schedule::Pace;
+use crate::sets::named::Schedule;
+use crate::sets::values::Span;
+
+/// What is said about all sets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DaemonConfig {
+    /// Wait for so much silence after a change.
+    pub quiet: Option<Span>,
+    /// But never longer than this after the first one.
+    pub max_wait: Option<Span>,
+    /// Between two snapshots of a set.
+    pub min_interval: Option<Span>,
+    /// Between two looks at everything.
+    pub rescan: Option<Span>,
+    /// How the user is told of trouble.
+    pub alerts: AlertConfig,
+}
+
+/// `[daemon.alerts]`: how the user is told of trouble.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AlertConfig {
+    /// On the desktop.
+    pub desktop: bool,
+    /// A shell command, with the text in `UNSEEN_ALERT`.
+    pub command: Option<String>,
+    /// An address to which the text is posted.
+    pub webhook: Option<String>,
+}
+
+impl Default for AlertConfig {
+    fn default() -> Self {
+        Self { desktop: true, command: None, webhook: None }
+    }
+}
+
+impl DaemonConfig {
+    /// How often a set is saved that says this about itself.
+    pub fn pace(&self, set: &Schedule) -> Pace {
+        let usual = Pace::default();
+        let one = |set: Option<Span>, all: Option<Span>, usual| set.or(all).map_or(usual, |s| s.0);
+        Pace {
+            quiet: one(set.quiet, self.quiet, usual.quiet),
+            max_wait: one(set.max_wait, self.max_wait, usual.max_wait),
+            min_interval: one(set.min_interval, self.min_interval, usual.min_interval),
+            rescan: one(set.rescan, self.rescan, usual.rescan),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_set_goes_before_all_sets() {
+        let text = "quiet = '1s'\nrescan = '2h'\n[alerts]\ncommand = 'x'\n";
+        let config: DaemonConfig = toml::from_str(text).unwrap();
+        let set = Schedule { rescan: Some(Span(Duration::from_secs(7))), ..Schedule::default() };
+        let pace = config.pace(&set);
+        assert_eq!((pace.quiet.as_secs(), pace.rescan.as_secs()), (1, 7));
+        assert_eq!(pace.max_wait, Pace::default().max_wait);
+        assert!(config.alerts.desktop && config.alerts.command.is_some());
+        for wrong in ["quit = '1s'", "quiet = 1", "[alerts]\nmail = 'x'"] {
+            assert!(toml::from_str::<DaemonConfig>(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The control socket: how other commands talk to the daemon. `docs/CONTROL.md` describes it.
+//!
+//! One request a connection, a line of JSON; the answers are lines of JSON, too. Only the user
+//! whom the daemon works for is listened to.
+
+mod client;
+mod handler;
+mod server;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::core::{Status, Why};
+use super::job::{RunResult, Trouble};
+use crate::progress::Counts;
+
+pub use client::{Call, CallError};
+pub use server::{Ask, Server};
+
+/// The longest request, in bytes.
+pub const MAX_REQUEST: u64 = 64 * 1024;
+/// The longest answer, in bytes.
+pub const MAX_ANSWER: u64 = 64 * 1024 * 1024;
+/// Clients at the same time.
+pub const MAX_CLIENTS: usize = 16;
+
+/// What a client wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// How things stand.
+    Status,
+    /// Nothing shall begin by itself for so long. What runs is stopped; a checkpoint is kept.
+    Pause {
+        /// How long.
+        seconds: u64,
+    },
+    /// The end of a pause.
+    Resume,
+    /// A backup now, without waiting for it.
+    Now {
+        /// Of one set, or all.
+        set: Option<String>,
+    },
+    /// A backup now, and everything about it until it has ended.
+    Run {
+        /// Of this set.
+        set: String,
+    },
+    /// Everything about the runs that there are, for as long as the client listens.
+    Progress,
+    /// Whether a path is watched.
+    Why {
+        /// Absolute.
+        path: PathBuf,
+    },
+}
+
+/// What the daemon answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Answer {
+    /// It is done.
+    Done {
+        /// The sets that it is about.
+        sets: Vec<String>,
+    },
+    /// How things stand.
+    Status(Box<Status>),
+    /// Whether a path is watched.
+    Why(Why),
+    /// Nothing is being done, or another set comes first. Sent now and then.
+    Waiting,
+    /// A run has begun.
+    Begun {
+        /// Its number.
+        run: u64,
+        /// The set.
+        set: String,
+    },
+    /// How far it is.
+    Progress {
+        /// Its number.
+        run: u64,
+        /// What was counted so far.
+        counts: Counts,
+        /// The file that is being read.
+        current: String,
+    },
+    /// A file that cannot be read.
+    Problem {
+        /// The run's number.
+        run: u64,
+        /// The file.
+        path: String,
+        /// What was being done.
+        during: String,
+        /// Why not.
+        what: String,
+    },
+    /// Something that the user should know.
+    Note {
+        /// The run's number.
+        run: u64,
+        /// Whether it is a warning.
+        warning: bool,
+        /// One sentence.
+        text: String,
+    },
+    /// A run has ended.
+    Ended {
+        /// Its number.
+        run: u64,
+        /// The set.
+        set: String,
+        /// How.
+        result: RunResult,
+    },
+    /// The request cannot be met.
+    Refused(Trouble),
+}

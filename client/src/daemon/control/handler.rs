@@ -1,0 +1,173 @@
+//! One client: its request, and the answers.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::server::{Ask, Post};
+use super::{Answer, MAX_REQUEST, Request};
+use crate::daemon::job::Trouble;
+use crate::daemon::live::{Live, Run};
+use crate::progress::Level;
+
+/// How long a client may take to send its request, or to take an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the daemon may take to answer.
+const ANSWER: Duration = Duration::from_secs(30);
+/// How often progress is told.
+const EVERY: Duration = Duration::from_millis(500);
+/// How often somebody who waits hears that all is well; it shows who has gone.
+const PULSE: Duration = Duration::from_secs(10);
+
+/// A connected client.
+#[derive(Debug)]
+pub(super) struct Client(UnixStream);
+
+impl Client {
+    pub(super) fn new(stream: UnixStream) -> Self {
+        Self(stream)
+    }
+
+    /// Sends one line, in limited time.
+    pub(super) fn tell(&mut self, answer: &Answer) -> io::Result<()> {
+        let mut line = serde_json::to_vec(answer)?;
+        line.push(b'\n');
+        let end = Instant::now() + PATIENCE;
+        let mut rest = &line[..];
+        while !rest.is_empty() {
+            self.0.set_write_timeout(Some(left(end)?))?;
+            match self.0.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The request: one line of limited length, in limited time.
+    fn request(&mut self) -> io::Result<Result<Request, Trouble>> {
+        let end = Instant::now() + PATIENCE;
+        let cap = usize::try_from(MAX_REQUEST).unwrap_or(usize::MAX);
+        let (mut line, mut buffer) = (Vec::new(), [0; 4096]);
+        while !line.contains(&b'\n') {
+            if line.len() > cap {
+                return Ok(Err(Trouble::new(Trouble::FAILED, "the request is too long")));
+            }
+            self.0.set_read_timeout(Some(left(end)?))?;
+            match self.0.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => line.extend_from_slice(buffer.get(..read).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let line = line.split(|&b| b == b'\n').next().unwrap_or_default();
+        Ok(serde_json::from_slice(line).map_err(|error| Trouble {
+            code: Trouble::FAILED,
+            message: format!("the daemon does not understand the request: {error}"),
+            hint: Some("after an update, start the daemon anew".to_owned()),
+        }))
+    }
+}
+
+fn left(end: Instant) -> io::Result<Duration> {
+    let left = end.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+/// Serves a client to its end.
+pub(super) fn serve(client: &mut Client, live: &Arc<Live>, post: &Post) -> io::Result<()> {
+    let request = match client.request()? {
+        Ok(request) => request,
+        Err(trouble) => return client.tell(&Answer::Refused(trouble)),
+    };
+    let after = live.begun();
+    let follow = match &request {
+        Request::Run { set } => Some(Some(set.clone())),
+        Request::Progress => return follow_all(client, live),
+        _ => None,
+    };
+    let (reply, answer) = crossbeam_channel::bounded(1);
+    let asked = post(Ask { request, reply });
+    let answer = if asked { answer.recv_timeout(ANSWER).ok() } else { None };
+    let answer = answer.unwrap_or_else(|| Answer::Refused(stopping()));
+    let accepted = matches!(answer, Answer::Done { .. });
+    client.tell(&answer)?;
+    match follow {
+        Some(set) if accepted => follow_one(client, live, (after, set.as_deref())),
+        _ => Ok(()),
+    }
+}
+
+fn stopping() -> Trouble {
+    Trouble::new(Trouble::STOPPED, "the daemon is being stopped")
+}
+
+/// The next run of a set, from its beginning to its end.
+fn follow_one(client: &mut Client, live: &Live, which: (u64, Option<&str>)) -> io::Result<()> {
+    let run = loop {
+        if let Some(run) = live.wait(PULSE, || live.after(which.0, which.1)) {
+            break run;
+        }
+        if live.is_closing() {
+            return client.tell(&Answer::Refused(stopping()));
+        }
+        client.tell(&Answer::Waiting)?;
+    };
+    follow_run(client, live, &run)
+}
+
+/// Every run there is, for as long as the client listens.
+fn follow_all(client: &mut Client, live: &Live) -> io::Result<()> {
+    let mut after = live.begun();
+    if let Some(run) = live.current() {
+        after = run.number;
+        follow_run(client, live, &run)?;
+    }
+    client.tell(&Answer::Waiting)?;
+    while !live.is_closing() {
+        match live.wait(PULSE, || live.after(after, None)) {
+            Some(run) => {
+                after = run.number;
+                follow_run(client, live, &run)?;
+            }
+            None => client.tell(&Answer::Waiting)?,
+        }
+    }
+    Ok(())
+}
+
+fn follow_run(client: &mut Client, live: &Live, run: &Run) -> io::Result<()> {
+    client.tell(&Answer::Begun { run: run.number, set: run.set.clone() })?;
+    let (mut problems, mut notes) = (0, 0);
+    loop {
+        let result = live.wait(EVERY, || run.result());
+        for problem in run.problems(problems) {
+            problems += 1;
+            client.tell(&Answer::Problem {
+                run: run.number,
+                path: String::from_utf8_lossy(&problem.path).into_owned(),
+                during: problem.during.as_str().to_owned(),
+                what: problem.what,
+            })?;
+        }
+        for note in run.notes(notes) {
+            notes += 1;
+            let warning = note.level == Level::Warning;
+            client.tell(&Answer::Note { run: run.number, warning, text: note.text })?;
+        }
+        let current = String::from_utf8_lossy(&run.current()).into_owned();
+        client.tell(&Answer::Progress { run: run.number, counts: run.counts(), current })?;
+        if let Some(result) = result {
+            let set = run.set.clone();
+            return client.tell(&Answer::Ended { run: run.number, set, result });
+        }
+        if live.is_closing() && run.result().is_none() {
+            // It still saves a checkpoint; the pulse goes on until it has.
+            std::thread::park_timeout(EVERY);
+        }
+    }
+}

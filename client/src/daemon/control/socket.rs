@@ -1,0 +1,78 @@
+//! The socket itself.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+use rustix::process::geteuid;
+
+/// Longer names do not fit into an address, on any system.
+const LONGEST: usize = 100;
+
+/// Listens at this path. Whoever calls this holds the daemon's lock, so a socket that is there
+/// already is of a daemon that has ended.
+pub(super) fn listen(path: &Path) -> io::Result<UnixListener> {
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let found = fs::metadata(folder)?;
+    if found.uid() != geteuid().as_raw() || found.mode() & 0o077 != 0 {
+        let text = format!("{} is open to others: chmod 700 it", folder.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = short(path, |path| UnixListener::bind(path))?;
+    // Until then the folder keeps others out.
+    fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Connects to the daemon of this user.
+pub(super) fn connect(path: &Path) -> io::Result<UnixStream> {
+    let stream = short(path, |path| UnixStream::connect(path))?;
+    if is_mine(&stream) {
+        Ok(stream)
+    } else {
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, "another user listens there"))
+    }
+}
+
+/// Whether the other side is a process of the same user.
+#[cfg(target_os = "linux")]
+pub(super) fn is_mine(stream: &UnixStream) -> bool {
+    let peer = rustix::net::sockopt::socket_peercred(stream);
+    peer.is_ok_and(|peer| peer.uid == geteuid())
+}
+
+/// The modes of the socket and its folder keep others out.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_mine(_: &UnixStream) -> bool {
+    true
+}
+
+/// A long path is reached by way of its folder.
+#[cfg(target_os = "linux")]
+fn short<T>(path: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    use std::os::fd::AsRawFd;
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return act(path);
+    };
+    if path.as_os_str().len() <= LONGEST {
+        return act(path);
+    }
+    let folder = fs::File::open(folder)?;
+    act(&Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn short<T>(path: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    if path.as_os_str().len() > LONGEST {
+        let text = format!("{} is too long for the name of a socket", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    act(path)
+}

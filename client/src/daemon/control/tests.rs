@@ -1,0 +1,159 @@
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::daemon::core::tests::summary;
+use crate::daemon::live::Live;
+use crate::progress::{During, Monitor, Note, Problem};
+
+/// A daemon that does whatever it is asked, if it is about the set `a`.
+fn serve(path: &Path) -> (Server, Arc<Live>) {
+    let live = Arc::new(Live::default());
+    let post = |ask: Ask| {
+        let answer = match ask.request {
+            Request::Run { set } if set == "a" => Answer::Done { sets: vec![set] },
+            Request::Run { .. } => Answer::Refused(Trouble::new(2, "no such set")),
+            _ => Answer::Done { sets: Vec::new() },
+        };
+        ask.reply.send(answer).is_ok()
+    };
+    let server = Server::start(path, Arc::clone(&live), post).unwrap();
+    (server, live)
+}
+
+fn call(path: &Path, request: &Request) -> Result<Call, CallError> {
+    Call::send(&[path.to_path_buf()], request)
+}
+
+fn run(set: &str) -> Request {
+    Request::Run { set: set.to_owned() }
+}
+
+fn raw(path: &Path, bytes: &[u8]) -> String {
+    let mut stream = UnixStream::connect(path).unwrap();
+    // The other side may close before it has read it all.
+    stream.write_all(bytes).ok();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).ok();
+    line
+}
+
+#[test]
+fn requests_have_one_form() {
+    for (request, text) in [
+        (Request::Status, r#"{"do":"status"}"#),
+        (Request::Pause { seconds: 7200 }, r#"{"do":"pause","seconds":7200}"#),
+        (Request::Now { set: None }, r#"{"do":"now","set":null}"#),
+        (run("a"), r#"{"do":"run","set":"a"}"#),
+        (Request::Why { path: "/x".into() }, r#"{"do":"why","path":"/x"}"#),
+    ] {
+        assert_eq!(serde_json::to_string(&request).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Request>(text).unwrap(), request);
+    }
+    assert!(serde_json::from_str::<Request>(r#"{"do":"pause","seconds":1,"x":1}"#).is_err());
+}
+
+#[test]
+fn a_run_is_followed_to_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("private/x.sock");
+    let (_server, live) = serve(&path);
+    // One that began before is not meant.
+    let earlier = live.begin("a");
+    let mut call = call(&path, &run("a")).unwrap();
+    assert_eq!(call.answer().unwrap(), Some(Answer::Done { sets: vec!["a".to_owned()] }));
+    live.end(&earlier, Err(Trouble::new(1, "earlier")));
+    let other = live.begin("b");
+    live.end(&other, Ok(summary(None)));
+    let meant = live.begin("a");
+    let Some(Answer::Begun { run: number, set }) = call.answer().unwrap() else {
+        panic!("it has not begun")
+    };
+    assert_eq!((number, set.as_str()), (3, "a"));
+    meant.bytes_read(7);
+    meant.note(&Note::warning("mind the gap"));
+    let what = "permission denied".to_owned();
+    meant.problem(&Problem { path: b"/a/x".to_vec(), during: During::Archival, what });
+    live.end(&meant, Ok(summary(None)));
+    let mut answers = Vec::new();
+    while let Some(answer) = call.answer().unwrap() {
+        answers.push(answer);
+    }
+    let has = |wanted: &dyn Fn(&Answer) -> bool| answers.iter().any(wanted);
+    assert!(has(&|a| matches!(a, Answer::Note { warning: true, .. })), "{answers:?}");
+    assert!(has(&|a| matches!(a, Answer::Problem { path, .. } if path == "/a/x")));
+    assert!(has(&|a| matches!(a, Answer::Progress { counts, .. } if counts.read == 7)));
+    let last = Answer::Ended { run: 3, set: "a".to_owned(), result: Ok(summary(None)) };
+    assert_eq!(answers.last(), Some(&last));
+}
+
+#[test]
+fn what_is_refused_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("private/x.sock");
+    let nobody = call(&path, &Request::Status).unwrap_err();
+    assert!(matches!(nobody, CallError::NotRunning), "{nobody}");
+    let (server, live) = serve(&path);
+    let error = call(&path, &run("b")).unwrap().only().unwrap_err();
+    assert!(matches!(error, CallError::Refused(trouble) if trouble.code == 2));
+    assert!(raw(&path, b"nonsense\n").contains("does not understand"));
+    assert!(raw(&path, b"{\"do\":\"fly\"}\n").contains("does not understand"));
+    assert!(raw(&path, &vec![b'x'; 100 * 1024]).contains("too long"));
+    // Whoever waits when it ends hears so.
+    let mut waiting = call(&path, &run("a")).unwrap();
+    assert!(matches!(waiting.answer().unwrap(), Some(Answer::Done { .. })));
+    live.close();
+    assert!(matches!(waiting.answer().unwrap_err(), CallError::Refused(t) if t.code == 130));
+    drop(server);
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_crowd_of_silent_clients_is_borne() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("private/x.sock");
+    let (_server, _live) = serve(&path);
+    let mut silent: Vec<UnixStream> =
+        (0..MAX_CLIENTS).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    let error = call(&path, &Request::Resume).unwrap().only().unwrap_err();
+    assert!(matches!(error, CallError::Refused(trouble) if trouble.code == Trouble::BUSY));
+    // One of them goes, and there is room again.
+    let mut gone = silent.pop().unwrap();
+    gone.shutdown(std::net::Shutdown::Write).unwrap();
+    gone.read_to_end(&mut Vec::new()).unwrap();
+    let answer = loop {
+        // Its thread may need a moment to end.
+        match call(&path, &Request::Resume).unwrap().only() {
+            Err(CallError::Refused(trouble)) if trouble.code == Trouble::BUSY => {}
+            answer => break answer.unwrap(),
+        }
+    };
+    assert_eq!(answer, Answer::Done { sets: Vec::new() });
+}
+
+#[test]
+fn the_socket_is_private_and_replaces_what_is_left_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    // Too long for the address of a socket.
+    let path = dir.path().join("long".repeat(30)).join("x.sock");
+    let (server, _live) = serve(&path);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+    assert!(call(&path, &Request::Resume).unwrap().only().is_ok());
+    drop(server);
+    // As a process leaves it that was killed.
+    let path = path.with_file_name("y.sock");
+    let short = dir.path().join("short");
+    drop(std::os::unix::net::UnixListener::bind(&short).unwrap());
+    std::fs::rename(&short, &path).unwrap();
+    assert!(matches!(call(&path, &Request::Status).unwrap_err(), CallError::NotRunning));
+    let (_server, _live) = serve(&path);
+    assert!(call(&path, &Request::Resume).unwrap().only().is_ok());
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let open = dir.path().join("x.sock");
+    let refused = Server::start(&open, Arc::new(Live::default()), |_| true);
+    assert!(refused.unwrap_err().to_string().contains("chmod 700"));
+}

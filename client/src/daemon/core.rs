@@ -1,0 +1,344 @@
+//! What the daemon knows and decides: marks, schedule and book put together. It waits for nothing
+//! and starts nothing; `run.rs` does.
+
+mod status;
+#[cfg(test)]
+pub(super) mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use unseen_common::time::{SECONDS_A_DAY, Timestamp};
+
+use super::book::Book;
+use super::changes::Coverage;
+use super::filter::Filter;
+use super::inbox::Noticed;
+use super::job::{Job, RunResult, Trouble};
+use super::marks::Marks;
+use super::schedule::{At, Busy, Ended, Kind, Next, Pace, Schedule};
+use super::signs::Verdict;
+use crate::backup::{Changes, Depth};
+use crate::scan::exclude::Rules;
+
+pub use super::dirty::Moment as Now;
+pub use status::{Running, SetStatus, Status, Why};
+
+/// How often directories are scanned of which no changes are told.
+const POLL: Duration = Duration::from_secs(900);
+
+/// A set, as far as the daemon cares.
+#[derive(Debug)]
+pub struct SetSpec {
+    /// Its name.
+    pub name: String,
+    /// Absolute paths; none for the output of a command.
+    pub roots: Vec<PathBuf>,
+    /// What is left out.
+    pub rules: Rules,
+    /// What makes it due.
+    pub kind: Kind,
+    /// How often.
+    pub pace: Pace,
+}
+
+#[derive(Debug)]
+struct Set {
+    filter: Filter,
+    kind: Kind,
+    pace: Pace,
+    busy: Busy,
+    coverage: Vec<(PathBuf, Coverage)>,
+}
+
+/// What is to be done next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// This backup.
+    Run(Job),
+    /// Nothing before this moment, unless something happens.
+    Wait(Option<At>),
+}
+
+/// The daemon's mind.
+#[derive(Debug)]
+pub struct Core {
+    sets: BTreeMap<String, Set>,
+    schedule: Schedule,
+    marks: Box<dyn Marks>,
+    /// What is kept from one start to the next.
+    pub book: Book,
+    next_poll: Option<At>,
+    /// Why nothing begins by itself, if so.
+    held: Option<String>,
+    /// What begins by itself takes no more than so many new bytes.
+    at_most: Option<u64>,
+    /// Marks that the job under way leaves for later.
+    left: Changes,
+    since: Timestamp,
+}
+
+impl Core {
+    /// With no sets yet.
+    pub fn new(marks: Box<dyn Marks>, book: Book, now: Now) -> Self {
+        let mut core = Self {
+            sets: BTreeMap::new(),
+            schedule: Schedule::new(),
+            marks,
+            book,
+            next_poll: None,
+            held: None,
+            at_most: None,
+            left: Changes::default(),
+            since: now.wall,
+        };
+        if let Some(until) = core.book.paused_until {
+            core.schedule.pause(now.at + Duration::from_secs(until.since(now.wall)));
+        }
+        core
+    }
+
+    /// The sets, at the beginning and whenever the configuration was read again. New ones, and
+    /// those whose paths or rules have changed, are scanned.
+    pub fn set_sets(&mut self, specs: Vec<SetSpec>, now: Now) {
+        let mut old = std::mem::take(&mut self.sets);
+        for SetSpec { name, roots, rules, kind, pace } in specs {
+            self.book.know(&name, now.wall);
+            let before = old.remove(&name).filter(|set| set.kind == kind);
+            if before.is_some() {
+                self.schedule.set_pace(&name, pace);
+                self.schedule.lost(&name, now.at);
+            } else {
+                let last = self.book.sets.get(&name).and_then(|set| set.ok);
+                let since = last.map(|last| Duration::from_secs(now.wall.since(last)));
+                self.schedule.add(&name, (kind, pace), (now.at, since));
+            }
+            self.marks.set(&name, &roots, now);
+            let (busy, coverage) = before.map(|set| (set.busy, set.coverage)).unwrap_or_default();
+            let set = Set { filter: Filter::new(roots, rules), kind, pace, busy, coverage };
+            self.sets.insert(name, set);
+        }
+        for gone in old.keys() {
+            self.schedule.remove(gone);
+            self.marks.remove(gone);
+        }
+        let sets = &self.sets;
+        self.book.keep_only(|set| sets.contains_key(set));
+    }
+
+    /// All directories that are to be watched.
+    pub fn roots(&self) -> Vec<PathBuf> {
+        let watched = self.sets.values().filter(|set| set.kind == Kind::Watched);
+        let mut roots: Vec<PathBuf> = watched.flat_map(|set| set.filter.roots()).cloned().collect();
+        roots.sort();
+        roots.dedup();
+        roots
+    }
+
+    /// How well they are watched.
+    pub fn covered(&mut self, coverage: &[(PathBuf, Coverage)], now: At) {
+        let before = self.next_poll;
+        for set in self.sets.values_mut() {
+            let of = |root: &PathBuf| coverage.iter().find(|(path, _)| path == root).cloned();
+            set.coverage = set.filter.roots().iter().filter_map(of).collect();
+        }
+        let polled = |set: &Set| set.coverage.iter().any(|(_, how)| scanned(how).next().is_some());
+        let next = before.unwrap_or(now + POLL);
+        self.next_poll = self.sets.values().any(polled).then_some(next);
+    }
+
+    /// Something has changed.
+    pub fn noticed(&mut self, noticed: &Noticed, now: Now) {
+        for (name, set) in &mut self.sets {
+            if set.kind != Kind::Watched {
+                continue;
+            }
+            for (dir, depth) in noticed.changes.iter() {
+                for path in set.filter.touched(dir) {
+                    let depth = if path == dir { depth } else { Depth::Everything };
+                    self.marks.add(name, (path, depth), now);
+                    match set.busy.changed(path, &set.pace, now.at) {
+                        Some(due) => self.schedule.changed_again(name, due),
+                        None => self.schedule.changed(name, now.at),
+                    }
+                }
+            }
+            for (root, _) in &noticed.lost {
+                let here = |lost: &PathBuf| {
+                    let roots = set.filter.roots();
+                    roots.iter().any(|root| root.starts_with(lost) || lost.starts_with(root))
+                };
+                if root.as_ref().is_none_or(here) {
+                    self.schedule.lost(name, now.at);
+                }
+            }
+        }
+    }
+
+    /// The machine has slept.
+    pub fn woke(&mut self, now: At) {
+        self.schedule.woke(now);
+    }
+
+    /// Whether anything may begin by itself.
+    pub fn may_run(&mut self, verdict: &Verdict) {
+        let (held, at_most) = match verdict {
+            Verdict::Go => (None, None),
+            Verdict::Only { at_most, .. } => (None, Some(*at_most)),
+            Verdict::Wait { why } => (Some(why.to_string()), None),
+        };
+        if at_most.is_none() && self.at_most.is_some() {
+            // What was too much may be saved now.
+            self.schedule.try_again();
+        }
+        self.schedule.hold(held.is_some());
+        (self.held, self.at_most) = (held, at_most);
+    }
+
+    /// Days in use on which some set was not saved, the day of its last backup not counted.
+    pub fn overdue(&self) -> u32 {
+        let days = self.book.sets.values().map(|set| set.days.len()).max().unwrap_or(0);
+        u32::try_from(days.saturating_sub(1)).unwrap_or(u32::MAX)
+    }
+
+    /// Nothing begins by itself for so long.
+    pub fn pause(&mut self, time: Duration, now: Now) {
+        self.schedule.pause(now.at + time);
+        self.book.paused_until = Some(Timestamp(now.wall.0.saturating_add(time.as_secs())));
+    }
+
+    /// It may again.
+    pub fn resume(&mut self) {
+        self.schedule.resume();
+        self.book.paused_until = None;
+    }
+
+    /// The sets that are meant: one, or all; none if there is no such set.
+    pub fn named(&self, set: Option<&str>) -> Vec<String> {
+        let is = |name: &&String| set.is_none_or(|set| set == name.as_str());
+        self.sets.keys().filter(is).cloned().collect()
+    }
+
+    /// Somebody asks for a backup of a set now.
+    pub fn want(&mut self, set: &str, now: At) {
+        self.schedule.want(set, now);
+    }
+
+    /// What is to be done. A job that is handed out counts as begun.
+    pub fn step(&mut self, now: Now) -> Step {
+        self.poll(now);
+        self.book.alive(now.wall);
+        self.marks.tick(now);
+        loop {
+            match self.schedule.next(now.at) {
+                Next::Wait(until) => {
+                    let wait = [until, self.next_poll].into_iter().flatten().min();
+                    return Step::Wait(wait);
+                }
+                Next::Run { set, full, wanted } => {
+                    self.schedule.begun(&set, now.at);
+                    let job = self.job(set, (full, wanted), now);
+                    // Everything that was marked may have waited meanwhile for another reason.
+                    if job.changes.as_ref().is_some_and(Changes::is_empty) {
+                        self.leave(&job, now);
+                        self.schedule.ended(&job.set, Ended::Saved, (now.at, 0));
+                        continue;
+                    }
+                    return Step::Run(job);
+                }
+            }
+        }
+    }
+
+    fn job(&mut self, set: String, (full, wanted): (bool, bool), now: Now) -> Job {
+        let all = self.marks.take(&set, now);
+        self.left = Changes::default();
+        let hold = self.book.sets.get(&set).map(|book| book.hold.clone()).unwrap_or_default();
+        let at_most = self.at_most.filter(|_| !wanted);
+        let checked = self.book.checked.as_ref().map(|checked| checked.at);
+        let check = checked.is_none_or(|at| now.wall.0.abs_diff(at.0) >= SECONDS_A_DAY);
+        if full {
+            return Job { set, changes: None, wanted, at_most, check, hold };
+        }
+        if let Some(known) = self.sets.get(&set) {
+            self.left = known.busy.waiting(&all, &known.pace, now.at);
+        }
+        let mut changes = Changes::default();
+        for (dir, depth) in all.iter() {
+            if !self.left.contains(dir) {
+                changes.add(dir, depth);
+            }
+        }
+        Job { set, changes: Some(changes), wanted, at_most, check, hold }
+    }
+
+    /// A job has ended. `chance` is any number, evenly spread.
+    pub fn ended(&mut self, job: &Job, result: &RunResult, (now, chance): (Now, u32)) {
+        let how = match result {
+            Ok(summary) if summary.interrupted => Ended::Stopped,
+            Ok(summary) if summary.left_out > 0 => Ended::InPart,
+            Ok(_) => Ended::Saved,
+            Err(trouble) if trouble.code == Trouble::BUSY => Ended::Busy,
+            Err(trouble) if trouble.code == Trouble::STOPPED => Ended::Stopped,
+            Err(_) => Ended::Failed,
+        };
+        self.schedule.ended(&job.set, how, (now.at, chance));
+        if how == Ended::Saved {
+            self.leave(job, now);
+            if let (Some(set), Some(changes)) = (self.sets.get_mut(&job.set), &job.changes) {
+                set.busy.saved(changes, &set.pace, now.at);
+            }
+            // What failed for others may work now.
+            self.schedule.try_again();
+        } else {
+            self.marks.give_back(&job.set, now);
+        }
+        self.left = Changes::default();
+        self.book.ended(job, result, now.wall);
+        let book = self.book.sets.get(&job.set);
+        if how == Ended::Saved && book.is_some_and(|book| !book.hold.is_empty()) {
+            // What is to be held must not wait for the next change.
+            self.schedule.want(&job.set, now.at);
+        }
+    }
+
+    /// What a job took is saved, but for what it left.
+    fn leave(&mut self, job: &Job, now: Now) {
+        self.marks.saved(&job.set, &self.left, now);
+        if let Some(set) = self.sets.get(&job.set)
+            && let Some(due) = set.busy.first_due(&self.left, &set.pace)
+        {
+            self.schedule.changed_again(&job.set, due);
+        }
+    }
+
+    /// Directories that are not watched count as changed from time to time.
+    fn poll(&mut self, now: Now) {
+        if self.next_poll.is_none_or(|at| at > now.at) {
+            return;
+        }
+        self.next_poll = Some(now.at + POLL);
+        for (name, set) in &self.sets {
+            let mut any = false;
+            for (_, how) in &set.coverage {
+                for root in scanned(how) {
+                    self.marks.add(name, (root, Depth::Everything), now);
+                    any = true;
+                }
+            }
+            if any {
+                self.schedule.changed(name, now.at);
+            }
+        }
+    }
+}
+
+/// The directories that are not watched.
+fn scanned(coverage: &Coverage) -> impl Iterator<Item = &Path> {
+    let roots = match coverage {
+        Coverage::Watched { .. } => &[][..],
+        Coverage::Scanned { roots, .. } => roots,
+    };
+    roots.iter().map(PathBuf::as_path)
+}

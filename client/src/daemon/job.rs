@@ -1,0 +1,127 @@
+//! One backup of one set, as the daemon orders it and as it hears of its end.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use serde::{Deserialize, Serialize};
+use unseen_common::id::SnapshotId;
+use unseen_common::log::entry::Status;
+
+use crate::backup::{Changes, Outcome};
+use crate::progress::{Counts, Monitor};
+
+/// A backup to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// The set.
+    pub set: String,
+    /// What may have changed; with none, everything is looked at.
+    pub changes: Option<Changes>,
+    /// Somebody asked for it.
+    pub wanted: bool,
+    /// No more than so many new bytes are saved: the smallest and newest files.
+    pub at_most: Option<u64>,
+    /// Afterwards it is looked whether the vault has what it should.
+    pub check: bool,
+    /// Snapshots from before an unusual change: first of all they are held, so that they do not
+    /// expire.
+    pub hold: Vec<SnapshotId>,
+}
+
+/// Makes backups.
+pub trait Runner: Send + Sync + std::fmt::Debug {
+    /// Makes one, and tells `monitor` about it. Blocks; once `stop` is raised, it saves what it has
+    /// and returns.
+    fn run(&self, job: &Job, monitor: &dyn Monitor, stop: &Arc<AtomicBool>) -> RunResult;
+}
+
+/// How a job ended.
+pub type RunResult = Result<Summary, Trouble>;
+
+/// A backup that was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The snapshot; none if nothing had changed.
+    pub snapshot: Option<SnapshotId>,
+    /// How whole it is.
+    pub status: Status,
+    /// Everything in it that is no directory.
+    pub files: u64,
+    /// Directories in it.
+    pub dirs: u64,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Bytes that the vault took.
+    pub uploaded: u64,
+    /// Packs that the vault took.
+    pub packs: u64,
+    /// Files that could not be read.
+    pub problems: u64,
+    /// Files that were more than was to be saved.
+    pub left_out: u64,
+    /// If it was looked: packs that are gone or damaged and that the last snapshots need.
+    pub missing: Option<u64>,
+    /// It was stopped; what was done is kept.
+    pub interrupted: bool,
+    /// What was counted on the way.
+    pub counts: Counts,
+    /// How long it took, in milliseconds.
+    pub took: u64,
+}
+
+impl Summary {
+    /// Of an outcome.
+    pub fn new(outcome: &Outcome, counts: Counts, took: std::time::Duration) -> Self {
+        Self {
+            snapshot: outcome.snapshot,
+            status: outcome.status,
+            files: outcome.totals.files,
+            dirs: outcome.totals.dirs,
+            bytes: outcome.totals.bytes,
+            uploaded: outcome.uploaded,
+            packs: outcome.packs,
+            problems: outcome.problem_count,
+            left_out: outcome.left_out,
+            missing: None,
+            interrupted: outcome.interrupted,
+            counts,
+            took: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// Why there is no backup, as a person is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// The exit code that the program has for it.
+    pub code: u8,
+    /// What happened, in one line.
+    pub message: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl Trouble {
+    /// Another run holds the state or the vault.
+    pub const BUSY: u8 = 11;
+    /// The server's history is not the one that this machine remembers.
+    pub const HISTORY: u8 = 21;
+    /// The server refuses this machine.
+    pub const REFUSED: u8 = 22;
+    /// A quota or a disk is full.
+    pub const FULL: u8 = 23;
+    /// The server cannot be reached.
+    pub const UNREACHABLE: u8 = 24;
+    /// The server's key is not the pinned one.
+    pub const SERVER_KEY: u8 = 25;
+    /// It was stopped.
+    pub const STOPPED: u8 = 130;
+    /// Anything else.
+    pub const FAILED: u8 = 1;
+
+    /// With a message alone.
+    pub fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None }
+    }
+}

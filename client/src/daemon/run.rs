@@ -1,0 +1,429 @@
+//! The daemon's loop: takes in what happens, asks the mind what to do, and lets a thread of its
+//! own do it.
+
+#[cfg(test)]
+mod tests;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::alerts;
+use super::changes::{ChangeSource, Sink};
+use super::control::{Answer, Ask, Request, Server};
+use super::core::{Core, Now, Running, SetSpec, Step};
+use super::inbox::Inbox;
+use super::job::{Job, RunResult, Runner, Trouble};
+use super::live::{Live, Run};
+use super::schedule::At;
+use super::signs::Verdict;
+use super::signs::clock::{Clocks, Now as Clocked, between};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+
+/// The longest the loop rests: timers do not run while the machine sleeps, and signs change
+/// without a word.
+const REST: Duration = Duration::from_secs(20);
+/// How often it is looked at what changes slowly: how well is watched, what to tell the user.
+const LOOK: Duration = Duration::from_secs(60);
+/// The longest pause.
+pub const MAX_PAUSE: Duration = Duration::from_secs(366 * 86_400);
+
+/// The world around the daemon.
+pub trait Around: Send {
+    /// Whether now is a good time, after so many days in use without a backup.
+    fn may_run(&mut self, overdue: u32) -> Verdict;
+    /// Reads the configuration again.
+    fn sets(&mut self) -> Result<Vec<SetSpec>, Trouble>;
+    /// Something happened that a log should have.
+    fn log(&mut self, line: &str);
+    /// What the service manager is told: in a few words, what is being done.
+    fn state(&mut self, state: State<'_>);
+    /// Keeps the book.
+    fn keep(&mut self, book: &super::book::Book);
+    /// Tells the user.
+    fn alert(&mut self, alert: &alerts::Alert);
+}
+
+/// What the service manager is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State<'a> {
+    /// It can be used.
+    Ready,
+    /// It reads its configuration again; [`State::Ready`] follows.
+    Reloading,
+    /// It is alive.
+    Alive,
+    /// In words.
+    Doing(&'a str),
+    /// It ends.
+    Stopping,
+}
+
+/// What happens from outside.
+#[derive(Debug)]
+pub enum Message {
+    /// The source of changes has told something.
+    Noticed,
+    /// A command asks something.
+    Ask(Ask),
+    /// A run has ended.
+    Ended(Box<RunResult>),
+    /// The configuration is to be read again.
+    Reload,
+    /// The daemon is to end.
+    Stop,
+}
+
+/// Makes a source of changes.
+pub type MakeSource = Box<dyn FnOnce(Sink) -> std::io::Result<Box<dyn ChangeSource>> + Send>;
+
+/// What a daemon is made of.
+pub struct Parts {
+    /// What it knows.
+    pub core: Core,
+    /// Makes backups.
+    pub runner: Arc<dyn Runner>,
+    /// Makes the source of changes, which tells the sink.
+    pub source: MakeSource,
+    /// The clocks.
+    pub clocks: Arc<dyn Clocks>,
+    /// Any number, evenly spread.
+    pub chance: fn() -> u32,
+    /// Everything else.
+    pub around: Box<dyn Around>,
+    /// Where commands ask.
+    pub socket: PathBuf,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("core", &self.core).finish_non_exhaustive()
+    }
+}
+
+/// The ends of the channel by which the daemon hears.
+#[derive(Debug)]
+pub struct Ears {
+    tell: Sender<Message>,
+    hear: Receiver<Message>,
+}
+
+impl Ears {
+    /// A new channel.
+    pub fn new() -> Self {
+        let (tell, hear) = unbounded();
+        Self { tell, hear }
+    }
+
+    /// Tells the daemon something, from any thread.
+    pub fn mouth(&self) -> Sender<Message> {
+        self.tell.clone()
+    }
+}
+
+impl Default for Ears {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Runs until somebody says stop. Fails only if it cannot begin.
+pub fn run(parts: Parts, ears: &Ears) -> Result<(), Trouble> {
+    let inbox = Inbox::default();
+    let bell = ears.mouth();
+    let sink = inbox.sink(move || {
+        // It fails when the daemon has ended.
+        bell.send(Message::Noticed).ok();
+    });
+    let live = Arc::new(Live::default());
+    let server = listen(&parts, &live, ears)?;
+    let source = (parts.source)(sink).map_err(|error| {
+        Trouble::new(Trouble::FAILED, format!("changes cannot be watched: {error}"))
+    })?;
+    let mut daemon = Daemon {
+        core: parts.core,
+        runner: parts.runner,
+        source,
+        last: parts.clocks.read(),
+        clocks: parts.clocks,
+        chance: parts.chance,
+        around: parts.around,
+        inbox,
+        live,
+        mouth: ears.mouth(),
+        running: None,
+        next_look: Duration::ZERO,
+        stopping: false,
+    };
+    daemon.reload()?;
+    daemon.around.state(State::Ready);
+    while daemon.turn(&ears.hear) {}
+    daemon.live.close();
+    drop(server);
+    Ok(())
+}
+
+fn listen(parts: &Parts, live: &Arc<Live>, ears: &Ears) -> Result<Server, Trouble> {
+    let mouth = ears.mouth();
+    // There are no more requests on their way than there are clients.
+    let post = move |ask| mouth.send(Message::Ask(ask)).is_ok();
+    Server::start(&parts.socket, Arc::clone(live), post).map_err(|error| {
+        let text = format!("cannot listen at {}: {error}", parts.socket.display());
+        Trouble::new(Trouble::FAILED, text)
+    })
+}
+
+/// A run under way.
+#[derive(Debug)]
+struct Under {
+    job: Job,
+    run: Arc<Run>,
+    stop: Arc<AtomicBool>,
+}
+
+struct Daemon {
+    core: Core,
+    runner: Arc<dyn Runner>,
+    source: Box<dyn ChangeSource>,
+    clocks: Arc<dyn Clocks>,
+    /// What they said at the last turn.
+    last: Clocked,
+    chance: fn() -> u32,
+    around: Box<dyn Around>,
+    inbox: Inbox,
+    live: Arc<Live>,
+    mouth: Sender<Message>,
+    running: Option<Under>,
+    next_look: At,
+    stopping: bool,
+}
+
+impl Daemon {
+    fn now(&self) -> Now {
+        let now = self.clocks.read();
+        Now { at: now.boot, wall: now.wall }
+    }
+
+    /// One turn of the loop. False at the end.
+    fn turn(&mut self, hear: &Receiver<Message>) -> bool {
+        self.around.state(State::Alive);
+        self.look_around();
+        let wait = if self.stopping { None } else { self.begin_what_is_due() };
+        if self.stopping && self.running.is_none() {
+            return false;
+        }
+        let now = self.now().at;
+        let rest = wait.map_or(REST, |until| until.saturating_sub(now).min(REST));
+        match hear.recv_timeout(rest) {
+            Ok(message) => self.heard(message),
+            Err(RecvTimeoutError::Timeout) => true,
+            Err(RecvTimeoutError::Disconnected) => false,
+        }
+    }
+
+    /// What tells by itself neither when nor that it happens.
+    fn look_around(&mut self) {
+        let clocks = self.clocks.read();
+        let passed = between(&self.last, &clocks);
+        self.last = clocks;
+        let now = Now { at: clocks.boot, wall: clocks.wall };
+        if !passed.slept.is_zero() {
+            self.around.log("the machine has slept: everything is looked at");
+            self.core.woke(now.at);
+        }
+        let verdict = self.around.may_run(self.core.overdue());
+        if let Some(under) = self.running.as_ref().filter(|under| !under.job.wanted) {
+            let too_much = match verdict {
+                Verdict::Go => false,
+                Verdict::Only { .. } => under.job.at_most.is_none(),
+                Verdict::Wait { .. } => true,
+            };
+            // What is done so far is kept.
+            under.stop.fetch_or(too_much, Ordering::Relaxed);
+        }
+        self.core.may_run(&verdict);
+        if now.at >= self.next_look {
+            self.next_look = now.at + LOOK;
+            self.core.covered(&self.source.coverage(), now.at);
+            for alert in alerts::due(&mut self.core.book, now.wall) {
+                self.around.alert(&alert);
+            }
+            self.around.keep(&self.core.book);
+        }
+    }
+
+    /// Begins a run if one is due; tells when the next is.
+    fn begin_what_is_due(&mut self) -> Option<At> {
+        self.take_in();
+        let now = self.now();
+        match self.core.step(now) {
+            Step::Wait(until) => until,
+            Step::Run(job) => {
+                self.begin(job);
+                None
+            }
+        }
+    }
+
+    fn take_in(&mut self) {
+        let noticed = self.inbox.take();
+        if noticed.is_empty() {
+            return;
+        }
+        self.core.noticed(&noticed, self.now());
+    }
+
+    fn begin(&mut self, job: Job) {
+        let run = self.live.begin(&job.set);
+        let stop = Arc::new(AtomicBool::new(false));
+        let what = match &job.changes {
+            None => "everything is looked at".to_owned(),
+            Some(changes) => format!("changes in directories: {}", changes.len()),
+        };
+        self.around.log(&format!("backing up {}: {what}", job.set));
+        self.around.state(State::Doing(&format!("backing up {}", job.set)));
+        let under = Under { job: job.clone(), run: Arc::clone(&run), stop: Arc::clone(&stop) };
+        self.running = Some(under);
+        let (runner, mouth) = (Arc::clone(&self.runner), self.mouth.clone());
+        let work = move || {
+            let attempt = AssertUnwindSafe(|| runner.run(&job, &*run, &stop));
+            let failed = |_| Err(Trouble::new(Trouble::FAILED, "internal error: the run panicked"));
+            let result = catch_unwind(attempt).unwrap_or_else(failed);
+            mouth.send(Message::Ended(Box::new(result))).ok();
+        };
+        let thread = std::thread::Builder::new().name("run".to_owned());
+        if let Err(error) = thread.spawn(work) {
+            let text = format!("cannot start a thread: {error}");
+            self.ended(Err(Trouble::new(Trouble::FAILED, text)));
+        }
+    }
+
+    fn ended(&mut self, result: RunResult) {
+        let Some(Under { job, run, .. }) = self.running.take() else {
+            return;
+        };
+        self.around.log(&in_words(&job.set, &result));
+        self.core.ended(&job, &result, (self.now(), (self.chance)()));
+        self.live.end(&run, result);
+        self.around.keep(&self.core.book);
+        // Whatever has to be told is told at once.
+        self.next_look = Duration::ZERO;
+        self.around.state(State::Doing("watching"));
+    }
+
+    /// Takes in a message. False if the daemon is to end without waiting.
+    fn heard(&mut self, message: Message) -> bool {
+        match message {
+            Message::Noticed => self.take_in(),
+            Message::Ask(ask) => {
+                let answer = self.answer(ask.request);
+                // Whoever asked may have gone.
+                ask.reply.send(answer).ok();
+            }
+            Message::Ended(result) => self.ended(*result),
+            Message::Reload => {
+                self.around.state(State::Reloading);
+                if let Err(trouble) = self.reload() {
+                    self.around.log(&format!("the old configuration stays: {}", trouble.message));
+                }
+                self.around.state(State::Ready);
+            }
+            Message::Stop => return self.stop(),
+        }
+        true
+    }
+
+    /// The first time, what is done so far is saved; the second time there is no waiting.
+    fn stop(&mut self) -> bool {
+        if self.stopping {
+            return false;
+        }
+        self.stopping = true;
+        self.around.state(State::Stopping);
+        self.live.close();
+        if let Some(under) = &self.running {
+            self.around.log("stopping: saving what has been read");
+            under.stop.store(true, Ordering::Relaxed);
+        }
+        true
+    }
+
+    fn reload(&mut self) -> Result<(), Trouble> {
+        let sets = self.around.sets()?;
+        let now = self.now();
+        self.core.set_sets(sets, now);
+        self.watch();
+        self.around.keep(&self.core.book);
+        Ok(())
+    }
+
+    fn watch(&mut self) {
+        let coverage = self.source.watch(&self.core.roots());
+        self.core.covered(&coverage, self.now().at);
+    }
+
+    fn answer(&mut self, request: Request) -> Answer {
+        let now = self.now();
+        match request {
+            Request::Status => {
+                self.take_in();
+                let mut status = self.core.status(now);
+                status.running = self.running.as_ref().map(|under| Running {
+                    run: under.run.number,
+                    set: under.job.set.clone(),
+                    seconds: under.run.elapsed().as_secs(),
+                    counts: under.run.counts(),
+                });
+                status.alerts = alerts::current(&self.core.book, now.wall);
+                Answer::Status(Box::new(status))
+            }
+            Request::Pause { seconds } => {
+                let time = Duration::from_secs(seconds).min(MAX_PAUSE);
+                self.core.pause(time, now);
+                if let Some(under) = &self.running {
+                    under.stop.store(true, Ordering::Relaxed);
+                }
+                self.around.keep(&self.core.book);
+                Answer::Done { sets: Vec::new() }
+            }
+            Request::Resume => {
+                self.core.resume();
+                self.around.keep(&self.core.book);
+                Answer::Done { sets: Vec::new() }
+            }
+            Request::Now { set } => self.want(set.as_deref(), now),
+            Request::Run { set } => self.want(Some(&set), now),
+            Request::Why { path } => Answer::Why(self.core.why(&path)),
+            // Answered by the threads that talk to clients.
+            Request::Progress => Answer::Waiting,
+        }
+    }
+
+    fn want(&mut self, set: Option<&str>, now: Now) -> Answer {
+        let sets = self.core.named(set);
+        if sets.is_empty() {
+            let text = match set {
+                Some(set) => format!("there is no set {set}"),
+                None => "there is no set".to_owned(),
+            };
+            return Answer::Refused(Trouble::new(2, text));
+        }
+        for set in &sets {
+            self.core.want(set, now.at);
+        }
+        Answer::Done { sets }
+    }
+}
+
+fn in_words(set: &str, result: &RunResult) -> String {
+    match result {
+        Ok(summary) => match summary.snapshot {
+            Some(id) if summary.interrupted => format!("{set}: checkpoint {} saved", id.short()),
+            Some(id) => format!("{set}: snapshot {} saved", id.short()),
+            None => format!("{set}: nothing has changed"),
+        },
+        Err(trouble) => format!("{set}: {}", trouble.message),
+    }
+}

@@ -1,0 +1,234 @@
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+
+use crossbeam_channel::bounded;
+use unseen_common::time::Timestamp;
+
+use super::*;
+use crate::backup::Depth;
+use crate::daemon::book::Book;
+use crate::daemon::changes::Event;
+use crate::daemon::changes::fake::Fake;
+use crate::daemon::control::{Call, CallError};
+use crate::daemon::core::Status;
+use crate::daemon::core::tests::summary;
+use crate::daemon::marks::InMemory;
+use crate::daemon::schedule::{Kind, Pace};
+use crate::daemon::signs::Why;
+use crate::progress::Monitor;
+use crate::scan::exclude::Rules;
+
+#[derive(Debug, Default)]
+struct Hand(AtomicU64);
+
+impl Clocks for Hand {
+    fn read(&self) -> Clocked {
+        let seconds = self.0.load(Ordering::SeqCst);
+        let time = Duration::from_secs(seconds);
+        Clocked { boot: time, awake: time, wall: Timestamp(seconds) }
+    }
+}
+
+/// Runs as it is told, one order a run.
+#[derive(Debug)]
+struct Told {
+    orders: Receiver<RunResult>,
+    jobs: Sender<Job>,
+}
+
+impl Runner for Told {
+    fn run(&self, job: &Job, monitor: &dyn Monitor, stop: &Arc<AtomicBool>) -> RunResult {
+        monitor.bytes_read(1);
+        self.jobs.send(job.clone()).ok();
+        loop {
+            match self.orders.recv_timeout(Duration::from_millis(5)) {
+                Ok(order) => return order,
+                Err(_) if stop.load(Ordering::Relaxed) => {
+                    return Err(Trouble::new(Trouble::STOPPED, "stopped"));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => panic!("no more orders"),
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Quiet {
+    names: Arc<Mutex<Vec<&'static str>>>,
+    held: Arc<AtomicBool>,
+}
+
+impl Around for Quiet {
+    fn may_run(&mut self, _: u32) -> Verdict {
+        let why = Why::Battery { percent: 9 };
+        if self.held.load(Ordering::SeqCst) { Verdict::Wait { why } } else { Verdict::Go }
+    }
+    fn sets(&mut self) -> Result<Vec<SetSpec>, Trouble> {
+        let names = self.names.lock().unwrap().clone();
+        let spec = |name: &str| SetSpec {
+            name: name.to_owned(),
+            roots: vec![PathBuf::from("/").join(name)],
+            rules: Rules::default(),
+            kind: Kind::Watched,
+            pace: Pace::default(),
+        };
+        Ok(names.into_iter().map(spec).collect())
+    }
+    fn log(&mut self, _: &str) {}
+    fn state(&mut self, _: State<'_>) {}
+    fn keep(&mut self, _: &Book) {}
+    fn alert(&mut self, _: &alerts::Alert) {}
+}
+
+/// A daemon on a thread, and everything that happens to it.
+struct Lab {
+    socket: PathBuf,
+    hand: Arc<Hand>,
+    orders: Sender<RunResult>,
+    jobs: Receiver<Job>,
+    mouth: Sender<Message>,
+    sink: Sink,
+    names: Arc<Mutex<Vec<&'static str>>>,
+    held: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<Result<(), Trouble>>,
+    _dir: tempfile::TempDir,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("run/d.sock");
+        let hand = Arc::new(Hand(AtomicU64::new(1_000_000)));
+        let ((orders, todo), (done, jobs)) = (unbounded(), unbounded());
+        let (send_sink, sink) = bounded(1);
+        let around = Quiet::default();
+        around.names.lock().unwrap().push("a");
+        let (names, held) = (Arc::clone(&around.names), Arc::clone(&around.held));
+        let now = Now { at: hand.read().boot, wall: hand.read().wall };
+        let parts = Parts {
+            core: Core::new(Box::new(InMemory::default()), Book::default(), now),
+            runner: Arc::new(Told { orders: todo, jobs: done }),
+            source: Box::new(move |sink| {
+                send_sink.send(Arc::clone(&sink)).unwrap();
+                Ok(Box::new(Fake::new(sink).0))
+            }),
+            clocks: Arc::clone(&hand) as _,
+            chance: || 1 << 31,
+            around: Box::new(around),
+            socket: socket.clone(),
+        };
+        let ears = Ears::new();
+        let mouth = ears.mouth();
+        let thread = std::thread::spawn(move || run(parts, &ears));
+        let sink = sink.recv().unwrap();
+        Self { socket, hand, orders, jobs, mouth, sink, names, held, thread, _dir: dir }
+    }
+
+    fn ask(&self, request: &Request) -> Result<Answer, CallError> {
+        Call::send(std::slice::from_ref(&self.socket), request)?.only()
+    }
+
+    fn status(&self) -> Status {
+        match self.ask(&Request::Status).unwrap() {
+            Answer::Status(status) => *status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Ends the run under way; returns when the daemon knows.
+    fn order(&self, result: RunResult) {
+        self.orders.send(result).unwrap();
+        while self.status().running.is_some() {}
+    }
+
+    fn later(&self, seconds: u64) {
+        self.hand.0.fetch_add(seconds, Ordering::SeqCst);
+        // It looks at its clock when something happens.
+        self.mouth.send(Message::Noticed).unwrap();
+    }
+
+    fn stop(self) {
+        self.mouth.send(Message::Stop).unwrap();
+        self.thread.join().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn it_scans_watches_and_saves_what_changes() {
+    let lab = Lab::new();
+    assert_eq!(lab.jobs.recv().unwrap().changes, None);
+    lab.order(Ok(summary(None)));
+    (lab.sink)(Event::Changed { dir: "/a/x".into(), depth: Depth::Listing });
+    assert_eq!(lab.status().sets[0].pending, 1);
+    lab.later(400);
+    let job = lab.jobs.recv().unwrap();
+    assert_eq!(job.changes.unwrap().len(), 1);
+    let running = lab.status().running.unwrap();
+    assert_eq!((running.run, running.counts.read), (2, 1));
+    lab.order(Ok(summary(None)));
+    assert_eq!(lab.status().sets[0].pending, 0);
+    lab.stop();
+}
+
+#[test]
+fn commands_are_followed() {
+    let lab = Lab::new();
+    lab.jobs.recv().unwrap();
+    let run = Request::Run { set: "a".to_owned() };
+    let mut call = Call::send(std::slice::from_ref(&lab.socket), &run).unwrap();
+    assert_eq!(call.answer().unwrap(), Some(Answer::Done { sets: vec!["a".to_owned()] }));
+    lab.orders.send(Err(Trouble::new(1, "the first scan"))).unwrap();
+    assert!(lab.jobs.recv().unwrap().wanted);
+    lab.orders.send(Ok(summary(None))).unwrap();
+    let last = std::iter::from_fn(|| call.answer().unwrap()).last().unwrap();
+    assert!(matches!(last, Answer::Ended { result: Ok(_), run: 2, .. }), "{last:?}");
+    let no_such = lab.ask(&Request::Now { set: Some("x".to_owned()) }).unwrap_err();
+    assert_eq!(no_such.to_string(), "there is no set x");
+    let why = lab.ask(&Request::Why { path: "/a/y".into() }).unwrap();
+    assert!(matches!(why, Answer::Why(why) if why.watched && why.set.as_deref() == Some("a")));
+    lab.stop();
+}
+
+#[test]
+fn a_pause_stops_what_runs_and_keeps_what_comes() {
+    let lab = Lab::new();
+    lab.jobs.recv().unwrap();
+    lab.ask(&Request::Pause { seconds: 7200 }).unwrap();
+    while lab.status().running.is_some() {}
+    let until = lab.status().paused_until.unwrap();
+    assert_eq!(until, Timestamp(1_007_200));
+    lab.later(3600);
+    assert_eq!(lab.status().running, None);
+    lab.ask(&Request::Resume).unwrap();
+    assert_eq!(lab.jobs.recv().unwrap().changes, None, "the scan was not made");
+    lab.order(Ok(summary(None)));
+    lab.stop();
+}
+
+#[test]
+fn a_low_battery_holds_but_not_what_somebody_wants() {
+    let lab = Lab::new();
+    lab.jobs.recv().unwrap();
+    lab.held.store(true, Ordering::SeqCst);
+    lab.later(1);
+    while lab.status().running.is_some() {}
+    assert_eq!(lab.status().held.as_deref(), Some("for power: the battery is at 9 %"));
+    lab.ask(&Request::Now { set: None }).unwrap();
+    assert!(lab.jobs.recv().unwrap().wanted);
+    lab.later(1);
+    assert!(lab.status().running.is_some());
+    lab.order(Ok(summary(None)));
+    lab.stop();
+}
+
+#[test]
+fn the_configuration_is_read_again_and_stopping_is_orderly() {
+    let lab = Lab::new();
+    lab.jobs.recv().unwrap();
+    lab.names.lock().unwrap().push("b");
+    lab.mouth.send(Message::Reload).unwrap();
+    assert_eq!(lab.status().sets.len(), 2);
+    // The run is stopped, and waited for.
+    lab.stop();
+}

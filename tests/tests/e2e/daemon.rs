@@ -1,0 +1,290 @@
+//! The daemon as a user has it: it watches, it is asked, it is killed.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use unseen_client::daemon::control::{Answer, Call, Request};
+use unseen_client::daemon::job::Summary;
+use unseen_tests::machine::Machine;
+use unseen_tests::{World, trees, world};
+
+/// Long enough for any machine; nothing waits for it but a test that fails.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A machine with a set `docs`, and a daemon that saves it.
+struct Lab {
+    machine: Machine,
+    docs: PathBuf,
+    _world: World,
+}
+
+/// A daemon that runs.
+struct Daemon {
+    child: Child,
+    lines: Receiver<String>,
+    said: Vec<String>,
+}
+
+impl Lab {
+    /// The daemon waits a second, and looks at everything as seldom as this.
+    fn new(rescan: &str) -> Self {
+        let world = world!();
+        let (machine, _vault) = world.local();
+        let docs = world.folder("home/docs");
+        std::fs::write(docs.join("first"), b"first").unwrap();
+        let config = machine.home.join(".config/unseen/config.toml");
+        let text = std::fs::read_to_string(&config).unwrap();
+        let daemon = format!(
+            "\n[daemon]\nquiet = \"1s\"\nmax_wait = \"5s\"\nmin_interval = \"1s\"\n\
+             rescan = \"{rescan}\"\nalerts.desktop = false\n\
+             [[set]]\nname = \"docs\"\npaths = [\"~/docs\"]\nexclude = [\"*.tmp\"]\n"
+        );
+        std::fs::write(&config, text + &daemon).unwrap();
+        let machine = machine.without_secrets();
+        Self { machine, docs, _world: world }
+    }
+
+    fn start(&self) -> Daemon {
+        let mut command = self.machine.command(&["daemon", "run"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let (tell, lines) = channel();
+        let err = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            for line in err.lines().map_while(Result::ok) {
+                if tell.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut daemon = Daemon { child, lines, said: Vec::new() };
+        daemon.says("watching");
+        daemon
+    }
+
+    fn sockets(&self) -> Vec<PathBuf> {
+        vec![self.machine.state().join("daemon.sock")]
+    }
+
+    fn ask(&self, request: &Request) -> Call {
+        Call::send(&self.sockets(), request).unwrap()
+    }
+
+    fn status(&self) -> serde_json::Value {
+        self.machine.ok(&["status", "--json"]).json_lines().remove(0)
+    }
+
+    /// All runs from now on; one that is under way among them.
+    fn listen(&self) -> Runs {
+        Runs(self.ask(&Request::Progress))
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        std::fs::write(self.docs.join(name), content).unwrap();
+    }
+
+    /// The snapshot holds what the folder holds now.
+    fn holds(&self, snapshot: &str) {
+        let machine = self.machine.clone().by_passphrase();
+        machine.restores_to(snapshot, &self.docs, &trees::capture(&self.docs));
+    }
+}
+
+struct Runs(Call);
+
+impl Runs {
+    /// The next run that makes a snapshot.
+    fn saved(&mut self) -> Summary {
+        loop {
+            match self.0.answer().unwrap().expect("the daemon goes on") {
+                Answer::Ended { result: Ok(summary), .. } if summary.snapshot.is_some() => {
+                    return summary;
+                }
+                Answer::Ended { result: Err(trouble), .. } => panic!("{trouble:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    fn snapshot(&mut self) -> String {
+        self.saved().snapshot.unwrap().to_string()
+    }
+}
+
+impl Daemon {
+    /// Waits for a line with these words.
+    fn says(&mut self, words: &str) {
+        self.says_either(words, words);
+    }
+
+    /// Waits for a line with one or the other.
+    fn says_either(&mut self, words: &str, other: &str) {
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+            self.said.push(line);
+            if [words, other].iter().any(|words| self.said.last().unwrap().contains(words)) {
+                return;
+            }
+        }
+        panic!("it never said {words:?}: {:#?}", self.said);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    fn stop(mut self) {
+        self.signal(rustix::process::Signal::TERM);
+        assert_eq!(self.child.wait().unwrap().code(), Some(0), "{:#?}", self.said);
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+#[test]
+fn what_changes_is_saved_by_itself() {
+    let lab = Lab::new("1h");
+    let daemon = lab.start();
+    let mut runs = lab.listen();
+    let first = lab.machine.ok(&["run", "--json"]).json_lines();
+    let summary = first.iter().rfind(|line| line["message_type"] == "summary").unwrap();
+    assert!(summary["total_files_processed"].as_u64() == Some(1), "{summary}");
+    lab.write("second", "second");
+    std::fs::create_dir_all(lab.docs.join("deep/er")).unwrap();
+    lab.write("deep/er/third", "third");
+    let snapshot = loop {
+        let snapshot = runs.saved();
+        // The first scan, and perhaps a run between two changes.
+        if snapshot.files == 3 {
+            break snapshot.snapshot.unwrap().to_string();
+        }
+    };
+    lab.holds(&snapshot);
+    daemon.stop();
+}
+
+#[test]
+fn it_can_be_paused_and_asked() {
+    let lab = Lab::new("1h");
+    let mut daemon = lab.start();
+    daemon.says("docs: snapshot");
+    let paused = lab.machine.ok(&["daemon", "pause", "1h"]);
+    assert!(paused.text().starts_with("paused until 2"), "{paused}");
+    assert!(lab.status()["daemon"]["paused_until"].is_string());
+    lab.write("second", "second");
+    let mut runs = lab.listen();
+    lab.machine.ok(&["daemon", "now", "docs"]);
+    lab.holds(&runs.snapshot());
+    drop(lab.machine.exits(2, &["daemon", "now", "other"]));
+    drop(lab.machine.exits(2, &["daemon", "pause", "0s"]));
+    lab.machine.ok(&["daemon", "resume"]);
+    assert!(lab.status()["daemon"]["paused_until"].is_null());
+    lab.write("third", "third");
+    lab.holds(&runs.snapshot());
+    // The configuration is read again.
+    let config = lab.machine.home.join(".config/unseen/config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let more = "\n[[set]]\nname = \"more\"\npaths = [\"~/more\"]\n";
+    std::fs::create_dir(lab.machine.home.join("more")).unwrap();
+    std::fs::write(&config, text + more).unwrap();
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.says("more: snapshot");
+    assert_eq!(lab.status()["sets"].as_array().unwrap().len(), 2);
+    daemon.stop();
+}
+
+#[test]
+fn a_daemon_that_was_killed_leaves_nothing_in_the_way() {
+    let lab = Lab::new("1h");
+    drop(lab.machine.exits(1, &["daemon", "status"]));
+    let mut daemon = lab.start();
+    daemon.says("docs: snapshot");
+    daemon.signal(rustix::process::Signal::KILL);
+    daemon.child.wait().unwrap();
+    assert!(lab.sockets()[0].exists());
+    drop(lab.machine.exits(1, &["daemon", "status"]));
+    assert!(lab.status()["daemon"].is_null());
+    lab.write("meanwhile", "meanwhile");
+    lab.machine.back_up(&lab.docs, &[]);
+    let mut again = lab.start();
+    again.says("docs: snapshot");
+    let ran = lab.machine.ok(&["daemon", "status"]);
+    assert!(ran.text().contains("docs: saved just now"), "{ran}");
+    again.stop();
+    assert!(!lab.sockets()[0].exists());
+}
+
+#[test]
+fn there_is_one_and_other_commands_work_beside_it() {
+    let lab = Lab::new("1h");
+    let mut daemon = lab.start();
+    daemon.says("docs: snapshot");
+    let second = lab.machine.exits(11, &["daemon", "run"]);
+    assert!(second.err.contains("running already"), "{second}");
+    lab.machine.ok(&["snapshots"]);
+    lab.machine.clone().by_passphrase().ok(&["check"]);
+    lab.write("second", "second");
+    lab.machine.ok(&["daemon", "pause", "1h"]);
+    // A path of its own: not the daemon's business.
+    lab.machine.back_up(&lab.docs, &["--tag", "mine"]);
+    let ran = lab.machine.ok(&["run", "--set", "docs"]);
+    assert!(ran.err.contains("by way of the daemon"), "{ran}");
+    assert!(ran.text().contains("snapshot ") && ran.text().contains(" saved"), "{ran}");
+    let status = lab.machine.ok(&["status"]);
+    assert!(status.text().contains("docs        saved just now"), "{status}");
+    daemon.stop();
+}
+
+/// What is left out of a set makes no snapshot, nor does what the program itself writes.
+#[test]
+fn what_is_left_out_wakes_nobody() {
+    let lab = Lab::new("1h");
+    let mut daemon = lab.start();
+    daemon.says("docs: snapshot");
+    std::fs::create_dir(lab.docs.join("x.tmp")).unwrap();
+    lab.write("y", "y");
+    daemon.says("docs: snapshot");
+    for n in 0..20 {
+        lab.write("x.tmp/file", &n.to_string());
+    }
+    lab.write("z", "z");
+    daemon.says("docs: snapshot");
+    let backups = daemon.said.iter().filter(|line| line.starts_with("backing up")).count();
+    assert!(backups <= 5, "{:#?}", daemon.said);
+    assert_eq!(lab.status()["sets"][0]["pending"], 0);
+    let newest = lab.machine.ok(&["snapshots", "--json"]).json_lines().remove(0);
+    let newest = newest.as_array().unwrap().last().unwrap()["id"].as_str().unwrap().to_owned();
+    let listed = lab.machine.clone().by_passphrase().ok(&["ls", &newest]);
+    assert!(listed.text().contains("/z") && !listed.text().contains("x.tmp"), "{listed}");
+    daemon.stop();
+}
+
+#[test]
+fn ending_in_the_middle_keeps_what_was_done() {
+    let lab = Lab::new("1h");
+    for n in 0..40 {
+        let path = lab.docs.join(format!("big{n}"));
+        std::fs::write(&path, vec![n; 1 << 20]).unwrap();
+    }
+    let mut daemon = lab.start();
+    daemon.says("backing up docs");
+    daemon.stop();
+    let mut again = lab.start();
+    // Whether it was stopped before the end or after it.
+    again.says_either("docs: snapshot", "docs: nothing has changed");
+    assert_eq!(path_count(&lab.docs), 41);
+    let machine = lab.machine.clone().by_passphrase();
+    machine.restores_to("latest", &lab.docs, &trees::capture(&lab.docs));
+    again.stop();
+}
+
+fn path_count(folder: &Path) -> usize {
+    std::fs::read_dir(folder).unwrap().count()
+}
