@@ -6,10 +6,10 @@
 #[cfg(test)]
 pub(crate) mod fake;
 #[cfg(target_os = "linux")]
-mod inotify;
+mod linux;
 mod network;
 #[cfg(any(test, not(target_os = "linux")))]
-mod notify;
+mod recursive;
 #[cfg(test)]
 mod tests;
 
@@ -191,9 +191,9 @@ impl Options {
 /// The best source that this system has.
 pub fn open(options: Options, sink: Sink) -> io::Result<Box<dyn ChangeSource>> {
     #[cfg(target_os = "linux")]
-    let source = inotify::Inotify::start(options, sink)?;
+    let source = linux::Linux::start(options, sink)?;
     #[cfg(not(target_os = "linux"))]
-    let source = notify::Notify::start(options, sink)?;
+    let source = recursive::Recursive::start(options, sink)?;
     Ok(Box::new(source))
 }
 

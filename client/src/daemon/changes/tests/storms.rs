@@ -3,15 +3,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use super::{Eye, Lost, PATIENCE, Picture, Seen, options, sink};
+use super::{Eye, Lost, PATIENCE, Picture, options};
 use crate::backup::{Depth, Visit};
-use crate::daemon::changes::{
-    ChangeSource, Coverage, Event, Excluded, Options, Sink, notify, open,
-};
+use crate::daemon::changes::{ChangeSource, Coverage, Excluded, Options, Sink, open, recursive};
 
 /// Directories four deep with files in all of them at once, as `mkdir -p` and `unzip` make them.
 fn make_deep(root: &Path, many: usize) {
@@ -109,23 +107,19 @@ fn a_file_that_is_written_all_the_time_is_one_mark_now_and_then() {
 }
 
 #[test]
-fn with_a_slow_reader_events_are_lost_and_that_is_told() {
+fn when_the_queue_of_the_kernel_overflows_that_is_told() {
     let (hold, held) = channel::<()>();
     let held = Mutex::new(Some(held));
-    let seen = Arc::<(Mutex<Seen>, Condvar)>::default();
-    let put_down = sink(&seen);
-    let slow: Sink = Arc::new(move |event: Event| {
-        // The first event is held until the test lets it go: what follows fills the queue.
-        if let Some(held) = held.lock().unwrap().take() {
-            held.recv_timeout(PATIENCE).ok();
-        }
-        put_down(event);
-    });
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().join("root");
-    fs::create_dir_all(root.join(super::SENTINEL)).unwrap();
-    let mut source = open(options(), slow).unwrap();
-    source.watch(std::slice::from_ref(&root));
+    // Whoever is told by the kernel asks this, and is held until the test lets it go: what follows
+    // fills the queue.
+    let rule = move |path: &Path, _: bool| {
+        let held = if path.ends_with("hold") { held.lock().unwrap().take() } else { None };
+        held.is_some_and(|held| held.recv_timeout(PATIENCE).is_ok())
+    };
+    let slow = Options { excluded: Excluded::by(rule), ..options() };
+    let mut eye = Eye::with(slow, open, |_| {});
+    let root = eye.root.clone();
+    fs::write(root.join("hold"), b"").unwrap();
     let queue: usize = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events")
         .unwrap()
         .trim()
@@ -137,8 +131,7 @@ fn with_a_slow_reader_events_are_lost_and_that_is_told() {
     }
     make_deep(&root, 50);
     drop(hold);
-    assert!(source.catch_up(PATIENCE));
-    let mut eye = Eye { source, seen, root, next: 0, _dir: dir };
+    assert!(eye.source.catch_up(PATIENCE));
     let told = eye.take();
     assert!(told.lost.contains(&(None, Lost::Overflow)), "{:?}", told.lost);
     eye.must_be_awake();
@@ -193,7 +186,7 @@ fn what_is_excluded_takes_no_watch_and_is_not_told() {
 }
 
 fn by_notify(options: Options, sink: Sink) -> std::io::Result<Box<dyn ChangeSource>> {
-    Ok(Box::new(notify::Notify::start(options, sink)?))
+    Ok(Box::new(recursive::Recursive::start(options, sink)?))
 }
 
 /// The source of other systems, with what it has on this one.

@@ -10,7 +10,7 @@ use crate::backup::Depth;
 use crate::daemon::changes::network::is_network;
 use crate::daemon::changes::{Event, Unwatched};
 
-/// Directories that are watched between two looks at the queue of the kernel.
+/// Directories that are watched between two looks at what was told.
 const SLICE: usize = 128;
 /// Directories that are named as not watched. With more, the whole root is.
 const MAX_UNWATCHED: usize = 1000;
@@ -76,7 +76,7 @@ impl Eyes {
         }
         let Some(watches) = &mut self.watches else { return Fate::Nothing };
         let failed = |message| Unwatched::Failed { message };
-        match watches.add(dir, root, top) {
+        match watches.add(dir, root) {
             Ok(Placed::Before) => return Fate::Before,
             Ok(Placed::Anew) => {}
             Err(Refused::Full) => {
@@ -90,9 +90,7 @@ impl Eyes {
                 let message = format!("{} is the same directory", other.display());
                 return self.leave_out(dir, root, failed(message));
             }
-            Err(Refused::Failed(error)) => {
-                return self.leave_out(dir, root, failed(error.to_string()));
-            }
+            Err(Refused::Failed(message)) => return self.leave_out(dir, root, failed(message)),
         }
         self.unwatched.remove(dir);
         match subdirs(dir) {

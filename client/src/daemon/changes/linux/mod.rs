@@ -1,11 +1,14 @@
-//! The kernel's inotify, without a crate between: watches are placed by ourselves, so that they
-//! are counted, excluded directories take none, and no event is made by our own reading.
+//! Linux: the crate notify, with one watch for each directory. They are placed by ourselves, so
+//! that they are counted and excluded directories take none.
 
 mod eyes;
 mod job;
+mod kernel;
 mod mounts;
 mod placing;
 mod regular;
+mod taking;
+mod told;
 mod watches;
 
 use std::io;
@@ -35,7 +38,7 @@ pub(super) type Shared = Arc<Mutex<Vec<(PathBuf, Coverage)>>>;
 
 /// The source. Its thread ends with it.
 #[derive(Debug)]
-pub(super) struct Inotify {
+pub(super) struct Linux {
     /// Gone when the thread is to end.
     commands: Option<Sender<Command>>,
     wake: Arc<OwnedFd>,
@@ -43,7 +46,7 @@ pub(super) struct Inotify {
     thread: Option<JoinHandle<()>>,
 }
 
-impl Inotify {
+impl Linux {
     /// Watches nothing yet.
     pub(super) fn start(options: Options, sink: Sink) -> io::Result<Self> {
         let (commands, received) = unbounded();
@@ -70,7 +73,7 @@ impl Inotify {
     }
 }
 
-impl ChangeSource for Inotify {
+impl ChangeSource for Linux {
     fn watch(&mut self, roots: &[PathBuf]) -> Vec<(PathBuf, Coverage)> {
         let (done, placed) = bounded(1);
         if self.tell(Command::Watch(roots.to_vec(), done)) && placed.recv().is_ok() {
@@ -93,7 +96,7 @@ impl ChangeSource for Inotify {
     }
 }
 
-impl Drop for Inotify {
+impl Drop for Linux {
     fn drop(&mut self) {
         self.commands = None;
         self.wake();

@@ -14,7 +14,7 @@ use crate::backup::Depth;
 use crate::daemon::changes::{Coverage, Lost, Unwatched, foremost};
 
 /// Events are left to gather for so long: a file that is written all the time then costs a few
-/// wake-ups, since equal events become one. The kernel keeps many times as many as can come.
+/// wake-ups, since equal events become one.
 const GATHER: Duration = Duration::from_millis(10);
 
 impl Eyes {
@@ -27,7 +27,7 @@ impl Eyes {
         if let Some(left) = until.checked_duration_since(now) {
             let mut fds = vec![PollFd::new(wake, PollFlags::IN)];
             let list = self.mounts.list().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::PRI));
-            let own = self.watches.as_ref().map(Watches::fd);
+            let own = self.watches.as_ref().map(Watches::bell);
             let own = own.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
             let (has_list, has_own) = (list.is_some(), own.is_some());
             fds.extend(list);
@@ -40,7 +40,7 @@ impl Eyes {
         drain(wake);
         if mounts {
             self.mounts_changed();
-        } else if events {
+        } else if events && self.catching_up.left == 0 {
             // Whoever wants something does not wait.
             wait(&mut [PollFd::new(wake, PollFlags::IN)], GATHER);
         }
@@ -99,7 +99,7 @@ impl Eyes {
         }
     }
 
-    fn root_of(&self, dir: &Path) -> Option<usize> {
+    pub(super) fn root_of(&self, dir: &Path) -> Option<usize> {
         self.roots.iter().position(|root| dir.starts_with(&root.path))
     }
 

@@ -1,5 +1,5 @@
 //! Directories that are to be watched, with all in them. They are done in slices: between these
-//! the queue of the kernel is emptied, so that placing many watches never makes it overflow.
+//! what was told is taken, so that placing many watches never makes it too much.
 
 use std::path::PathBuf;
 

@@ -1,8 +1,5 @@
-//! The crate notify: what other systems than Linux have, such as `FSEvents`.
-//!
-//! There one watch covers a root with all in it, so nothing has to be counted or placed. On Linux
-//! it would do worse than [`super::inotify`]: it also takes an event for everything that is
-//! opened, and knows neither of limits nor of unmounting.
+//! Other systems than Linux: the crate notify, with one watch for a root and all that is in it, as
+//! `FSEvents` has them. Nothing has to be counted or placed.
 
 use std::fs::symlink_metadata;
 use std::io;
@@ -23,7 +20,7 @@ type Watch = (Vec<PathBuf>, Sender<()>);
 
 /// The source. Its thread ends with it.
 #[derive(Debug)]
-pub(super) struct Notify {
+pub(super) struct Recursive {
     /// Gone when the thread is to end.
     commands: Option<Sender<Watch>>,
     asked: Vec<PathBuf>,
@@ -42,7 +39,7 @@ struct Root {
 type Roots = Arc<Mutex<Vec<Root>>>;
 type Sign = (u64, u64);
 
-impl Notify {
+impl Recursive {
     /// Watches nothing yet.
     pub(super) fn start(options: Options, sink: Sink) -> io::Result<Self> {
         let (commands, received) = unbounded();
@@ -63,7 +60,7 @@ impl Notify {
     }
 }
 
-impl ChangeSource for Notify {
+impl ChangeSource for Recursive {
     fn watch(&mut self, roots: &[PathBuf]) -> Vec<(PathBuf, Coverage)> {
         self.asked = roots.to_vec();
         let (done, placed) = bounded(1);
@@ -95,7 +92,7 @@ impl ChangeSource for Notify {
     }
 }
 
-impl Drop for Notify {
+impl Drop for Recursive {
     fn drop(&mut self) {
         self.commands = None;
         if let Some(thread) = self.thread.take() {

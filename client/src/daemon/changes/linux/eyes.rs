@@ -1,33 +1,40 @@
-//! The thread that reads events and places watches.
+//! The thread that takes events and places watches.
 //!
 //! A directory that appears is watched first and told afterwards: whatever was made in it before
 //! its watch was there is found by the walk that its mark asks for, whatever comes later has an
 //! event of its own.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
-use rustix::fs::inotify::ReadFlags;
 
 use super::job::{End, Job};
 use super::mounts::Mounts;
-use super::watches::{Raw, Watches, dir_id};
+use super::watches::{DirId, Watches, dir_id};
 use super::{Command, Shared};
 use crate::backup::Depth;
 use crate::daemon::changes::{Event, Lost, Options, Sink, Unwatched, outermost};
 
-/// Directories that may wait to be watched because of events. With more, all is begun anew.
-const MAX_JOBS: usize = 50_000;
 /// A directory that is watched with all in it.
 #[derive(Debug)]
 pub(super) struct Root {
     pub(super) path: PathBuf,
-    /// Device and number of the directory that is watched there.
-    pub(super) here: Option<(u64, u64)>,
+    /// The directory that is watched there.
+    pub(super) here: Option<DirId>,
+}
+
+/// Who waits for all that has happened.
+#[derive(Debug, Default)]
+pub(super) struct CatchingUp {
+    /// They came after the last mark was made.
+    pub(super) next: Vec<Sender<()>>,
+    /// They wait for the mark,
+    pub(super) now: Vec<Sender<()>>,
+    /// which is to be told so many times more.
+    pub(super) left: usize,
 }
 
 /// The state of the thread.
@@ -44,8 +51,7 @@ pub(super) struct Eyes {
     pub(super) jobs: VecDeque<Job>,
     pub(super) unwatched: BTreeMap<PathBuf, Unwatched>,
     pub(super) mounts: Mounts,
-    /// They wait for the queue of the kernel to become empty.
-    pub(super) catching_up: Vec<Sender<()>>,
+    pub(super) catching_up: CatchingUp,
     pub(super) look_at: Instant,
     pub(super) try_at: Instant,
 }
@@ -66,7 +72,7 @@ impl Eyes {
             jobs: VecDeque::new(),
             unwatched: BTreeMap::new(),
             mounts: Mounts::read(),
-            catching_up: Vec::new(),
+            catching_up: CatchingUp::default(),
         }
     }
 
@@ -81,17 +87,13 @@ impl Eyes {
                 Err(TryRecvError::Disconnected) => return,
                 Err(TryRecvError::Empty) => {}
             }
-            let more = self.read();
-            if !more {
-                let waiting = self.catching_up.drain(..).map(|to| Job::only(End::Answer(to)));
-                self.jobs.extend(waiting);
-            }
+            self.take_news();
+            self.catch_up();
             self.work();
-            if more || !self.jobs.is_empty() {
-                continue;
+            if self.jobs.is_empty() {
+                self.publish();
+                self.rest(wake);
             }
-            self.publish();
-            self.rest(wake);
         }
     }
 
@@ -104,7 +106,7 @@ impl Eyes {
                 self.mounts = Mounts::read();
                 self.begin_anew(End::Answer(answer));
             }
-            Command::CatchUp(answer) => self.catching_up.push(answer),
+            Command::CatchUp(answer) => self.catching_up.next.push(answer),
         }
     }
 
@@ -113,10 +115,15 @@ impl Eyes {
     fn begin_anew(&mut self, end: End) {
         let mut answers = std::mem::take(&mut self.jobs);
         answers.retain(|job| matches!(job.end, End::Answer(_)));
+        // Their mark may be lost. When all is told as lost, so is all that has happened.
+        answers.extend(self.catching_up.now.drain(..).map(|to| Job::only(End::Answer(to))));
+        self.catching_up.left = 0;
         self.unwatched.clear();
-        match Watches::new(self.roots.len(), self.options.percent) {
+        // First of all the old ones end: they count until then.
+        self.watches = None;
+        match Watches::new(self.roots.len(), &self.options) {
             Ok(watches) => (self.watches, self.broken) = (Some(watches), None),
-            Err(error) => (self.watches, self.broken) = (None, Some(error.to_string())),
+            Err(why) => self.broken = Some(why),
         }
         for (number, root) in self.roots.iter_mut().enumerate() {
             root.here = dir_id(&root.path);
@@ -131,82 +138,6 @@ impl Eyes {
         self.begin_anew(End::Lost(why));
     }
 
-    /// Reads events once. Whether there may be more.
-    fn read(&mut self) -> bool {
-        let mut events = Vec::new();
-        let Some(watches) = &mut self.watches else { return false };
-        let Ok(more) = watches.read(&mut events) else {
-            self.recover(Lost::Failed);
-            return false;
-        };
-        if events.iter().any(|raw| raw.what.contains(ReadFlags::QUEUE_OVERFLOW)) {
-            self.recover(Lost::Overflow);
-            return false;
-        }
-        let mut seen = HashSet::new();
-        let mut marks: Vec<Arc<Path>> = Vec::new();
-        for raw in events {
-            let Some(watch) = self.watches.as_ref().and_then(|all| all.get(raw.wd)) else {
-                continue;
-            };
-            let (dir, root) = (Arc::clone(&watch.path), watch.root);
-            if self.take(&raw, &dir, root) && seen.insert(raw.wd) {
-                marks.push(dir);
-            }
-        }
-        // After all that they tell of has happened.
-        for dir in marks {
-            self.tell(&dir, Depth::Listing);
-        }
-        if self.jobs.len() > MAX_JOBS {
-            self.recover(Lost::Overflow);
-        }
-        more
-    }
-
-    /// Takes in an event of a watched directory. Whether the directory is to be looked at.
-    fn take(&mut self, raw: &Raw, dir: &Path, root: usize) -> bool {
-        let ended =
-            ReadFlags::IGNORED | ReadFlags::UNMOUNT | ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF;
-        if raw.what.intersects(ended) {
-            self.end_of(raw, dir, root);
-            return false;
-        }
-        let Some(name) = &raw.name else { return true };
-        let path = dir.join(name);
-        let is_dir = raw.what.contains(ReadFlags::ISDIR);
-        if self.options.excluded.has(&path, is_dir) {
-            return false;
-        }
-        if is_dir {
-            self.settle(path, root, raw.what);
-        }
-        true
-    }
-
-    /// A watched directory is gone.
-    fn end_of(&mut self, raw: &Raw, dir: &Path, root: usize) {
-        if self.roots.get(root).is_some_and(|top| top.path == dir) {
-            self.root_is_gone(root);
-        } else if raw.what.contains(ReadFlags::UNMOUNT) {
-            self.place_again(dir.to_path_buf(), root);
-        } else if let Some(watches) = &mut self.watches {
-            watches.unlink(raw.wd);
-        }
-    }
-
-    /// Something happened to a directory in a watched one: what is there now is what counts.
-    fn settle(&mut self, path: PathBuf, root: usize, what: ReadFlags) {
-        let Some(watches) = &self.watches else { return };
-        if what.contains(ReadFlags::MOVED_TO) {
-            // Whatever happened in it on its way here was told by another path, or not at all.
-            self.place_again(path, root);
-        } else if !what.contains(ReadFlags::ATTRIB) || !watches.has(&path) {
-            // With other attributes it may be readable now.
-            self.jobs.push_back(Job::new(path.clone(), root, End::Everything(path)));
-        }
-    }
-
     pub(super) fn place_again(&mut self, path: PathBuf, root: usize) {
         self.drop_tree(&path);
         self.jobs.push_back(Job::new(path.clone(), root, End::Everything(path)));
@@ -214,7 +145,10 @@ impl Eyes {
 
     pub(super) fn root_is_gone(&mut self, number: usize) {
         let Some(root) = self.roots.get_mut(number) else { return };
-        root.here = None;
+        if root.here.take().is_none() {
+            // It is told twice by those that are deleted: of itself, and by unmounting.
+            return;
+        }
         let path = root.path.clone();
         self.drop_tree(&path);
         (self.sink)(Event::Lost { root: Some(path), why: Lost::Gone });
