@@ -11,6 +11,8 @@ use super::exit::{CliError, Exit};
 use super::reading::{local_time, machine_time};
 use super::vault;
 use crate::backup::plan::absolute;
+use crate::daemon::control::{Answer, Call, Request};
+use crate::daemon::core::Why;
 use crate::sets::Job;
 use crate::sets::job::Origin;
 use crate::sets::saved::{Last, Saved, last, saved};
@@ -21,8 +23,8 @@ use crate::state::own_snapshots::OwnSnapshots;
 /// What `why` takes.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(after_help = "\
-Asks the sets of config.toml, the folder itself and what this machine remembers; no server and no
-secret. The exit code is 0 if a set has the path or a run has saved it, and 1 if not.
+Asks the sets of config.toml, the folder itself, what this machine remembers and the daemon if it
+runs; no server and no secret. The exit code is 0 if a set has the path or a run has saved it, and 1 if not.
 
 Example:
   backup why ~/Documents/letter.odt")]
@@ -30,15 +32,6 @@ pub struct WhyArgs {
     /// The path
     #[arg(value_name = "PATH")]
     pub path: PathBuf,
-}
-
-/// Who watches a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WatchedBy {
-    /// The set for which it is watched.
-    pub set: String,
-    /// Noticed at once; else it is found by the scans that are made from time to time.
-    pub at_once: bool,
 }
 
 /// What is known of a path in one set.
@@ -69,8 +62,9 @@ pub fn run(ctx: &Context<'_>, args: &WhyArgs) -> Result<Exit, CliError> {
     let path = absolute(&args.path, &current);
     let state = open_state(ctx, &setup)?;
     let about = about(ctx, &setup, state.as_ref(), &path)?;
-    let watched = watched_by(&setup, &path);
     let included = about.iter().any(About::is_in);
+    // The daemon goes by directories: it knows nothing of what leaves out a file alone.
+    let watched = if included { watched_by(&setup, &path) } else { None };
     if ctx.ui.is_json() {
         ctx.ui.json(&json_of(&path, &about, watched.as_ref()));
     } else {
@@ -79,10 +73,14 @@ pub fn run(ctx: &Context<'_>, args: &WhyArgs) -> Result<Exit, CliError> {
     Ok(if included { Exit::Done } else { Exit::Failed })
 }
 
-/// What the daemon says of a path: nothing as long as none listens at the profile's socket.
-fn watched_by(setup: &Setup, _path: &Path) -> Option<WatchedBy> {
-    setup.places.socket.as_ref().filter(|socket| socket.exists())?;
-    None
+/// What the daemon says of a path that is in one of its sets: nothing if there is no daemon.
+fn watched_by(setup: &Setup, path: &Path) -> Option<Why> {
+    let request = Request::Why { path: path.to_path_buf() };
+    let answer = Call::send(&setup.places.sockets(), &request).and_then(Call::only);
+    match answer {
+        Ok(Answer::Why(why)) if why.set.is_some() && !why.left_out => Some(why),
+        _ => None,
+    }
 }
 
 /// What runs have left behind, if there were any and none is under way.
@@ -150,7 +148,7 @@ fn own_folders(ctx: &Context<'_>, setup: &Setup) -> Vec<PathBuf> {
     own
 }
 
-fn tell(ctx: &Context<'_>, path: &Path, about: &[About], watched: Option<&WatchedBy>) {
+fn tell(ctx: &Context<'_>, path: &Path, about: &[About], watched: Option<&Why>) {
     let shown = escape_for_terminal(path.as_os_str().as_bytes()).into_owned();
     if path.symlink_metadata().is_err() {
         ctx.ui.status(&format!("{shown} is not there, or cannot be looked at"));
@@ -180,8 +178,11 @@ fn tell(ctx: &Context<'_>, path: &Path, about: &[About], watched: Option<&Watche
         }
     }
     if let Some(watched) = watched {
-        let how = if watched.at_once { "at once" } else { "by the next scan" };
-        ctx.ui.line(&format!("changes are noticed {how} for the set {}", watched.set));
+        ctx.ui.line(&match &watched.why {
+            _ if watched.watched => "  the daemon notices changes at once".to_owned(),
+            Some(why) => format!("  the daemon finds changes by its next scan: {why}"),
+            None => "  the daemon finds changes by its next scan".to_owned(),
+        });
     }
 }
 
@@ -226,11 +227,11 @@ fn saved_words(saved: Saved, last: Option<&Last>) -> String {
     }
 }
 
-fn json_of(path: &Path, about: &[About], watched: Option<&WatchedBy>) -> Value {
+fn json_of(path: &Path, about: &[About], watched: Option<&Why>) -> Value {
     let mut object = serde_json::Map::new();
     insert_name(&mut object, "path", path.as_os_str().as_bytes());
     object.insert("included".into(), about.iter().any(About::is_in).into());
-    let watched = watched.map(|by| json!({ "set": by.set, "at_once": by.at_once }));
+    let watched = watched.map(|by| json!({ "set": by.set, "at_once": by.watched, "why": by.why }));
     object.insert("watched".into(), watched.unwrap_or(Value::Null));
     object.insert("sets".into(), about.iter().map(set_json).collect());
     Value::Object(object)

@@ -167,7 +167,14 @@ fn what_changes_is_saved_by_itself() {
         }
     };
     lab.holds(&snapshot);
+    let why = |name: &str| {
+        let path = lab.docs.join(name);
+        lab.machine.run(&["why", "--json", path.to_str().unwrap()]).json_lines().remove(0)
+    };
+    assert_eq!(why("deep/er/third")["watched"]["at_once"], true);
+    assert_eq!(why("left.tmp")["watched"], serde_json::Value::Null);
     daemon.stop();
+    assert_eq!(why("deep/er/third")["watched"], serde_json::Value::Null);
 }
 
 #[test]
