@@ -70,7 +70,9 @@ pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
         ctx.ui.json(&json!({
             "vault": address,
             "contact": book.contact.map(machine_time),
-            "checked": book.checked,
+            "checked": book.checked.as_ref().map(|checked| {
+                json!({"time": machine_time(checked.at), "trouble": checked.trouble})
+            }),
             "daemon": daemon.as_ref().map(daemon_json),
             "sets": sets.iter().map(|(name, set)| set_json(name, set, now)).collect::<Vec<_>>(),
             "alerts": alerts,

@@ -280,7 +280,7 @@ impl Daemon {
         let stop = Arc::new(AtomicBool::new(false));
         let what = match &job.changes {
             None => "everything is looked at".to_owned(),
-            Some(changes) => format!("{} directories have changed", changes.len()),
+            Some(changes) => format!("changes in directories: {}", changes.len()),
         };
         self.around.log(&format!("backing up {}: {what}", job.set));
         self.around.state(State::Doing(&format!("backing up {}", job.set)));

@@ -15,7 +15,7 @@ use crate::backup::{Changes, Depth};
 use picture::Picture;
 
 /// No test needs it; it is the end of one that would hang.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(600);
 /// In each root; nothing else happens there.
 const SENTINEL: &str = "sentinel";
 
