@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::eyes::Eyes;
 use super::job::{End, Job};
-use super::told::Happened;
+use super::told::{Entry, Happened};
 use super::watches::{Watches, dir_id};
 use crate::backup::Depth;
 use crate::daemon::changes::{Event, Lost};
@@ -17,7 +17,7 @@ impl Eyes {
     /// Takes in all that was told since the last time.
     pub(super) fn take_news(&mut self) {
         let Some(watches) = &self.watches else { return };
-        let news = watches.news();
+        let mut news = watches.news();
         if news.ended {
             // It is tried again when roots are looked for, not at once: it may end again.
             self.watches = None;
@@ -31,9 +31,10 @@ impl Eyes {
             self.recover(why);
             return;
         }
+        let entries = news.entries();
         let mut marks = news.dirs;
-        for (path, (happened, is_dir)) in news.entries {
-            self.settle(path, happened, is_dir, &mut marks);
+        for (path, entry) in entries {
+            self.settle(path, entry, &mut marks);
         }
         // After all that they tell of has happened.
         for dir in marks {
@@ -48,13 +49,8 @@ impl Eyes {
     }
 
     /// Something happened to what may be a directory, in a watched one or a watched one itself.
-    fn settle(
-        &mut self,
-        path: PathBuf,
-        happened: Happened,
-        is_dir: bool,
-        marks: &mut HashSet<PathBuf>,
-    ) {
+    fn settle(&mut self, path: PathBuf, entry: Entry, marks: &mut HashSet<PathBuf>) {
+        let happened = entry.happened;
         let Some(root) = self.root_of(&path) else { return };
         let top = self.roots.get(root).is_some_and(|top| top.path == path);
         if top && happened == Happened::Replaced {
@@ -62,7 +58,7 @@ impl Eyes {
             return;
         }
         let was_watched = self.watches.as_ref().is_some_and(|watches| watches.has(&path));
-        let is_dir = is_dir || was_watched || dir_id(&path).is_some();
+        let is_dir = entry.is_dir || was_watched || dir_id(&path).is_some();
         if !top {
             if self.options.excluded.has(&path, is_dir) {
                 return;

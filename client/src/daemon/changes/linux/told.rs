@@ -33,13 +33,23 @@ pub(super) enum Happened {
     Replaced,
 }
 
+/// Something that may be a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) happened: Happened,
+    /// It is known that it is or was one.
+    pub(super) is_dir: bool,
+    /// Its place among all, by when it was told of first.
+    pub(super) place: usize,
+}
+
 /// What was told since the last time.
 #[derive(Debug, Default)]
 pub(super) struct News {
     /// Directories in which something happened to a file.
     pub(super) dirs: HashSet<PathBuf>,
-    /// What may be a directory, and whether it is known that it is or was one.
-    pub(super) entries: HashMap<PathBuf, (Happened, bool)>,
+    /// What may be a directory.
+    pub(super) entries: HashMap<PathBuf, Entry>,
     /// How often the mark was seen.
     pub(super) marks: usize,
     /// Not all was told.
@@ -99,6 +109,13 @@ impl Told {
 }
 
 impl News {
+    /// What may be a directory, in the order in which it was told.
+    pub(super) fn entries(&mut self) -> Vec<(PathBuf, Entry)> {
+        let mut all: Vec<_> = std::mem::take(&mut self.entries).into_iter().collect();
+        all.sort_unstable_by_key(|(_, entry)| entry.place);
+        all
+    }
+
     fn is_empty(&self) -> bool {
         self.dirs.is_empty()
             && self.entries.is_empty()
@@ -151,8 +168,11 @@ impl Handler {
         for path in event.paths {
             self.told.put(|news| {
                 if news.lost.is_none() {
-                    let entry = news.entries.entry(path).or_insert((happened, is_dir));
-                    *entry = (entry.0.max(happened), entry.1 || is_dir);
+                    let place = news.entries.len();
+                    let new = Entry { happened, is_dir, place };
+                    let entry = news.entries.entry(path).or_insert(new);
+                    entry.happened = entry.happened.max(happened);
+                    entry.is_dir |= is_dir;
                 }
             });
         }
@@ -263,10 +283,11 @@ mod tests {
         tell(&mut handler, attributes, "/d/e");
         tell(&mut handler, EventKind::Modify(ModifyKind::Name(RenameMode::To)), "/d/f");
         tell(&mut handler, EventKind::Modify(ModifyKind::Name(RenameMode::Both)), "/d/g");
-        let entries = told.take().entries;
-        let expected =
-            [("/d/e", (Happened::Replaced, true)), ("/d/f", (Happened::Replaced, false))];
-        assert_eq!(entries, expected.map(|(path, what)| (PathBuf::from(path), what)).into());
+        let entries = told.take().entries();
+        let entries: Vec<_> = entries.iter().map(|(p, e)| (p.to_str().unwrap(), e)).collect();
+        let entry = |is_dir, place| Entry { happened: Happened::Replaced, is_dir, place };
+        let expected = [("/d/e", &entry(true, 0)), ("/d/f", &entry(false, 1))];
+        assert_eq!(entries, expected);
     }
 
     #[test]

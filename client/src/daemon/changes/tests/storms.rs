@@ -1,5 +1,6 @@
-//! Much at once, but for the one test about that never more events than the kernel keeps: a busy
-//! machine may not let the source run before all of them have happened.
+//! Much at once, but for the one test about that never more events than the kernel keeps, and an
+//! open, a write and a close are three: a busy machine may not let the source run before all of them
+//! have happened.
 
 use std::fs;
 use std::path::Path;
