@@ -86,7 +86,7 @@ class Unseen(Tool):
         return [self.binary, "-q", "init", "--local", str(self.repo), "--kit", kit]
 
     def first(self, path):
-        return [self.binary, "-q", "run", str(path)]
+        return [self.binary, "-q", "run", "--set", "bench", str(path)]
 
     def restore(self, target):
         return [self.binary, "-q", "restore", "latest", "--target", str(target)]

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ use super::context::Context;
 use super::escape::escape_for_terminal;
 use super::exit::{CliError, Exit};
 use super::interrupt::Interrupt;
-use super::reading::{self, local_time};
+use super::reading::{self, Reading, local_time};
 use super::units::{bytes, count, duration, plural};
 use super::vault;
 use crate::browse::resolve::Chosen;
 use crate::maintain::heal::{Healing, verify};
 use crate::progress::Monitor;
 use crate::repo::{ReaderIndex, ReaderRepo};
-use crate::restore::{Existing, RestoreOptions, RestoreOutcome, Select, restore};
+use crate::restore::{Existing, Kept, RestoreOptions, RestoreOutcome, Select, restore};
 use crate::scan::exclude::{Case, Pattern};
 
 /// What `restore` takes.
@@ -110,6 +110,7 @@ pub fn run(ctx: &Context<'_>, args: &RestoreArgs) -> Result<Exit, CliError> {
         select,
         existing: args.overwrite.into(),
         delete: args.delete,
+        kept: kept(ctx, &reading),
         dry_run: args.dry_run,
         verify: args.verify,
         ownership_by_name: args.ownership_by_name,
@@ -176,11 +177,25 @@ fn target(ctx: &Context<'_>, args: &RestoreArgs, chosen: &Chosen) -> Result<Path
     for name in chosen.path.iter().flatten() {
         target.push(name.as_os_str());
     }
-    let question = format!("Restore over what is in {} now?", target.display());
+    let delete = if args.delete {
+        ", and delete there what the snapshot does not have (also what the backup leaves out)"
+    } else {
+        ""
+    };
+    let question = format!("Restore over what is in {} now{delete}?", target.display());
     if args.dry_run || ctx.confirm(&question) {
         return Ok(target);
     }
     Err(CliError::usage("restoring in place needs a yes").hint("answer the question, or add --yes"))
+}
+
+/// A snapshot never has the program's own folders: they are not deleted for that.
+fn kept(ctx: &Context<'_>, reading: &Reading) -> Kept {
+    let mut own = reading.setup.places.own();
+    own.extend(reading.opened.folder.clone());
+    own.extend(reading.setup.places.config.parent().map(Path::to_path_buf));
+    own.extend(super::cmd_init::default_kit(ctx, &reading.setup));
+    Kept::new(&own)
 }
 
 fn patterns(texts: &[OsString]) -> Result<Vec<Pattern>, CliError> {

@@ -61,6 +61,12 @@ pub enum TargetError {
         /// The name.
         name: Name,
     },
+    /// A directory that is to be kept is in the way.
+    #[error("{name:?} holds what this program needs and is left alone")]
+    Kept {
+        /// The name.
+        name: Name,
+    },
     /// No random name for a temporary file.
     #[error("no name for a temporary file")]
     TempName(#[source] io::Error),
@@ -93,7 +99,10 @@ impl TargetError {
                 Some(*source)
             }
             Self::Root { source, .. } | Self::TempName(source) => Errno::from_io_error(source),
-            Self::InTheWay { .. } | Self::Raced { .. } | Self::OtherFileSystem { .. } => None,
+            Self::InTheWay { .. }
+            | Self::Raced { .. }
+            | Self::OtherFileSystem { .. }
+            | Self::Kept { .. } => None,
         }
     }
 

@@ -12,6 +12,7 @@ mod existing;
 mod file;
 mod finish;
 mod handle;
+mod kept;
 mod links;
 pub mod options;
 mod plan;
@@ -29,5 +30,6 @@ mod verify;
 mod walk;
 
 pub use engine::restore;
+pub use kept::Kept;
 pub use options::{Existing, RestoreError, RestoreOptions, RestoreOutcome};
 pub use select::Select;

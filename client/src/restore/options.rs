@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use unseen_common::packset::PackSet;
 
 use super::error::TargetError;
+use super::kept::Kept;
 use super::select::Select;
 use crate::browse::error::ReadError;
 use crate::browse::ls::FindError;
@@ -39,6 +40,8 @@ pub struct RestoreOptions {
     pub existing: Existing,
     /// Remove what is there and not in the snapshot, within what the backup was told to save.
     pub delete: bool,
+    /// What is never removed, nor anything above it: the keys of this machine, a local vault.
+    pub kept: Kept,
     /// Look, but change nothing.
     pub dry_run: bool,
     /// Read everything back in the end and compare it with the snapshot.

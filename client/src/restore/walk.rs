@@ -8,6 +8,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use super::dirs::DirNode;
+use super::error::TargetError;
 use super::options::{Existing, RestoreOptions};
 use super::plan::Planner;
 use super::policy::Ownership;
@@ -247,19 +248,28 @@ impl<'r, 'a> Walker<'r, 'a> {
 
     fn left_over(&mut self, here: &Here, name: &Name, kind: FileType) {
         let picked = self.options.select.pick(&here.ctx, name, kind == FileType::Directory);
-        if here.covered && picked == Pick::Take {
+        if here.covered && picked == Pick::Take && !self.is_kept(here, name) {
             self.remove(here, name, kind);
         }
     }
 
+    fn is_kept(&self, here: &Here, name: &Name) -> bool {
+        let stat = self.run.dirs.look(&here.node).and_then(|dir| dir.stat(name));
+        stat.is_ok_and(|stat| self.options.kept.has(&stat))
+    }
+
     fn remove(&mut self, here: &Here, name: &Name, kind: FileType) {
         let path = here.node.path_of(name);
-        if !self.options.dry_run {
-            let dir = self.run.dirs.look(&here.node);
-            if let Err(error) = dir.and_then(|dir| dir.remove_tree(name)) {
-                self.run.trouble(path, error);
-                return;
-            }
+        let removed = if self.is_kept(here, name) {
+            Err(TargetError::Kept { name: name.clone() })
+        } else if self.options.dry_run {
+            Ok(())
+        } else {
+            self.run.dirs.look(&here.node).and_then(|dir| dir.remove_tree(name))
+        };
+        if let Err(error) = removed {
+            self.run.trouble(path, error);
+            return;
         }
         self.run.count(|tally| tally.deleted += 1);
         self.run.monitor.done(Item {

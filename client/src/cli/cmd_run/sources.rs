@@ -106,6 +106,10 @@ fn paths(args: &RunArgs) -> Result<Vec<PathBuf>, CliError> {
     }
     let mut paths = Vec::new();
     for name in named {
+        if name.is_empty() {
+            return Err(CliError::usage("one of the paths is empty")
+                .hint("an unset variable? `backup run .` saves the current folder"));
+        }
         let path = absolute(Path::new(&name), &current);
         if let Err(error) = path.symlink_metadata() {
             let message = format!("cannot back up {}", path.display());

@@ -10,7 +10,7 @@ use unseen_common::id::SnapshotId;
 use super::*;
 use crate::browse::resolve::{Filter, parse, resolve};
 use crate::progress::Recorder;
-use crate::restore::Select;
+use crate::restore::{Kept, Select};
 use crate::scan::exclude::{Case, Pattern};
 use crate::testing::{Machine, World, noise};
 
@@ -330,6 +330,29 @@ fn delete_removes_what_the_snapshot_lacks_and_nothing_outside() {
     let names = |root: &Path| picture(root).into_keys().collect::<Vec<_>>();
     assert_eq!(names(&inside), names(&scene.source));
     assert!(inside.join("a/was a file").is_file());
+}
+
+/// A snapshot has neither the keys of this machine nor its vault: they were left out.
+#[test]
+fn delete_keeps_the_programs_own_folders() {
+    let mut scene = Scene::new();
+    fs::create_dir_all(scene.source.join("home")).unwrap();
+    fs::write(scene.source.join("home/clash"), b"x").unwrap();
+    scene.backup();
+    let home = scene.target.join(scene.source.strip_prefix("/").unwrap()).join("home");
+    let own = ["share/unseen/default", "clash/vault"].map(|own| home.join(own));
+    for own in &own {
+        fs::create_dir_all(own).unwrap();
+        fs::write(own.join("device.key"), b"k").unwrap();
+    }
+    fs::write(home.join("gone"), b"x").unwrap();
+    let kept = Kept::new(&own);
+    let done = scene.restore("latest", &RestoreOptions { delete: true, kept, ..scene.options() });
+    assert_eq!(done.deleted, 1);
+    assert!(!home.join("gone").exists());
+    assert!(own.iter().all(|own| own.join("device.key").exists()));
+    // The file could not be put where a vault is.
+    assert!(done.problem_count > 0);
 }
 
 #[test]
