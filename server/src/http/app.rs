@@ -42,7 +42,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            in_flight_kib: 128 * 1024,
+            in_flight_kib: 96 * 1024,
             idle: Duration::from_secs(30),
             grace: Duration::from_secs(20),
             minimum_rate: 4096,
