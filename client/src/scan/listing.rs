@@ -1,6 +1,9 @@
 //! The names in a directory, packed: a directory of a million entries takes two allocations.
 
-use super::os::FileType;
+use std::io::{self, Read};
+
+use super::exclude::Listing;
+use super::os::{Dir, FileType};
 use crate::tree::entry::Name;
 
 /// The names in a directory and what the listing said they are.
@@ -124,6 +127,28 @@ const KINDS: [FileType; 8] = [
     FileType::CharDevice,
     FileType::BlockDevice,
 ];
+
+/// A directory as the rules look at it.
+#[derive(Debug)]
+pub struct Folder<'a> {
+    /// The directory.
+    pub dir: &'a Dir,
+    /// The names in it.
+    pub names: &'a Names,
+}
+
+impl Listing for Folder<'_> {
+    fn has(&self, name: &[u8]) -> bool {
+        self.names.contains(name)
+    }
+
+    fn head(&self, name: &[u8], limit: usize) -> io::Result<Vec<u8>> {
+        let name = Name::new(name).map_err(io::Error::other)?;
+        let mut head = Vec::new();
+        self.dir.open_file(&name)?.take(limit as u64).read_to_end(&mut head)?;
+        Ok(head)
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -138,6 +138,24 @@ impl FromStr for TagList {
 #[serde(try_from = "String")]
 pub struct Span(pub Duration);
 
+/// Seconds that a text like `1h30m` stands for, its units in the order of `units`; nothing if it is
+/// no such text, or too long a time.
+pub(crate) fn seconds_of(text: &str, units: &[(char, u64)]) -> Option<u64> {
+    let mut rest = text.trim();
+    let mut units = units.iter();
+    let mut total: Option<u64> = None;
+    while let Some(end) = rest.find(|c: char| !c.is_ascii_digit()) {
+        let (number, after) = rest.split_at(end);
+        let mut chars = after.chars();
+        let letter = chars.next()?;
+        let (_, seconds) = units.find(|(unit, _)| *unit == letter)?;
+        let part = number.parse::<u64>().ok()?.checked_mul(*seconds)?;
+        total = Some(total.unwrap_or(0).checked_add(part)?);
+        rest = chars.as_str();
+    }
+    total.filter(|_| rest.is_empty())
+}
+
 /// What the letters stand for, in the order in which they come.
 const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
 
@@ -146,21 +164,8 @@ impl FromStr for Span {
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
         let bad = || BadValue::new("a length of time is written like 30s, 10m, 1h30m or 2d");
-        let mut rest = text.trim();
-        let mut units = UNITS.iter();
-        let mut total: Option<u64> = None;
-        while let Some(end) = rest.find(|c: char| !c.is_ascii_digit()) {
-            let (number, after) = rest.split_at(end);
-            let mut chars = after.chars();
-            let letter = chars.next().ok_or_else(bad)?;
-            let (_, seconds) = units.find(|(unit, _)| *unit == letter).ok_or_else(bad)?;
-            let number: u64 = number.parse().map_err(|_e: std::num::ParseIntError| bad())?;
-            let part = number.checked_mul(*seconds).ok_or_else(bad)?;
-            total = Some(total.unwrap_or(0).checked_add(part).ok_or_else(bad)?);
-            rest = chars.as_str();
-        }
         // A hundred years: no sum of clock and span can overflow.
-        let good = total.filter(|total| rest.is_empty() && *total <= 100 * 366 * 86_400);
+        let good = seconds_of(text, &UNITS).filter(|total| *total <= 100 * 366 * 86_400);
         good.map(|seconds| Self(Duration::from_secs(seconds))).ok_or_else(bad)
     }
 }

@@ -5,8 +5,8 @@ use std::path::{Component, Path, PathBuf};
 
 use super::defaults;
 use super::job::{Job, JobSource, Origin};
-use crate::scan::exclude::{Candidate, Decision, DirCtx, Listing, Reason, Rules};
-use crate::scan::listing::Names;
+use crate::scan::exclude::{Candidate, Decision, DirCtx, Reason, Rules};
+use crate::scan::listing::Folder;
 use crate::scan::os::{Dir, FileType, Stat};
 use crate::tree::entry::Name;
 
@@ -141,27 +141,6 @@ impl Walk<'_> {
 
 fn stat(above: &Path, name: &[u8]) -> Option<Stat> {
     Dir::open_root(above).ok()?.stat(&Name::new(name).ok()?).ok()
-}
-
-/// A folder as the rules look at it.
-#[derive(Debug)]
-pub struct Folder<'a> {
-    dir: &'a Dir,
-    names: &'a Names,
-}
-
-impl Listing for Folder<'_> {
-    fn has(&self, name: &[u8]) -> bool {
-        self.names.contains(name)
-    }
-
-    fn head(&self, name: &[u8], limit: usize) -> std::io::Result<Vec<u8>> {
-        use std::io::Read;
-        let name = Name::new(name).map_err(std::io::Error::other)?;
-        let mut head = Vec::new();
-        self.dir.open_file(&name)?.take(limit as u64).read_to_end(&mut head)?;
-        Ok(head)
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::super::seen::{describe, join, meta_of, seen_of};
 use super::{Children, Frame, Walker};
 use crate::progress::{During, Problem};
 use crate::scan::exclude::DirCtx;
-use crate::scan::listing::Names;
+use crate::scan::listing::{Folder, Names};
 use crate::scan::os::{Dir, FileType, ReadTrouble, Stat};
 use crate::tree::entry::{Entry, Kind, Meta, Name};
 
@@ -60,7 +60,7 @@ impl Walker<'_> {
             let path = join(&self.path, bad);
             self.tell(&path, "its name is not one that can be saved".to_owned());
         }
-        self.context.rules.look(rules, &Looker { dir, names: &names });
+        self.context.rules.look(rules, &Folder { dir, names: &names });
         (names, troubled)
     }
 
@@ -81,24 +81,5 @@ impl Walker<'_> {
     fn tell(&self, path: &[u8], what: String) {
         let problem = Problem { path: path.to_vec(), during: During::Scan, what };
         self.context.monitor.problem(&problem);
-    }
-}
-
-struct Looker<'a> {
-    dir: &'a Dir,
-    names: &'a Names,
-}
-
-impl crate::scan::exclude::Listing for Looker<'_> {
-    fn has(&self, name: &[u8]) -> bool {
-        self.names.contains(name)
-    }
-
-    fn head(&self, name: &[u8], limit: usize) -> std::io::Result<Vec<u8>> {
-        use std::io::Read;
-        let name = Name::new(name).map_err(std::io::Error::other)?;
-        let mut head = Vec::new();
-        self.dir.open_file(&name)?.take(limit as u64).read_to_end(&mut head)?;
-        Ok(head)
     }
 }

@@ -6,6 +6,7 @@ use unseen_common::log::policy::KeepRules;
 use unseen_common::time::SECONDS_A_DAY;
 
 use super::values::BadValue;
+use crate::sets::values::seconds_of;
 
 /// Keep rules. A snapshot stays if any of them keeps it.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -96,21 +97,9 @@ impl FromStr for Span {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        let bad = || BadValue::new("a span of time is written like 30d, 12h or 1y6m7d");
-        let mut rest = text.trim();
-        let mut units = UNITS.iter();
-        let mut total: Option<u64> = None;
-        while let Some(end) = rest.find(|c: char| !c.is_ascii_digit()) {
-            let (number, after) = rest.split_at(end);
-            let mut chars = after.chars();
-            let letter = chars.next().ok_or_else(bad)?;
-            let (_, seconds) = units.find(|(unit, _)| *unit == letter).ok_or_else(bad)?;
-            let number: u64 = number.parse().map_err(|_e: std::num::ParseIntError| bad())?;
-            let part = number.checked_mul(*seconds).ok_or_else(bad)?;
-            total = Some(total.unwrap_or(0).checked_add(part).ok_or_else(bad)?);
-            rest = chars.as_str();
-        }
-        total.filter(|_| rest.is_empty()).map(Self).ok_or_else(bad)
+        seconds_of(text, &UNITS)
+            .map(Self)
+            .ok_or_else(|| BadValue::new("a span of time is written like 30d, 12h or 1y6m7d"))
     }
 }
 
