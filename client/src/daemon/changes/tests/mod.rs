@@ -89,7 +89,10 @@ impl Eye {
         Self { source, seen, root, next: 0, _dir: dir }
     }
 
+    /// What is watched, with all that has happened by now: what is told comes before it is
+    /// counted.
     fn coverage(&self) -> Coverage {
+        self.source.catch_up(PATIENCE);
         let mut all = self.source.coverage();
         assert_eq!(all.len(), 1);
         all.remove(0).1
