@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::cmd_init::{after_a_cut, cut_off};
 use super::cmd_run::host_name;
 use super::config::set_server;
 use super::context::{Context, Setup};
@@ -57,9 +58,11 @@ pub fn run(ctx: &Context<'_>, args: &ConnectArgs) -> Result<Exit, CliError> {
     let setup = ctx.setup()?;
     let address = address(args, kit.as_ref(), &setup)?;
     let runtime = vault::runtime()?;
-    let target = vault::target(&address, &runtime)?;
+    let nothing_there = |error| after_a_cut(error, &setup.places);
+    let target = vault::target(&address, &runtime).map_err(nothing_there)?;
     let folders = vault::folders(&setup.places);
-    let earlier = Earlier::find(&folders, target.account, args.replaces.as_deref())?;
+    let earlier = Earlier::find(&folders, target.account, args.replaces.as_deref())
+        .map_err(|error| cut_off(error, &setup.places))?;
     let (opener, head) = match kit {
         Some(kit) => (Opener::Code(kit.code), Some(kit.head)),
         None => (opener(ctx)?, args.log_head.clone()),
@@ -72,7 +75,10 @@ pub fn run(ctx: &Context<'_>, args: &ConnectArgs) -> Result<Exit, CliError> {
         kit: head,
     };
     let joining = connect(&target, &opener, &options, (&folders, earlier), &SystemClock);
-    let joined = runtime.block_on(joining).inspect_err(|_| setup.places.remove_empty())?;
+    let joined = runtime.block_on(joining).map_err(|error| {
+        setup.places.remove_empty();
+        nothing_there(error.into())
+    })?;
     set_server(&setup.places.config, &setup.name, &target.address)?;
     report(ctx, &joined);
     Ok(Exit::Done)

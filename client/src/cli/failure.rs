@@ -144,6 +144,8 @@ impl From<EnrolError> for CliError {
             EnrolError::Slot(error) => error.into(),
             error @ EnrolError::AlreadyEnrolled(_) => Self::from_error(Exit::Failed, error)
                 .hint("use another --profile, or go on with `backup run`"),
+            error @ EnrolError::CutOff(_) => Self::from_error(Exit::Failed, error)
+                .hint("`backup connect --kit FILE` goes on if that vault was made"),
             error @ EnrolError::NotEnrolled(_) => Self::from_error(Exit::NoVault, error).hint(
                 "`backup init` makes a vault, `backup connect ADDRESS` joins one that exists",
             ),

@@ -12,6 +12,7 @@ use unseen_common::time::{Clock, SECONDS_A_DAY, Timestamp};
 use unseen_common::vault::{Service, Vault};
 
 use super::args::values::BytesPerSecond;
+use super::cmd_init::after_a_cut;
 use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
 use super::output::Ui;
@@ -130,11 +131,15 @@ pub fn log_in(
     let key = device_key(setup)?;
     // What the profile says wins over what was true when this machine was enrolled.
     let address = setup.vault.clone().unwrap_or_else(|| key.server.clone());
-    let opened = open(&parse(&address)?, stop)?;
-    let service = Arc::clone(&opened.service);
-    let repo = Repository::open(service, key, folders(&setup.places), Arc::new(SystemClock));
-    let repo = runtime.block_on(repo)?;
-    Ok((repo, opened))
+    let address = parse(&address)?;
+    let logged_in = || {
+        let opened = open(&address, stop)?;
+        let service = Arc::clone(&opened.service);
+        let repo = Repository::open(service, key, folders(&setup.places), Arc::new(SystemClock));
+        let repo = runtime.block_on(repo)?;
+        Ok((repo, opened))
+    };
+    logged_in().map_err(|error| after_a_cut(error, &setup.places))
 }
 
 /// What is said as long as the vault is to be erased.
