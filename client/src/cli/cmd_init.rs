@@ -18,6 +18,7 @@ use crate::enrol::strength::{Use, Verdict, judge};
 
 mod kit;
 
+use kit::Handed;
 pub use kit::{after_a_cut, cut_off};
 
 /// What `init` takes.
@@ -87,10 +88,10 @@ pub fn make(ctx: &Context<'_>, args: &InitArgs, runtime: &Runtime) -> Result<(),
     };
     setup.places.create()?;
     let founding = Founding { ctx, setup: &setup, kit_file, runtime };
-    let made = founding.run(site, &wishes).inspect_err(|_| setup.places.remove_empty())?;
-    set_server(&setup.places.config, &setup.name, &made.address)?;
+    let (made, kit) = founding.run(site, &wishes).inspect_err(|_| setup.places.remove_empty())?;
     ctx.ui.status(&format!("made the vault {} at {}", made.vault.short(), made.address));
-    Ok(())
+    kit.keep(ctx);
+    Ok(set_server(&setup.places.config, &setup.name, &made.address)?)
 }
 
 /// The making of a vault.
@@ -101,19 +102,16 @@ struct Founding<'a> {
     runtime: &'a Runtime,
 }
 
-impl Founding<'_> {
+impl<'a> Founding<'a> {
     /// First the kit, then the vault: whatever stops this in between, there is no vault without one.
-    fn run(self, site: Site, wishes: &Wishes) -> Result<Made, CliError> {
+    fn run(self, site: Site, wishes: &Wishes) -> Result<(Made, Handed<'a>), CliError> {
         let Self { ctx, setup, kit_file, runtime } = self;
         let place = site.open()?;
         let folders = vault::folders(&setup.places);
         let founding = runtime.block_on(prepare(&place, wishes, &SystemClock))?;
         let kit = kit::hand_over(ctx, &setup.places, kit_file, founding.made())?;
         match runtime.block_on(founding.create(&place, &folders)) {
-            Ok(made) => {
-                kit.keep(ctx);
-                Ok(made)
-            }
+            Ok(made) => Ok((made, kit)),
             Err(NotMade { error, certain: true }) => {
                 kit.withdraw(ctx);
                 Err(error.into())
@@ -214,8 +212,10 @@ fn check_folder(folder: &Path) -> Result<(), CliError> {
         Err(error) => return Err(failed(error)),
     };
     for entry in entries {
-        // A disk of its own has this one.
-        if entry.map_err(failed)?.file_name() != "lost+found" {
+        let name = entry.map_err(failed)?.file_name();
+        // What an `init` that was cut off left, and what a disk of its own has.
+        let known = OF_A_VAULT.iter().any(|known| name == *known);
+        if !known && !name.as_encoded_bytes().starts_with(b".tmp-") {
             let message = format!("{}: there are other files in this folder", folder.display());
             let own = folder.join("unseen");
             let hint = format!("give the vault a folder of its own: --local {}", own.display());
@@ -224,6 +224,9 @@ fn check_folder(folder: &Path) -> Result<(), CliError> {
     }
     Ok(())
 }
+
+/// What may be in a folder before the journal is there.
+const OF_A_VAULT: [&str; 5] = ["lock", "format", "index", "identity.key", "lost+found"];
 
 #[cfg(test)]
 mod tests;
