@@ -13,6 +13,7 @@ use super::units::plural;
 use super::vault::{self, SystemClock};
 use crate::crypto::recovery::RecoveryCode;
 use crate::crypto::secret::Passphrase;
+use crate::enrol::EnrolError;
 use crate::enrol::connect::{JoinOptions, Joined, Opener, connect};
 use crate::enrol::earlier::Earlier;
 use crate::enrol::kit::{self, ReadKit};
@@ -52,6 +53,9 @@ pub struct ConnectArgs {
     pub name: Option<String>,
 }
 
+const NO_VAULT_OF_KIT: &str = "the code in this kit is whole. So the vault was erased or its \
+    code replaced, or the `backup init` that wrote this kit was cut off before it made one";
+
 /// Joins a vault.
 pub fn run(ctx: &Context<'_>, args: &ConnectArgs) -> Result<Exit, CliError> {
     let kit = args.kit.as_deref().map(kit::read).transpose()?;
@@ -63,6 +67,7 @@ pub fn run(ctx: &Context<'_>, args: &ConnectArgs) -> Result<Exit, CliError> {
     let folders = vault::folders(&setup.places);
     let earlier = Earlier::find(&folders, target.account, args.replaces.as_deref())
         .map_err(|error| cut_off(error, &setup.places))?;
+    let by_kit = kit.is_some();
     let (opener, head) = match kit {
         Some(kit) => (Opener::Code(kit.code), Some(kit.head)),
         None => (opener(ctx)?, args.log_head.clone()),
@@ -77,7 +82,9 @@ pub fn run(ctx: &Context<'_>, args: &ConnectArgs) -> Result<Exit, CliError> {
     let joining = connect(&target, &opener, &options, (&folders, earlier), &SystemClock);
     let joined = runtime.block_on(joining).map_err(|error| {
         setup.places.remove_empty();
-        nothing_there(error.into())
+        let wrong = matches!(error, EnrolError::WrongSecret);
+        let error = CliError::from(error);
+        nothing_there(if wrong && by_kit { error.hint(NO_VAULT_OF_KIT) } else { error })
     })?;
     set_server(&setup.places.config, &setup.name, &target.address)?;
     report(ctx, &joined);

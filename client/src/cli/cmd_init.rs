@@ -76,7 +76,8 @@ pub fn make(ctx: &Context<'_>, args: &InitArgs, runtime: &Runtime) -> Result<(),
     }
     // All that can be refused is, before anything is asked or made.
     let site = Site::find(&setup, args)?;
-    let kit_file = args.kit.as_deref().map(KitFile::prepare).transpose()?;
+    let kit_file = args.kit.as_deref().map(KitFile::prepare).transpose();
+    let kit_file = kit_file.map_err(|error| kit::in_the_way(error, &setup.places))?;
     let name = args.name.clone().unwrap_or_else(host_name);
     let passphrase = passphrase(ctx, args, &name)?;
     let wishes = Wishes {
@@ -176,8 +177,11 @@ impl Site {
         check_folder(&folder)?;
         if vault::is_vault(&folder) && !vault::open_folder(&folder)?.accounts.is_empty() {
             let message = format!("there is a vault in {} already", folder.display());
-            return Err(CliError::new(Exit::Failed, message)
-                .hint("`backup connect --local DIR` joins it with the recovery code"));
+            let hint = format!(
+                "`backup connect --local {}` joins it with the recovery code",
+                folder.display()
+            );
+            return Err(CliError::new(Exit::Failed, message).hint(hint));
         }
         Ok(Self::Folder(folder))
     }

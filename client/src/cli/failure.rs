@@ -1,5 +1,8 @@
 //! Engine errors as people see them: a line, a hint, an exit code.
 
+use std::error::Error;
+use std::io;
+
 use unseen_common::vault::VaultError;
 
 use super::exit::{CliError, Exit};
@@ -198,6 +201,10 @@ impl From<RecoveryCodeError> for CliError {
 impl From<UnlockError> for CliError {
     fn from(error: UnlockError) -> Self {
         match error {
+            error @ UnlockError::WrongSecret { code: true } => {
+                Self::from_error(Exit::WrongSecret, error)
+                    .hint("it is the code of another vault: compare it with the kit of this one")
+            }
             error @ UnlockError::WrongSecret { .. } => Self::from_error(Exit::WrongSecret, error)
                 .hint("the recovery code of the kit opens the vault, too"),
             error => Self::from_error(Exit::Damaged, error)
@@ -264,7 +271,24 @@ impl From<KitError> for CliError {
             error @ KitError::Exists { .. } => {
                 Self::from_error(Exit::Failed, error).hint("name another file with --kit")
             }
-            error => Self::from_error(Exit::Failed, error),
+            error @ KitError::Write { .. } => {
+                let full = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+                let full = full.is_some_and(|cause| {
+                    matches!(
+                        cause.kind(),
+                        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                    )
+                });
+                let code = if full { Exit::Full } else { Exit::Failed };
+                Self::from_error(code, error)
+                    .hint("name a file with --kit in a folder that has room and that you may write")
+            }
+            error @ (KitError::Read { .. } | KitError::NotAKit { .. }) => {
+                Self::from_error(Exit::Failed, error).hint(
+                    "name the file that `backup init --kit` wrote, or give the address on the kit: \
+                     `backup connect ADDRESS` asks for the code",
+                )
+            }
         }
     }
 }

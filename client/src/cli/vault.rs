@@ -354,7 +354,8 @@ impl From<LocalError> for CliError {
             }
             error @ LocalError::Busy(_) => Self::from_error(Exit::Busy, error)
                 .hint("wait until the other run, or the server on this folder, is done"),
-            error => Self::from_error(Exit::Failed, error),
+            error => Self::from_error(Exit::Failed, error)
+                .hint("is its disk mounted, and may you read and write in that folder?"),
         }
     }
 }

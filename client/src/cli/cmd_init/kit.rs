@@ -10,10 +10,10 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::places::Places;
 use crate::cli::vault;
 use crate::crypto::rng::Hedged;
-use crate::enrol::EnrolError;
 use crate::enrol::earlier::is_begun;
 use crate::enrol::init::Made;
-use crate::enrol::kit::{Challenge, Kit, KitFile, Written};
+use crate::enrol::kit::{Challenge, Kit, KitError, KitFile, Written};
+use crate::enrol::{self, EnrolError};
 use crate::pins::write_durably;
 
 /// A kit that its owner has, of a vault that is not made yet.
@@ -182,6 +182,26 @@ pub fn after_a_cut(error: CliError, places: &Places) -> CliError {
     }
     let remove = leftovers(places);
     error.hint(format!("an earlier `backup init` was cut off here and made no vault: {remove}"))
+}
+
+/// A file where the kit is to be: perhaps one of an `init` that was cut off before it had keys, so
+/// that no vault can be of it.
+pub(super) fn in_the_way(error: KitError, places: &Places) -> CliError {
+    let useless = match &error {
+        KitError::Exists { path } => {
+            places.kit() == Some(absolute(path)) && enrol::kit::read(path).is_ok()
+        }
+        _ => false,
+    };
+    let error = CliError::from(error);
+    if useless {
+        error.hint(
+            "it is of a `backup init` that was cut off before it made a vault, and opens nothing: \
+             remove it, or name another file with --kit",
+        )
+    } else {
+        error
+    }
 }
 
 fn leftovers(places: &Places) -> String {
