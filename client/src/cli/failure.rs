@@ -272,14 +272,7 @@ impl From<KitError> for CliError {
                 Self::from_error(Exit::Failed, error).hint("name another file with --kit")
             }
             error @ KitError::Write { .. } => {
-                let full = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
-                let full = full.is_some_and(|cause| {
-                    matches!(
-                        cause.kind(),
-                        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-                    )
-                });
-                let code = if full { Exit::Full } else { Exit::Failed };
+                let code = if is_full(&error) { Exit::Full } else { Exit::Failed };
                 Self::from_error(code, error)
                     .hint("name a file with --kit in a folder that has room and that you may write")
             }
@@ -291,4 +284,17 @@ impl From<KitError> for CliError {
             }
         }
     }
+}
+
+/// Whether there was no room on a disk, whatever was made of it since.
+pub(super) fn is_full(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }

@@ -15,6 +15,7 @@ use super::args::values::BytesPerSecond;
 use super::cmd_init::after_a_cut;
 use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
+use super::failure::is_full;
 use super::output::Ui;
 use super::places::Places;
 use super::reading::local_time;
@@ -354,6 +355,8 @@ impl From<LocalError> for CliError {
             }
             error @ LocalError::Busy(_) => Self::from_error(Exit::Busy, error)
                 .hint("wait until the other run, or the server on this folder, is done"),
+            error if is_full(&error) => Self::from_error(Exit::Full, error)
+                .hint("free space on its disk, then run this again"),
             error => Self::from_error(Exit::Failed, error)
                 .hint("is its disk mounted, and may you read and write in that folder?"),
         }

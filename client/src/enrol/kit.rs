@@ -264,7 +264,7 @@ The code need not be typed: BACKUP_RECOVERY_CODE may hold it, or
 BACKUP_RECOVERY_CODE_FILE the name of a file with nothing else in it.";
 
 /// For a POSIX shell.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 

@@ -10,10 +10,10 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::places::Places;
 use crate::cli::vault;
 use crate::crypto::rng::Hedged;
+use crate::enrol::EnrolError;
 use crate::enrol::earlier::is_begun;
 use crate::enrol::init::Made;
-use crate::enrol::kit::{Challenge, Kit, KitError, KitFile, Written};
-use crate::enrol::{self, EnrolError};
+use crate::enrol::kit::{self, Challenge, Kit, KitError, KitFile, Written};
 use crate::pins::write_durably;
 
 /// A kit that its owner has, of a vault that is not made yet.
@@ -129,7 +129,7 @@ impl Handed<'_> {
         let (kit, connect) = match self.path() {
             Some(path) => (
                 format!("the recovery kit {}", path.display()),
-                format!("backup connect --kit {}", path.display()),
+                format!("backup connect --kit {}", typed(path)),
             ),
             None => ("the kit above".to_owned(), format!("backup connect '{}'", self.address)),
         };
@@ -167,7 +167,7 @@ pub fn cut_off(error: EnrolError, places: &Places) -> CliError {
         return error.into();
     }
     let kit = places.kit().filter(|kit| kit.exists());
-    let kit = kit.map_or_else(|| "FILE".to_owned(), |kit| kit.display().to_string());
+    let kit = kit.map_or_else(|| "FILE".to_owned(), |kit| typed(&kit));
     let remove = leftovers(places);
     CliError::from(error).hint(format!(
         "`backup connect --kit {kit}` goes on if that vault was made. If it finds none, {remove}"
@@ -189,7 +189,7 @@ pub fn after_a_cut(error: CliError, places: &Places) -> CliError {
 pub(super) fn in_the_way(error: KitError, places: &Places) -> CliError {
     let useless = match &error {
         KitError::Exists { path } => {
-            places.kit() == Some(absolute(path)) && enrol::kit::read(path).is_ok()
+            places.kit() == Some(absolute(path)) && kit::read(path).is_ok()
         }
         _ => false,
     };
@@ -202,6 +202,13 @@ pub(super) fn in_the_way(error: KitError, places: &Places) -> CliError {
     } else {
         error
     }
+}
+
+/// A path as it is typed in a shell.
+fn typed(path: &Path) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+,@%".contains(c);
+    let text = path.display().to_string();
+    if text.chars().all(plain) { text } else { kit::quoted(&text) }
 }
 
 fn leftovers(places: &Places) -> String {

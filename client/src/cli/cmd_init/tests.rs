@@ -139,3 +139,15 @@ fn a_vault_has_a_folder_of_its_own() {
     assert!(refused.hint_text().unwrap().contains(wanted.to_str().unwrap()));
     assert_eq!(check_folder(&dir.path().join("letter.txt")).unwrap_err().code(), Exit::Failed);
 }
+
+#[test]
+fn a_full_disk_is_exit_23_wherever_it_is_met() {
+    let full = || io::Error::from(io::ErrorKind::StorageFull);
+    let kit = crate::enrol::kit::KitError::Write { path: "/k.txt".into(), source: full() };
+    assert_eq!(CliError::from(kit).code(), Exit::Full);
+    let list = |source| crate::remote::local::LocalError::List { folder: "/v".into(), source };
+    assert_eq!(CliError::from(list(full())).code(), Exit::Full);
+    let other = CliError::from(list(io::ErrorKind::PermissionDenied.into()));
+    assert_eq!(other.code(), Exit::Failed);
+    assert!(other.hint_text().is_some());
+}
