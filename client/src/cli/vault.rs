@@ -355,7 +355,7 @@ impl From<LocalError> for CliError {
             }
             error @ LocalError::Busy(_) => Self::from_error(Exit::Busy, error)
                 .hint("wait until the other run, or the server on this folder, is done"),
-            error if is_full(&error) => Self::from_error(Exit::Full, error)
+            error if error.is_full() || is_full(&error) => Self::from_error(Exit::Full, error)
                 .hint("free space on its disk, then run this again"),
             error => Self::from_error(Exit::Failed, error)
                 .hint("is its disk mounted, and may you read and write in that folder?"),

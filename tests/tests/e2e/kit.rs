@@ -152,13 +152,12 @@ fn accounts(world: &World, data: &Path) -> usize {
 fn killed_init(world: &World, mut server: Option<Server>) {
     let (mut killed, mut without, mut count) = (0, 0, 1);
     loop {
-        let (data, mut words) = match &server {
-            Some(server) => (server.data.clone(), vec![server.invite(&[])]),
-            None => {
-                let vault = world.folder(format!("vault {count}"));
-                let words = ["--local", vault.to_str().unwrap()].map(str::to_owned).to_vec();
-                (vault, words)
-            }
+        let (data, mut words) = if let Some(server) = &server {
+            (server.data.clone(), vec![server.invite(&[])])
+        } else {
+            let vault = world.folder(format!("vault {count}"));
+            let words = ["--local", vault.to_str().unwrap()].map(str::to_owned).to_vec();
+            (vault, words)
         };
         let before = accounts(world, &data);
         let machine = world.machine(&format!("home {count}"));
