@@ -182,12 +182,17 @@ impl Listing for Watched<'_> {
 
 /// What the rules may ask for of a directory of the snapshot.
 struct Recorded<'c, 'a> {
+    rules: &'c Rules,
     chunks: RefCell<&'c mut Chunks<'a>>,
     files: BTreeMap<Name, Option<(Content, u64)>>,
 }
 
 impl<'c, 'a> Recorded<'c, 'a> {
-    fn read(chunks: &'c mut Chunks<'a>, tree: ChunkId, rules: &Rules) -> Result<Self, ReadError> {
+    fn read(
+        chunks: &'c mut Chunks<'a>,
+        tree: ChunkId,
+        rules: &'c Rules,
+    ) -> Result<Self, ReadError> {
         let mut files = BTreeMap::new();
         let mut reader = DirReader::new(tree);
         while let Some(entry) = reader.next(chunks)? {
@@ -199,7 +204,7 @@ impl<'c, 'a> Recorded<'c, 'a> {
                 files.insert(entry.name, content);
             }
         }
-        Ok(Self { chunks: RefCell::new(chunks), files })
+        Ok(Self { rules, chunks: RefCell::new(chunks), files })
     }
 
     fn get(&self, name: &[u8]) -> Option<&Option<(Content, u64)>> {
@@ -209,7 +214,8 @@ impl<'c, 'a> Recorded<'c, 'a> {
 
 impl Listing for Recorded<'_, '_> {
     fn has(&self, name: &[u8]) -> bool {
-        self.get(name).is_some()
+        // What can be made again was left out: it may have been there.
+        self.get(name).is_some() || self.rules.is_made_again(name)
     }
 
     fn head(&self, name: &[u8], limit: usize) -> io::Result<Vec<u8>> {

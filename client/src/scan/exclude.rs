@@ -340,8 +340,14 @@ impl Rules {
     pub fn asks_for(&self, name: &[u8]) -> bool {
         (self.caches && name == CACHE_NAME)
             || self.if_present.iter().any(|marker| marker.name == name)
-            || self.beside.iter().any(|rule| rule.name == name || rule.marker == name)
+            || self.beside.iter().any(|rule| rule.marker == name)
+            || self.is_made_again(name)
             || (self.git_ignore && WorkTree::names().contains(&name))
+    }
+
+    /// Whether a directory of this name is out where the right file is beside it.
+    pub fn is_made_again(&self, name: &[u8]) -> bool {
+        self.beside.iter().any(|rule| rule.name == name)
     }
 
     /// Whether [`Self::look`] asks for anything at all.
