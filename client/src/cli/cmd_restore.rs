@@ -221,20 +221,23 @@ fn may_begin(
     }
     if found.deleted > 0 {
         let things = plural(found.deleted, "thing", "things");
-        what.push(format!("delete {things} that the snapshot does not have"));
+        what.push(format!("delete {things} that it does not have"));
     }
     let what = what.join(" and ");
     let target = args.target.as_deref().unwrap_or(Path::new("/")).display();
-    if what.is_empty() || ctx.confirm(&format!("In {target}: {what}?")) {
+    let would = format!("{target}: this would {what}");
+    if what.is_empty() || ctx.confirm(&format!("{would}. Go on?")) {
         return Ok(());
     }
-    let hint = if found.deleted > 0 {
-        "answer the question, or add --yes; -n names what would be deleted"
-    } else {
-        "answer the question, or add --yes; -n -v names what would change; --overwrite never or \
-         if-newer leaves files as they are"
+    let hint = match (replaced, found.deleted) {
+        (_, 0) => {
+            "answer the question, or add --yes; -n -v names what would change; --overwrite never \
+             or if-newer leaves files as they are"
+        }
+        (0, _) => "answer the question, or add --yes; -n names what would be deleted",
+        _ => "answer the question, or add --yes; -n -v names what would change or be deleted",
     };
-    Err(CliError::usage(format!("needs a yes to {what}, in {target}")).hint(hint))
+    Err(CliError::usage(would).hint(hint))
 }
 
 /// The path in the snapshot that the target stands for.

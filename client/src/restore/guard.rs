@@ -50,7 +50,7 @@ impl Guard {
             return Err(RestoreError::DeleteUnread { count: manifest.error_count });
         }
         let recorded = manifest.rules.as_ref().ok_or(RestoreError::DeleteUnknownRules)?;
-        let rules = Rules::recorded(recorded).map_err(|_| RestoreError::DeleteUnknownRules)?;
+        let rules = Rules::recorded(recorded).map_err(|_bad| RestoreError::DeleteUnknownRules)?;
         Ok(Self {
             rules,
             one_file_system: recorded.one_file_system,

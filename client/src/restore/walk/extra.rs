@@ -167,12 +167,10 @@ impl Walker<'_, '_> {
 
     pub(super) fn stays(&self, here: &Here, name: &Name, why: Why) {
         self.run.count(|tally| tally.stayed.add(why));
-        self.run.monitor.done(Item {
-            path: &here.node.path_of(name),
-            is_dir: false,
-            change: Change::Skipped,
-            size: 0,
-        });
+        let stat = self.run.dirs.look(&here.node).and_then(|dir| dir.stat(name));
+        let is_dir = stat.is_ok_and(|stat| stat.file_type == FileType::Directory);
+        let path = here.node.path_of(name);
+        self.run.monitor.done(Item { path: &path, is_dir, change: Change::Skipped, size: 0 });
     }
 }
 
