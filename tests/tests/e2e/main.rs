@@ -12,6 +12,7 @@ mod enrol;
 mod fidelity;
 mod http;
 mod increments;
+mod large;
 mod moving;
 mod readme;
 mod restore;
