@@ -14,6 +14,7 @@ mod fidelity;
 mod http;
 mod increments;
 mod kit;
+mod large;
 mod moving;
 mod readme;
 mod restore;
