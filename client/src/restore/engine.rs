@@ -16,10 +16,10 @@ use super::plan::{Limits, Planner};
 use super::policy::{Overwrite, Ownership, Policy};
 use super::root::{RandomNames, Root};
 use super::run::Run;
-use super::select::{Pick, SelectCtx};
 use super::transfer::{Budget, dispatch, fetch, work};
 use super::verify::verify;
-use super::walk::{Start, Walker};
+use super::walk::{Begin, Start, Walker};
+use super::way::{Scope, Way};
 use crate::browse::chunks::Chunks;
 use crate::browse::error::{PackFault, ReadError};
 use crate::browse::ls::{Found, find_path};
@@ -34,9 +34,8 @@ use crate::tree::entry::{Kind, Name};
 
 /// Restores a snapshot, or the part of it that was chosen. Blocks; requests run on `runtime`.
 ///
-/// The whole snapshot, and a file or link, keeps its place: the full path is made beneath the
-/// target for the whole, and its name alone for a file. Of a directory that was chosen, what is in
-/// it goes into the target.
+/// The full path is made beneath the target for a whole snapshot, and for everything in place. Else
+/// a directory that was chosen becomes the target, and anything else goes into it by its name.
 pub fn restore(
     (repo, index): (&ReaderRepo, &ReaderIndex),
     chosen: &Chosen,
@@ -61,20 +60,14 @@ fn restore_within(
     raise_fd_limit();
     let packs = Packs::new(repo, index, monitor, runtime);
     let within = Arc::new(packs_of(&packs, chosen, monitor)?);
-    let (start, path, ctx) = begin(&packs, chosen, options, &within)?;
-    let root = open_target(options)?;
+    let begin = begin(&packs, chosen, options, &within)?;
+    let root = open_target(options, &begin)?;
     let dirs = Dirs::new(root, policy(options));
     let listens = (monitor, interrupt);
     let run = Run::new(&packs, &dirs, listens, options.verify);
-    let place = (path, ctx);
-    write(
-        &run,
-        (options, limits),
-        (start.clone(), place.clone()),
-        (&within, &chosen.manifest.paths),
-    );
+    write(&run, (options, limits), begin.clone(), (&within, &chosen.manifest.paths));
     if options.verify && !options.dry_run && !run.stopped() {
-        match verify(&run, options, start, place, &within) {
+        match verify(&run, options, begin, &within) {
             Ok(()) | Err(ReadError::Stopped) => {}
             Err(error) => run.fail(error),
         }
@@ -104,37 +97,36 @@ fn packs_of(
     Ok(within)
 }
 
-/// Where to begin, the path of that in the snapshot, and what the patterns make of it.
+/// Where to begin.
 fn begin(
     packs: &Packs<'_>,
     chosen: &Chosen,
     options: &RestoreOptions,
     within: &Arc<RoaringBitmap>,
-) -> Result<(Start, Vec<u8>, SelectCtx), RestoreError> {
+) -> Result<Begin, RestoreError> {
     let mut chunks = Chunks::new(packs, Arc::clone(within));
+    let (root, select) = (chosen.manifest.root, &options.select);
     let wanted = chosen.path.as_deref().unwrap_or_default();
-    let found = find_path(&mut chunks, chosen.manifest.root, wanted)?;
-    let (start, above) = match found {
-        Found::Root(tree) => (Start::Dir(tree), wanted),
+    let at_root = |way| {
+        let scope = Scope::root(select, way);
+        Begin { start: Start::Dir(root), path: Vec::new(), meta: None, scope }
+    };
+    Ok(match find_path(&mut chunks, root, wanted)? {
+        Found::Root(_) if options.in_place => at_root(Way::to_saved(&chosen.manifest.paths)),
+        Found::Entry(_) if options.in_place => at_root(Way::to(wanted)),
+        Found::Root(_) => at_root(Way::All),
         Found::Entry(entry) => {
             if let Kind::Directory { tree } = entry.kind {
-                (Start::Dir(tree), wanted)
+                let scope = Scope::at(select, wanted, Way::All);
+                let meta = Some(Box::new(entry.meta));
+                Begin { start: Start::Dir(tree), path: joined(wanted), meta, scope }
             } else {
                 let (_, above) = wanted.split_last().unwrap_or((&entry.name, &[]));
-                (Start::One(entry), above)
+                let scope = Scope::at(select, above, Way::to(std::slice::from_ref(&entry.name)));
+                Begin { start: Start::One(entry), path: joined(above), meta: None, scope }
             }
         }
-    };
-    let mut ctx = options.select.root();
-    for name in above {
-        let pick = match options.select.pick(&ctx, name, true) {
-            // It was asked for by name.
-            Pick::Leave => Pick::Through,
-            pick => pick,
-        };
-        ctx = options.select.enter(&ctx, name, pick);
-    }
-    Ok((start, joined(above), ctx))
+    })
 }
 
 fn joined(path: &[Name]) -> Vec<u8> {
@@ -146,13 +138,18 @@ fn joined(path: &[Name]) -> Vec<u8> {
 }
 
 /// Makes the target; a dry run makes none.
-fn open_target(options: &RestoreOptions) -> Result<Option<Root>, RestoreError> {
+fn open_target(options: &RestoreOptions, begin: &Begin) -> Result<Option<Root>, RestoreError> {
     if options.dry_run && !Path::new(&options.target).exists() {
         return Ok(None);
     }
     let root = Root::open(&options.target, Arc::new(RandomNames)).map_err(RestoreError::Target)?;
     if !options.dry_run {
-        root.dir().remove_leftovers();
+        if begin.meta.is_some() {
+            root.dir().let_owner_write();
+        }
+        if !begin.scope.is_above() || !options.in_place {
+            root.dir().remove_leftovers();
+        }
     }
     Ok(Some(root))
 }
@@ -174,7 +171,7 @@ fn policy(options: &RestoreOptions) -> Policy {
 fn write(
     run: &Run<'_>,
     (options, limits): (&RestoreOptions, Limits),
-    (start, place): (Start, (Vec<u8>, SelectCtx)),
+    begin: Begin,
     (within, saved): (&Arc<RoaringBitmap>, &[Vec<u8>]),
 ) {
     let workers = match options.workers {
@@ -192,7 +189,7 @@ fn write(
         let packs = (Arc::clone(within), saved);
         scope.spawn(move || {
             let planner = Planner::new(windows_in, limits);
-            match Walker::new(run, options, packs, planner).walk(start, place) {
+            match Walker::new(run, options, packs, planner).walk(begin) {
                 Ok(()) | Err(ReadError::Stopped) => {}
                 Err(error) => run.fail(error),
             }

@@ -55,6 +55,15 @@ pub enum TargetError {
         /// What the system said.
         source: Errno,
     },
+    /// A folder above what is restored is a symbolic link of somebody else.
+    #[error(
+        "{name:?} is a symbolic link that others may have put there, and is not followed: restore \
+         with --target to where the files belong"
+    )]
+    NotFollowed {
+        /// The name.
+        name: Name,
+    },
     /// A directory to be removed holds another file system.
     #[error("{name:?} is on another file system and is left alone")]
     OtherFileSystem {
@@ -101,6 +110,7 @@ impl TargetError {
             Self::Root { source, .. } | Self::TempName(source) => Errno::from_io_error(source),
             Self::InTheWay { .. }
             | Self::Raced { .. }
+            | Self::NotFollowed { .. }
             | Self::OtherFileSystem { .. }
             | Self::Kept { .. } => None,
         }

@@ -77,8 +77,9 @@ impl TargetDir {
             handle: Handle::Pinned(Pin { fd: pin.as_fd(), name: temp.name.as_os_str() }),
             is_link: matches!(special, Special::Symlink(_)),
             inherits_acl: self.inherits_acl(),
+            now: None,
         };
-        let notes = apply(&subject, meta, policy).map_err(|refused| refused.of(Some(name)))?;
+        let notes = apply(subject, meta, policy).map_err(|refused| refused.of(Some(name)))?;
         temp.place(name, policy.overwrite)?;
         Ok(Placed { id: Some(FileId::from(&stat)), notes })
     }
@@ -106,13 +107,15 @@ impl TargetDir {
         if dry {
             return Some(Vec::new());
         }
+        let handle = Handle::Pinned(Pin { fd: pin.as_fd(), name: name.as_os_str() });
         let subject = Subject {
-            handle: Handle::Pinned(Pin { fd: pin.as_fd(), name: name.as_os_str() }),
+            handle,
             is_link: matches!(special, Special::Symlink(_)),
             // It may have got one since, and loses it as a new one would not have it.
             inherits_acl: true,
+            now: handle.now(),
         };
-        apply(&subject, meta, policy).ok()
+        apply(subject, meta, policy).ok()
     }
 
     /// Where a link that is held leads to.
@@ -183,7 +186,7 @@ impl TargetDir {
 }
 
 impl Special<'_> {
-    fn left_out(self, policy: &Policy) -> Option<Note> {
+    pub(super) fn left_out(self, policy: &Policy) -> Option<Note> {
         match self {
             Self::Socket => Some(Note::Skipped(Aspect::Socket)),
             Self::CharDevice(_) | Self::BlockDevice(_) if !policy.privileged => {

@@ -6,6 +6,7 @@ use std::iter::Peekable;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
+use rustix::io::Errno;
 
 use super::dirs::DirNode;
 use super::error::TargetError;
@@ -13,7 +14,8 @@ use super::options::{Existing, RestoreOptions};
 use super::plan::Planner;
 use super::policy::Ownership;
 use super::run::Run;
-use super::select::{Pick, SelectCtx};
+use super::select::Pick;
+use super::way::{Scope, Step};
 use crate::browse::chunks::Chunks;
 use crate::browse::error::ReadError;
 use crate::browse::ls::MAX_DEPTH;
@@ -23,12 +25,23 @@ use crate::scan::os::FileType;
 use crate::tree::entry::{Entry, Kind, Meta, Name};
 use crate::tree::reader::DirReader;
 
-/// Where a restore begins.
+/// How a restore begins.
+#[derive(Debug, Clone)]
+pub(super) struct Begin {
+    pub(super) start: Start,
+    /// What the target stands for: a path of the snapshot, without a slash at its end.
+    pub(super) path: Vec<u8>,
+    /// What is recorded of that, if the target is to become it.
+    pub(super) meta: Option<Box<Meta>>,
+    pub(super) scope: Scope,
+}
+
+/// What goes into the target.
 #[derive(Debug, Clone)]
 pub(super) enum Start {
-    /// What is in a directory goes into the target.
+    /// What is in a directory.
     Dir(ChunkId),
-    /// One entry goes into the target.
+    /// One entry.
     One(Box<Entry>),
 }
 
@@ -56,7 +69,7 @@ struct Frame {
 #[derive(Debug)]
 struct Here {
     node: Arc<DirNode>,
-    ctx: SelectCtx,
+    scope: Scope,
     there: There,
     /// What is there and not in the snapshot may be removed.
     covered: bool,
@@ -95,14 +108,18 @@ impl<'r, 'a> Walker<'r, 'a> {
         }
     }
 
-    /// Walks everything; `path` is that of the start's directory in the snapshot.
-    pub(super) fn walk(
-        mut self,
-        start: Start,
-        (path, ctx): (Vec<u8>, SelectCtx),
-    ) -> Result<(), ReadError> {
-        let node = self.run.dirs.target(path);
-        let mut here = self.here(node, ctx);
+    /// Walks everything.
+    pub(super) fn walk(mut self, begin: Begin) -> Result<(), ReadError> {
+        let Begin { start, path, meta, scope } = begin;
+        let node = self.run.dirs.target(path, meta);
+        if scope.is_inside(&self.options.select)
+            && !self.options.dry_run
+            && let Err(error) = self.run.dirs.make(&node)
+        {
+            self.run.trouble(node.path(), error);
+            return Ok(());
+        }
+        let mut here = self.here(node, scope);
         match start {
             Start::One(entry) => {
                 if let Some(frame) = self.entry(&mut here, *entry)? {
@@ -154,15 +171,15 @@ impl<'r, 'a> Walker<'r, 'a> {
 
     fn entry(&mut self, here: &mut Here, entry: Entry) -> Result<Option<Frame>, ReadError> {
         let is_dir = matches!(entry.kind, Kind::Directory { .. });
-        let pick = self.options.select.pick(&here.ctx, &entry.name, is_dir);
+        let step = here.scope.step(&self.options.select, &entry.name, is_dir);
         let found = self.pass(here, &entry.name);
-        if pick == Pick::Leave {
+        let Some(step) = step else {
             return Ok(None);
-        }
+        };
         if let Some(found) = found
-            && pick == Pick::Take
-            && here.covered
+            && step.pick == Pick::Take
             && (found == FileType::Directory) != is_dir
+            && self.may_remove(here, &entry.name)
         {
             self.remove(here, &entry.name, found);
         }
@@ -172,7 +189,7 @@ impl<'r, 'a> Walker<'r, 'a> {
             (meta.user, meta.group) = (None, None);
         }
         match kind {
-            Kind::Directory { tree } => Ok(self.directory(here, (name, meta), tree, pick)),
+            Kind::Directory { tree } => Ok(self.directory(here, (name, meta), tree, &step)),
             Kind::File { size, content } => {
                 self.file(here, (name, meta), &content, size)?;
                 Ok(None)
@@ -189,43 +206,56 @@ impl<'r, 'a> Walker<'r, 'a> {
         here: &Here,
         (name, meta): (Name, Meta),
         tree: ChunkId,
-        pick: Pick,
+        step: &Step,
     ) -> Option<Frame> {
-        let ctx = self.options.select.enter(&here.ctx, &name, pick);
-        let node = self.run.dirs.below(&here.node, name, meta);
-        self.run.monitor.scanned(Amount { dirs: 1, ..Amount::default() });
+        let scope = here.scope.enter(&self.options.select, &name, step);
+        if self.options.dry_run && !step.above {
+            self.foresee(here, &name, &meta);
+        }
+        let node = self.run.dirs.below(&here.node, (name, meta), step.above);
+        if !step.above {
+            self.run.monitor.scanned(Amount { dirs: 1, ..Amount::default() });
+        }
         if self.stack.len() >= MAX_DEPTH {
             let what = "its directories are nested too deeply".to_owned();
             self.run.problem(node.path(), what);
             return None;
         }
-        if pick == Pick::Take
+        if step.pick == Pick::Take
+            && !step.above
             && !self.options.dry_run
             && let Err(error) = self.run.dirs.make(&node)
         {
             self.run.trouble(node.path(), error);
             return None;
         }
-        Some(Frame { reader: DirReader::new(tree), here: self.here(node, ctx) })
+        Some(Frame { reader: DirReader::new(tree), here: self.here(node, scope) })
     }
 
     /// Looks at what is there.
-    fn here(&self, node: Arc<DirNode>, ctx: SelectCtx) -> Here {
-        let covered = self.options.delete && self.covers(&node.path());
-        let names = self.run.dirs.look(&node).and_then(|dir| dir.names());
+    fn here(&self, node: Arc<DirNode>, scope: Scope) -> Here {
+        // Above what is restored nothing is anybody's to delete.
+        let covered = self.options.delete && !scope.is_above() && self.covers(&node.path());
+        let names = self.run.dirs.look(&node).and_then(|dir| {
+            // It may be there to pass through, and not to be listed.
+            if scope.is_above() { Ok(None) } else { dir.names().map(Some) }
+        });
         let there = match names {
-            Ok(names) if !names.is_empty() => There {
+            Ok(Some(names)) if names.is_empty() => There::nothing(),
+            Ok(Some(names)) if covered => There {
                 something: true,
-                names: if covered {
-                    names.iter().collect::<Vec<_>>().into_iter().peekable()
-                } else {
-                    There::nothing().names
-                },
+                names: names.iter().collect::<Vec<_>>().into_iter().peekable(),
             },
-            Ok(_) => There::nothing(),
-            Err(_) => There { something: true, ..There::nothing() },
+            Err(error) if error.errno() == Some(Errno::NOENT) => There::nothing(),
+            Ok(_) | Err(_) => There { something: true, ..There::nothing() },
         };
-        Here { node, ctx, there, covered }
+        Here { node, scope, there, covered }
+    }
+
+    /// Whether `--delete` may remove what has this name.
+    fn may_remove(&self, here: &Here, name: &Name) -> bool {
+        let beneath_above = || self.options.delete && here.scope.is_above();
+        here.covered || (beneath_above() && self.covers(&here.node.path_of(name)))
     }
 
     /// Whether a path is what the backup was told to save, or beneath that.
@@ -239,6 +269,9 @@ impl<'r, 'a> Walker<'r, 'a> {
     /// Passes the names that are there up to this one: those in between are not in the snapshot.
     /// What has this name now.
     fn pass(&mut self, here: &mut Here, name: &Name) -> Option<FileType> {
+        if here.scope.is_above() {
+            return self.found(here, name).map(|stat| stat.file_type);
+        }
         while let Some((extra, kind)) = here.there.names.next_if(|(extra, _)| extra < name) {
             self.left_over(here, &extra, kind);
         }
@@ -247,8 +280,8 @@ impl<'r, 'a> Walker<'r, 'a> {
     }
 
     fn left_over(&mut self, here: &Here, name: &Name, kind: FileType) {
-        let picked = self.options.select.pick(&here.ctx, name, kind == FileType::Directory);
-        if here.covered && picked == Pick::Take && !self.is_kept(here, name) {
+        let taken = here.scope.takes(&self.options.select, name, kind == FileType::Directory);
+        if here.covered && taken && !self.is_kept(here, name) {
             self.remove(here, name, kind);
         }
     }
@@ -285,7 +318,7 @@ impl<'r, 'a> Walker<'r, 'a> {
             self.left_over(&here, &extra, kind);
         }
         let stays = self.options.existing == Existing::Never && here.there.something;
-        if here.node.meta().is_none() || !here.node.is_made() || stays {
+        if here.node.to_finish().is_none() || stays {
             return Ok(());
         }
         self.planner.leave(here.node)

@@ -7,6 +7,7 @@ use unseen_common::codec::Canonical;
 use super::{Here, Walker};
 use crate::browse::error::ReadError;
 use crate::progress::{Amount, Change};
+use crate::restore::apply::foreseen;
 use crate::restore::existing::same_content;
 use crate::restore::file::FilePlan;
 use crate::restore::links::{LinkPlan, Role};
@@ -19,7 +20,7 @@ use crate::tree::reader::for_each_extent;
 
 impl Walker<'_, '_> {
     /// What has the name at the target now.
-    fn found(&self, here: &Here, name: &Name) -> Option<Stat> {
+    pub(super) fn found(&self, here: &Here, name: &Name) -> Option<Stat> {
         if !here.there.something {
             return None;
         }
@@ -68,6 +69,7 @@ impl Walker<'_, '_> {
             return self.further(here, (name, meta), (true, size), change);
         }
         if let (true, Some(stat)) = (same, &found)
+            && group.is_none_or(|group| self.run.links.may_stay(group, FileId::from(stat)))
             && self.is_unmodified(here, (&name, &meta), stat, (content, size))?
         {
             if let Some(group) = group {
@@ -81,6 +83,7 @@ impl Walker<'_, '_> {
             return Ok(());
         }
         if self.options.dry_run {
+            self.foresee(here, &name, &meta);
             self.run.count(|tally| {
                 tally.files += 1;
                 tally.bytes += size;
@@ -90,6 +93,12 @@ impl Walker<'_, '_> {
         }
         let plan = FilePlan::new((&here.node, name), (meta, size), change, group);
         self.plan(&Arc::new(plan), content)
+    }
+
+    /// A dry run tells what would be left out.
+    pub(super) fn foresee(&self, here: &Here, name: &Name, meta: &Meta) {
+        let notes = foreseen(meta, self.run.dirs.policy());
+        self.run.left_out(|| here.node.path_of(name), &notes);
     }
 
     /// A file of the recorded size and time is there. Whether it may stay as it is.
@@ -226,8 +235,12 @@ impl Walker<'_, '_> {
         (change, group): (Change, Option<u64>),
     ) {
         let path = here.node.path_of(name);
+        let (dirs, policy) = (self.run.dirs, self.run.dirs.policy());
+        if let Some(note) = special.left_out(policy) {
+            self.run.left_out(|| path.clone(), &[note]);
+            return self.run.done(&path, Change::Skipped, 0);
+        }
         if !self.options.dry_run {
-            let (dirs, policy) = (self.run.dirs, self.run.dirs.policy());
             let placed =
                 dirs.look(&here.node).and_then(|dir| dir.place(name, special, meta, policy));
             let placed = match placed {
@@ -236,10 +249,7 @@ impl Walker<'_, '_> {
             };
             self.run.left_out(|| path.clone(), &placed.notes);
             match (placed.id, group) {
-                (None, _) => {
-                    self.run.count(|tally| tally.skipped += 1);
-                    return self.run.done(&path, Change::Skipped, 0);
-                }
+                (None, _) => return self.run.done(&path, Change::Skipped, 0),
                 (Some(id), Some(group)) => self.run.links.placed(group, &here.node, name, id),
                 (Some(_), None) => {}
             }
