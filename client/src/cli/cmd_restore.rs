@@ -238,7 +238,7 @@ fn report(ctx: &Context<'_>, args: &RestoreArgs, outcome: &RestoreOutcome, took:
         }));
         return;
     }
-    left::tell(&ctx.ui, &outcome.left_out);
+    left::tell(ctx.ui, &outcome.left_out);
     let mut line = format!(
         "{} {}, {}, {} in {} ({} fetched)",
         if args.dry_run { "would restore" } else { "restored" },

@@ -102,11 +102,16 @@ fn is_trusted(uid: u32) -> bool {
 }
 
 /// Opens a folder, if need be without the right to list it: `/home` may be closed for that.
-fn open(at: &TargetDir, name: impl rustix::path::Arg + Copy) -> Result<std::os::fd::OwnedFd, Errno> {
+fn open(
+    at: &TargetDir,
+    name: impl rustix::path::Arg + Copy,
+) -> Result<std::os::fd::OwnedFd, Errno> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat(at.fd(), name, flags | OFlags::RDONLY, Mode::empty()) {
         #[cfg(target_os = "linux")]
-        Err(Errno::ACCESS) => rustix::fs::openat(at.fd(), name, flags | OFlags::PATH, Mode::empty()),
+        Err(Errno::ACCESS) => {
+            rustix::fs::openat(at.fd(), name, flags | OFlags::PATH, Mode::empty())
+        }
         other => other,
     }
 }

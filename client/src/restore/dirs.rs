@@ -191,7 +191,6 @@ impl Dirs {
         }
         Ok(dir)
     }
-
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -119,12 +119,7 @@ fn wrap_up(run: &Run<'_>, after: After) {
             Err(error) => run.trouble(dir.path(), error),
         }
         run.count(|tally| tally.dirs += 1);
-        run.monitor.done(Item {
-            path: &dir.path(),
-            is_dir: true,
-            change: Change::New,
-            size: 0,
-        });
+        run.monitor.done(Item { path: &dir.path(), is_dir: true, change: Change::New, size: 0 });
     }
 }
 

@@ -209,7 +209,7 @@ impl<'r, 'a> Walker<'r, 'a> {
         step: &Step,
     ) -> Option<Frame> {
         let scope = here.scope.enter(&self.options.select, &name, step);
-        if self.options.dry_run && !step.above {
+        if self.options.dry_run && !step.above && !self.has_modes(here, &name, &meta) {
             self.foresee(here, &name, &meta);
         }
         let node = self.run.dirs.below(&here.node, (name, meta), step.above);
@@ -250,6 +250,14 @@ impl<'r, 'a> Walker<'r, 'a> {
             Ok(_) | Err(_) => There { something: true, ..There::nothing() },
         };
         Here { node, scope, there, covered }
+    }
+
+    /// Whether a directory is there that is setgid already, or need not be.
+    fn has_modes(&self, here: &Here, name: &Name, meta: &Meta) -> bool {
+        let found = self.found(here, name).filter(|stat| stat.file_type == FileType::Directory);
+        found.is_some_and(|stat| {
+            stat.mode & 0o6000 == meta.mode & 0o6000 && (stat.uid, stat.gid) == (meta.uid, meta.gid)
+        })
     }
 
     /// Whether `--delete` may remove what has this name.

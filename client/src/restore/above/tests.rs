@@ -114,18 +114,16 @@ fn a_folder_that_may_only_be_passed_is_passed() {
     let at = folder.path().join("target");
     fs::create_dir_all(at.join("home/nobody")).expect("made");
     if running_as_root() {
-        std::os::unix::fs::chown(at.join("home/nobody"), Some(65_534), Some(65_534)).expect("given");
+        std::os::unix::fs::chown(at.join("home/nobody"), Some(65_534), Some(65_534))
+            .expect("given");
     }
-    fs::set_permissions(at.join("home"), PermissionsExt::from_mode(0o711)).expect("closed");
-    as_nobody(&folder_of_home(&at), || {
+    for closed in [&at, &at.join("home")] {
+        fs::set_permissions(closed, PermissionsExt::from_mode(0o711)).expect("closed");
+    }
+    as_nobody(&at.join("home/nobody"), || {
         let home = root.dir().pass(&name("home")).expect("passed");
         let own = home.pass(&name("nobody")).expect("passed");
         own.create_temp(&name("f")).expect("made").commit(&plain(0o600), &safe()).expect("placed");
     });
     assert!(at.join("home/nobody/f").exists());
-}
-
-#[cfg(target_os = "linux")]
-fn folder_of_home(at: &Path) -> std::path::PathBuf {
-    at.join("home/nobody")
 }

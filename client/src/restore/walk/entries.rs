@@ -13,7 +13,7 @@ use crate::restore::file::FilePlan;
 use crate::restore::links::{LinkPlan, Role};
 use crate::restore::options::Existing;
 use crate::restore::root::FileId;
-use crate::restore::special::Special;
+use crate::restore::special::{Placed, Special};
 use crate::scan::os::{FileType, Stat};
 use crate::tree::entry::{Content, Entry, Extent, Kind, Meta, Name};
 use crate::tree::reader::for_each_extent;
@@ -202,7 +202,10 @@ impl Walker<'_, '_> {
         if role == Role::Further {
             return self.further(here, (name, meta), (false, 0), change);
         }
-        if found.is_some() && group.is_none() && self.keeps_special(here, (&name, &meta), special) {
+        if let Some(stat) = &found
+            && group.is_none_or(|group| self.run.links.may_stay(group, FileId::from(stat)))
+            && self.keeps_special(here, (&name, &meta), special, group)
+        {
             self.run.count(|tally| tally.unmodified += 1);
             self.run.done(&here.node.path_of(&name), Change::Unmodified, 0);
             return Ok(());
@@ -217,13 +220,18 @@ impl Walker<'_, '_> {
         here: &Here,
         (name, meta): (&Name, &Meta),
         special: Special<'_>,
+        group: Option<u64>,
     ) -> bool {
         let how = (self.run.dirs.policy(), self.options.dry_run);
         let dir = self.run.dirs.look(&here.node).ok();
-        let Some(notes) = dir.and_then(|dir| dir.keep(name, special, meta, how)) else {
+        let kept = dir.and_then(|dir| dir.keep(name, (special, group.is_some()), meta, how));
+        let Some(Placed { id, notes }) = kept else {
             return false;
         };
         self.run.left_out(|| here.node.path_of(name), &notes);
+        if let (Some(group), Some(id)) = (group, id) {
+            self.run.links.placed(group, &here.node, name, id);
+        }
         true
     }
 
@@ -240,7 +248,9 @@ impl Walker<'_, '_> {
             self.run.left_out(|| path.clone(), &[note]);
             return self.run.done(&path, Change::Skipped, 0);
         }
-        if !self.options.dry_run {
+        if self.options.dry_run {
+            self.foresee(here, name, meta);
+        } else {
             let placed =
                 dirs.look(&here.node).and_then(|dir| dir.place(name, special, meta, policy));
             let placed = match placed {
