@@ -178,6 +178,7 @@ impl<'r, 'a> Walker<'r, 'a> {
         };
         if let Some(found) = found
             && step.pick == Pick::Take
+            && !step.above
             && (found == FileType::Directory) != is_dir
             && self.may_remove(here, &entry.name)
         {

@@ -28,13 +28,14 @@ impl Walker<'_, '_> {
     }
 
     /// Makes the directory of something that is to be restored; false if that is impossible.
-    fn ready(&self, here: &Here) -> bool {
+    fn ready(&self, here: &Here, name: &Name) -> bool {
         if self.options.dry_run || here.node.is_made() {
             return true;
         }
         match self.run.dirs.make(&here.node) {
             Ok(_) => true,
             Err(error) => {
+                self.run.not_restored(&here.node.path_of(name));
                 self.run.trouble(here.node.path(), error);
                 false
             }
@@ -60,7 +61,7 @@ impl Walker<'_, '_> {
             stat.file_type == FileType::File && stat.size == size && stat.mtime == meta.mtime
         });
         let change = if found.is_some() { Change::Changed } else { Change::New };
-        if !self.ready(here) {
+        if !self.ready(here, &name) {
             return Ok(());
         }
         let kind = Kind::File { size, content: content.clone() };
@@ -194,7 +195,7 @@ impl Walker<'_, '_> {
             self.skipped(here, &name, 0);
             return Ok(());
         }
-        if !self.ready(here) {
+        if !self.ready(here, &name) {
             return Ok(());
         }
         let change = if found.is_some() { Change::Changed } else { Change::New };
