@@ -45,6 +45,7 @@ use crate::state::kinds::Kinds;
 use crate::tree::entry::{Entry, Kind, Meta, Name};
 use crate::tree::manifest::{Manifest, Totals};
 use crate::tree::object::Object;
+use crate::tree::run_rules::RunRules;
 
 pub(crate) use forge::Forge;
 

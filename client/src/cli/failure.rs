@@ -233,7 +233,11 @@ impl From<RestoreError> for CliError {
             error @ RestoreError::Full { .. } => Self::from_error(Exit::Full, error)
                 .hint("free some space; the same command goes on from where it stopped"),
             error @ RestoreError::DeleteNeedsWhole => Self::from_error(Exit::Usage, error)
-                .hint("leave --delete out, or choose another snapshot"),
+                .hint("leave --delete out, or choose another one: `backup snapshots` lists them"),
+            error @ (RestoreError::DeleteUnread { .. } | RestoreError::DeleteUnknownRules) => {
+                Self::from_error(Exit::Usage, error)
+                    .hint("leave --delete out, or restore into a new folder")
+            }
             error => Self::from_error(Exit::Failed, error),
         }
     }

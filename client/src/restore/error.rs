@@ -64,15 +64,9 @@ pub enum TargetError {
         /// The name.
         name: Name,
     },
-    /// A directory to be removed holds another file system.
-    #[error("{name:?} is on another file system and is left alone")]
-    OtherFileSystem {
-        /// The name.
-        name: Name,
-    },
-    /// A directory that is to be kept is in the way.
-    #[error("{name:?} holds what this program needs and is left alone")]
-    Kept {
+    /// More directories in one another than any file system's paths have room for.
+    #[error("{name:?} is nested too deeply")]
+    TooDeep {
         /// The name.
         name: Name,
     },
@@ -111,8 +105,7 @@ impl TargetError {
             Self::InTheWay { .. }
             | Self::Raced { .. }
             | Self::NotFollowed { .. }
-            | Self::OtherFileSystem { .. }
-            | Self::Kept { .. } => None,
+            | Self::TooDeep { .. } => None,
         }
     }
 

@@ -26,7 +26,7 @@ pub(super) fn verify(
 ) -> Result<(), ReadError> {
     let mut chunks = Chunks::new(run.packs, Arc::clone(within));
     let node = run.dirs.target(begin.path, None);
-    let here = Here { node, scope: begin.scope };
+    let here = Here { node, scope: begin.ctx.scope };
     let mut stack = Vec::new();
     match begin.start {
         Start::Dir(tree) => stack.push((DirReader::new(tree), here)),

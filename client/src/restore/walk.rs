@@ -1,6 +1,8 @@
 //! Walks the trees of a snapshot, makes directories, and decides what becomes of each entry.
 
 mod entries;
+mod extra;
+mod survey;
 
 use std::iter::Peekable;
 use std::sync::Arc;
@@ -9,8 +11,8 @@ use roaring::RoaringBitmap;
 use rustix::io::Errno;
 
 use super::dirs::DirNode;
-use super::error::TargetError;
-use super::options::{Existing, RestoreOptions};
+use super::guard::{Guard, Sides};
+use super::options::{Existing, RestoreOptions, Why};
 use super::plan::Planner;
 use super::policy::Ownership;
 use super::run::Run;
@@ -20,7 +22,8 @@ use crate::browse::chunks::Chunks;
 use crate::browse::error::ReadError;
 use crate::browse::ls::MAX_DEPTH;
 use crate::crypto::content_id::ChunkId;
-use crate::progress::{Amount, Change, Item};
+use crate::progress::Amount;
+use crate::scan::listing::{Folder, Names};
 use crate::scan::os::FileType;
 use crate::tree::entry::{Entry, Kind, Meta, Name};
 use crate::tree::reader::DirReader;
@@ -33,7 +36,7 @@ pub(super) struct Begin {
     pub(super) path: Vec<u8>,
     /// What is recorded of that, if the target is to become it.
     pub(super) meta: Option<Box<Meta>>,
-    pub(super) scope: Scope,
+    pub(super) ctx: Ctx,
 }
 
 /// What goes into the target.
@@ -53,8 +56,8 @@ pub(super) struct Walker<'r, 'a> {
     options: &'r RestoreOptions,
     /// The packs of the snapshot.
     within: Arc<RoaringBitmap>,
-    /// What the backup was told to save.
-    saved: &'r [Vec<u8>],
+    /// What is there and not in the snapshot is removed, but for what this keeps.
+    guard: Option<&'r Guard>,
     planner: Planner,
     stack: Vec<Frame>,
 }
@@ -69,10 +72,29 @@ struct Frame {
 #[derive(Debug)]
 struct Here {
     node: Arc<DirNode>,
-    scope: Scope,
+    ctx: Ctx,
     there: There,
     /// What is there and not in the snapshot may be removed.
     covered: bool,
+    /// No entry of it has come yet.
+    blank: bool,
+}
+
+/// What was learned on the way down to a directory.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ctx {
+    pub(super) scope: Scope,
+    pub(super) sides: Sides,
+    /// The file system that it is on, where that matters to what is in it.
+    device: Option<u64>,
+    /// It is on another one than the backup knew, and was told to stay on.
+    foreign: bool,
+}
+
+impl Ctx {
+    pub(super) fn new(scope: Scope, sides: Sides) -> Self {
+        Self { scope, sides, ..Self::default() }
+    }
 }
 
 /// What is at the target already.
@@ -88,13 +110,18 @@ impl There {
     fn nothing() -> Self {
         Self { something: false, names: Vec::new().into_iter().peekable() }
     }
+
+    fn of(names: &Names, wanted: bool) -> Self {
+        let list: Vec<_> = if wanted { names.iter().collect() } else { Vec::new() };
+        Self { something: !names.is_empty(), names: list.into_iter().peekable() }
+    }
 }
 
 impl<'r, 'a> Walker<'r, 'a> {
     pub(super) fn new(
         run: &'r Run<'a>,
         options: &'r RestoreOptions,
-        (within, saved): (Arc<RoaringBitmap>, &'r [Vec<u8>]),
+        (within, guard): (Arc<RoaringBitmap>, Option<&'r Guard>),
         planner: Planner,
     ) -> Self {
         Self {
@@ -102,7 +129,7 @@ impl<'r, 'a> Walker<'r, 'a> {
             run,
             options,
             within,
-            saved,
+            guard,
             planner,
             stack: Vec::new(),
         }
@@ -110,23 +137,27 @@ impl<'r, 'a> Walker<'r, 'a> {
 
     /// Walks everything.
     pub(super) fn walk(mut self, begin: Begin) -> Result<(), ReadError> {
-        let Begin { start, path, meta, scope } = begin;
+        let Begin { start, path, meta, ctx } = begin;
         let node = self.run.dirs.target(path, meta);
-        if scope.is_inside(&self.options.select)
+        if ctx.scope.is_inside(&self.options.select)
             && !self.options.dry_run
             && let Err(error) = self.run.dirs.make(&node)
         {
             self.run.trouble(node.path(), error);
             return Ok(());
         }
-        let mut here = self.here(node, scope);
         match start {
             Start::One(entry) => {
+                // What else is beside it is no business of this restore.
+                let mut here = self.here(node, ctx, None)?;
                 if let Some(frame) = self.entry(&mut here, *entry)? {
                     self.stack.push(frame);
                 }
             }
-            Start::Dir(tree) => self.stack.push(Frame { reader: DirReader::new(tree), here }),
+            Start::Dir(tree) => {
+                let here = self.here(node, ctx, Some(tree))?;
+                self.stack.push(Frame { reader: DirReader::new(tree), here });
+            }
         }
         while let Some(mut frame) = self.stack.pop() {
             if self.run.stopped() {
@@ -171,8 +202,9 @@ impl<'r, 'a> Walker<'r, 'a> {
 
     fn entry(&mut self, here: &mut Here, entry: Entry) -> Result<Option<Frame>, ReadError> {
         let is_dir = matches!(entry.kind, Kind::Directory { .. });
-        let step = here.scope.step(&self.options.select, &entry.name, is_dir);
+        let step = here.ctx.scope.step(&self.options.select, &entry.name, is_dir);
         let found = self.pass(here, &entry.name);
+        here.blank = false;
         let Some(step) = step else {
             return Ok(None);
         };
@@ -182,7 +214,10 @@ impl<'r, 'a> Walker<'r, 'a> {
             && (found == FileType::Directory) != is_dir
             && self.may_remove(here, &entry.name)
         {
-            self.remove(here, &entry.name, found);
+            self.remove(here, &entry.name);
+        }
+        if self.options.survey && !self.is_to_be_entered(here, &entry) {
+            return Ok(None);
         }
         let Entry { name, mut meta, kind } = entry;
         if !matches!(self.run.dirs.policy().ownership, Ownership::ByName(_)) {
@@ -190,7 +225,7 @@ impl<'r, 'a> Walker<'r, 'a> {
             (meta.user, meta.group) = (None, None);
         }
         match kind {
-            Kind::Directory { tree } => Ok(self.directory(here, (name, meta), tree, &step)),
+            Kind::Directory { tree } => self.directory(here, (name, meta), tree, &step),
             Kind::File { size, content } => {
                 self.file(here, (name, meta), &content, size)?;
                 Ok(None)
@@ -208,11 +243,15 @@ impl<'r, 'a> Walker<'r, 'a> {
         (name, meta): (Name, Meta),
         tree: ChunkId,
         step: &Step,
-    ) -> Option<Frame> {
-        let scope = here.scope.enter(&self.options.select, &name, step);
+    ) -> Result<Option<Frame>, ReadError> {
         if self.options.dry_run && !step.above && !self.has_modes(here, &name, &meta) {
             self.foresee(here, &name, &meta);
         }
+        let ctx = Ctx {
+            scope: here.ctx.scope.enter(&self.options.select, &name, step),
+            sides: self.guard.map(|guard| guard.enter(&here.ctx.sides, &name)).unwrap_or_default(),
+            ..here.ctx
+        };
         let node = self.run.dirs.below(&here.node, (name, meta), step.above);
         if !step.above {
             self.run.monitor.scanned(Amount { dirs: 1, ..Amount::default() });
@@ -220,7 +259,7 @@ impl<'r, 'a> Walker<'r, 'a> {
         if self.stack.len() >= MAX_DEPTH {
             let what = "its directories are nested too deeply".to_owned();
             self.run.problem(node.path(), what);
-            return None;
+            return Ok(None);
         }
         if step.pick == Pick::Take
             && !step.above
@@ -228,29 +267,69 @@ impl<'r, 'a> Walker<'r, 'a> {
             && let Err(error) = self.run.dirs.make(&node)
         {
             self.run.trouble(node.path(), error);
-            return None;
+            return Ok(None);
         }
-        Some(Frame { reader: DirReader::new(tree), here: self.here(node, scope) })
+        let here = self.here(node, ctx, Some(tree))?;
+        Ok(Some(Frame { reader: DirReader::new(tree), here }))
     }
 
-    /// Looks at what is there.
-    fn here(&self, node: Arc<DirNode>, scope: Scope) -> Here {
-        // Above what is restored nothing is anybody's to delete.
-        let covered = self.options.delete && !scope.is_above() && self.covers(&node.path());
-        let names = self.run.dirs.look(&node).and_then(|dir| {
+    /// Looks at what is there. With the directory's tree, what is not in that is removed.
+    fn here(
+        &mut self,
+        node: Arc<DirNode>,
+        mut ctx: Ctx,
+        tree: Option<ChunkId>,
+    ) -> Result<Here, ReadError> {
+        let above = ctx.device.take();
+        let path = node.path();
+        if ctx.scope.is_above() {
+            self.look_above(&mut ctx, &path, tree)?;
+        }
+        let listed = self.run.dirs.look(&node).and_then(|dir| {
             // It may be there to pass through, and not to be listed.
-            if scope.is_above() { Ok(None) } else { dir.names().map(Some) }
+            let listed = if ctx.scope.is_above() { None } else { Some(dir.listed()?) };
+            Ok(listed.map(|(reader, names)| (dir, reader, names)))
         });
-        let there = match names {
-            Ok(Some(names)) if names.is_empty() => There::nothing(),
-            Ok(Some(names)) if covered => There {
-                something: true,
-                names: names.iter().collect::<Vec<_>>().into_iter().peekable(),
-            },
-            Err(error) if error.errno() == Some(Errno::NOENT) => There::nothing(),
-            Ok(_) | Err(_) => There { something: true, ..There::nothing() },
+        let (dir, reader, names) = match listed {
+            Ok(Some(listed)) => listed,
+            unlisted => {
+                let there = match unlisted {
+                    Err(error) if error.errno() == Some(Errno::NOENT) => There::nothing(),
+                    _ => There { something: true, ..There::nothing() },
+                };
+                return Ok(Here { node, ctx, there, covered: false, blank: true });
+            }
         };
-        Here { node, scope, there, covered }
+        let covering = self.guard.filter(|guard| guard.covers(&path) && !names.is_empty());
+        let Some((guard, tree)) = covering.zip(tree) else {
+            let there = There::of(&names, false);
+            return Ok(Here { node, ctx, there, covered: false, blank: true });
+        };
+        guard.look_recorded(&mut ctx.sides, &mut self.chunks, tree)?;
+        guard.look_here(&mut ctx.sides, &Folder { dir: &reader, names: &names });
+        if guard.one_file_system {
+            let device = dir.stat_self().ok().map(|stat| stat.dev);
+            let crossed = above.is_some() && above != device && !guard.names(&path);
+            ctx.foreign |= crossed;
+            ctx.device = device;
+        }
+        let there = There::of(&names, true);
+        Ok(Here { node, ctx, there, covered: true, blank: true })
+    }
+
+    /// What is above what is restored is nobody's to delete; but its rules hold beneath it.
+    fn look_above(
+        &mut self,
+        ctx: &mut Ctx,
+        path: &[u8],
+        tree: Option<ChunkId>,
+    ) -> Result<(), ReadError> {
+        let covering = self.guard.filter(|guard| guard.covers(path));
+        if let Some((guard, tree)) = covering.zip(tree) {
+            guard.look_recorded(&mut ctx.sides, &mut self.chunks, tree)?;
+            ctx.sides.set_here();
+        }
+        Ok(())
     }
 
     /// Whether a directory is there that is setgid already, or need not be.
@@ -261,24 +340,17 @@ impl<'r, 'a> Walker<'r, 'a> {
         })
     }
 
-    /// Whether `--delete` may remove what has this name.
+    /// Whether `--delete` may remove what has the name of something that is restored.
     fn may_remove(&self, here: &Here, name: &Name) -> bool {
-        let beneath_above = || self.options.delete && here.scope.is_above();
-        here.covered || (beneath_above() && self.covers(&here.node.path_of(name)))
-    }
-
-    /// Whether a path is what the backup was told to save, or beneath that.
-    fn covers(&self, path: &[u8]) -> bool {
-        self.saved.iter().any(|saved| {
-            let saved = saved.strip_suffix(b"/").unwrap_or(saved);
-            path.strip_prefix(saved).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-        })
+        let chosen = here.ctx.scope.is_above();
+        let covered = || self.guard.is_some_and(|guard| guard.covers(&here.node.path_of(name)));
+        here.covered || (chosen && covered())
     }
 
     /// Passes the names that are there up to this one: those in between are not in the snapshot.
     /// What has this name now.
     fn pass(&mut self, here: &mut Here, name: &Name) -> Option<FileType> {
-        if here.scope.is_above() {
+        if here.ctx.scope.is_above() {
             return self.found(here, name).map(|stat| stat.file_type);
         }
         while let Some((extra, kind)) = here.there.names.next_if(|(extra, _)| extra < name) {
@@ -288,43 +360,18 @@ impl<'r, 'a> Walker<'r, 'a> {
         found.map(|(_, kind)| kind)
     }
 
-    fn left_over(&mut self, here: &Here, name: &Name, kind: FileType) {
-        let taken = here.scope.takes(&self.options.select, name, kind == FileType::Directory);
-        if here.covered && taken && !self.is_kept(here, name) {
-            self.remove(here, name, kind);
-        }
-    }
-
-    fn is_kept(&self, here: &Here, name: &Name) -> bool {
-        let stat = self.run.dirs.look(&here.node).and_then(|dir| dir.stat(name));
-        stat.is_ok_and(|stat| self.options.kept.has(&stat))
-    }
-
-    fn remove(&mut self, here: &Here, name: &Name, kind: FileType) {
-        let path = here.node.path_of(name);
-        let removed = if self.is_kept(here, name) {
-            Err(TargetError::Kept { name: name.clone() })
-        } else if self.options.dry_run {
-            Ok(())
-        } else {
-            self.run.dirs.look(&here.node).and_then(|dir| dir.remove_tree(name))
-        };
-        if let Err(error) = removed {
-            self.run.trouble(path, error);
-            return;
-        }
-        self.run.count(|tally| tally.deleted += 1);
-        self.run.monitor.done(Item {
-            path: &path,
-            is_dir: kind == FileType::Directory,
-            change: Change::Deleted,
-            size: 0,
-        });
-    }
-
     fn leave(&mut self, mut here: Here) -> Result<(), ReadError> {
+        // A run that stays on its file systems saves of others only the directory.
+        let mounted = here.blank
+            && self
+                .guard
+                .is_some_and(|guard| guard.one_file_system && !guard.names(&here.node.path()));
         while let Some((extra, kind)) = here.there.names.next() {
-            self.left_over(&here, &extra, kind);
+            if mounted && here.covered {
+                self.stays(&here, &extra, Why::Elsewhere);
+            } else {
+                self.left_over(&here, &extra, kind);
+            }
         }
         let stays = self.options.existing == Existing::Never && here.there.something;
         if here.node.to_finish().is_none() || stays {

@@ -4,7 +4,7 @@ use super::select::{Pick, Select, SelectCtx};
 use crate::tree::entry::Name;
 
 /// Where a walk through a snapshot is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Scope {
     ctx: SelectCtx,
     way: Way,
@@ -81,11 +81,6 @@ impl Way {
 }
 
 impl Scope {
-    /// At the root of the snapshot.
-    pub(super) fn root(select: &Select, way: Way) -> Self {
-        Self { ctx: select.root(), way }
-    }
-
     /// In the directory `path`, which was asked for by name, with `way` to go from there.
     pub(super) fn at(select: &Select, path: &[Name], way: Way) -> Self {
         let root = Self { ctx: select.root(), way: Way::to(path) };
@@ -126,7 +121,12 @@ impl Scope {
 
     /// Whether something that is there and not in the snapshot would have been restored.
     pub(super) fn takes(&self, select: &Select, name: &Name, is_dir: bool) -> bool {
-        !self.is_above() && select.pick(&self.ctx, name, is_dir) == Pick::Take
+        select.pick(&self.ctx, name, is_dir) == Pick::Take
+    }
+
+    /// In such a directory.
+    pub(super) fn beneath(&self, select: &Select, name: &Name) -> Self {
+        Self { ctx: select.enter(&self.ctx, name, Pick::Take), way: Way::All }
     }
 }
 
@@ -143,7 +143,7 @@ mod tests {
     /// `restored`, `above` or nothing, for each path: all but the last component are folders.
     fn becomes(select: &Select, way: &Way, path: &str) -> &'static str {
         let path = names(path);
-        let mut scope = Scope::root(select, way.clone());
+        let mut scope = Scope::at(select, &[], way.clone());
         let mut last = None;
         for (depth, name) in path.iter().enumerate() {
             let is_dir = depth + 1 < path.len();
@@ -168,7 +168,7 @@ mod tests {
         ] {
             assert_eq!(becomes(&all, &way, path), expected, "{path}");
         }
-        let above = Scope::root(&all, way.clone()).step(&all, &names("home")[0], true).unwrap();
+        let above = Scope::at(&all, &[], way.clone()).step(&all, &names("home")[0], true).unwrap();
         assert!(above.above);
         assert!(matches!(Way::to(&[]), Way::All));
     }
@@ -188,7 +188,7 @@ mod tests {
         ] {
             let path = names(path);
             let (last, parents) = path.split_last().unwrap();
-            let scope = parents.iter().fold(Scope::root(&all, way.clone()), |scope, name| {
+            let scope = parents.iter().fold(Scope::at(&all, &[], way.clone()), |scope, name| {
                 let step = scope.step(&all, name, true).unwrap();
                 scope.enter(&all, name, &step)
             });

@@ -69,6 +69,7 @@ impl Forge {
             totals: self.totals,
             errors: Vec::new(),
             error_count: 0,
+            rules: Some(RunRules::default()),
             disclosure_hash: Hash::from_bytes([0; 32]),
         };
         let wish = Wish {

@@ -176,13 +176,8 @@ impl Walker<'_, '_> {
         kind: &Kind,
     ) -> Result<(), ReadError> {
         self.run.monitor.scanned(Amount { files: 1, ..Amount::default() });
-        let special = match kind {
-            Kind::Symlink { target } => Special::Symlink(target),
-            Kind::Fifo => Special::Fifo,
-            Kind::Socket => Special::Socket,
-            Kind::CharDevice(number) => Special::CharDevice(*number),
-            Kind::BlockDevice(number) => Special::BlockDevice(*number),
-            Kind::File { .. } | Kind::Directory { .. } => return Ok(()),
+        let Some(special) = Special::of(kind) else {
+            return Ok(());
         };
         let found = self.found(here, &name);
         let stays = found.as_ref().is_some_and(|stat| {
@@ -216,7 +211,7 @@ impl Walker<'_, '_> {
     }
 
     /// Whether an equal link, pipe or device is there; it then has the metadata.
-    fn keeps_special(
+    pub(super) fn keeps_special(
         &self,
         here: &Here,
         (name, meta): (&Name, &Meta),

@@ -135,15 +135,19 @@ fn a_dry_run_in_place_makes_nothing_above() {
 
 #[test]
 fn patterns_are_about_the_full_path() {
-    let scene = scene();
+    let mut scene = scene();
     let source = scene.source.display().to_string();
-    for (include, exclude, expected) in [
+    for (at, (include, exclude, expected)) in [
         (vec!["x"], vec![], vec!["deep", "deep/x"]),
         (vec![], vec!["deep"], vec!["file"]),
         (vec![&*format!("{source}/a/b/file")], vec![], vec!["file"]),
         // What leads there was asked for by name.
         (vec![], vec!["a"], vec!["deep", "deep/x", "file"]),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        scene.target = scene.world.dir.path().join(format!("target {at}"));
         let include: &[&str] = &include;
         let exclude: &[&str] = &exclude;
         let select = Select::new(patterns(include), patterns(exclude));
@@ -153,8 +157,6 @@ fn patterns_are_about_the_full_path() {
         let expected: Vec<_> = expected.into_iter().map(PathBuf::from).collect();
         assert_eq!(names, expected, "{include:?} {exclude:?}");
         assert!(!place(&scene, "a/beside").exists());
-        let root = crate::restore::testkit::root_at(scene.world.dir.path());
-        root.dir().remove_tree(&crate::restore::testkit::name("target")).unwrap();
     }
 }
 
