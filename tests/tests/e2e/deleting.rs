@@ -24,11 +24,11 @@ fn delete_spares_what_the_backup_left_out_and_could_not_read() {
     let source = world.folder("source");
     build::write(&source, "doc/file", "x");
     build::write(&source, "build/out", "only copy");
-    build::write(&source, "large", &"only copy ".repeat(200));
+    build::write(&source, "large", "only copy ".repeat(600));
     build::write(&source, "cache/CACHEDIR.TAG", TAG);
     build::write(&source, "cache/thing", "only copy");
     let path = source.to_str().unwrap();
-    let run = ["run", "-e", "build", "--exclude-larger-than", "1K", "--exclude-caches", path];
+    let run = ["run", "-e", "build", "--exclude-larger-than", "5K", "--exclude-caches", path];
     machine.exits(3, &[&run[..], &[SYSTEM]].concat());
 
     let target = world.path("target");
