@@ -121,7 +121,7 @@ fn the_target_becomes_the_folder_that_was_chosen() {
         let target = world.path(target);
         if target.ends_with("there already") {
             build::write(&target, "mine", "x");
-            machine.restore(&wanted, &target, &["--delete"]);
+            machine.restore(&wanted, &target, &["--delete", "--yes"]);
         } else {
             machine.restore(&wanted, &target, &[]);
         }
