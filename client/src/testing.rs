@@ -33,7 +33,7 @@ use crate::crypto::rng::Hedged;
 use crate::crypto::rng::testing::rng;
 use crate::crypto::schedule::Unlocked;
 use crate::crypto::slot::{Slot, SlotSecret};
-use crate::pack::builder::{BufferPool, PackBuilder, Sealer};
+use crate::pack::builder::{BufferPool, PackBuilder, SealedPack, Sealer};
 use crate::pack::table::{ChunkRow, SegmentRow};
 use crate::progress::{Monitor, Silent};
 use crate::repo::reader::Place;

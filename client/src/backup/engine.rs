@@ -427,4 +427,6 @@ fn fitting_paths(paths: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
 #[cfg(test)]
 mod incremental;
 #[cfg(test)]
+mod restless;
+#[cfg(test)]
 mod tests;

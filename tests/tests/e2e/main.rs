@@ -14,6 +14,8 @@ mod fidelity;
 mod http;
 mod in_place;
 mod increments;
+mod kit;
+mod large;
 mod moving;
 mod readme;
 mod restore;
