@@ -178,32 +178,24 @@ fn begin(
     let mut chunks = Chunks::new(packs, Arc::clone(within));
     let (root, select) = (chosen.manifest.root, &options.select);
     let wanted = chosen.path.as_deref().unwrap_or_default();
-    let found = find_path(&mut chunks, root, wanted)?;
-    let (start, above, way) = match (found, options.in_place) {
-        (Found::Root(_), true) => {
-            (Start::Dir(root), &[][..], Way::to_saved(&chosen.manifest.paths))
-        }
-        (Found::Root(_), false) => (Start::Dir(root), &[][..], Way::All),
-        (Found::Entry(_), true) => (Start::Dir(root), &[][..], Way::to(wanted)),
-        (Found::Entry(entry), false) => match entry.kind {
-            Kind::Directory { tree } => {
-                let scope = Scope::at(select, wanted, Way::All);
-                let sides =
-                    guard.map(|guard| sides(guard, &mut chunks, root, wanted)).transpose()?;
-                let ctx = Ctx::new(scope, sides.unwrap_or_default());
-                let meta = Some(Box::new(entry.meta));
-                return Ok(Begin { start: Start::Dir(tree), path: joined(wanted), meta, ctx });
-            }
-            _ => {
+    let all = (Start::Dir(root), &[][..], None);
+    let ((start, above, meta), way) = match find_path(&mut chunks, root, wanted)? {
+        Found::Root(_) if options.in_place => (all, Way::to_saved(&chosen.manifest.paths)),
+        Found::Entry(_) if options.in_place => (all, Way::to(wanted)),
+        Found::Root(_) => (all, Way::All),
+        Found::Entry(entry) => {
+            if let Kind::Directory { tree } = entry.kind {
+                ((Start::Dir(tree), wanted, Some(Box::new(entry.meta))), Way::All)
+            } else {
                 let (_, above) = wanted.split_last().unwrap_or((&entry.name, &[]));
                 let way = Way::to(std::slice::from_ref(&entry.name));
-                (Start::One(entry), above, way)
+                ((Start::One(entry), above, None), way)
             }
-        },
+        }
     };
     let sides = guard.map(|guard| sides(guard, &mut chunks, root, above)).transpose()?;
     let ctx = Ctx::new(Scope::at(select, above, way), sides.unwrap_or_default());
-    Ok(Begin { start, path: joined(above), meta: None, ctx })
+    Ok(Begin { start, path: joined(above), meta, ctx })
 }
 
 /// What the rules of the backup make of a directory of the snapshot, before a look at what is in it.

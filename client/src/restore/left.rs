@@ -61,7 +61,9 @@ impl Left {
     /// By kind. Threads come to the paths in any order.
     pub(super) fn into_vec(self) -> Vec<LeftOut> {
         let mut kinds: Vec<LeftOut> = self.0.into_values().collect();
-        kinds.iter_mut().for_each(|kind| kind.first.sort());
+        for kind in &mut kinds {
+            kind.first.sort();
+        }
         kinds
     }
 }
