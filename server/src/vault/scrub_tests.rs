@@ -227,7 +227,7 @@ async fn the_footer_of_a_damaged_pack_is_still_told() {
 }
 
 #[tokio::test]
-async fn log_copies_are_repaired_and_what_has_no_copy_is_told() {
+async fn what_is_there_twice_is_repaired_and_what_is_lost_is_told() {
     let scene = Scene::new(2).await;
     let vault = scene.owner.vault;
     let log = |seq| scene.blobs.get(&Key::log(vault, seq)).unwrap();
@@ -240,9 +240,29 @@ async fn log_copies_are_repaired_and_what_has_no_copy_is_told() {
     let seq = scene.snapshot.signed.entry().unwrap().seq;
     let id = snapshot_id(MANIFEST);
     let slots = unseen_common::vault::slot_set_hash(&scene.owner.slots);
-    scene.rot(&Key::manifest(vault, id), 3);
-    scene.rot(&Key::packset(vault, id), 9);
-    scene.rot(&Key::slots(vault, slots), 4);
+    let keys = [Key::manifest(vault, id), Key::packset(vault, id), Key::slots(vault, slots)];
+    let both = || {
+        keys.clone()
+            .map(|key| [key.clone(), key.second()].map(|key| scene.blobs.get(&key).unwrap()))
+    };
+    let before = both();
+    assert!(before.iter().flatten().all(Option::is_some));
+    for copy in [|key: &Key| key.clone(), Key::second] {
+        for key in &keys {
+            scene.rot(&copy(key), 3);
+        }
+        let report = scene.scrub();
+        assert_eq!((report.repaired, report.broken), (3, Vec::new()));
+        assert_eq!(both(), before);
+        for key in &keys {
+            scene.blobs.delete(&copy(key)).unwrap();
+        }
+        assert_eq!(scene.scrub().repaired, 3);
+        assert_eq!(both(), before);
+    }
+    for key in keys.iter().flat_map(|key| [key.clone(), key.second()]) {
+        scene.rot(&key, 4);
+    }
     let report = scene.scrub();
     assert_eq!(report.broken, [Broken::Manifest(seq), Broken::Packset(seq), Broken::Slots]);
     assert_eq!((report.repaired, report.finished), (0, true));
@@ -330,6 +350,8 @@ async fn a_scrub_that_fails_anywhere_is_done_again() {
             scene.rot(&scene.pack_key(3), 30_000);
             scene.rot(&scene.pack_key(4), 65_000);
             scene.rot(&Key::log(vault, 1), 5);
+            scene.rot(&Key::manifest(vault, manifest_id()), 2);
+            scene.blobs.delete(&Key::packset(vault, manifest_id()).second()).unwrap();
             scene.rot(&Key::footers(vault, PackNumber(0)), 20_000);
             let plan = Plan::new(at, fault);
             let store = faults::store(&scene.blobs, &scene.journals, &plan);

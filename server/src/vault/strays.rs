@@ -1,5 +1,7 @@
 //! Files that nothing names: what uploads, commits and deletions leave when they are cut off.
 
+use std::collections::BTreeSet;
+
 use roaring::RoaringBitmap;
 use unseen_common::id::PackNumber;
 use unseen_common::vault::Result;
@@ -65,7 +67,7 @@ impl Account {
     fn stray_lists(&self) -> Result<u64> {
         let _writer = self.writer()?;
         let mut removed = 0;
-        for name in self.names(&key::packset_folder(self.id))? {
+        for name in self.names_twice(&key::packset_folder(self.id))? {
             let Some((snapshot, compacted)) = key::packset_of(&name) else {
                 continue;
             };
@@ -74,11 +76,11 @@ impl Account {
             let needed = tables.references.counts(&tables.state, &place);
             drop(tables);
             if !needed {
-                self.delete_stray(&place.key(self.id))?;
+                self.delete_both(&place.key(self.id))?;
                 removed += 1;
             }
         }
-        for name in self.names(&key::manifest_folder(self.id))? {
+        for name in self.names_twice(&key::manifest_folder(self.id))? {
             let Ok(snapshot) = name.parse() else {
                 continue;
             };
@@ -87,7 +89,7 @@ impl Account {
                 || tables.references.has_released(snapshot);
             drop(tables);
             if !needed {
-                self.delete_stray(&Key::manifest(self.id, snapshot))?;
+                self.delete_both(&Key::manifest(self.id, snapshot))?;
                 removed += 1;
             }
         }
@@ -96,6 +98,17 @@ impl Account {
 
     fn names(&self, folder: &str) -> Result<Vec<String>> {
         self.store.blobs.list(folder).map_err(|error| storage_error(&error))
+    }
+
+    /// Names in a folder, and in that of the second copies.
+    fn names_twice(&self, folder: &str) -> Result<BTreeSet<String>> {
+        let second = self.names(&key::second_folder(folder))?;
+        Ok(self.names(folder)?.into_iter().chain(second).collect())
+    }
+
+    fn delete_both(&self, key: &Key) -> Result<()> {
+        self.delete_stray(&key.second())?;
+        self.delete_stray(key)
     }
 
     fn delete_stray(&self, key: &Key) -> Result<()> {
