@@ -132,6 +132,7 @@ pub const OTHER: &[Field] = &[
         FOREVER,
     ),
     field("scrub.finished", SCRUB, "when an account was last read again", ERASED),
+    field("scrub.lost", SCRUB, "how many manifests, lists and slots were found lost", ERASED),
     field("scrub.next", SCRUB, "up to where it was read since", ERASED),
     field("journal.aside", ASIDE, "what a rebuild could not read, for whoever can", ERASED),
     field("server.address", FILE, "where clients find the server", FOREVER),

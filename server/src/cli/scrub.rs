@@ -153,7 +153,7 @@ fn lost_in_words(lost: Broken) -> String {
         Broken::Manifest(seq) => format!("the manifest of the snapshot of log record {seq}"),
         Broken::Packset(seq) => format!("the list of packs of the snapshot of log record {seq}"),
         Broken::Slots => {
-            "the unlock slots; the owner can write new ones from any device".to_owned()
+            "the unlock slots; put the folder slots back from a copy of the data folder".to_owned()
         }
     }
 }
