@@ -8,8 +8,9 @@ use std::sync::Arc;
 use serde_json::json;
 use unseen_common::log::entry::{Body, Policy};
 use unseen_common::log::fold::DEFAULT_POLICY;
-use unseen_common::time::Timestamp;
-use unseen_common::vault::{Service, Vault};
+use unseen_common::time::{Clock, Timestamp};
+use unseen_common::vault::Service;
+use unseen_server::clock::SystemClock;
 use unseen_server::testkit::{Head, Owner, TestClock};
 use unseen_server::vault::{Core, Options};
 use unseen_tests::trees::{self, build};
@@ -95,7 +96,7 @@ fn everything_that_is_held_is_exported() {
     machine.ok(&["pin", &snapshot]);
     let accounts = account(&world, &server, &["list", "--json"]);
     let accounts: serde_json::Value = serde_json::from_str(&accounts).unwrap();
-    let name = accounts[0]["sound"]["account"].as_str().unwrap().to_owned();
+    let name = accounts[0]["account"].as_str().unwrap().to_owned();
     account(&world, &server, &["show", &name]);
 
     let file = world.path("export.json");
@@ -255,7 +256,7 @@ fn a_silent_device_is_told_to_a_program_of_the_operator() {
     let world = world!();
     let data = world.folder("server");
     let day = 86_400;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let now = SystemClock.now().0;
     let (account, device) = backed_up_at(&data, Timestamp(now - 10 * day));
     let heard = world.path("heard");
     let part = world.path("part");
