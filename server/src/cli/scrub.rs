@@ -125,6 +125,9 @@ impl Order {
                 ..Found::default()
             }));
         }
+        if self.now {
+            core.metrics().remember(Job::Scrub, rounds.all_finished());
+        }
         let damage = all.iter().any(Found::is_damaged);
         Ok((serde_json::to_string(&all).map_err(CliError::Answer)?, damage))
     }

@@ -114,9 +114,11 @@ impl Metrics {
         Run { metrics: self, job, found: None }
     }
 
-    /// A job ended well at this time, in an earlier process.
+    /// A job ended well at this time, in an earlier process or by hand.
     pub fn remember(&self, job: Job, succeeded: Option<Timestamp>) {
-        lock(&self.jobs).entry(job).or_default().succeeded = succeeded;
+        if succeeded.is_some() {
+            lock(&self.jobs).entry(job).or_default().succeeded = succeeded;
+        }
     }
 
     /// How a job stands.

@@ -15,6 +15,9 @@ impl Account {
     /// Removes them; tells how many. What lies under the number of a needed pack stays: it may be
     /// all that a rebuild found of it.
     pub(super) fn remove_strays(&self, needed: &RoaringBitmap) -> Result<u64> {
+        for folder in [key::log_folder(self.id), key::slots_folder(self.id)] {
+            self.names_twice(&folder)?;
+        }
         Ok(self.stray_packs(needed)? + self.stray_footers()? + self.stray_lists()?)
     }
 
@@ -96,7 +99,9 @@ impl Account {
         Ok(removed)
     }
 
+    /// The names in a folder, without what another process did not finish: that goes.
     fn names(&self, folder: &str) -> Result<Vec<String>> {
+        self.store.blobs.clean(folder).map_err(|error| storage_error(&error))?;
         self.store.blobs.list(folder).map_err(|error| storage_error(&error))
     }
 
