@@ -2,12 +2,10 @@
 //!
 //!     cargo test --release -p unseen-server --features testkit --lib million -- --ignored --nocapture
 
-use std::slice::from_ref;
 use std::time::Instant;
 
 use unseen_common::id::{DeviceId, Hash, PackId, PackNumber, SetTag, SnapshotId};
-use unseen_common::log::entry::{Body, Status};
-use unseen_common::log::policy::{DEFAULT_POLICY, KeepRules, Policy};
+use unseen_common::log::entry::Status;
 use unseen_common::log::state::Snapshot;
 use unseen_common::packset::PackSet;
 use unseen_common::time::Timestamp;
@@ -89,27 +87,4 @@ fn live(device: DeviceId, number: u32) -> Snapshot {
             types: Vec::new(),
         },
     }
-}
-
-/// What years of daily use leave: snapshots that came and went.
-#[test]
-#[ignore = "a measurement, for an optimised build on a quiet machine"]
-fn an_account_that_had_a_hundred_thousand_snapshots() {
-    let mut lab = Lab::new();
-    let keep = KeepRules { last: 100, ..KeepRules::NONE };
-    lab.root(Body::Policy(Policy { keep, ..DEFAULT_POLICY })).unwrap();
-    for number in 0..100_000 {
-        lab.clock.advance(DAY / 50);
-        let pack = lab.put(number);
-        lab.commit(from_ref(&pack)).unwrap();
-        if number % 100 == 0 {
-            lab.sweep();
-        }
-    }
-    let journal = lab.account.journal.extent().0;
-    let begun = Instant::now();
-    lab.restart();
-    let took = begun.elapsed();
-    let (packs, _) = lab.account.totals();
-    println!("journal of {journal} bytes, {packs} packs left: opened in {took:.2?}");
 }

@@ -43,10 +43,15 @@ impl Account {
         packs.ok_or_else(|| list_damaged(place.snapshot))
     }
 
-    /// A sealed manifest, if it is there as it was stored.
+    /// A sealed manifest, as it was stored if either copy is; else what there is of it, which its
+    /// reader sees to be another.
     pub(super) fn manifest(&self, id: SnapshotId) -> Result<Option<Bytes>> {
+        let key = Key::manifest(self.id, id);
         let same = |bytes: &Bytes| is_manifest(id, bytes).then(|| bytes.clone());
-        let read = either(&*self.store.blobs, &Key::manifest(self.id, id), same);
+        let read = match either(&*self.store.blobs, &key, same) {
+            Ok(None) => self.store.blobs.get(&key),
+            read => read,
+        };
         read.map_err(|error| storage_error(&error))
     }
 
