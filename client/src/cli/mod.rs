@@ -10,6 +10,7 @@ pub mod cmd_dump;
 pub mod cmd_forget;
 pub mod cmd_init;
 pub mod cmd_ls;
+pub mod cmd_moved;
 pub mod cmd_pin;
 pub mod cmd_policy;
 pub mod cmd_privacy;

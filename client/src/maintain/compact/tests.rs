@@ -315,11 +315,13 @@ fn a_damaged_pack_stays_as_it_is() {
 fn a_snapshot_that_cannot_be_read_keeps_all_its_packs() {
     let (mut scene, made) = Scene::new(3);
     scene.forget(&made[..1]);
-    let manifest = format!("vault/accounts/{}/manifests/{}", keys().vault, made[1]);
-    let path = scene.world.dir.path().join(manifest);
-    let mut bytes = fs::read(&path).unwrap();
-    bytes[2000] ^= 1;
-    fs::write(&path, bytes).unwrap();
+    for copy in ["manifests", "manifests2"] {
+        let manifest = format!("vault/accounts/{}/{copy}/{}", keys().vault, made[1]);
+        let path = scene.world.dir.path().join(manifest);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[2000] ^= 1;
+        fs::write(&path, bytes).unwrap();
+    }
     let kept = scene.packs(&made[1..2]);
     let (repo, index) = scene.world.reader();
     let packs = Packs::new(&repo, &index, &Silent, scene.world.runtime.handle());
