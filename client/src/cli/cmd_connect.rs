@@ -57,7 +57,7 @@ pub fn run(ctx: &Context<'_>, args: &ConnectArgs) -> Result<Exit, CliError> {
     let setup = ctx.setup()?;
     let address = address(args, kit.as_ref(), &setup)?;
     let runtime = vault::runtime()?;
-    let target = vault::target(&address, &runtime)?;
+    let target = vault::target(ctx, &address, &runtime)?;
     let folders = vault::folders(&setup.places);
     let earlier = Earlier::find(&folders, target.account, args.replaces.as_deref())?;
     let (opener, head) = match kit {
