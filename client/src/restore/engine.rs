@@ -182,12 +182,13 @@ fn write(
         workers => workers,
     };
     // A network has to be kept busy while answers are on their way; a disk has not.
-    let fetchers = if run.packs.repo.is_local() { 2 } else { 4 };
+    let is_local = run.packs.repo.is_local();
+    let fetchers = if is_local { 2 } else { 4 };
     let (windows_in, windows) = bounded(0);
     let (jobs_in, jobs) = bounded(fetchers);
     let (tasks_in, tasks) = bounded(4 * workers);
     let (finishes_in, finishes) = bounded(0);
-    let budget = Budget::default();
+    let budget = Budget::new(is_local);
     std::thread::scope(|scope| {
         let packs = (Arc::clone(within), saved);
         scope.spawn(move || {

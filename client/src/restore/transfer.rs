@@ -20,8 +20,9 @@ use crate::browse::pieces::Pieces;
 use crate::crypto::content_id::ChunkKind;
 use crate::tree::reader::TreeError;
 
-/// Bytes of packs in memory.
-const BUDGET: u64 = 24 * 1024 * 1024;
+/// Bytes of packs in memory, from a disk and over a network: there, while one pack is opened and
+/// another one is on its way, a third one is asked for.
+const BUDGET: [u64; 2] = [24 * 1024 * 1024, 56 * 1024 * 1024];
 /// Files without content in one task.
 const BARE: usize = 64;
 
@@ -87,8 +88,12 @@ struct Fetched {
 }
 
 /// Memory for packs.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Budget(Arc<(Mutex<u64>, Condvar)>);
+#[derive(Debug, Clone)]
+pub(super) struct Budget {
+    /// What is taken.
+    used: Arc<(Mutex<u64>, Condvar)>,
+    all: u64,
+}
 
 #[derive(Debug)]
 struct Permit {
@@ -97,11 +102,17 @@ struct Permit {
 }
 
 impl Budget {
+    /// For packs that come from a disk of this machine, or from elsewhere.
+    pub(super) fn new(is_local: bool) -> Self {
+        let [disk, network] = BUDGET;
+        Self { used: Arc::default(), all: if is_local { disk } else { network } }
+    }
+
     /// Waits until so many bytes may be had. One that is alone gets any number.
     fn take(&self, bytes: u64) -> Permit {
-        let (used, freed) = &*self.0;
+        let (used, freed) = &*self.used;
         let mut used = used.lock().unwrap_or_else(PoisonError::into_inner);
-        while *used > 0 && used.saturating_add(bytes) > BUDGET {
+        while *used > 0 && used.saturating_add(bytes) > self.all {
             used = freed.wait(used).unwrap_or_else(PoisonError::into_inner);
         }
         *used = used.saturating_add(bytes);
@@ -111,7 +122,7 @@ impl Budget {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let (used, freed) = &*self.budget.0;
+        let (used, freed) = &*self.budget.used;
         let mut used = used.lock().unwrap_or_else(PoisonError::into_inner);
         *used = used.saturating_sub(self.bytes);
         freed.notify_all();
