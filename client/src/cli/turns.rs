@@ -43,7 +43,8 @@ pub(super) fn in_turn<T>(
                     ctx.ui.status("the daemon's backup makes way; it goes on later");
                     patience = LONG;
                 }
-                Ok(false) => return Err(busy),
+                // Somebody else holds it, or nobody any more.
+                Ok(false) => return attempt(),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -57,13 +58,12 @@ fn daemon_runs(setup: &Setup) -> bool {
     matches!(daemon_status(&setup.places), Ok(Some(_)))
 }
 
+/// Whether a run of the daemon ends now.
 fn make_way(setup: &Setup) -> Result<bool, CallError> {
     let request = Request::MakeWay { seconds: MAKE_WAY };
     match Call::send(&setup.places.sockets(), &request).and_then(Call::only) {
-        Ok(Answer::Done { .. }) => Ok(true),
-        // It has gone, and what it held is free.
-        Err(CallError::NotRunning) => Ok(true),
-        Ok(_) => Ok(false),
+        Ok(Answer::Done { sets }) => Ok(!sets.is_empty()),
+        Ok(_) | Err(CallError::NotRunning) => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -105,6 +105,7 @@ impl Core {
     }
 
     /// Days begin and end as they do here.
+    #[must_use]
     pub fn in_zone(self, zone: TimeZone) -> Self {
         Self { zone, ..self }
     }
@@ -297,7 +298,9 @@ impl Core {
         let check = checked.is_none_or(|at| now.wall.0.abs_diff(at.0) >= SECONDS_A_DAY);
         let known = self.sets.get_mut(&set);
         if full {
-            known.into_iter().for_each(|known| known.busy.taken(&self.left));
+            if let Some(known) = known {
+                known.busy.taken(&self.left);
+            }
             return Job { set, changes: None, wanted, at_most, check, hold };
         }
         if let Some(known) = known {

@@ -22,6 +22,7 @@ use super::live::{Live, Run};
 use super::schedule::At;
 use super::signs::Verdict;
 use super::signs::clock::{Clocks, Now as Clocked, between};
+use crate::progress::{Level, Problem};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 /// The longest the loop rests: timers do not run while the machine sleeps, and signs change
@@ -29,6 +30,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 const REST: Duration = Duration::from_secs(20);
 /// How often it is looked at what changes slowly: how well is watched, what to tell the user.
 const LOOK: Duration = Duration::from_secs(60);
+/// Problems of a run that the log names.
+const LOGGED: usize = 10;
 /// The longest pause.
 pub const MAX_PAUSE: Duration = Duration::from_secs(366 * 86_400);
 
@@ -321,6 +324,7 @@ impl Daemon {
         let Some(Under { job, run, .. }) = self.running.take() else {
             return;
         };
+        self.log_troubles(&run);
         let busy = result.as_ref().is_err_and(|trouble| trouble.code == Trouble::BUSY);
         if !(busy && self.busy) {
             self.around.log(&in_words(&job.set, &result));
@@ -335,6 +339,21 @@ impl Daemon {
         // Whatever has to be told is told at once.
         self.next_look = Duration::ZERO;
         self.around.state(State::Doing("watching"));
+    }
+
+    /// Nobody may have followed the run: what went wrong is in the log.
+    fn log_troubles(&mut self, run: &Run) {
+        for note in run.notes(0).into_iter().filter(|note| note.level == Level::Warning) {
+            self.around.log(&format!("{}: {}", run.set, note.text));
+        }
+        let problems = run.problems(0);
+        for Problem { path, what, .. } in problems.iter().take(LOGGED) {
+            let path = String::from_utf8_lossy(path).escape_debug().to_string();
+            self.around.log(&format!("{}: cannot read {path}: {what}", run.set));
+        }
+        if let Some(more) = problems.len().checked_sub(LOGGED).filter(|more| *more > 0) {
+            self.around.log(&format!("{}: and {more} more; `backup run` names them", run.set));
+        }
     }
 
     /// Takes in a message. False if the daemon is to end without waiting.

@@ -313,7 +313,8 @@ mod tests {
     #[test]
     fn an_agent_is_a_property_list() {
         let agent = service(Scope::User).launchd().unwrap();
-        let script = "import json,plistlib,sys; print(json.dumps(plistlib.load(sys.stdin.buffer)))";
+        let script =
+            "import json,plistlib,sys; print(json.dumps(plistlib.loads(sys.stdin.buffer.read())))";
         let python = std::process::Command::new("python3")
             .args(["-c", script])
             .stdin(std::process::Stdio::piped())

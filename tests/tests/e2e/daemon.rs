@@ -97,10 +97,10 @@ impl Lab {
 
     /// So much to send at such a rate that a run takes long.
     fn much_to_send(&self) {
-        for n in 0..12_u64 {
+        for n in 0..6_u64 {
             self.write(&format!("big{n}"), trees::build::noise(n, 4 << 20));
         }
-        self.edit("[profile.default]", "[profile.default]\nlimit_upload = \"4M\"");
+        self.edit("[profile.default]", "[profile.default]\nlimit_upload = \"8M\"");
     }
 
     fn write(&self, name: &str, content: impl AsRef<[u8]>) {
@@ -296,8 +296,8 @@ fn what_is_left_out_wakes_nobody() {
     }
     lab.write("z", "z");
     daemon.says("docs: snapshot");
-    let backups = daemon.said.iter().filter(|line| line.starts_with("backing up")).count();
-    assert!(backups <= 5, "{:#?}", daemon.said);
+    let backups = daemon.said.iter().filter(|line| line.contains("backing up")).count();
+    assert!((3..=5).contains(&backups), "{:#?}", daemon.said);
     assert_eq!(lab.status()["sets"][0]["pending"], 0);
     let newest = lab.machine.ok(&["snapshots", "--json"]).json_lines().remove(0);
     let newest = newest.as_array().unwrap().last().unwrap()["id"].as_str().unwrap().to_owned();
@@ -310,19 +310,28 @@ fn what_is_left_out_wakes_nobody() {
 #[test]
 fn a_long_run_makes_way_for_other_commands() {
     let lab = Lab::new("1h");
-    lab.much_to_send();
     let mut daemon = lab.start();
-    daemon.says("backing up docs");
-    lab.listen().sends();
+    daemon.says("docs: snapshot");
+    // It is saved for as long as somebody lets it, and says when that has begun.
+    let begun = lab.machine.home.join("begun");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &begun,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    let endless = "echo x > begun; while echo x; do sleep 1; done";
+    let words = ["set", "add", "endless", "--stdin-from-command", "--", "sh", "-c", endless];
+    lab.machine.ok(&words);
+    assert_eq!(std::fs::read(&begun).unwrap(), b"x\n");
     let listed = lab.machine.ok(&["snapshots"]);
     assert!(listed.err.contains("makes way"), "{listed}");
     daemon.says("another command comes first");
-    // What was done is kept, and the rest is not forgotten.
-    lab.edit("limit_upload", "#");
-    daemon.says("config.toml is read again");
+    lab.machine.ok(&["set", "remove", "endless"]);
+    lab.write("second", "second");
     daemon.says("docs: snapshot");
-    let machine = lab.machine.clone().by_passphrase();
-    machine.restores_to("latest", &lab.docs, &trees::capture(&lab.docs));
     daemon.stop();
 }
 
@@ -364,7 +373,7 @@ fn sets_that_are_added_changed_and_removed_are_taken_at_once() {
     daemon.says("more: snapshot");
     lab.machine.ok(&["set", "edit", "docs", "-e", "*.log"]);
     lab.write("x.log", "x");
-    let why = lab.machine.ok(&["why", lab.docs.join("x.log").to_str().unwrap()]);
+    let why = lab.machine.exits(1, &["why", lab.docs.join("x.log").to_str().unwrap()]);
     assert!(why.text().contains("left out"), "{why}");
     lab.machine.ok(&["set", "remove", "more"]);
     assert_eq!(
@@ -379,8 +388,10 @@ fn sets_that_are_added_changed_and_removed_are_taken_at_once() {
     // What cannot be read changes nothing, and is told.
     lab.edit("[daemon]", "[daemon]\nquit = 1");
     daemon.says("the old configuration stays");
-    let told = lab.machine.ok(&["daemon", "status"]);
-    assert!(told.err.contains("quit"), "{told}");
+    match lab.ask(&Request::Status).only().unwrap() {
+        Answer::Status(status) => assert!(status.alerts[0].text.contains("quit"), "{status:?}"),
+        other => panic!("{other:?}"),
+    }
     daemon.stop();
 }
 

@@ -131,7 +131,7 @@ impl SetRunner {
             skip_if_unchanged: true,
             ..set.options(&settings.here()?)
         };
-        let source = set.open(SystemClock.now())?;
+        let source = set.open(SystemClock.now(), stop)?;
         let listener = Counting { tally: Tally::default(), inner: monitor };
         let runtime = self.runtime.handle();
         let outcome = backup::run(&mut repo, source, &options, (&listener, stop), runtime)?;

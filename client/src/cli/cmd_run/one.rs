@@ -134,7 +134,7 @@ impl Runs<'_> {
         if first {
             super::super::cmd_policy::tell_waiting(ctx, &repo.log.state);
         }
-        let source = job.open(SystemClock.now())?;
+        let source = job.open(SystemClock.now(), &interrupt.flag())?;
         repo.vault = vault::limited(repo.vault, self.wishes.up, self.wishes.down);
         let options = self.options(job, &opened);
         if first {
