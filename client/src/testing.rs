@@ -33,7 +33,7 @@ use crate::crypto::rng::Hedged;
 use crate::crypto::rng::testing::rng;
 use crate::crypto::schedule::Unlocked;
 use crate::crypto::slot::{Slot, SlotSecret};
-use crate::pack::builder::{BufferPool, PackBuilder, Sealer};
+use crate::pack::builder::{BufferPool, PackBuilder, SealedPack, Sealer};
 use crate::pack::table::{ChunkRow, SegmentRow};
 use crate::progress::{Monitor, Silent};
 use crate::repo::reader::Place;
@@ -45,6 +45,7 @@ use crate::state::kinds::Kinds;
 use crate::tree::entry::{Entry, Kind, Meta, Name};
 use crate::tree::manifest::{Manifest, Totals};
 use crate::tree::object::Object;
+use crate::tree::run_rules::RunRules;
 
 pub(crate) use forge::Forge;
 

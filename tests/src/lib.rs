@@ -11,6 +11,7 @@ pub mod markers;
 pub mod proxy;
 pub mod server;
 pub mod trees;
+pub mod typist;
 pub mod watch;
 
 use std::fs::{self, File};
@@ -19,6 +20,7 @@ use std::process::Command;
 
 pub use machine::{Kit, Machine, Ran};
 pub use server::Server;
+pub use typist::Typist;
 
 /// Where the programs under test are, and where there is room.
 #[derive(Debug, Clone)]

@@ -84,6 +84,30 @@ impl Machine {
         command
     }
 
+    /// A shell that runs this script, in which `backup` is the program.
+    pub fn shell(&self, script: &str) -> Command {
+        let link = self.home.join(".local/bin/backup");
+        if !link.is_symlink() {
+            std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(&self.program, &link).unwrap();
+        }
+        let mut path = link.parent().unwrap().as_os_str().to_owned();
+        if let Some(others) = std::env::var_os("PATH") {
+            path.push(":");
+            path.push(others);
+        }
+        let mut command = Command::new("sh");
+        command.args(["-ec", script]).env_clear().current_dir(&self.home);
+        command.env("HOME", &self.home).env("PATH", path).env("RUST_BACKTRACE", "1");
+        command.env("SHELL", "/bin/sh").envs(&self.env).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs this line in a shell; it must succeed.
+    pub fn types(&self, line: &str) -> Ran {
+        Ran::of(line.to_owned(), self.shell(line).output().unwrap()).check(0)
+    }
+
     /// Runs it to its end.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Ran {
         let output = self.command(arguments).output().unwrap();

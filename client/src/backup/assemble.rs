@@ -27,7 +27,7 @@ use crate::state::db::StateDb;
 use crate::state::records::{DirKey, Row, Seen};
 use crate::state::summary::Contents;
 use crate::tree::codec::total_length;
-use crate::tree::entry::{Entry, FileTime, Kind, Meta, Name};
+use crate::tree::entry::{Entry, Extent, FileTime, Kind, Meta, Name};
 use crate::tree::writer::{ContentWriter, DirWriter, ObjectSink};
 
 /// How often a wait for a worker looks whether the run has failed.
@@ -306,7 +306,15 @@ impl<'a> Assembler<'a> {
                 whole = false;
                 continue;
             };
-            size += total_length(&read.out.extents).unwrap_or(0);
+            let length = total_length(&read.out.extents).unwrap_or(0);
+            let gap = read.from.saturating_sub(size);
+            if gap > 0 && length > 0 {
+                // The file was shorter while the piece before was read: what follows stays where
+                // it was.
+                content.push(Extent::Hole { length: gap }, &mut self.sink)?;
+                size += gap;
+            }
+            size = size.saturating_add(length);
             for place in &read.out.refs {
                 needs.add(*place);
             }

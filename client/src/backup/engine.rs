@@ -383,6 +383,7 @@ fn make_wish(
         totals: passed.contents.totals,
         errors: listener.problems(),
         error_count: listener.count(),
+        rules: options.rules.record(options.one_file_system),
         disclosure_hash: Hash::from_bytes([0; 32]),
     };
     let set = key.write_set.content_keys().set_tag(&options.set);
@@ -425,5 +426,7 @@ fn fitting_paths(paths: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
 
 #[cfg(test)]
 mod incremental;
+#[cfg(test)]
+mod restless;
 #[cfg(test)]
 mod tests;

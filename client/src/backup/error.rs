@@ -42,8 +42,8 @@ pub enum BackupError {
     /// Bytes of our own cannot be read back.
     #[error("a file of the local state cannot be read")]
     Decode(#[from] DecodeError),
-    /// The spool cannot be written.
-    #[error("cannot write to the spool")]
+    /// The spool cannot be read or written.
+    #[error("the spool, where packs wait for the vault, cannot be used")]
     Spool(#[source] std::io::Error),
     /// After several rounds the server still misses packs that it acknowledged.
     #[error("the server keeps losing packs of this backup ({missing} in the last round)")]

@@ -77,12 +77,34 @@ impl Monitor for Listener<'_> {
         self.count.fetch_add(1, Ordering::Relaxed);
         let mut kept = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < MAX_ERRORS {
-            let mut path = problem.path.clone();
-            path.truncate(MAX_PATH);
+            let path = shortened(&problem.path).to_vec();
             let why = problem.what.chars().take(MAX_WHY).collect();
             kept.push(Problem { path, why });
         }
         drop(kept);
         self.inner.problem(problem);
+    }
+}
+
+/// A path, or of one that is too long something above it: with `--delete`, a restore leaves alone
+/// what is beneath.
+fn shortened(path: &[u8]) -> &[u8] {
+    let Some(head) = path.get(..MAX_PATH).filter(|_| path.len() > MAX_PATH) else {
+        return path;
+    };
+    let whole = head.iter().rposition(|byte| *byte == b'/');
+    head.get(..whole.unwrap_or(0)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_path_is_cut_where_a_name_ends() {
+        assert_eq!(shortened(b"/a/b"), b"/a/b");
+        let long = [b"/home/".as_slice(), &[b'x'; MAX_PATH - 10], b"/yyyyyyyyyyyy"].concat();
+        assert_eq!(shortened(&long), &long[..MAX_PATH - 4]);
+        assert_eq!(shortened(&[b'x'; MAX_PATH + 1]), b"", "the root: everything");
     }
 }

@@ -8,6 +8,7 @@ pub mod engine;
 pub mod error;
 pub mod events;
 pub mod listener;
+pub mod long_file;
 pub mod merge;
 pub mod nearly_full;
 pub mod outbox;

@@ -6,6 +6,7 @@ use crossbeam_channel::Sender;
 
 use super::BackupError;
 use super::events::{Event, Old};
+use super::long_file::LongFile;
 use super::seen::DirPath;
 use super::worker::{Job, Task};
 use crate::scan::os::{Dir, Stat};
@@ -17,8 +18,6 @@ const BATCH: usize = 256;
 const JOB_FILES: usize = 48;
 /// Bytes in one job, about.
 const JOB_BYTES: u64 = 2 * 1024 * 1024;
-/// A longer file is read in pieces of this many bytes, by several workers.
-pub const PIECE: u64 = 256 * 1024 * 1024;
 
 /// Both streams that leave the walk.
 #[derive(Debug)]
@@ -66,20 +65,16 @@ impl Outbox {
         old: Option<Old>,
     ) -> Result<(), BackupError> {
         let ticket = self.next_ticket;
-        let pieces = stat.size.div_ceil(PIECE).max(1);
+        let pieces = LongFile::pieces_of(stat.size);
         self.next_ticket += pieces;
         self.push(Event::Pending { name: name.clone(), ticket, pieces, old });
         if pieces > 1 {
             self.flush_tasks()?;
+            let file = Arc::new(LongFile::new((dir, place), name, stat));
             for piece in 0..pieces {
-                let task = Task { ticket: ticket + piece, name: name.clone(), stat };
                 self.send()?;
-                self.send_job(Job::Piece {
-                    dir: Arc::clone(dir),
-                    path: place.clone(),
-                    task,
-                    offset: piece * PIECE,
-                })?;
+                let file = Arc::clone(&file);
+                self.send_job(Job::Piece { file, ticket: ticket + piece, piece })?;
             }
             return Ok(());
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use super::seen::join;
 use crate::tree::entry::Name;
 
 /// A directory on the way to what was named, or what was named.
@@ -13,6 +14,24 @@ pub enum Node {
     Whole,
     /// Only these children.
     Via(BTreeMap<Name, Node>),
+}
+
+impl Node {
+    /// The paths that were named at or beneath this one, in order.
+    pub fn named(&self, path: &[u8]) -> Vec<Vec<u8>> {
+        let mut named = Vec::new();
+        let mut waiting = vec![(path.to_vec(), self)];
+        while let Some((path, node)) = waiting.pop() {
+            match node {
+                Self::Whole => named.push(path),
+                Self::Via(children) => {
+                    let beneath = |(name, node)| (join(&path, Name::as_bytes(name)), node);
+                    waiting.extend(children.iter().rev().map(beneath));
+                }
+            }
+        }
+        named
+    }
 }
 
 /// The path made absolute, without `.` and with `..` taken by its letters. Symbolic links stay.
@@ -77,5 +96,14 @@ mod tests {
         assert_eq!(children.len(), 2);
         assert_eq!(children[&Name::new(b"d").unwrap()], Node::Whole);
         assert_eq!(plan([Path::new("/a"), Path::new("/")]), Node::Whole);
+    }
+
+    #[test]
+    fn what_was_named_beneath_a_node_is_told_in_order() {
+        let paths = ["/a/b/c", "/a/b/d/e", "/a/x", "/z"].map(Path::new);
+        let Node::Via(children) = plan(paths) else { panic!("only parts of /") };
+        let a = &children[&Name::new(b"a").unwrap()];
+        assert_eq!(a.named(b"/a"), [&b"/a/b/c"[..], b"/a/b/d/e", b"/a/x"]);
+        assert_eq!(Node::Whole.named(b"/z"), [b"/z"]);
     }
 }

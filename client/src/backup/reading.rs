@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use super::BackupError;
 use super::dedup::PackRef;
+use super::long_file::DataRun;
 use super::packer::Packer;
 use super::stop::Stop;
 use super::upload::Flow;
@@ -31,7 +33,8 @@ pub enum ReadError {
     Source(io::Error),
     /// The run cannot go on.
     Fatal(BackupError),
-    /// The user wants to stop, or the run has failed: there is no point in reading on.
+    /// The user wants to stop, the run has failed, or another piece of the file is lost: there is
+    /// no point in reading on.
     Stopped,
 }
 
@@ -67,33 +70,35 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Reads bytes `from..to` of a file, holes as holes.
+    /// Reads a part of a file, as far as the file goes, holes as holes. What is found out about
+    /// where it has data is told to `run`, and taken from there.
     pub fn read(
         &mut self,
-        file: &File,
-        stat: &Stat,
-        (from, to): (u64, u64),
+        (file, stat): (&File, &Stat),
+        part: Range<u64>,
+        run: &DataRun,
         packer: &mut Packer<'_>,
     ) -> Result<ReadOut, ReadError> {
         let mut out = ReadOut::default();
-        if to <= from {
+        let part = part.start..part.end.min(stat.size);
+        if part.is_empty() {
             return Ok(out);
         }
         if !stat.may_have_holes() {
-            self.data(file, (from, to), packer, &mut out)?;
+            self.data(file, (part.start, part.end), packer, &mut out)?;
             return Ok(out);
         }
-        for span in extents(file, stat.size) {
+        let until = run.until(part.start);
+        let mut spans = extents(file, part.clone()).with_data_until(until);
+        while let Some(span) = spans.next() {
             match span.map_err(ReadError::Source)? {
-                Span::Hole { offset, len } => {
-                    let length = (offset + len).min(to).saturating_sub(offset.max(from));
-                    if length > 0 {
-                        out.extents.push(Extent::Hole { length });
-                    }
-                }
+                Span::Hole { len, .. } => out.extents.push(Extent::Hole { length: len }),
                 Span::Data { offset, len } => {
-                    let (start, end) = (offset.max(from), (offset + len).min(to));
-                    if start < end && self.data(file, (start, end), packer, &mut out)? < end {
+                    // Before it is read: others look at what follows meanwhile.
+                    if spans.data_until() > part.end {
+                        run.learn(offset..spans.data_until());
+                    }
+                    if self.data(file, (offset, offset + len), packer, &mut out)? < offset + len {
                         break;
                     }
                 }

@@ -8,7 +8,7 @@
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 use super::BackupError;
 use super::assemble::Assembler;
@@ -305,7 +305,10 @@ impl<'a> Threads<'a> {
             for event in batch {
                 root = assembler.take(event)?;
             }
-            let due = last.elapsed() >= self.options.checkpoint_every && root.is_none();
+            // Whoever is to stop makes one anyway.
+            let due = last.elapsed() >= self.options.checkpoint_every
+                && root.is_none()
+                && !self.stop.is_wanted();
             if due && !self.options.dry_run && self.flow.uploaded_packs() > 0 {
                 self.checkpoint(assembler, &line.flush, checkpoint)?;
                 last = Instant::now();
@@ -323,14 +326,8 @@ impl<'a> Threads<'a> {
         flush: &[Sender<FlushRequest>],
         checkpoint: OnCheckpoint<'_>,
     ) -> Result<(), BackupError> {
-        for worker in flush {
-            let (done, answer) = bounded(1);
-            worker.send(done).map_err(|_e| BackupError::Stopped)?;
-            while answer.recv_timeout(LOOK_UP).is_err() {
-                if self.flow.has_failed() {
-                    return Err(BackupError::Stopped);
-                }
-            }
+        if !self.all_sealed(flush)? {
+            return Ok(());
         }
         let Some(root) = assembler.so_far()? else {
             return Ok(());
@@ -339,6 +336,29 @@ impl<'a> Threads<'a> {
         self.flow.wait_uploaded()?;
         assembler.write_records(true)?;
         checkpoint(root, assembler.contents)
+    }
+
+    /// Has every worker seal what it has open. False if one has come to its end, as they do when
+    /// the walk is over: the snapshot is near, and what that worker left is sealed with it.
+    fn all_sealed(self, flush: &[Sender<FlushRequest>]) -> Result<bool, BackupError> {
+        for worker in flush {
+            let (done, answer) = bounded(1);
+            let mut asked = worker.send(done).is_ok();
+            while asked {
+                match answer.recv_timeout(LOOK_UP) {
+                    Ok(()) => break,
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => asked = false,
+                }
+                if self.flow.has_failed() {
+                    return Err(BackupError::Stopped);
+                }
+            }
+            if !asked {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Records why the run ends, so that whoever waits for this thread finds out.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::Receiver;
 use tokio::runtime::Handle;
-use unseen_common::id::VaultId;
+use unseen_common::id::{PackNumber, VaultId};
 use unseen_common::vault::Vault;
 
 use super::BackupError;
@@ -131,14 +131,18 @@ impl Uploads<'_> {
         }
     }
 
-    /// Sends what an interrupted run left in the spool.
+    /// Sends what an interrupted run left in the spool. Nothing is lost if that is stopped.
     pub fn resume(&self, vault: VaultId, device: &DeviceSecrets) -> Result<(), BackupError> {
         let Some(spool) = &self.spool else {
             return Ok(());
         };
         for pack in spool.left(vault, device).map_err(BackupError::Spool)? {
+            let pack = pack.map_err(BackupError::Spool)?;
             self.progress.sealed();
-            self.one(&Outgoing { pack, handles: Vec::new() })?;
+            self.monitor.transfer_planned(pack.len());
+            let sent = self.vault.put_pack(pack.upload());
+            let number = self.stop.at_once(&self.runtime, sent)?;
+            self.arrived(&Outgoing { pack, handles: Vec::new() }, number)?;
         }
         Ok(())
     }
@@ -154,6 +158,12 @@ impl Uploads<'_> {
             spool.put(pack).map_err(BackupError::Spool)?;
         }
         let number = self.stop.in_time(&self.runtime, self.vault.put_pack(pack.upload()))?;
+        self.arrived(outgoing, number)
+    }
+
+    /// The vault has a pack, under this number.
+    fn arrived(&self, outgoing: &Outgoing, number: PackNumber) -> Result<(), BackupError> {
+        let pack = &outgoing.pack;
         self.state.set_pack(number, &pack.id)?;
         let ids: Vec<ChunkId> =
             pack.table.segments.iter().flat_map(|s| s.chunks.iter().map(|c| c.id)).collect();

@@ -225,7 +225,7 @@ impl<'a> Walker<'a> {
         let stat = match stat {
             Ok(stat) => stat,
             Err(error) => {
-                self.trouble(frame, &name, &error);
+                self.trouble(frame, (&name, &node), &error);
                 self.gone(old.as_ref());
                 return Ok(false);
             }
@@ -326,7 +326,7 @@ impl<'a> Walker<'a> {
         let dir = match opened {
             Ok(dir) => dir,
             Err(error) => {
-                self.trouble(frame, &name, &error);
+                self.trouble(frame, (&name, &node), &error);
                 self.gone(old.as_ref());
                 return Ok(false);
             }
@@ -369,7 +369,7 @@ impl<'a> Walker<'a> {
             },
         };
         let stat = dir.stat_self();
-        let (mut meta, mut troubled) = self.meta_of_dir(&dir, stat.as_ref().ok());
+        let (mut meta, mut troubled) = self.meta_of_dir(&dir, stat.as_ref());
         if let (None, Some(name)) = (&key, &name) {
             let record = !self.context.dry_run;
             meta = via::settled(self.context.state, (&self.path, name), meta, record)?;

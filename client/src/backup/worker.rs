@@ -1,12 +1,13 @@
 //! A worker carries files from read to sealed pack without handing bytes to another thread.
 
 use std::fs::File;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, select};
 
 use super::BackupError;
-use super::outbox::PIECE;
+use super::long_file::{DataRun, LongFile};
 use super::packer::{Added, Leftover, Packer};
 use super::reading::{ReadError, ReadOut, Reader};
 use super::seen::{DirPath, describe, meta_of, seen_of};
@@ -42,14 +43,12 @@ pub enum Job {
     },
     /// A piece of a long file.
     Piece {
-        /// The directory.
-        dir: Arc<Dir>,
-        /// Its path.
-        path: DirPath,
         /// The file.
-        task: Task,
-        /// Where the piece begins.
-        offset: u64,
+        file: Arc<LongFile>,
+        /// Under which its result is awaited.
+        ticket: u64,
+        /// The number of the piece.
+        piece: u64,
     },
     /// What a command writes, or standard input.
     Stream {
@@ -83,11 +82,16 @@ pub struct FileRead {
     pub meta: Meta,
     /// What a record keeps.
     pub seen: Seen,
+    /// Where its content begins, in bytes; not 0 for a piece.
+    pub from: u64,
     /// Its content.
     pub out: ReadOut,
     /// Something about it was reported, so that it is not whole.
     pub troubled: bool,
 }
+
+/// Of a longer file it is told that it is being read, in bytes.
+const WORTH_TELLING: u64 = 1024 * 1024;
 
 /// What workers share.
 #[derive(Debug, Clone)]
@@ -156,50 +160,56 @@ impl<'a> Worker<'a> {
             Job::Files { dir, path, tasks } => {
                 let mut done = Vec::with_capacity(tasks.len());
                 for task in tasks {
-                    done.push(self.file(&dir, &path, &task, None)?);
+                    done.push(self.file(&dir, &path, &task)?);
                 }
                 done
             }
-            Job::Piece { dir, path, task, offset } => {
-                let piece = (offset, (offset + PIECE).min(task.stat.size));
-                vec![self.file(&dir, &path, &task, Some(piece))?]
-            }
+            Job::Piece { file, ticket, piece } => vec![self.piece(&file, ticket, piece)?],
             Job::Stream { ticket, source, meta } => vec![self.stream(ticket, source, *meta)?],
         };
         self.context.results.send(done).map_err(|_e| BackupError::Stopped)
     }
 
-    fn file(
-        &mut self,
-        dir: &Dir,
-        path: &DirPath,
-        task: &Task,
-        piece: Option<(u64, u64)>,
-    ) -> Result<Done, BackupError> {
-        let full = |name: &Name| path.join(name);
-        let bytes = piece.map_or(task.stat.size, |(from, to)| to - from);
-        if bytes > 1024 * 1024 {
-            self.context.monitor.file_started(&full(&task.name));
+    fn file(&mut self, dir: &Dir, path: &DirPath, task: &Task) -> Result<Done, BackupError> {
+        let full = || path.join(&task.name);
+        if task.stat.size > WORTH_TELLING {
+            self.context.monitor.file_started(&full());
         }
-        let read = match self.open_and_read(dir, task, piece) {
+        let (read, why) = match self.open_and_read(dir, task) {
             Ok(read) => read,
             Err(ReadError::Fatal(error)) => return Err(error),
             Err(ReadError::Stopped) => return Ok((task.ticket, None)),
             Err(ReadError::Source(error)) => {
-                let what = if error.kind() == std::io::ErrorKind::NotFound {
-                    "it vanished before it was read".to_owned()
-                } else {
-                    describe(&error)
-                };
-                self.problem(full(&task.name), what);
+                self.problem(full(), unreadable(&error));
                 return Ok((task.ticket, None));
             }
         };
-        for what in read.1 {
-            self.problem(full(&task.name), what);
+        for what in why {
+            self.problem(full(), what);
         }
-        self.context.monitor.bytes_read(bytes);
-        Ok((task.ticket, Some(Box::new(read.0))))
+        self.context.monitor.bytes_read(task.stat.size);
+        Ok((task.ticket, Some(Box::new(read))))
+    }
+
+    fn piece(&mut self, file: &LongFile, ticket: u64, piece: u64) -> Result<Done, BackupError> {
+        self.context.monitor.file_started(&file.path());
+        let range = file.range(piece);
+        let (read, why) = match self.read_piece(file, range.clone()) {
+            Ok(read) => read,
+            Err(ReadError::Fatal(error)) => return Err(error),
+            Err(ReadError::Stopped) => return Ok((ticket, None)),
+            Err(ReadError::Source(error)) => {
+                if file.give_up() {
+                    self.problem(file.path(), unreadable(&error));
+                }
+                return Ok((ticket, None));
+            }
+        };
+        for what in why.into_iter().filter(|what| file.is_news(what)) {
+            self.problem(file.path(), what);
+        }
+        self.context.monitor.bytes_read(range.end - range.start);
+        Ok((ticket, Some(Box::new(read))))
     }
 
     fn problem(&self, path: Vec<u8>, what: String) {
@@ -211,42 +221,56 @@ impl<'a> Worker<'a> {
         &mut self,
         dir: &Dir,
         task: &Task,
-        piece: Option<(u64, u64)>,
     ) -> Result<(FileRead, Vec<String>), ReadError> {
         self.reader.go_on()?;
         let file = dir.open_file(&task.name).map_err(ReadError::Source)?;
-        let mut before = fstat(&file).map_err(ReadError::Source)?;
-        if before.file_type != task.stat.file_type {
-            return Err(ReadError::Source(std::io::Error::other("it was replaced meanwhile")));
-        }
-        let mut why = Vec::new();
+        let mut before = looked_at(&file, &task.stat)?;
         for last_try in [false, true] {
-            let range = piece.unwrap_or((0, before.size));
-            let out = self.reader.read(&file, &before, range, &mut self.packer)?;
+            let (part, run) = (0..before.size, DataRun::default());
+            let out = self.reader.read((&file, &before), part, &run, &mut self.packer)?;
             let after = fstat(&file).map_err(ReadError::Source)?;
-            let same =
-                after.same_content(&before) && (piece.is_none() || after.same_content(&task.stat));
-            if same || last_try || piece.is_some() {
-                if !same {
-                    why.push("it changed while it was read; saved as it was read".to_owned());
-                }
-                let read = self.describe(&file, &after, out, &mut why);
-                let seen = Seen { racy: read.seen.racy || !same, ..read.seen };
-                return Ok((FileRead { seen, troubled: !why.is_empty(), ..read }, why));
+            let same = after.same_content(&before);
+            if same || last_try {
+                return Ok(self.describe(&file, (&after, same), (0, out)));
             }
             before = after;
         }
         Err(ReadError::Fatal(BackupError::Internal("a file is read at most twice")))
     }
 
-    fn describe(&self, file: &File, stat: &Stat, out: ReadOut, why: &mut Vec<String>) -> FileRead {
+    /// Reads a piece. One that changed is not read again: the others would have to be, too.
+    fn read_piece(
+        &mut self,
+        file: &LongFile,
+        part: Range<u64>,
+    ) -> Result<(FileRead, Vec<String>), ReadError> {
+        self.reader.go_on()?;
+        let opened = file.open().map_err(ReadError::Source)?.ok_or(ReadError::Stopped)?;
+        let before = looked_at(&opened, &file.stat)?;
+        let from = part.start;
+        let out = self.reader.read((&opened, &before), part, &file.run, &mut self.packer)?;
+        let after = fstat(&opened).map_err(ReadError::Source)?;
+        let same = after.same_content(&file.stat);
+        Ok(self.describe(&opened, (&after, same), (from, out)))
+    }
+
+    fn describe(
+        &self,
+        file: &File,
+        (stat, same): (&Stat, bool),
+        (from, out): (u64, ReadOut),
+    ) -> (FileRead, Vec<String>) {
+        let mut why = Vec::new();
+        if !same {
+            why.push("it changed while it was read; saved as it was read".to_owned());
+        }
         let mut meta = meta_of(stat, self.context.owners);
         match xattrs_of_fd(file) {
             Ok(xattrs) => meta.xattrs = xattrs,
             Err(error) => why.push(error.to_string()),
         }
-        let seen = seen_of(stat, self.context.racy_from, false);
-        FileRead { meta, seen, out, troubled: false }
+        let seen = seen_of(stat, self.context.racy_from, !same);
+        (FileRead { meta, seen, from, out, troubled: !why.is_empty() }, why)
     }
 
     fn stream(
@@ -267,7 +291,7 @@ impl<'a> Worker<'a> {
                     mtime: zero,
                     ctime: zero,
                 };
-                Ok((ticket, Some(Box::new(FileRead { meta, seen, out, troubled: false }))))
+                Ok((ticket, Some(Box::new(FileRead { meta, seen, from: 0, out, troubled: false }))))
             }
             Err(ReadError::Fatal(error)) => Err(error),
             Err(ReadError::Stopped) => Ok((ticket, None)),
@@ -276,5 +300,21 @@ impl<'a> Worker<'a> {
                 Err(BackupError::Source { path, source })
             }
         }
+    }
+}
+
+/// What an open file is. It must still be what was listed under its name.
+fn looked_at(file: &File, listed: &Stat) -> Result<Stat, ReadError> {
+    let stat = fstat(file).map_err(ReadError::Source)?;
+    if stat.file_type != listed.file_type {
+        return Err(ReadError::Source(std::io::Error::other("it was replaced meanwhile")));
+    }
+    Ok(stat)
+}
+
+fn unreadable(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "it vanished before it was read".to_owned(),
+        _ => describe(error),
     }
 }

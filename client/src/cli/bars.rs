@@ -2,8 +2,10 @@
 //!
 //! Not a terminal: a plain line every ten seconds. `--json`: restic's `status` lines, one a second.
 
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,7 +15,7 @@ use unseen_common::id::SnapshotId;
 
 use super::escape::escape_for_terminal;
 use super::output::Ui;
-use crate::progress::{Amount, Counts, Item, Monitor, Note, Problem, Stored, Tally};
+use crate::progress::{Amount, Change, Counts, Item, Monitor, Note, Problem, Stored, Tally};
 
 mod words;
 
@@ -28,8 +30,22 @@ const MAX_CURRENT: usize = 512;
 #[derive(Debug)]
 pub struct Bars {
     shared: Arc<Shared>,
-    stop: Option<Sender<()>>,
-    ticker: Option<JoinHandle<()>>,
+    ticker: Mutex<Option<Ticker>>,
+    deleted: Option<Deleted>,
+}
+
+#[derive(Debug)]
+struct Ticker {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// Where the files of a restore lie, for those that a dry run would delete.
+#[derive(Debug)]
+struct Deleted {
+    target: PathBuf,
+    /// The path in the snapshot that the target stands for.
+    stands_for: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -40,7 +56,7 @@ struct Shared {
     current: Mutex<Vec<u8>>,
     /// Whether anybody looks at the current file.
     watched: AtomicBool,
-    begun: Instant,
+    begun: OnceLock<Instant>,
 }
 
 /// How progress is shown.
@@ -78,6 +94,13 @@ impl Manner {
 impl Bars {
     /// Begins to show progress as suits the outputs.
     pub fn start(ui: &Arc<Ui>, task: Task) -> Self {
+        let bars = Self::waiting(ui, task);
+        bars.show();
+        bars
+    }
+
+    /// Counts, and shows nothing before [`Self::show`].
+    pub fn waiting(ui: &Arc<Ui>, task: Task) -> Self {
         let manner = Manner::of(ui);
         let shared = Arc::new(Shared {
             ui: Arc::clone(ui),
@@ -85,17 +108,31 @@ impl Bars {
             tally: Tally::default(),
             current: Mutex::default(),
             watched: AtomicBool::new(matches!(manner, Manner::Json | Manner::Bars)),
-            begun: Instant::now(),
+            begun: OnceLock::new(),
         });
-        let mut bars = Self { shared: Arc::clone(&shared), stop: None, ticker: None };
-        if manner != Manner::Nothing {
-            let (stop, stopped) = bounded(1);
-            let ticker = std::thread::Builder::new().name("progress".to_owned());
-            // Without a thread to spare, the work goes on unseen.
-            bars.ticker = ticker.spawn(move || draw(&shared, manner, &stopped)).ok();
-            bars.stop = Some(stop);
+        Self { shared, ticker: Mutex::default(), deleted: None }
+    }
+
+    /// Begins to show progress, and to count the time.
+    pub fn show(&self) {
+        self.shared.begun.get_or_init(Instant::now);
+        let manner = Manner::of(&self.shared.ui);
+        let mut ticker = self.ticker.lock().unwrap_or_else(PoisonError::into_inner);
+        if manner == Manner::Nothing || ticker.is_some() {
+            return;
         }
-        bars
+        let (stop, stopped) = bounded(1);
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::Builder::new().name("progress".to_owned());
+        // Without a thread to spare, the work goes on unseen.
+        let thread = thread.spawn(move || draw(&shared, manner, &stopped));
+        *ticker = thread.ok().map(|thread| Ticker { stop, thread });
+    }
+
+    /// For a dry run: each thing that would be deleted is named as part of the result. `stands_for`
+    /// is the path in the snapshot that the target stands for.
+    pub fn name_deleted(&mut self, target: &Path, stands_for: Vec<u8>) {
+        self.deleted = Some(Deleted { target: target.to_path_buf(), stands_for });
     }
 
     /// The counts so far.
@@ -111,7 +148,7 @@ impl Bars {
 
     /// How long it has been.
     pub fn elapsed(&self) -> Duration {
-        self.shared.begun.elapsed()
+        self.shared.elapsed()
     }
 
     /// Takes the bars off the screen; returns the last counts and the time it took.
@@ -121,10 +158,11 @@ impl Bars {
     }
 
     fn end(&mut self) {
-        // The ticker ends when its channel does.
-        drop(self.stop.take());
-        if let Some(ticker) = self.ticker.take() {
-            ticker.join().ok();
+        let ticker = self.ticker.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Ticker { stop, thread }) = ticker {
+            // It ends when its channel does.
+            drop(stop);
+            thread.join().ok();
         }
     }
 }
@@ -135,10 +173,23 @@ impl Drop for Bars {
     }
 }
 
+impl Deleted {
+    /// Where a path of the snapshot lies.
+    fn place(&self, path: &[u8]) -> Vec<u8> {
+        let beneath = path.strip_prefix(self.stands_for.as_slice()).unwrap_or(path);
+        let target = self.target.as_os_str().as_bytes();
+        [target.strip_suffix(b"/").unwrap_or(target), beneath].concat()
+    }
+}
+
 impl Shared {
+    fn elapsed(&self) -> Duration {
+        self.begun.get().map_or(Duration::ZERO, Instant::elapsed)
+    }
+
     fn sample(&self, rates: &mut Rates) -> Sample {
         let counts = self.tally.counts();
-        let elapsed = self.begun.elapsed();
+        let elapsed = self.elapsed();
         rates.update(&counts, elapsed);
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         Sample { task: self.task, counts, elapsed, rates: *rates, current: current.clone() }
@@ -239,7 +290,15 @@ impl Monitor for Bars {
     fn done(&self, item: Item<'_>) {
         self.shared.tally.done(item);
         let ui = &self.shared.ui;
-        if ui.is_verbose(1) {
+        if let Some(deleted) = self.deleted.as_ref().filter(|_| item.change == Change::Deleted) {
+            if ui.is_json() {
+                ui.json(&words::item_json(&item));
+            } else {
+                let path = deleted.place(item.path);
+                let slash = if item.is_dir { "/" } else { "" };
+                ui.line(&format!("would delete {}{slash}", escape_for_terminal(&path)));
+            }
+        } else if ui.is_verbose(1) {
             if ui.is_json() {
                 ui.json(&words::item_json(&item));
             } else {
@@ -284,7 +343,7 @@ impl Monitor for Bars {
 mod tests {
     use super::*;
     use crate::cli::output::Voice;
-    use crate::progress::{Change, During};
+    use crate::progress::During;
 
     fn item(change: Change) -> Item<'static> {
         Item { path: b"/a\xff", is_dir: false, change, size: 7 }
@@ -339,6 +398,26 @@ mod tests {
     fn quiet_shows_problems_only() {
         let (_, out, err) = run(voice(false, -1));
         assert_eq!((out.as_str(), err.as_str()), ("", "error: /b: gone\n"));
+    }
+
+    #[test]
+    fn a_dry_run_names_what_it_would_delete_where_it_lies() {
+        for (target, stands_for, shown) in [
+            ("/t", "", "/t/home/a\\xff/"),
+            ("/t/", "/home", "/t/a\\xff/"),
+            ("/", "", "/home/a\\xff/"),
+        ] {
+            let (ui, seen) = Ui::captured(voice(false, 0));
+            let ui = Arc::new(ui);
+            let mut bars = Bars::waiting(&ui, Task::Restore);
+            bars.name_deleted(Path::new(target), stands_for.as_bytes().to_vec());
+            let path = b"/home/a\xff";
+            bars.done(Item { path, is_dir: true, change: Change::Deleted, size: 0 });
+            bars.done(item(Change::New));
+            assert_eq!(bars.finish().1, Duration::ZERO, "nothing has begun");
+            ui.finish().unwrap();
+            assert_eq!(seen.out(), format!("would delete {shown}\n"));
+        }
     }
 
     /// Not a test of time: the ticker must end when asked to, however long its pause is.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::cmd_init::{after_a_cut, cut_off};
 use super::cmd_run::host_name;
 use super::config::set_server;
 use super::context::{Context, Setup};
@@ -12,6 +13,7 @@ use super::units::plural;
 use super::vault::{self, SystemClock};
 use crate::crypto::recovery::RecoveryCode;
 use crate::crypto::secret::Passphrase;
+use crate::enrol::EnrolError;
 use crate::enrol::connect::{JoinOptions, Joined, Opener, connect};
 use crate::enrol::earlier::Earlier;
 use crate::enrol::kit::{self, ReadKit};
@@ -51,15 +53,21 @@ pub struct ConnectArgs {
     pub name: Option<String>,
 }
 
+const NO_VAULT_OF_KIT: &str = "the code in this kit is whole. So the vault was erased or its \
+    code replaced, or the `backup init` that wrote this kit was cut off before it made one";
+
 /// Joins a vault.
 pub fn run(ctx: &Context<'_>, args: &ConnectArgs) -> Result<Exit, CliError> {
     let kit = args.kit.as_deref().map(kit::read).transpose()?;
     let setup = ctx.setup()?;
     let address = address(args, kit.as_ref(), &setup)?;
     let runtime = vault::runtime()?;
-    let target = vault::target(ctx, &address, &runtime)?;
+    let nothing_there = |error| after_a_cut(error, &setup.places);
+    let target = vault::target(ctx, &address, &runtime).map_err(nothing_there)?;
     let folders = vault::folders(&setup.places);
-    let earlier = Earlier::find(&folders, target.account, args.replaces.as_deref())?;
+    let earlier = Earlier::find(&folders, target.account, args.replaces.as_deref())
+        .map_err(|error| cut_off(error, &setup.places))?;
+    let by_kit = kit.is_some();
     let (opener, head) = match kit {
         Some(kit) => (Opener::Code(kit.code), Some(kit.head)),
         None => (opener(ctx)?, args.log_head.clone()),
@@ -72,7 +80,12 @@ pub fn run(ctx: &Context<'_>, args: &ConnectArgs) -> Result<Exit, CliError> {
         kit: head,
     };
     let joining = connect(&target, &opener, &options, (&folders, earlier), &SystemClock);
-    let joined = runtime.block_on(joining).inspect_err(|_| setup.places.remove_empty())?;
+    let joined = runtime.block_on(joining).map_err(|error| {
+        setup.places.remove_empty();
+        let wrong = matches!(error, EnrolError::WrongSecret);
+        let error = CliError::from(error);
+        nothing_there(if wrong && by_kit { error.hint(NO_VAULT_OF_KIT) } else { error })
+    })?;
     set_server(&setup.places.config, &setup.name, &target.address)?;
     report(ctx, &joined);
     Ok(Exit::Done)

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use tokio::runtime::Runtime;
-use unseen_common::id::Hash;
 use zeroize::Zeroizing;
 
 use super::cmd_run::host_name;
@@ -11,18 +10,23 @@ use super::config::set_server;
 use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
 use super::vault::{self, SystemClock};
-use crate::crypto::rng::Hedged;
 use crate::crypto::secret::Passphrase;
-use crate::enrol::EnrolError;
-use crate::enrol::init::{Made, Place, Wishes, init};
-use crate::enrol::kit::{Challenge, Kit, KitFile};
+use crate::enrol::earlier::check_unused;
+use crate::enrol::init::{Made, NotMade, Place, Wishes, prepare};
+use crate::enrol::kit::KitFile;
 use crate::enrol::strength::{Use, Verdict, judge};
+
+mod kit;
+
+use kit::Handed;
+pub use kit::{after_a_cut, cut_off};
 
 /// What `init` takes.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(after_help = "\
 Without an invitation the vault is a folder: the one of --local, or one of the program's own.
 The recovery kit is printed, or written to the file of --kit. Without a terminal, --kit is needed.
+The vault is made once you have the kit: until then nothing depends on it.
 
 Example:
   backup init --local /mnt/disk/vault --kit ~/kit.html")]
@@ -62,19 +66,18 @@ pub fn default_kit(ctx: &Context<'_>, setup: &Setup) -> Option<PathBuf> {
     (!ctx.terminal.is_present()).then(|| folder.join("unseen-recovery-kit.txt"))
 }
 
-/// Makes a vault, and sees to it that its kit is kept.
+/// Makes a vault whose kit is in its owner's hands.
 pub fn make(ctx: &Context<'_>, args: &InitArgs, runtime: &Runtime) -> Result<(), CliError> {
     let setup = ctx.setup()?;
-    if setup.places.device_key().exists() {
-        return Err(EnrolError::AlreadyEnrolled(setup.places.device_key()).into());
-    }
+    check_unused(&vault::folders(&setup.places)).map_err(|error| cut_off(error, &setup.places))?;
     if args.kit.is_none() && !ctx.terminal.is_present() {
         return Err(CliError::usage("without a terminal the recovery kit needs a file")
             .hint("add --kit FILE.txt or --kit FILE.html"));
     }
     // All that can be refused is, before anything is asked or made.
     let site = Site::find(&setup, args)?;
-    let kit_file = args.kit.as_deref().map(KitFile::prepare).transpose()?;
+    let kit_file = args.kit.as_deref().map(KitFile::prepare).transpose();
+    let kit_file = kit_file.map_err(|error| kit::in_the_way(error, &setup.places))?;
     let name = args.name.clone().unwrap_or_else(host_name);
     let passphrase = passphrase(ctx, args, &name)?;
     let wishes = Wishes {
@@ -85,78 +88,41 @@ pub fn make(ctx: &Context<'_>, args: &InitArgs, runtime: &Runtime) -> Result<(),
         kdf: None,
     };
     setup.places.create()?;
-    let made =
-        found(&setup, site, &wishes, runtime).inspect_err(|_| setup.places.remove_empty())?;
-    set_server(&setup.places.config, &setup.name, &made.address)?;
+    let founding = Founding { ctx, setup: &setup, kit_file, runtime };
+    let (made, kit) = founding.run(site, &wishes).inspect_err(|_| setup.places.remove_empty())?;
     ctx.ui.status(&format!("made the vault {} at {}", made.vault.short(), made.address));
-    hand_over_kit(ctx, kit_file, args.kit.as_deref(), &kit_of(&made))
+    kit.keep(ctx);
+    Ok(set_server(&setup.places.config, &setup.name, &made.address)?)
 }
 
-fn found(setup: &Setup, site: Site, wishes: &Wishes, runtime: &Runtime) -> Result<Made, CliError> {
-    let place = site.open()?;
-    let folders = vault::folders(&setup.places);
-    Ok(runtime.block_on(init(&place, wishes, &folders, &SystemClock))?)
+/// The making of a vault.
+struct Founding<'a> {
+    ctx: &'a Context<'a>,
+    setup: &'a Setup,
+    kit_file: Option<KitFile>,
+    runtime: &'a Runtime,
 }
 
-fn kit_of(made: &Made) -> Kit {
-    Kit {
-        address: made.address.clone(),
-        account: made.vault,
-        code: made.code.to_text(),
-        server_identity: Some(Hash::from_bytes(made.identity)),
-        log_head: made.head,
-        created: made.created,
-        program_version: env!("CARGO_PKG_VERSION").to_owned(),
-    }
-}
-
-fn hand_over_kit(
-    ctx: &Context<'_>,
-    file: Option<KitFile>,
-    path: Option<&Path>,
-    kit: &Kit,
-) -> Result<(), CliError> {
-    let print = || {
-        for line in kit.to_text().lines() {
-            ctx.ui.line(line);
+impl<'a> Founding<'a> {
+    /// First the kit, then the vault: whatever stops this in between, there is no vault without one.
+    fn run(self, site: Site, wishes: &Wishes) -> Result<(Made, Handed<'a>), CliError> {
+        let Self { ctx, setup, kit_file, runtime } = self;
+        let place = site.open()?;
+        let folders = vault::folders(&setup.places);
+        let founding = runtime.block_on(prepare(&place, wishes, &SystemClock))?;
+        let kit = kit::hand_over(ctx, &setup.places, kit_file, founding.made())?;
+        match runtime.block_on(founding.create(&place, &folders)) {
+            Ok(made) => Ok((made, kit)),
+            Err(NotMade { error, certain: true }) => {
+                kit.withdraw(ctx);
+                Err(error.into())
+            }
+            Err(NotMade { error, certain: false }) => {
+                kit.keep_for_now(ctx);
+                Err(error.into())
+            }
         }
-        ctx.ui.flush();
-    };
-    match (file, path) {
-        (Some(file), Some(path)) => {
-            // The vault is there, and nothing else opens it on another machine.
-            kit.write(file).inspect_err(|_| print())?;
-            ctx.ui.warn(&format!(
-                "the recovery kit is in {}: print it or move it to a safe place, then delete it \
-                 here. Without the kit and the passphrase nobody can ever restore",
-                path.display()
-            ));
-        }
-        _ => print(),
     }
-    if ctx.terminal.is_present() && !ctx.global.yes {
-        ask_back(ctx, kit)?;
-    }
-    Ok(())
-}
-
-/// Two groups of the code typed back show that the kit is in the owner's hands.
-fn ask_back(ctx: &Context<'_>, kit: &Kit) -> Result<(), CliError> {
-    let challenge = Challenge::draw(&mut Hedged::fresh());
-    let [first, second] = challenge.numbers();
-    for _ in 0..5 {
-        let typed = ctx
-            .terminal
-            .ask(&format!("Type groups {first} and {second} of the recovery code from the kit: "))
-            .map_err(|error| CliError::new(Exit::Failed, "no answer").because(error))?;
-        if challenge.is_answered(&kit.code, &typed) {
-            ctx.ui.status("The kit is yours. Keep it where this machine's fate cannot reach it.");
-            return Ok(());
-        }
-        ctx.ui.status("That is not what the kit says.");
-    }
-    ctx.ui.warn("the vault is made, but the kit is not confirmed: make sure that you have it");
-    Ok(())
 }
 
 fn passphrase(
@@ -208,10 +174,14 @@ impl Site {
         let folder = std::path::absolute(&folder)
             .map_err(|error| CliError::usage("--local names no folder").because(error))?;
         vault::address_of(&folder)?;
+        check_folder(&folder)?;
         if vault::is_vault(&folder) && !vault::open_folder(&folder)?.accounts.is_empty() {
             let message = format!("there is a vault in {} already", folder.display());
-            return Err(CliError::new(Exit::Failed, message)
-                .hint("`backup connect --local DIR` joins it with the recovery code"));
+            let hint = format!(
+                "`backup connect --local {}` joins it with the recovery code",
+                folder.display()
+            );
+            return Err(CliError::new(Exit::Failed, message).hint(hint));
         }
         Ok(Self::Folder(folder))
     }
@@ -230,3 +200,37 @@ impl Site {
         })
     }
 }
+
+/// Nobody wants the files of a vault among their own.
+fn check_folder(folder: &Path) -> Result<(), CliError> {
+    if vault::is_vault(folder) {
+        return Ok(());
+    }
+    let failed = |error| {
+        let message = format!("{}: a vault cannot be made here", folder.display());
+        CliError::new(Exit::Failed, message).because(error)
+    };
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    for entry in entries {
+        let name = entry.map_err(failed)?.file_name();
+        // What an `init` that was cut off left, and what a disk of its own has.
+        let known = OF_A_VAULT.iter().any(|known| name == *known);
+        if !known && !name.as_encoded_bytes().starts_with(b".tmp-") {
+            let message = format!("{}: there are other files in this folder", folder.display());
+            let own = folder.join("unseen");
+            let hint = format!("give the vault a folder of its own: --local {}", own.display());
+            return Err(CliError::usage(message).hint(hint));
+        }
+    }
+    Ok(())
+}
+
+/// What may be in a folder before the journal is there.
+const OF_A_VAULT: [&str; 5] = ["lock", "format", "index", "identity.key", "lost+found"];
+
+#[cfg(test)]
+mod tests;

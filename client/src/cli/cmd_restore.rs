@@ -21,9 +21,8 @@ use super::units::{bytes, count, duration, plural};
 use super::vault;
 use crate::browse::resolve::Chosen;
 use crate::maintain::heal::{Healing, verify};
-use crate::progress::Monitor;
 use crate::repo::{ReaderIndex, ReaderRepo};
-use crate::restore::{Existing, Kept, RestoreOptions, RestoreOutcome, Select, restore};
+use crate::restore::{Existing, Kept, Prepared, RestoreOptions, RestoreOutcome, Select, Stayed};
 use crate::scan::exclude::{Case, Pattern};
 
 /// What `restore` takes.
@@ -32,6 +31,9 @@ use crate::scan::exclude::{Case, Pattern};
 #[command(after_help = "\
 Beneath the target, files get the full path that they had; with SNAPSHOT:PATH, what is beneath PATH
 goes right into the target. A restore that was interrupted goes on where it stopped.
+
+Before files that are there and differ are replaced, or anything is deleted, it asks, unless you say
+--yes; --overwrite WHEN answers for the files.
 
 Example:
   backup restore latest --target /tmp/restored --include '*.ods'
@@ -58,13 +60,13 @@ pub struct RestoreArgs {
     /// Not what matches this pattern
     #[arg(short = 'e', long, value_name = "PATTERN")]
     pub exclude: Vec<OsString>,
-    /// What becomes of files that are there
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
-    pub overwrite: Overwrite,
-    /// Delete what the snapshot does not have
+    /// What becomes of files that are there [default: always]
+    #[arg(long, value_name = "WHEN", value_enum)]
+    pub overwrite: Option<Overwrite>,
+    /// Delete what the snapshot does not have, except what the backup left out or could not read
     #[arg(long)]
     pub delete: bool,
-    /// Say what would be done, and do nothing
+    /// Say what would be done and name what would be deleted, and do nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
     /// Read what was written once more and compare it
@@ -84,7 +86,7 @@ pub struct RestoreArgs {
 /// What becomes of files that are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Overwrite {
-    /// They are replaced; equal parts are not fetched
+    /// They are replaced; equal ones are not fetched
     #[default]
     Always,
     /// Replaced if size or time differ
@@ -103,30 +105,37 @@ pub fn run(ctx: &Context<'_>, args: &RestoreArgs) -> Result<Exit, CliError> {
     let chosen = reading.choose(ctx, (&args.snapshot, &args.filter), &runtime)?;
     let target = target(ctx, args, &chosen)?;
     let index = reading.index(ctx, &runtime)?;
-    let interrupt = Interrupt::install()
-        .map_err(|error| CliError::new(Exit::Failed, "cannot watch for Ctrl-C").because(error))?;
     let options = RestoreOptions {
         target,
         select,
-        existing: args.overwrite.into(),
+        existing: args.overwrite.unwrap_or_default().into(),
         delete: args.delete,
         kept: kept(ctx, &reading),
         dry_run: args.dry_run,
+        survey: false,
         verify: args.verify,
         ownership_by_name: args.ownership_by_name,
         privileged: args.preserve_privileged,
         workers: 0,
     };
+    let mut bars = Bars::waiting(ctx.ui, Task::Restore);
+    if args.dry_run {
+        bars.name_deleted(&options.target, stands_for(&chosen));
+    }
+    let (from, handle) = ((&reading.repo, &index), runtime.handle());
+    let prepared = Prepared::new(from, &chosen, &options, &bars, handle)?;
+    may_begin(ctx, args, &prepared)?;
+    let interrupt = Interrupt::install()
+        .map_err(|error| CliError::new(Exit::Failed, "cannot watch for Ctrl-C").because(error))?;
+    let ready = prepared.open()?;
     ctx.ui.status(&format!(
         "restoring snapshot {} of {} to {}",
         chosen.snapshot.id.short(),
         local_time(chosen.snapshot.time),
         options.target.display()
     ));
-    let bars = Bars::start(ctx.ui, Task::Restore);
-    let flag = interrupt.flag();
-    let listens: (&dyn Monitor, &AtomicBool) = (&bars, &flag);
-    let outcome = restore((&reading.repo, &index), &chosen, &options, listens, runtime.handle());
+    bars.show();
+    let outcome = ready.run(&interrupt.flag());
     let (_, took) = bars.finish();
     let outcome = outcome?;
     report(ctx, args, &outcome, took);
@@ -178,7 +187,7 @@ fn target(ctx: &Context<'_>, args: &RestoreArgs, chosen: &Chosen) -> Result<Path
         target.push(name.as_os_str());
     }
     let delete = if args.delete {
-        ", and delete there what the snapshot does not have (also what the backup leaves out)"
+        ", and delete there what the snapshot does not have, except what the backup left out"
     } else {
         ""
     };
@@ -187,6 +196,57 @@ fn target(ctx: &Context<'_>, args: &RestoreArgs, chosen: &Chosen) -> Result<Path
         return Ok(target);
     }
     Err(CliError::usage("restoring in place needs a yes").hint("answer the question, or add --yes"))
+}
+
+/// Asks before files that are at the target are replaced or deleted.
+///
+/// What a restore of the same snapshot has put there is the same, so one that goes on asks nothing.
+fn may_begin(
+    ctx: &Context<'_>,
+    args: &RestoreArgs,
+    prepared: &Prepared<'_>,
+) -> Result<(), CliError> {
+    // In place, the question has been asked.
+    let told = args.in_place || args.dry_run || ctx.global.yes;
+    if told || (args.overwrite.is_some() && !args.delete) {
+        return Ok(());
+    }
+    // Ctrl-C ends the program: nothing has been changed.
+    let found = prepared.survey(&AtomicBool::new(false))?;
+    let replaced = if args.overwrite.is_some() { 0 } else { found.replaced };
+    let mut what = Vec::new();
+    if replaced > 0 {
+        let files = plural(replaced, "file that differs", "files that differ");
+        what.push(format!("replace {files} from the snapshot's"));
+    }
+    if found.deleted > 0 {
+        let things = plural(found.deleted, "thing", "things");
+        what.push(format!("delete {things} that it does not have"));
+    }
+    let what = what.join(" and ");
+    let target = args.target.as_deref().unwrap_or(Path::new("/")).display();
+    let would = format!("{target}: this would {what}");
+    if what.is_empty() || ctx.confirm(&format!("{would}. Go on?")) {
+        return Ok(());
+    }
+    let hint = match (replaced, found.deleted) {
+        (_, 0) => {
+            "answer the question, or add --yes; -n -v names what would change; --overwrite never \
+             or if-newer leaves files as they are"
+        }
+        (0, _) => "answer the question, or add --yes; -n names what would be deleted",
+        _ => "answer the question, or add --yes; -n -v names what would change or be deleted",
+    };
+    Err(CliError::usage(would).hint(hint))
+}
+
+/// The path in the snapshot that the target stands for.
+fn stands_for(chosen: &Chosen) -> Vec<u8> {
+    chosen.path.iter().flatten().fold(Vec::new(), |mut path, name| {
+        path.push(b'/');
+        path.extend_from_slice(name.as_bytes());
+        path
+    })
 }
 
 /// A snapshot never has the program's own folders: they are not deleted for that.
@@ -217,6 +277,12 @@ fn report(ctx: &Context<'_>, args: &RestoreArgs, outcome: &RestoreOutcome, took:
             "files_unmodified": outcome.unmodified,
             "files_skipped": outcome.skipped,
             "files_deleted": outcome.deleted,
+            "files_kept": {
+                "left_out_by_the_backup": outcome.stayed.left_out,
+                "unread_by_the_backup": outcome.stayed.unread,
+                "other_file_systems": outcome.stayed.elsewhere,
+                "own": outcome.stayed.own,
+            },
             "bytes_restored": outcome.bytes,
             "bytes_fetched": outcome.fetched,
             "files_verified": outcome.verified,
@@ -238,7 +304,7 @@ fn report(ctx: &Context<'_>, args: &RestoreArgs, outcome: &RestoreOutcome, took:
     for (number, what) in [
         (outcome.unmodified, "the same already"),
         (outcome.skipped, "left as they were"),
-        (outcome.deleted, "deleted"),
+        (outcome.deleted, if args.dry_run { "to be deleted" } else { "deleted" }),
         (outcome.verified, "verified"),
     ] {
         if number > 0 {
@@ -246,6 +312,9 @@ fn report(ctx: &Context<'_>, args: &RestoreArgs, outcome: &RestoreOutcome, took:
         }
     }
     ctx.ui.summary(&line);
+    if let Some(line) = stayed(&outcome.stayed) {
+        ctx.ui.summary(&line);
+    }
     if outcome.problem_count > 0 {
         ctx.ui.warn(&format!(
             "{} not restored, or not fully: see above",
@@ -255,6 +324,21 @@ fn report(ctx: &Context<'_>, args: &RestoreArgs, outcome: &RestoreOutcome, took:
     if outcome.interrupted {
         ctx.ui.warn("interrupted; the same command goes on from here");
     }
+}
+
+/// What `--delete` left alone; nothing if there is none.
+fn stayed(stayed: &Stayed) -> Option<String> {
+    let kinds = [
+        (stayed.left_out, "left out by the backup"),
+        (stayed.unread, "not readable for the backup"),
+        (stayed.elsewhere, "on other file systems"),
+        (stayed.own, "this program's own"),
+    ];
+    let all = kinds.iter().map(|(number, _)| number).sum();
+    let kinds = kinds.iter().filter(|(number, _)| *number > 0);
+    let kinds: Vec<_> = kinds.map(|(number, what)| format!("{} {what}", count(*number))).collect();
+    let kept = plural(all, "thing", "things");
+    (all > 0).then(|| format!("kept {kept} that the snapshot does not have: {}", kinds.join(", ")))
 }
 
 impl From<Overwrite> for Existing {

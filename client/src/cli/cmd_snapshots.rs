@@ -28,9 +28,11 @@ use crate::tree::manifest::Manifest;
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(after_help = "\
 Asks for no secret: this device's own snapshots are shown in full, those of others by id, time and
-what their server may see.
+what their server may see. With --unlock, with a filter, or if BACKUP_PASSPHRASE or
+BACKUP_RECOVERY_CODE (or either with _FILE or _FD) is set, all are shown in full.
 
 Example:
+  backup snapshots --unlock
   backup snapshots --host laptop --latest 5")]
 pub struct SnapshotsArgs {
     /// Only these: ids or beginnings of ids, latest, latest~N
@@ -39,6 +41,9 @@ pub struct SnapshotsArgs {
     /// Also those that were forgotten or have expired, and can be brought back
     #[arg(short, long)]
     pub all: bool,
+    /// Ask for the passphrase or the recovery code, and show what every snapshot is of
+    #[arg(long)]
+    pub unlock: bool,
     /// Only the newest N of each device and set
     #[arg(long, value_name = "N")]
     pub latest: Option<std::num::NonZeroU32>,
@@ -51,11 +56,7 @@ pub struct SnapshotsArgs {
 pub fn run(ctx: &Context<'_>, args: &SnapshotsArgs) -> Result<Exit, CliError> {
     let runtime = vault::runtime()?;
     let setup = ctx.setup()?;
-    let shown = if setup.places.device_key().exists() && args.filter.is_empty() {
-        own(ctx, args.all, &setup, &runtime)?
-    } else {
-        unlocked(ctx, args, &runtime)?
-    };
+    let shown = look(ctx, args, &setup, &runtime)?;
     let mut shown = narrow(shown, &args.snapshots)?;
     if let Some(latest) = args.latest {
         keep_latest(&mut shown, latest.get());
@@ -73,7 +74,32 @@ pub fn run(ctx: &Context<'_>, args: &SnapshotsArgs) -> Result<Exit, CliError> {
         ctx.ui.line(&line);
     }
     ctx.ui.line(&plural(shown.len() as u64, "snapshot", "snapshots"));
+    if shown.iter().any(|one| one.manifest.is_none()) {
+        ctx.ui.status("`backup snapshots --unlock` shows what the sealed ones are of");
+    }
     Ok(Exit::Done)
+}
+
+/// In full where that is wanted or costs no question, else as far as this machine can.
+fn look(
+    ctx: &Context<'_>,
+    args: &SnapshotsArgs,
+    setup: &Setup,
+    runtime: &Runtime,
+) -> Result<Vec<Shown>, CliError> {
+    if args.unlock || !args.filter.is_empty() || !setup.places.device_key().exists() {
+        return unlocked(ctx, args, runtime);
+    }
+    if ctx.secrets().are_at_hand() {
+        match unlocked(ctx, args, runtime) {
+            // Nobody asked for it: a secret for something else is no reason to show nothing.
+            Err(error) if error.code() == Exit::WrongSecret => {
+                ctx.ui.warn(&format!("{}: shown without it", error.report()));
+            }
+            shown => return shown,
+        }
+    }
+    own(ctx, args.all, setup, runtime)
 }
 
 /// A snapshot, with as much of its manifest as can be shown.

@@ -9,6 +9,8 @@ use zeroize::Zeroizing;
 
 use super::output::Ui;
 
+mod hidden;
+
 /// Environment variables.
 pub trait Environment: fmt::Debug {
     /// The value of a variable, if it is set.
@@ -64,9 +66,7 @@ impl Terminal for Tty<'_> {
     }
 
     fn ask_hidden(&self, prompt: &str) -> io::Result<Zeroizing<String>> {
-        self.0.prompt(prompt);
-        // It ends the line on the terminal by itself.
-        rpassword::read_password().map(Zeroizing::new)
+        hidden::read(|| self.0.prompt(prompt))
     }
 
     fn ask(&self, prompt: &str) -> io::Result<Zeroizing<String>> {

@@ -1,5 +1,8 @@
 //! Engine errors as people see them: a line, a hint, an exit code.
 
+use std::error::Error;
+use std::io;
+
 use unseen_common::vault::VaultError;
 
 use super::exit::{CliError, Exit};
@@ -144,6 +147,8 @@ impl From<EnrolError> for CliError {
             EnrolError::Slot(error) => error.into(),
             error @ EnrolError::AlreadyEnrolled(_) => Self::from_error(Exit::Failed, error)
                 .hint("use another --profile, or go on with `backup run`"),
+            error @ EnrolError::CutOff(_) => Self::from_error(Exit::Failed, error)
+                .hint("`backup connect --kit FILE` goes on if that vault was made"),
             error @ EnrolError::NotEnrolled(_) => Self::from_error(Exit::NoVault, error).hint(
                 "`backup init` makes a vault, `backup connect ADDRESS` joins one that exists",
             ),
@@ -196,6 +201,10 @@ impl From<RecoveryCodeError> for CliError {
 impl From<UnlockError> for CliError {
     fn from(error: UnlockError) -> Self {
         match error {
+            error @ UnlockError::WrongSecret { code: true } => {
+                Self::from_error(Exit::WrongSecret, error)
+                    .hint("it is the code of another vault: compare it with the kit of this one")
+            }
             error @ UnlockError::WrongSecret { .. } => Self::from_error(Exit::WrongSecret, error)
                 .hint("the recovery code of the kit opens the vault, too"),
             error => Self::from_error(Exit::Damaged, error)
@@ -233,7 +242,11 @@ impl From<RestoreError> for CliError {
             error @ RestoreError::Full { .. } => Self::from_error(Exit::Full, error)
                 .hint("free some space; the same command goes on from where it stopped"),
             error @ RestoreError::DeleteNeedsWhole => Self::from_error(Exit::Usage, error)
-                .hint("leave --delete out, or choose another snapshot"),
+                .hint("leave --delete out, or choose another one: `backup snapshots` lists them"),
+            error @ (RestoreError::DeleteUnread { .. } | RestoreError::DeleteUnknownRules) => {
+                Self::from_error(Exit::Usage, error)
+                    .hint("leave --delete out, or restore into a new folder")
+            }
             error => Self::from_error(Exit::Failed, error),
         }
     }
@@ -262,7 +275,30 @@ impl From<KitError> for CliError {
             error @ KitError::Exists { .. } => {
                 Self::from_error(Exit::Failed, error).hint("name another file with --kit")
             }
-            error => Self::from_error(Exit::Failed, error),
+            error @ KitError::Write { .. } => {
+                let code = if is_full(&error) { Exit::Full } else { Exit::Failed };
+                Self::from_error(code, error)
+                    .hint("name a file with --kit in a folder that has room and that you may write")
+            }
+            error @ (KitError::Read { .. } | KitError::NotAKit { .. }) => {
+                Self::from_error(Exit::Failed, error).hint(
+                    "name the file that `backup init --kit` wrote, or give the address on the kit: \
+                     `backup connect ADDRESS` asks for the code",
+                )
+            }
         }
     }
+}
+
+/// Whether there was no room on a disk, whatever was made of it since.
+pub(super) fn is_full(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }

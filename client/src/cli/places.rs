@@ -155,6 +155,19 @@ impl Places {
         self.data.join("vault")
     }
 
+    /// Holds the path of the recovery kit that `init` wrote.
+    pub fn kit_note(&self) -> PathBuf {
+        self.data.join("kit")
+    }
+
+    /// The recovery kit that `init` wrote, wherever it is now.
+    pub fn kit(&self) -> Option<PathBuf> {
+        use std::os::unix::ffi::OsStringExt;
+        let path = std::fs::read(self.kit_note()).ok()?;
+        let path = PathBuf::from(std::ffi::OsString::from_vec(path));
+        path.is_absolute().then_some(path)
+    }
+
     /// Where the daemon's socket may be: in the runtime folder, or else beside the state.
     pub fn sockets(&self) -> Vec<PathBuf> {
         self.socket.iter().cloned().chain([self.state.join("daemon.sock")]).collect()
@@ -179,9 +192,11 @@ impl Places {
         }
     }
 
-    /// The folders that a backup leaves out, each also by the path that symbolic links lead to.
+    /// What a backup leaves out, each folder also by the path that symbolic links lead to. A kit
+    /// among what it opens would be of no use, and to be forgotten there.
     pub fn own(&self) -> Vec<PathBuf> {
         let mut own = Vec::new();
+        own.extend(self.kit().filter(|kit| crate::enrol::kit::read(kit).is_ok()));
         for path in [&self.data, &self.state, &self.cache] {
             let real = path.canonicalize().ok();
             own.extend(real.filter(|real| real != path));

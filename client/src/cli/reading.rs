@@ -12,7 +12,7 @@ use super::args::SnapshotFilter;
 use super::args::values::SnapshotPath;
 use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
-use super::secrets::Secret;
+use super::secrets::{Secret, meant_as_code};
 use super::units::{Align, Table};
 use super::vault::{self, Opened};
 use crate::browse::chunks::Chunks;
@@ -27,7 +27,7 @@ use crate::enrol::connect::{Opener, check_slots, open_anywhere};
 use crate::progress::Silent;
 use crate::repo::Folders;
 use crate::repo::reader::{Place, ReaderIndex, ReaderRepo};
-use crate::repo::unlock::{UnlockSecret, fetch_slots, unlock};
+use crate::repo::unlock::{UnlockError, UnlockSecret, fetch_slots, unlock};
 use crate::sets::name;
 
 /// A machine that has no share of the passphrase was asked to read.
@@ -113,11 +113,13 @@ pub fn unlock_vault(ctx: &Context<'_>, runtime: &Runtime) -> Result<Unlocking, C
     }
     let slots = runtime.block_on(fetch_slots::<CliError>(&*repo.vault))?;
     let expected = Some(repo.log.state.slots.hash);
-    let secret = match ctx.secrets().to_unlock()? {
-        Secret::RecoveryCode(code) => UnlockSecret::Code(RecoveryCode::parse(&code)?),
-        Secret::Passphrase(text) => UnlockSecret::Passphrase(passphrase(&text)?),
+    let given = ctx.secrets().to_unlock()?;
+    let secret = match &given {
+        Secret::RecoveryCode(code) => UnlockSecret::Code(RecoveryCode::parse(code)?),
+        Secret::Passphrase(text) => UnlockSecret::Passphrase(passphrase(text)?),
     };
-    let unlocked = unlock(&slots, &secret, expected, repo.key.share.as_ref())?;
+    let unlocked = unlock(&slots, &secret, expected, repo.key.share.as_ref())
+        .map_err(|error| wrong(error, &given))?;
     let (account, identity) = (repo.key.vault, repo.key.server_identity.to_bytes());
     Ok(Unlocking { setup, opened, account, identity, unlocked, device, slots: None })
 }
@@ -145,6 +147,19 @@ fn by_code(
     let (account, identity) = (target.account, target.identity);
     let opened = Opened { service: target.service, accounts: Vec::new(), folder, sweeper: None };
     Ok(Unlocking { setup, opened, account, identity, unlocked, device, slots: Some(slots) })
+}
+
+/// A code with a typing error is tried as a passphrase; then the error is named.
+fn wrong(error: UnlockError, given: &Secret) -> CliError {
+    let meant = match (&error, given) {
+        (UnlockError::WrongSecret { .. }, Secret::Passphrase(text)) => meant_as_code(text),
+        _ => None,
+    };
+    let error = CliError::from(error);
+    match meant {
+        Some(typo) => error.hint(format!("if that was the recovery code of the kit: {typo}")),
+        None => error,
+    }
 }
 
 fn passphrase(text: &str) -> Result<Passphrase, CliError> {

@@ -23,6 +23,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::env::{Environment, Terminal};
 use super::exit::{CliError, Exit};
+use crate::crypto::recovery::{RecoveryCode, RecoveryCodeError};
 
 /// The longest secret that is read, in bytes.
 const MAX_SECRET: u64 = 4096;
@@ -33,12 +34,10 @@ pub use crate::sets::command::SECRET_VARIABLES;
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// No source is set, and there is nobody to ask.
-    #[error("no {what} was given, and there is no terminal to ask at")]
+    #[error("no {} was given, and there is no terminal to ask at", wanted.0)]
     Missing {
-        /// Which secret.
-        what: &'static str,
-        /// Its variable.
-        variable: &'static str,
+        /// Which secret, and its variables.
+        wanted: Wanted,
     },
     /// A source gave nothing.
     #[error("{from}: the {what} is empty")]
@@ -96,11 +95,14 @@ pub enum SecretError {
 impl From<SecretError> for CliError {
     fn from(error: SecretError) -> Self {
         match error {
-            SecretError::Missing { variable, .. } => Self::from_error(Exit::WrongSecret, error)
-                .hint(format!(
-                    "set {variable}, {variable}_FILE, {variable}_COMMAND or {variable}_FD, use a \
+            SecretError::Missing { wanted: (_, variables) } => {
+                let names = variables.join(" or ");
+                let each = if variables.len() > 1 { "each " } else { "" };
+                Self::from_error(Exit::WrongSecret, error).hint(format!(
+                    "set {names} ({each}also with _FILE, _COMMAND or _FD behind its name), use a \
                      systemd credential, or run this in a terminal"
-                )),
+                ))
+            }
             SecretError::Prompt { ref source } if source.kind() == io::ErrorKind::Interrupted => {
                 Self::new(Exit::Interrupted, "interrupted")
             }
@@ -124,6 +126,15 @@ impl std::fmt::Debug for Secret {
             Self::Passphrase(_) => "Passphrase(..)",
         })
     }
+}
+
+/// What is wrong with a text that looks like a recovery code and is none.
+pub fn meant_as_code(text: &str) -> Option<RecoveryCodeError> {
+    let groups = text.split(|c: char| c == '-' || c.is_whitespace());
+    let like = |group: &&str| {
+        (4..=6).contains(&group.len()) && group.bytes().all(|b| b.is_ascii_alphanumeric())
+    };
+    if groups.filter(like).count() < 6 { None } else { RecoveryCode::parse(text).err() }
 }
 
 /// Reads secrets.
@@ -154,7 +165,21 @@ impl<'a> Secrets<'a> {
         if let Some(passphrase) = self.given(&PASSPHRASE)? {
             return Ok(Secret::Passphrase(passphrase));
         }
-        self.prompt(&PASSPHRASE, "Passphrase: ").map(Secret::Passphrase)
+        let typed = self.prompt(&EITHER, "Passphrase or recovery code: ")?;
+        // A code has a checksum: no passphrase is taken for one.
+        Ok(match RecoveryCode::parse(&typed) {
+            Ok(_) => Secret::RecoveryCode(typed),
+            Err(_) => Secret::Passphrase(typed),
+        })
+    }
+
+    /// Whether a secret is given in a way that asks nobody: a command might.
+    pub fn are_at_hand(&self) -> bool {
+        let set = |kind: &Kind| {
+            let variable = |suffix| self.env.var(&format!("{}{suffix}", kind.variable)).is_some();
+            ["", "_FILE", "_FD"].into_iter().any(variable) || self.credential(kind).is_some()
+        };
+        set(&CODE) || set(&PASSPHRASE)
     }
 
     /// The same for a machine that is new: the recovery code is asked for.
@@ -165,7 +190,7 @@ impl<'a> Secrets<'a> {
         if let Some(passphrase) = self.given(&PASSPHRASE)? {
             return Ok(Secret::Passphrase(passphrase));
         }
-        self.prompt(&CODE, "Recovery code: ").map(Secret::RecoveryCode)
+        self.prompt(&CODE_FIRST, "Recovery code: ").map(Secret::RecoveryCode)
     }
 
     /// Whether a passphrase is given without asking.
@@ -176,8 +201,8 @@ impl<'a> Secrets<'a> {
     /// A new passphrase, typed twice.
     pub fn type_new_passphrase(&self) -> Result<Zeroizing<String>, SecretError> {
         for before in ["", "They differ. ", "They differ. "] {
-            let first = self.prompt(&PASSPHRASE, &format!("{before}New passphrase: "))?;
-            let second = self.prompt(&PASSPHRASE, "The same again: ")?;
+            let first = self.prompt(&NEW, &format!("{before}New passphrase: "))?;
+            let second = self.prompt(&NEW, "The same again: ")?;
             if first == second {
                 return Ok(first);
             }
@@ -185,13 +210,18 @@ impl<'a> Secrets<'a> {
         Err(SecretError::Mismatch)
     }
 
-    fn prompt(&self, kind: &Kind, text: &str) -> Result<Zeroizing<String>, SecretError> {
+    fn prompt(&self, wanted: &Wanted, text: &str) -> Result<Zeroizing<String>, SecretError> {
         if !self.terminal.is_present() {
-            return Err(SecretError::Missing { what: kind.what, variable: kind.variable });
+            return Err(SecretError::Missing { wanted: *wanted });
         }
         let typed =
             self.terminal.ask_hidden(text).map_err(|source| SecretError::Prompt { source })?;
-        kind.check(typed, || "the terminal".to_owned())
+        check(typed, wanted.0, || "the terminal".to_owned())
+    }
+
+    fn credential(&self, kind: &Kind) -> Option<PathBuf> {
+        let folder = self.env.var("CREDENTIALS_DIRECTORY")?;
+        Some(PathBuf::from(folder).join(kind.credential)).filter(|path| path.exists())
     }
 
     fn given(&self, kind: &Kind) -> Result<Option<Zeroizing<String>>, SecretError> {
@@ -211,13 +241,9 @@ impl<'a> Secrets<'a> {
         if let Some((name, number)) = variable("_FD") {
             return kind.fd(&number, &name).map(Some);
         }
-        if let Some(folder) = self.env.var("CREDENTIALS_DIRECTORY") {
-            let path = PathBuf::from(folder).join(kind.credential);
-            if path.exists() {
-                return kind.file(path.as_os_str(), "systemd credential").map(Some);
-            }
-        }
-        Ok(None)
+        self.credential(kind)
+            .map(|path| kind.file(path.as_os_str(), "systemd credential"))
+            .transpose()
     }
 }
 
@@ -236,6 +262,13 @@ const CODE: Kind = Kind {
     variable: "BACKUP_RECOVERY_CODE",
     credential: "backup-recovery-code",
 };
+
+/// What is asked for, and the variables that would have spared the question.
+type Wanted = (&'static str, &'static [&'static str]);
+
+const NEW: Wanted = ("passphrase", &[PASSPHRASE.variable]);
+const EITHER: Wanted = ("passphrase or recovery code", &[PASSPHRASE.variable, CODE.variable]);
+const CODE_FIRST: Wanted = ("recovery code", &[CODE.variable, PASSPHRASE.variable]);
 
 impl Kind {
     fn file(&self, path: &OsStr, name: &str) -> Result<Zeroizing<String>, SecretError> {
@@ -297,28 +330,27 @@ impl Kind {
         from: String,
     ) -> Result<Zeroizing<String>, SecretError> {
         match String::from_utf8(std::mem::take(&mut *bytes)) {
-            Ok(text) => self.check(Zeroizing::new(text), || from),
+            Ok(text) => check(Zeroizing::new(text), self.what, || from),
             Err(error) => {
                 error.into_bytes().zeroize();
                 Err(SecretError::NotText { from })
             }
         }
     }
+}
 
-    fn check(
-        &self,
-        text: Zeroizing<String>,
-        from: impl FnOnce() -> String,
-    ) -> Result<Zeroizing<String>, SecretError> {
-        if text.is_empty() {
-            let what = self.what;
-            return Err(SecretError::Empty { what, from: from() });
-        }
-        if u64::try_from(text.len()).is_ok_and(|length| length > MAX_SECRET) {
-            return Err(SecretError::TooLong { from: from() });
-        }
-        Ok(text)
+fn check(
+    text: Zeroizing<String>,
+    what: &'static str,
+    from: impl FnOnce() -> String,
+) -> Result<Zeroizing<String>, SecretError> {
+    if text.is_empty() {
+        return Err(SecretError::Empty { what, from: from() });
     }
+    if u64::try_from(text.len()).is_ok_and(|length| length > MAX_SECRET) {
+        return Err(SecretError::TooLong { from: from() });
+    }
+    Ok(text)
 }
 
 /// At most a few bytes more than a secret may have. Never grown, so that no copy is left behind.

@@ -12,8 +12,10 @@ use unseen_common::time::{Clock, SECONDS_A_DAY, Timestamp};
 use unseen_common::vault::{Service, Vault};
 
 use super::args::values::BytesPerSecond;
+use super::cmd_init::after_a_cut;
 use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
+use super::failure::is_full;
 use super::output::Ui;
 use super::places::Places;
 use super::reading::local_time;
@@ -131,11 +133,15 @@ pub fn log_in(
     let key = device_key(setup)?;
     // What the profile says wins over what was true when this machine was enrolled.
     let address = setup.vault.clone().unwrap_or_else(|| key.server.clone());
-    let opened = open(&parse(&address)?, stop)?;
-    let service = Arc::clone(&opened.service);
-    let repo = Repository::open(service, key, folders(&setup.places), Arc::new(SystemClock));
-    let repo = runtime.block_on(repo)?;
-    Ok((repo, opened))
+    let address = parse(&address)?;
+    let logged_in = || {
+        let opened = open(&address, stop)?;
+        let service = Arc::clone(&opened.service);
+        let repo = Repository::open(service, key, folders(&setup.places), Arc::new(SystemClock));
+        let repo = runtime.block_on(repo)?;
+        Ok((repo, opened))
+    };
+    logged_in().map_err(|error| after_a_cut(error, &setup.places))
 }
 
 /// What is said as long as the vault is to be erased.
@@ -355,7 +361,10 @@ impl From<LocalError> for CliError {
             }
             error @ LocalError::Busy(_) => Self::from_error(Exit::Busy, error)
                 .hint("wait until the other run, or the server on this folder, is done"),
-            error => Self::from_error(Exit::Failed, error),
+            error if error.is_full() || is_full(&error) => Self::from_error(Exit::Full, error)
+                .hint("free space on its disk, then run this again"),
+            error => Self::from_error(Exit::Failed, error)
+                .hint("is its disk mounted, and may you read and write in that folder?"),
         }
     }
 }

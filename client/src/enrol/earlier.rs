@@ -32,7 +32,7 @@ impl Earlier {
         }
         let key = DeviceKey::load(&path)?;
         if key.vault != account {
-            return Err(EnrolError::AlreadyEnrolled(path));
+            return Err(in_the_way(folders));
         }
         let replaced = replaces.is_some_and(|wanted| is_start_of(wanted, key.secrets.device));
         Ok(Some(Self { key, replaced }))
@@ -83,6 +83,23 @@ impl Earlier {
 /// Whether a text is the beginning of a device's id, as people type it.
 pub(super) fn is_start_of(text: &str, device: DeviceId) -> bool {
     text.len() >= 4 && device.to_string().starts_with(text)
+}
+
+/// The device key that is here belongs to another vault, or to one that was never made.
+fn in_the_way(folders: &Folders) -> EnrolError {
+    let path = folders.device_key();
+    if is_begun(folders) { EnrolError::CutOff(path) } else { EnrolError::AlreadyEnrolled(path) }
+}
+
+/// Whether there are keys of a vault of which this machine has never seen anything: what an `init`
+/// leaves that was cut off before the answer.
+pub fn is_begun(folders: &Folders) -> bool {
+    folders.device_key().exists() && !folders.pin().exists()
+}
+
+/// Makes sure that this machine has no keys yet.
+pub fn check_unused(folders: &Folders) -> Result<(), EnrolError> {
+    if folders.device_key().exists() { Err(in_the_way(folders)) } else { Ok(()) }
 }
 
 /// The device key of this machine, with a hint at what to do when there is none.

@@ -19,6 +19,9 @@ pub enum EnrolError {
     /// This profile has a vault.
     #[error("this profile already has a vault: {}", .0.display())]
     AlreadyEnrolled(PathBuf),
+    /// This profile has the keys of a vault that has never been reached.
+    #[error("an earlier `backup init` was cut off: {} is of a vault that may not exist", .0.display())]
+    CutOff(PathBuf),
     /// This profile has none.
     #[error("this profile has no vault yet: there is no {}", .0.display())]
     NotEnrolled(PathBuf),

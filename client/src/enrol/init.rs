@@ -8,7 +8,7 @@ use unseen_common::id::{Hash, VaultId};
 use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::log::entry::{Author, Body, DeviceAdd, Entry, Genesis, Slots};
 use unseen_common::time::{Clock, Timestamp};
-use unseen_common::vault::{NewAccount, Service, VaultError};
+use unseen_common::vault::{NewAccount, Principal, Service, VaultError};
 
 use super::EnrolError;
 use crate::crypto::device::DeviceSecrets;
@@ -24,6 +24,7 @@ use crate::crypto::slot_set::SlotSet;
 use crate::pins::{self, Pin};
 use crate::remote::address::{Address, ServerAddress, Target};
 use crate::repo::Folders;
+use crate::repo::session::login;
 
 /// Where the vault is to be.
 #[derive(Debug, Clone)]
@@ -53,7 +54,7 @@ pub struct Wishes {
     pub kdf: Option<KdfParams>,
 }
 
-/// A vault that exists now.
+/// A vault: what its owner is to keep of it.
 #[derive(Debug)]
 pub struct Made {
     /// Opens everything, anywhere. Shown once.
@@ -70,18 +71,33 @@ pub struct Made {
     pub created: Timestamp,
 }
 
-/// Makes the vault and enrols this machine. The device key is on disk before the server hears of
-/// the vault, so that nothing is lost to a crash between the two.
-pub async fn init(
+/// A vault that is ready to be made. Nothing of it is written anywhere yet: first its owner must
+/// have the recovery code in hand, or a machine that stops in between backs up to a vault that
+/// nobody can open elsewhere.
+#[derive(Debug)]
+pub struct Founding {
+    made: Made,
+    key: DeviceKey,
+    account: NewAccount,
+}
+
+/// Why a vault was not made.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct NotMade {
+    /// Why.
+    #[source]
+    pub error: EnrolError,
+    /// It is certain that there is none. Otherwise the device key stays, and the kit must, too.
+    pub certain: bool,
+}
+
+/// Makes all keys, and what the vault begins with. The service is asked for its name alone.
+pub async fn prepare(
     place: &Place,
     wishes: &Wishes,
-    folders: &Folders,
     clock: &dyn Clock,
-) -> Result<Made, EnrolError> {
-    let path = folders.device_key();
-    if path.exists() {
-        return Err(EnrolError::AlreadyEnrolled(path));
-    }
+) -> Result<Founding, EnrolError> {
     let identity = check_identity(place).await?;
     let mut rng = Hedged::fresh();
     let vault = VaultId::from_bytes(rng.bytes());
@@ -95,25 +111,61 @@ pub async fn init(
     let set = Slots { hash: slots.hash(), login_keys };
     let records = first_records(&unlocked, &key, (set, identity), (wishes, created), &mut rng)?;
     let head = records.last().map(Record::hash).ok_or(EnrolError::Server("no records".into()))?;
-    key.save(&path, Existing::Keep)?;
     let account = NewAccount {
         invite: place.invite.clone(),
         entries: records.iter().map(|r| r.signed.clone()).collect(),
         slots: slots.slots().iter().map(|s| s.as_bytes().to_vec()).collect(),
     };
-    if let Err(error) = place.service.create_account(account).await {
-        // Without an account the key is of no use, and it would stand in the way of another try.
-        // When the answer was lost the account may exist: then the key must stay.
-        if !error.is_transient() {
-            std::fs::remove_file(&path).ok();
-        }
-        return Err(match error {
-            VaultError::NotFound(_) => EnrolError::NoSuchInvite,
-            error => error.into(),
-        });
+    let made = Made { code, vault, address, identity, head: (1, head), created };
+    Ok(Founding { made, key, account })
+}
+
+impl Founding {
+    /// What goes into the kit.
+    pub fn made(&self) -> &Made {
+        &self.made
     }
-    pins::write(&folders.pin(), &Pin { vault, seq: 1, head })?;
-    Ok(Made { code, vault, address, identity, head: (1, head), created })
+
+    /// Makes the vault and enrols this machine. The device key is on disk before the service hears
+    /// of the vault, so that nothing is lost to a crash between the two.
+    pub async fn create(self, place: &Place, folders: &Folders) -> Result<Made, NotMade> {
+        let path = folders.device_key();
+        let saved = self.key.save(&path, Existing::Keep).map_err(EnrolError::from);
+        saved.map_err(|error| NotMade { error, certain: true })?;
+        if let Err(error) = place.service.create_account(self.account.clone()).await {
+            // The request may have been carried out, or still be on its way, if its answer was lost.
+            let lost = error.is_transient();
+            match self.is_there(place).await {
+                Ok(()) => {}
+                Err(VaultError::Unauthorized | VaultError::Forbidden(_)) if !lost => {
+                    // The key would stand in the way of another try.
+                    std::fs::remove_file(&path).ok();
+                    return Err(NotMade { error: refused(error), certain: true });
+                }
+                Err(_) => return Err(NotMade { error: refused(error), certain: false }),
+            }
+        }
+        let Made { vault, head: (seq, head), .. } = self.made;
+        pins::write(&folders.pin(), &Pin { vault, seq, head })
+            .map_err(|error| NotMade { error: error.into(), certain: false })?;
+        Ok(self.made)
+    }
+
+    /// Whether the service knows this device. It tells nobody whether a vault is unknown to it or
+    /// the device is.
+    async fn is_there(&self, place: &Place) -> Result<(), VaultError> {
+        let secrets = &self.key.secrets;
+        let principal = Principal::Device(secrets.device);
+        let (vault, identity) = (self.made.vault, &self.made.identity);
+        login(&place.service, identity, vault, principal, &secrets.login).await.map(drop)
+    }
+}
+
+fn refused(error: VaultError) -> EnrolError {
+    match error {
+        VaultError::NotFound(_) => EnrolError::NoSuchInvite,
+        error => error.into(),
+    }
 }
 
 /// The device's key file for a vault that has been opened, or is being made.
@@ -250,3 +302,6 @@ fn first_records(
     }
     Ok(records)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,6 @@
 //! The recovery kit: one sheet of paper that brings everything back on a bare machine.
 
 use std::fmt;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use rand_core::Rng;
@@ -13,9 +12,11 @@ use crate::repo::KitHead;
 use crate::repo::vouch::HASH_WORDS;
 use crate::repo::words::words;
 
+mod file;
 mod html;
 mod read;
 
+pub use file::{KitFile, Written};
 pub use read::{ReadKit, read};
 
 /// What is on the sheet.
@@ -136,6 +137,8 @@ impl Kit {
             }
         }
         line(&[]);
+        line(&[NO_TYPING]);
+        line(&[]);
         line(&["To compare"]);
         for (name, value) in self.facts() {
             line(&[&format!("  {name:<13}"), &value]);
@@ -146,15 +149,6 @@ impl Kit {
     /// The sheet as a page for the printer, whole in itself.
     pub fn to_html(&self) -> Zeroizing<String> {
         html::page(self)
-    }
-
-    /// Writes a new file that only its owner can read. It is there as a whole or not at all.
-    pub fn write(&self, place: KitFile) -> Result<(), KitError> {
-        let text = match place.format {
-            Format::Text => self.to_text(),
-            Format::Html => self.to_html(),
-        };
-        place.fill(text.as_bytes())
     }
 
     fn steps(&self) -> [Step; 4] {
@@ -169,10 +163,13 @@ impl Kit {
                 "Connect it, and type the recovery code when it asks:",
                 format!("backup connect {} --log-head {head}", quoted(&self.address)),
             ),
-            Step::run("See what is there:", "backup snapshots".to_owned()),
             Step::run(
-                "Bring the newest snapshot back into a folder DIR:",
-                "backup restore latest --target DIR".to_owned(),
+                "See what is there; it asks for the code again, and so does step 4:",
+                "backup snapshots --unlock".to_owned(),
+            ),
+            Step::run(
+                "Put the ID of a snapshot and a new folder DIR in here:",
+                "backup restore ID --target DIR".to_owned(),
             ),
         ]
     }
@@ -187,51 +184,6 @@ impl Kit {
         facts.push(("Log", format!("record {number}: {}", words(hash, HASH_WORDS))));
         facts.push(("", hash.to_string()));
         facts
-    }
-}
-
-/// A place for a kit, found before there is one: a vault whose kit cannot be written is lost.
-#[derive(Debug)]
-pub struct KitFile {
-    path: PathBuf,
-    folder: PathBuf,
-    format: Format,
-    file: tempfile::NamedTempFile,
-}
-
-impl KitFile {
-    /// Makes sure that the file can be written, and is not there. Leaves nothing when dropped.
-    pub fn prepare(path: &Path) -> Result<Self, KitError> {
-        let format = Format::of(path)?;
-        if path.symlink_metadata().is_ok() {
-            return Err(KitError::Exists { path: path.to_path_buf() });
-        }
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        // Made with mode 0600. The name of the temporary file is nobody's business.
-        let file = tempfile::NamedTempFile::new_in(folder).map_err(|error| KitError::Write {
-            path: path.to_path_buf(),
-            source: error.kind().into(),
-        })?;
-        Ok(Self { path: path.to_path_buf(), folder: folder.to_path_buf(), format, file })
-    }
-
-    fn fill(mut self, text: &[u8]) -> Result<(), KitError> {
-        let Self { path, folder, .. } = self;
-        let failed = |source| KitError::Write { path: path.clone(), source };
-        self.file.write_all(text).map_err(failed)?;
-        self.file.as_file().sync_all().map_err(failed)?;
-        match self.file.persist_noclobber(&path) {
-            Ok(_) => {}
-            Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => {
-                return Err(KitError::Exists { path });
-            }
-            Err(error) => return Err(failed(error.error)),
-        }
-        let folder = std::fs::File::open(&folder).map_err(failed)?;
-        folder.sync_all().map_err(failed)
     }
 }
 
@@ -307,8 +259,12 @@ Whoever holds this sheet can read your backups. Without it, and without your
 passphrase on a machine that is still set up, nobody can: not even the server.
 Keep it on paper, away from the computer. Delete the file once it is printed.";
 
+const NO_TYPING: &str = "\
+The code need not be typed: BACKUP_RECOVERY_CODE may hold it, or
+BACKUP_RECOVERY_CODE_FILE the name of a file with nothing else in it.";
+
 /// For a POSIX shell.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use unseen_common::id::VaultId;
 use unseen_common::time::Timestamp;
 use unseen_common::vault::{Service, VaultError};
+use unseen_server::store::journal::JournalError;
 use unseen_server::vault::load::LoadError;
 use unseen_server::vault::rounds::Rounds;
 use unseen_server::vault::{Core, OpenError, Swept};
@@ -47,6 +48,17 @@ pub enum LocalError {
         #[source]
         source: OpenError,
     },
+}
+
+impl LocalError {
+    /// Whether there was no room for the journal that every vault begins with.
+    pub fn is_full(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        let Self::Open { source: OpenError::Journal(LoadError::Journal(error)), .. } = self else {
+            return false;
+        };
+        matches!(error, JournalError::Io { kind: StorageFull | QuotaExceeded, .. })
+    }
 }
 
 /// A local vault that is open. The folder stays locked until this, the service and every session

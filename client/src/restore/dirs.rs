@@ -143,6 +143,16 @@ impl Dirs {
         self.open_with(node, &self.walked)
     }
 
+    /// For the walk: opens a directory that is there and is to be emptied, and lets its owner do so.
+    pub(super) fn enter(&self, node: &DirNode) -> Result<TargetDir, TargetError> {
+        let Place::Below { parent, name, .. } = &node.place else {
+            return self.look(node);
+        };
+        let dir = self.look(parent)?.open_own(name)?;
+        lock(&self.walked).put(node.id, dir.clone(), 1);
+        Ok(dir)
+    }
+
     /// For those who write: opens a directory that is there.
     pub(super) fn open(&self, node: &DirNode) -> Result<TargetDir, TargetError> {
         self.open_with(node, &self.written)

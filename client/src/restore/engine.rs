@@ -7,36 +7,33 @@ use std::sync::atomic::AtomicBool;
 use crossbeam_channel::bounded;
 use roaring::RoaringBitmap;
 use tokio::runtime::Handle;
-use unseen_common::log::entry::Status;
 
 use super::dirs::Dirs;
 use super::finish::finish;
+use super::guard::{Guard, Sides};
 use super::options::{Existing, RestoreError, RestoreOptions, RestoreOutcome};
 use super::plan::{Limits, Planner};
 use super::policy::{Overwrite, Ownership, Policy};
 use super::root::{RandomNames, Root};
 use super::run::Run;
-use super::select::{Pick, SelectCtx};
+use super::select::Pick;
 use super::transfer::{Budget, dispatch, fetch, work};
 use super::verify::verify;
-use super::walk::{Start, Walker};
+use super::walk::{Ctx, Start, Walker};
 use crate::browse::chunks::Chunks;
 use crate::browse::error::{PackFault, ReadError};
 use crate::browse::ls::{Found, find_path};
 use crate::browse::packs::Packs;
 use crate::browse::resolve::Chosen;
 use crate::browse::snapshots::packs_hold;
-use crate::progress::{Monitor, Note};
+use crate::crypto::content_id::ChunkId;
+use crate::progress::{Monitor, Note, Silent};
 use crate::repo::{ReaderIndex, ReaderRepo};
 use crate::scan::names::OwnerNames;
 use crate::scan::os::{raise_fd_limit, running_as_root};
 use crate::tree::entry::{Kind, Name};
 
 /// Restores a snapshot, or the part of it that was chosen. Blocks; requests run on `runtime`.
-///
-/// The whole snapshot, and a file or link, keeps its place: the full path is made beneath the
-/// target for the whole, and its name alone for a file. Of a directory that was chosen, what is in
-/// it goes into the target.
 pub fn restore(
     (repo, index): (&ReaderRepo, &ReaderIndex),
     chosen: &Chosen,
@@ -44,42 +41,109 @@ pub fn restore(
     (monitor, interrupt): (&dyn Monitor, &AtomicBool),
     runtime: &Handle,
 ) -> Result<RestoreOutcome, RestoreError> {
-    let limited = (options, Limits::DEFAULT);
-    restore_within((repo, index), chosen, limited, (monitor, interrupt), runtime)
+    let prepared = Prepared::new((repo, index), chosen, options, monitor, runtime)?;
+    prepared.open()?.run(interrupt)
 }
 
-fn restore_within(
-    (repo, index): (&ReaderRepo, &ReaderIndex),
-    chosen: &Chosen,
-    (options, limits): (&RestoreOptions, Limits),
-    (monitor, interrupt): (&dyn Monitor, &AtomicBool),
-    runtime: &Handle,
-) -> Result<RestoreOutcome, RestoreError> {
-    if options.delete && chosen.snapshot.status != Status::Complete {
-        return Err(RestoreError::DeleteNeedsWhole);
+/// A restore that has found what it is to restore, and written nothing yet.
+///
+/// The whole snapshot, and a file or link, keeps its place: the full path is made beneath the
+/// target for the whole, and its name alone for a file. Of a directory that was chosen, what is in
+/// it goes into the target.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    packs: Packs<'a>,
+    monitor: &'a dyn Monitor,
+    options: &'a RestoreOptions,
+    within: Arc<RoaringBitmap>,
+    guard: Option<Guard>,
+    start: Start,
+    path: Vec<u8>,
+    ctx: Ctx,
+}
+
+/// A restore whose target is open.
+#[derive(Debug)]
+pub struct Ready<'a> {
+    prepared: Prepared<'a>,
+    root: Option<Root>,
+}
+
+impl<'a> Prepared<'a> {
+    /// Finds what was chosen. Refuses what cannot be done.
+    pub fn new(
+        (repo, index): (&'a ReaderRepo, &'a ReaderIndex),
+        chosen: &'a Chosen,
+        options: &'a RestoreOptions,
+        monitor: &'a dyn Monitor,
+        runtime: &'a Handle,
+    ) -> Result<Self, RestoreError> {
+        let guard = options.delete.then(|| Guard::of(chosen)).transpose()?;
+        raise_fd_limit();
+        let packs = Packs::new(repo, index, monitor, runtime);
+        let within = Arc::new(packs_of(&packs, chosen, monitor)?);
+        let (start, path, ctx) = begin(&packs, chosen, (options, guard.as_ref()), &within)?;
+        Ok(Self { packs, monitor, options, within, guard, start, path, ctx })
     }
-    raise_fd_limit();
-    let packs = Packs::new(repo, index, monitor, runtime);
-    let within = Arc::new(packs_of(&packs, chosen, monitor)?);
-    let (start, path, ctx) = begin(&packs, chosen, options, &within)?;
-    let root = open_target(options)?;
-    let dirs = Dirs::new(root, policy(options));
-    let listens = (monitor, interrupt);
-    let run = Run::new(&packs, &dirs, listens, options.verify);
-    let place = (path, ctx);
-    write(
-        &run,
-        (options, limits),
-        (start.clone(), place.clone()),
-        (&within, &chosen.manifest.paths),
-    );
-    if options.verify && !options.dry_run && !run.stopped() {
-        match verify(&run, options, start, place, &within) {
+
+    /// Counts what is at the target and would be replaced or deleted; fetches no files. A restore
+    /// that goes on where it stopped finds nothing to replace.
+    pub fn survey(&self, interrupt: &AtomicBool) -> Result<RestoreOutcome, RestoreError> {
+        let options =
+            RestoreOptions { dry_run: true, survey: true, verify: false, ..self.options.clone() };
+        let Some(root) = open_target(&options)? else {
+            return Ok(RestoreOutcome::default());
+        };
+        let dirs = Dirs::new(Some(root), policy(&options));
+        let run = Run::new(&self.packs, &dirs, (&Silent, interrupt), false);
+        // In a dry run nothing is planned: what comes out is one empty window.
+        let (windows_in, windows) = bounded(1);
+        let planner = Planner::new(windows_in, Limits::DEFAULT);
+        let how = (Arc::clone(&self.within), self.guard.as_ref());
+        let place = (self.path.clone(), self.ctx.clone());
+        match Walker::new(&run, &options, how, planner).walk(self.start.clone(), place) {
             Ok(()) | Err(ReadError::Stopped) => {}
             Err(error) => run.fail(error),
         }
+        drop(windows);
+        run.finish()
     }
-    run.finish()
+
+    /// Makes the target, unless this is a dry run, and opens it.
+    pub fn open(self) -> Result<Ready<'a>, RestoreError> {
+        let root = open_target(self.options)?;
+        if let Some(root) = root.as_ref().filter(|_| !self.options.dry_run) {
+            root.dir().remove_leftovers();
+        }
+        Ok(Ready { prepared: self, root })
+    }
+}
+
+impl Ready<'_> {
+    /// Writes everything, until somebody interrupts it.
+    pub fn run(self, interrupt: &AtomicBool) -> Result<RestoreOutcome, RestoreError> {
+        self.run_within(Limits::DEFAULT, interrupt)
+    }
+
+    fn run_within(
+        self,
+        limits: Limits,
+        interrupt: &AtomicBool,
+    ) -> Result<RestoreOutcome, RestoreError> {
+        let Self { prepared, root } = self;
+        let Prepared { packs, monitor, options, within, guard, start, path, ctx } = prepared;
+        let dirs = Dirs::new(root, policy(options));
+        let run = Run::new(&packs, &dirs, (monitor, interrupt), options.verify);
+        let place = (path.clone(), ctx.clone());
+        write(&run, (options, limits), (start.clone(), place), (&within, guard.as_ref()));
+        if options.verify && !options.dry_run && !run.stopped() {
+            match verify(&run, options, start, (path, ctx.select), &within) {
+                Ok(()) | Err(ReadError::Stopped) => {}
+                Err(error) => run.fail(error),
+            }
+        }
+        run.finish()
+    }
 }
 
 /// The packs of the snapshot: the first ones to be asked. Where a list is missing or false, a
@@ -108,9 +172,9 @@ fn packs_of(
 fn begin(
     packs: &Packs<'_>,
     chosen: &Chosen,
-    options: &RestoreOptions,
+    (options, guard): (&RestoreOptions, Option<&Guard>),
     within: &Arc<RoaringBitmap>,
-) -> Result<(Start, Vec<u8>, SelectCtx), RestoreError> {
+) -> Result<(Start, Vec<u8>, Ctx), RestoreError> {
     let mut chunks = Chunks::new(packs, Arc::clone(within));
     let wanted = chosen.path.as_deref().unwrap_or_default();
     let found = find_path(&mut chunks, chosen.manifest.root, wanted)?;
@@ -125,16 +189,46 @@ fn begin(
             }
         }
     };
-    let mut ctx = options.select.root();
+    let mut select = options.select.root();
     for name in above {
-        let pick = match options.select.pick(&ctx, name, true) {
+        let pick = match options.select.pick(&select, name, true) {
             // It was asked for by name.
             Pick::Leave => Pick::Through,
             pick => pick,
         };
-        ctx = options.select.enter(&ctx, name, pick);
+        select = options.select.enter(&select, name, pick);
     }
-    Ok((start, joined(above), ctx))
+    let root = chosen.manifest.root;
+    let sides = guard.map(|guard| sides(guard, &mut chunks, root, above)).transpose()?;
+    Ok((start, joined(above), Ctx::new(select, sides.unwrap_or_default())))
+}
+
+/// What the rules of the backup make of a directory of the snapshot, before a look at what is in it.
+fn sides(
+    guard: &Guard,
+    chunks: &mut Chunks<'_>,
+    root: ChunkId,
+    path: &[Name],
+) -> Result<Sides, RestoreError> {
+    let mut sides = guard.root();
+    for (depth, name) in path.iter().enumerate() {
+        let above = path.get(..depth).unwrap_or_default();
+        if guard.covers(&joined(above)) {
+            let tree = match find_path(chunks, root, above)? {
+                Found::Root(tree) => Some(tree),
+                Found::Entry(entry) => match entry.kind {
+                    Kind::Directory { tree } => Some(tree),
+                    _ => None,
+                },
+            };
+            if let Some(tree) = tree {
+                guard.look_recorded(&mut sides, chunks, tree)?;
+            }
+        }
+        sides = guard.enter(&sides, name);
+    }
+    sides.set_here();
+    Ok(sides)
 }
 
 fn joined(path: &[Name]) -> Vec<u8> {
@@ -151,9 +245,6 @@ fn open_target(options: &RestoreOptions) -> Result<Option<Root>, RestoreError> {
         return Ok(None);
     }
     let root = Root::open(&options.target, Arc::new(RandomNames)).map_err(RestoreError::Target)?;
-    if !options.dry_run {
-        root.dir().remove_leftovers();
-    }
     Ok(Some(root))
 }
 
@@ -174,8 +265,8 @@ fn policy(options: &RestoreOptions) -> Policy {
 fn write(
     run: &Run<'_>,
     (options, limits): (&RestoreOptions, Limits),
-    (start, place): (Start, (Vec<u8>, SelectCtx)),
-    (within, saved): (&Arc<RoaringBitmap>, &[Vec<u8>]),
+    (start, place): (Start, (Vec<u8>, Ctx)),
+    (within, guard): (&Arc<RoaringBitmap>, Option<&Guard>),
 ) {
     let workers = match options.workers {
         0 => std::thread::available_parallelism().map_or(2, usize::from),
@@ -190,7 +281,7 @@ fn write(
     let (finishes_in, finishes) = bounded(0);
     let budget = Budget::new(is_local);
     std::thread::scope(|scope| {
-        let packs = (Arc::clone(within), saved);
+        let packs = (Arc::clone(within), guard);
         scope.spawn(move || {
             let planner = Planner::new(windows_in, limits);
             match Walker::new(run, options, packs, planner).walk(start, place) {

@@ -55,15 +55,9 @@ pub enum TargetError {
         /// What the system said.
         source: Errno,
     },
-    /// A directory to be removed holds another file system.
-    #[error("{name:?} is on another file system and is left alone")]
-    OtherFileSystem {
-        /// The name.
-        name: Name,
-    },
-    /// A directory that is to be kept is in the way.
-    #[error("{name:?} holds what this program needs and is left alone")]
-    Kept {
+    /// More directories in one another than any file system's paths have room for.
+    #[error("{name:?} is nested too deeply")]
+    TooDeep {
         /// The name.
         name: Name,
     },
@@ -99,10 +93,7 @@ impl TargetError {
                 Some(*source)
             }
             Self::Root { source, .. } | Self::TempName(source) => Errno::from_io_error(source),
-            Self::InTheWay { .. }
-            | Self::Raced { .. }
-            | Self::OtherFileSystem { .. }
-            | Self::Kept { .. } => None,
+            Self::InTheWay { .. } | Self::Raced { .. } | Self::TooDeep { .. } => None,
         }
     }
 

@@ -44,6 +44,9 @@ pub struct RestoreOptions {
     pub kept: Kept,
     /// Look, but change nothing.
     pub dry_run: bool,
+    /// With `dry_run`: only count what would be replaced or deleted. What is not there is passed
+    /// over, and files of the same size and time are taken for the same.
+    pub survey: bool,
     /// Read everything back in the end and compare it with the snapshot.
     pub verify: bool,
     /// Files go to the users and groups that have the recorded names here.
@@ -69,6 +72,10 @@ pub struct RestoreOutcome {
     pub skipped: u64,
     /// What `delete` removed.
     pub deleted: u64,
+    /// What `delete` left alone although the snapshot lacks it.
+    pub stayed: Stayed,
+    /// With `survey`: what is there, differs and would be replaced.
+    pub replaced: u64,
     /// Bytes of files that were written.
     pub bytes: u64,
     /// Bytes that were fetched.
@@ -83,6 +90,44 @@ pub struct RestoreOutcome {
     pub verified: u64,
     /// The user stopped it.
     pub interrupted: bool,
+}
+
+/// Why something stays that the snapshot lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// The backup's rules leave it out.
+    LeftOut,
+    /// The backup could not read it.
+    Unread,
+    /// It is on another file system.
+    Elsewhere,
+    /// This program needs it.
+    Own,
+}
+
+/// What stays that the snapshot lacks; of a directory that stays as a whole, only itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stayed {
+    /// The backup's rules leave it out.
+    pub left_out: u64,
+    /// The backup could not read it.
+    pub unread: u64,
+    /// It is on another file system.
+    pub elsewhere: u64,
+    /// This program needs it.
+    pub own: u64,
+}
+
+impl Stayed {
+    pub(super) fn add(&mut self, why: Why) {
+        let count = match why {
+            Why::LeftOut => &mut self.left_out,
+            Why::Unread => &mut self.unread,
+            Why::Elsewhere => &mut self.elsewhere,
+            Why::Own => &mut self.own,
+        };
+        *count = count.saturating_add(1);
+    }
 }
 
 /// What ends a restore. Trouble with single files does not: it is reported and counted.
@@ -105,9 +150,20 @@ pub enum RestoreError {
     /// There is no such path in the snapshot.
     #[error("the part to restore cannot be found")]
     Find(#[from] FindError),
-    /// Removing what is not in the snapshot would remove what the backup could not read.
-    #[error("only a complete snapshot can be restored with --delete")]
+    /// Removing what is not in the snapshot would remove what the backup had not come to.
+    #[error("--delete needs a whole snapshot, and the run of this one was cut short")]
     DeleteNeedsWhole,
+    /// Removing what is not in the snapshot could remove what the backup could not read.
+    #[error(
+        "--delete needs to know what the backup could not read: {count} things, too many to list"
+    )]
+    DeleteUnread {
+        /// How many they are.
+        count: u64,
+    },
+    /// Removing what is not in the snapshot could remove what the backup left out.
+    #[error("--delete needs to know what the backup left out, and the snapshot does not tell")]
+    DeleteUnknownRules,
     /// A promise of our own code was broken.
     #[error("internal error: {0}")]
     Internal(&'static str),

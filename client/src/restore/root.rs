@@ -126,6 +126,15 @@ impl TargetDir {
         }
     }
 
+    /// As [`open_dir`](Self::open_dir), and sees to it that the owner may write to it.
+    pub(super) fn open_own(&self, name: &Name) -> Result<Self, TargetError> {
+        match self.open_existing(name) {
+            Ok(fd) => Ok(self.sibling(fd)),
+            Err(Errno::LOOP | Errno::NOTDIR) => Err(self.in_the_way(name)),
+            Err(error) => Err(TargetError::of("open the directory", Some(name), error)),
+        }
+    }
+
     /// Makes a directory that only this user may enter until its metadata is applied, or opens the
     /// existing one. Something else of that name is replaced if the policy lets it.
     pub fn make_dir(&self, name: &Name, policy: &Policy) -> Result<Self, TargetError> {
@@ -186,8 +195,27 @@ impl TargetDir {
 
     /// The names in it, sorted.
     pub fn names(&self) -> Result<Names, TargetError> {
-        let listed = self.reader()?.names();
-        listed.map_err(|error| TargetError::io("list", None, &error))
+        Ok(self.listed()?.1)
+    }
+
+    /// Opened anew for reading, and the names in it, sorted.
+    pub(super) fn listed(&self) -> Result<(Dir, Names), TargetError> {
+        let reader = self.reader()?;
+        match reader.names() {
+            Ok(names) => Ok((reader, names)),
+            Err(error) => Err(TargetError::io("list", None, &error)),
+        }
+    }
+
+    /// What the directory itself is.
+    pub(super) fn stat_self(&self) -> Result<Stat, TargetError> {
+        fstat(self.fd()).map_err(|error| TargetError::io("look at", None, &error))
+    }
+
+    /// Removes an empty directory.
+    pub fn remove_empty(&self, name: &Name) -> Result<(), TargetError> {
+        rustix::fs::unlinkat(self.fd(), name.as_os_str(), AtFlags::REMOVEDIR)
+            .map_err(|error| TargetError::of("remove", Some(name), error))
     }
 
     /// Removes an entry that is no directory.
@@ -245,7 +273,7 @@ impl TargetDir {
     }
 
     /// Opens a directory that was there before, and sees to it that its owner may write to it.
-    pub(super) fn open_existing(&self, name: &Name) -> Result<OwnedFd, Errno> {
+    fn open_existing(&self, name: &Name) -> Result<OwnedFd, Errno> {
         let fd = match self.open_below(name) {
             Err(Errno::ACCESS) => {
                 self.let_owner_in(name)?;

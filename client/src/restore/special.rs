@@ -15,7 +15,7 @@ use super::policy::{Aspect, Note, Policy};
 use super::root::{FileId, TargetDir};
 use super::temp::TempName;
 use crate::scan::os::{FileType, Stat, stat_at};
-use crate::tree::entry::{DeviceNumber, Meta, Name};
+use crate::tree::entry::{DeviceNumber, Kind, Meta, Name};
 
 /// Something to be made that has no content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,20 @@ pub enum Special<'a> {
     CharDevice(DeviceNumber),
     /// A block device; made only by a privileged policy.
     BlockDevice(DeviceNumber),
+}
+
+impl<'a> Special<'a> {
+    /// Of what a snapshot has; nothing of files and directories.
+    pub(super) const fn of(kind: &'a Kind) -> Option<Self> {
+        match kind {
+            Kind::Symlink { target } => Some(Self::Symlink(target.as_slice())),
+            Kind::Fifo => Some(Self::Fifo),
+            Kind::Socket => Some(Self::Socket),
+            Kind::CharDevice(number) => Some(Self::CharDevice(*number)),
+            Kind::BlockDevice(number) => Some(Self::BlockDevice(*number)),
+            Kind::File { .. } | Kind::Directory { .. } => None,
+        }
+    }
 }
 
 /// What became of a [`Special`].
@@ -183,7 +197,7 @@ impl TargetDir {
 }
 
 impl Special<'_> {
-    fn left_out(self, policy: &Policy) -> Option<Note> {
+    pub(super) fn left_out(self, policy: &Policy) -> Option<Note> {
         match self {
             Self::Socket => Some(Note::Skipped(Aspect::Socket)),
             Self::CharDevice(_) | Self::BlockDevice(_) if !policy.privileged => {

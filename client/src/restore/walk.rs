@@ -1,6 +1,8 @@
 //! Walks the trees of a snapshot, makes directories, and decides what becomes of each entry.
 
 mod entries;
+mod extra;
+mod survey;
 
 use std::iter::Peekable;
 use std::sync::Arc;
@@ -8,8 +10,8 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use super::dirs::DirNode;
-use super::error::TargetError;
-use super::options::{Existing, RestoreOptions};
+use super::guard::{Guard, Sides};
+use super::options::{Existing, RestoreOptions, Why};
 use super::plan::Planner;
 use super::policy::Ownership;
 use super::run::Run;
@@ -18,7 +20,8 @@ use crate::browse::chunks::Chunks;
 use crate::browse::error::ReadError;
 use crate::browse::ls::MAX_DEPTH;
 use crate::crypto::content_id::ChunkId;
-use crate::progress::{Amount, Change, Item};
+use crate::progress::Amount;
+use crate::scan::listing::{Folder, Names};
 use crate::scan::os::FileType;
 use crate::tree::entry::{Entry, Kind, Meta, Name};
 use crate::tree::reader::DirReader;
@@ -40,8 +43,8 @@ pub(super) struct Walker<'r, 'a> {
     options: &'r RestoreOptions,
     /// The packs of the snapshot.
     within: Arc<RoaringBitmap>,
-    /// What the backup was told to save.
-    saved: &'r [Vec<u8>],
+    /// What is there and not in the snapshot is removed, but for what this keeps.
+    guard: Option<&'r Guard>,
     planner: Planner,
     stack: Vec<Frame>,
 }
@@ -56,10 +59,29 @@ struct Frame {
 #[derive(Debug)]
 struct Here {
     node: Arc<DirNode>,
-    ctx: SelectCtx,
+    ctx: Ctx,
     there: There,
     /// What is there and not in the snapshot may be removed.
     covered: bool,
+    /// No entry of it has come yet.
+    blank: bool,
+}
+
+/// What was learned on the way down to a directory.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ctx {
+    pub(super) select: SelectCtx,
+    pub(super) sides: Sides,
+    /// The file system that it is on, where that matters to what is in it.
+    device: Option<u64>,
+    /// It is on another one than the backup knew, and was told to stay on.
+    foreign: bool,
+}
+
+impl Ctx {
+    pub(super) fn new(select: SelectCtx, sides: Sides) -> Self {
+        Self { select, sides, ..Self::default() }
+    }
 }
 
 /// What is at the target already.
@@ -75,13 +97,18 @@ impl There {
     fn nothing() -> Self {
         Self { something: false, names: Vec::new().into_iter().peekable() }
     }
+
+    fn of(names: &Names, wanted: bool) -> Self {
+        let list: Vec<_> = if wanted { names.iter().collect() } else { Vec::new() };
+        Self { something: !names.is_empty(), names: list.into_iter().peekable() }
+    }
 }
 
 impl<'r, 'a> Walker<'r, 'a> {
     pub(super) fn new(
         run: &'r Run<'a>,
         options: &'r RestoreOptions,
-        (within, saved): (Arc<RoaringBitmap>, &'r [Vec<u8>]),
+        (within, guard): (Arc<RoaringBitmap>, Option<&'r Guard>),
         planner: Planner,
     ) -> Self {
         Self {
@@ -89,7 +116,7 @@ impl<'r, 'a> Walker<'r, 'a> {
             run,
             options,
             within,
-            saved,
+            guard,
             planner,
             stack: Vec::new(),
         }
@@ -99,17 +126,21 @@ impl<'r, 'a> Walker<'r, 'a> {
     pub(super) fn walk(
         mut self,
         start: Start,
-        (path, ctx): (Vec<u8>, SelectCtx),
+        (path, ctx): (Vec<u8>, Ctx),
     ) -> Result<(), ReadError> {
         let node = self.run.dirs.target(path);
-        let mut here = self.here(node, ctx);
         match start {
             Start::One(entry) => {
+                // What else is beside it is no business of this restore.
+                let mut here = self.here(node, ctx, None)?;
                 if let Some(frame) = self.entry(&mut here, *entry)? {
                     self.stack.push(frame);
                 }
             }
-            Start::Dir(tree) => self.stack.push(Frame { reader: DirReader::new(tree), here }),
+            Start::Dir(tree) => {
+                let here = self.here(node, ctx, Some(tree))?;
+                self.stack.push(Frame { reader: DirReader::new(tree), here });
+            }
         }
         while let Some(mut frame) = self.stack.pop() {
             if self.run.stopped() {
@@ -154,8 +185,9 @@ impl<'r, 'a> Walker<'r, 'a> {
 
     fn entry(&mut self, here: &mut Here, entry: Entry) -> Result<Option<Frame>, ReadError> {
         let is_dir = matches!(entry.kind, Kind::Directory { .. });
-        let pick = self.options.select.pick(&here.ctx, &entry.name, is_dir);
+        let pick = self.options.select.pick(&here.ctx.select, &entry.name, is_dir);
         let found = self.pass(here, &entry.name);
+        here.blank = false;
         if pick == Pick::Leave {
             return Ok(None);
         }
@@ -164,7 +196,10 @@ impl<'r, 'a> Walker<'r, 'a> {
             && here.covered
             && (found == FileType::Directory) != is_dir
         {
-            self.remove(here, &entry.name, found);
+            self.remove(here, &entry.name);
+        }
+        if self.options.survey && !self.is_to_be_entered(here, &entry) {
+            return Ok(None);
         }
         let Entry { name, mut meta, kind } = entry;
         if !matches!(self.run.dirs.policy().ownership, Ownership::ByName(_)) {
@@ -172,7 +207,7 @@ impl<'r, 'a> Walker<'r, 'a> {
             (meta.user, meta.group) = (None, None);
         }
         match kind {
-            Kind::Directory { tree } => Ok(self.directory(here, (name, meta), tree, pick)),
+            Kind::Directory { tree } => self.directory(here, (name, meta), tree, pick),
             Kind::File { size, content } => {
                 self.file(here, (name, meta), &content, size)?;
                 Ok(None)
@@ -190,50 +225,62 @@ impl<'r, 'a> Walker<'r, 'a> {
         (name, meta): (Name, Meta),
         tree: ChunkId,
         pick: Pick,
-    ) -> Option<Frame> {
-        let ctx = self.options.select.enter(&here.ctx, &name, pick);
+    ) -> Result<Option<Frame>, ReadError> {
+        let ctx = Ctx {
+            select: self.options.select.enter(&here.ctx.select, &name, pick),
+            sides: self.guard.map(|guard| guard.enter(&here.ctx.sides, &name)).unwrap_or_default(),
+            ..here.ctx
+        };
         let node = self.run.dirs.below(&here.node, name, meta);
         self.run.monitor.scanned(Amount { dirs: 1, ..Amount::default() });
         if self.stack.len() >= MAX_DEPTH {
             let what = "its directories are nested too deeply".to_owned();
             self.run.problem(node.path(), what);
-            return None;
+            return Ok(None);
         }
         if pick == Pick::Take
             && !self.options.dry_run
             && let Err(error) = self.run.dirs.make(&node)
         {
             self.run.trouble(node.path(), error);
-            return None;
+            return Ok(None);
         }
-        Some(Frame { reader: DirReader::new(tree), here: self.here(node, ctx) })
+        let here = self.here(node, ctx, Some(tree))?;
+        Ok(Some(Frame { reader: DirReader::new(tree), here }))
     }
 
-    /// Looks at what is there.
-    fn here(&self, node: Arc<DirNode>, ctx: SelectCtx) -> Here {
-        let covered = self.options.delete && self.covers(&node.path());
-        let names = self.run.dirs.look(&node).and_then(|dir| dir.names());
-        let there = match names {
-            Ok(names) if !names.is_empty() => There {
-                something: true,
-                names: if covered {
-                    names.iter().collect::<Vec<_>>().into_iter().peekable()
-                } else {
-                    There::nothing().names
-                },
-            },
-            Ok(_) => There::nothing(),
-            Err(_) => There { something: true, ..There::nothing() },
+    /// Looks at what is there. With the directory's tree, what is not in that is removed.
+    fn here(
+        &mut self,
+        node: Arc<DirNode>,
+        mut ctx: Ctx,
+        tree: Option<ChunkId>,
+    ) -> Result<Here, ReadError> {
+        let above = ctx.device.take();
+        let Ok(dir) = self.run.dirs.look(&node) else {
+            let there = There { something: true, ..There::nothing() };
+            return Ok(Here { node, ctx, there, covered: false, blank: true });
         };
-        Here { node, ctx, there, covered }
-    }
-
-    /// Whether a path is what the backup was told to save, or beneath that.
-    fn covers(&self, path: &[u8]) -> bool {
-        self.saved.iter().any(|saved| {
-            let saved = saved.strip_suffix(b"/").unwrap_or(saved);
-            path.strip_prefix(saved).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-        })
+        let Ok((reader, names)) = dir.listed() else {
+            let there = There { something: true, ..There::nothing() };
+            return Ok(Here { node, ctx, there, covered: false, blank: true });
+        };
+        let path = node.path();
+        let covering = self.guard.filter(|guard| guard.covers(&path) && !names.is_empty());
+        let Some((guard, tree)) = covering.zip(tree) else {
+            let there = There::of(&names, false);
+            return Ok(Here { node, ctx, there, covered: false, blank: true });
+        };
+        guard.look_recorded(&mut ctx.sides, &mut self.chunks, tree)?;
+        guard.look_here(&mut ctx.sides, &Folder { dir: &reader, names: &names });
+        if guard.one_file_system {
+            let device = dir.stat_self().ok().map(|stat| stat.dev);
+            let crossed = above.is_some() && above != device && !guard.names(&path);
+            ctx.foreign |= crossed;
+            ctx.device = device;
+        }
+        let there = There::of(&names, true);
+        Ok(Here { node, ctx, there, covered: true, blank: true })
     }
 
     /// Passes the names that are there up to this one: those in between are not in the snapshot.
@@ -246,43 +293,18 @@ impl<'r, 'a> Walker<'r, 'a> {
         found.map(|(_, kind)| kind)
     }
 
-    fn left_over(&mut self, here: &Here, name: &Name, kind: FileType) {
-        let picked = self.options.select.pick(&here.ctx, name, kind == FileType::Directory);
-        if here.covered && picked == Pick::Take && !self.is_kept(here, name) {
-            self.remove(here, name, kind);
-        }
-    }
-
-    fn is_kept(&self, here: &Here, name: &Name) -> bool {
-        let stat = self.run.dirs.look(&here.node).and_then(|dir| dir.stat(name));
-        stat.is_ok_and(|stat| self.options.kept.has(&stat))
-    }
-
-    fn remove(&mut self, here: &Here, name: &Name, kind: FileType) {
-        let path = here.node.path_of(name);
-        let removed = if self.is_kept(here, name) {
-            Err(TargetError::Kept { name: name.clone() })
-        } else if self.options.dry_run {
-            Ok(())
-        } else {
-            self.run.dirs.look(&here.node).and_then(|dir| dir.remove_tree(name))
-        };
-        if let Err(error) = removed {
-            self.run.trouble(path, error);
-            return;
-        }
-        self.run.count(|tally| tally.deleted += 1);
-        self.run.monitor.done(Item {
-            path: &path,
-            is_dir: kind == FileType::Directory,
-            change: Change::Deleted,
-            size: 0,
-        });
-    }
-
     fn leave(&mut self, mut here: Here) -> Result<(), ReadError> {
+        // A run that stays on its file systems saves of others only the directory.
+        let mounted = here.blank
+            && self
+                .guard
+                .is_some_and(|guard| guard.one_file_system && !guard.names(&here.node.path()));
         while let Some((extra, kind)) = here.there.names.next() {
-            self.left_over(&here, &extra, kind);
+            if mounted && here.covered {
+                self.stays(&here, &extra, Why::Elsewhere);
+            } else {
+                self.left_over(&here, &extra, kind);
+            }
         }
         let stays = self.options.existing == Existing::Never && here.there.something;
         if here.node.meta().is_none() || !here.node.is_made() || stays {

@@ -14,6 +14,7 @@ mod file;
 mod git;
 mod glob;
 mod pattern;
+mod recorded;
 #[cfg(test)]
 mod tests;
 
@@ -325,6 +326,33 @@ impl Rules {
             }
             Reason::GitIgnore => b"ignored by git".to_vec(),
         }
+    }
+
+    /// Whether something in the directory may be out because of this file of it.
+    pub fn hangs_on(&self, ctx: &DirCtx, name: &[u8]) -> bool {
+        let beside = |index: &u32| self.beside(*index).is_some_and(|rule| rule.marker == name);
+        ctx.marked.is_some_and(|reason| self.marker_name(reason) == Some(name))
+            || ctx.beside.iter().any(beside)
+            || ctx.git.as_ref().is_some_and(|git| git.reads(name))
+    }
+
+    /// Whether [`Self::look`] may ask for this name.
+    pub fn asks_for(&self, name: &[u8]) -> bool {
+        (self.caches && name == CACHE_NAME)
+            || self.if_present.iter().any(|marker| marker.name == name)
+            || self.beside.iter().any(|rule| rule.marker == name)
+            || self.is_made_again(name)
+            || (self.git_ignore && WorkTree::names().contains(&name))
+    }
+
+    /// Whether a directory of this name is out where the right file is beside it.
+    pub fn is_made_again(&self, name: &[u8]) -> bool {
+        self.beside.iter().any(|rule| rule.name == name)
+    }
+
+    /// Whether [`Self::look`] asks for anything at all.
+    pub fn looks(&self) -> bool {
+        self.looks
     }
 
     fn excludes(&self, index: u32) -> bool {

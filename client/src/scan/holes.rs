@@ -1,6 +1,7 @@
 //! Where a sparse file has data and where it has none.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::SeekFrom;
@@ -25,24 +26,28 @@ pub enum Span {
     },
 }
 
-/// The spans of an open file up to `size`, in order and without gaps; one at a time, so a file of
-/// a million holes costs no memory.
+/// The spans of a part of an open file, in order and without gaps; one at a time, so a file of a
+/// million holes costs no memory. The part ends at the file's end at the latest, in bytes.
 ///
 /// Worth asking when [`may_have_holes`](super::os::Stat::may_have_holes). Moves the file's own
 /// position, so read it by position. If the file shrinks or grows meanwhile the spans still add up
-/// to `size`; whether it changed is for the caller to see by `fstat` afterwards.
-pub fn extents(fd: &impl AsFd, size: u64) -> Spans<'_> {
-    Spans { fd: fd.as_fd(), size, at: 0, data_until: 0, seeking: true }
+/// to the part; whether it changed is for the caller to see by `fstat` afterwards.
+pub fn extents(fd: &impl AsFd, part: Range<u64>) -> Spans<'_> {
+    let Range { start, end } = part;
+    Spans { fd: fd.as_fd(), end, at: start, data_until: start, on_data: false, seeking: true }
 }
 
 /// See [`extents`].
 #[derive(Debug)]
 pub struct Spans<'a> {
     fd: BorrowedFd<'a>,
-    size: u64,
+    end: u64,
     at: u64,
-    /// A run of data is known to go from `at` to here, when greater than `at`.
+    /// A run of data is known to go from `at` to here, when greater than `at`. May lie beyond the
+    /// end.
     data_until: u64,
+    /// There is data at `at`, of which it is not known how far it goes.
+    on_data: bool,
     /// Off once the file system has shown that it cannot tell: the rest is data then.
     seeking: bool,
 }
@@ -51,13 +56,13 @@ impl Iterator for Spans<'_> {
     type Item = io::Result<Span>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.at >= self.size {
+        if self.at >= self.end {
             return None;
         }
         match self.step() {
             Ok(span) => Some(Ok(span)),
             Err(error) => {
-                self.at = self.size;
+                self.at = self.end;
                 Some(Err(error.into()))
             }
         }
@@ -65,30 +70,43 @@ impl Iterator for Spans<'_> {
 }
 
 impl Spans<'_> {
+    /// The same, if the part is known to begin with data up to there: that is not asked again.
+    #[must_use]
+    pub fn with_data_until(mut self, until: u64) -> Self {
+        self.data_until = self.data_until.max(until);
+        self
+    }
+
+    /// Where the data ends that the last span is of. May lie beyond the part.
+    pub fn data_until(&self) -> u64 {
+        self.data_until
+    }
+
     fn step(&mut self) -> Result<Span, Errno> {
         if self.data_until <= self.at {
-            let data = self.next_data()?;
+            let data = if self.on_data { self.at } else { self.next_data()? };
             if data > self.at {
                 let hole = Span::Hole { offset: self.at, len: data - self.at };
-                self.at = data;
+                (self.at, self.on_data) = (data, true);
                 return Ok(hole);
             }
-            self.data_until = self.next_hole()?;
+            (self.data_until, self.on_data) = (self.next_hole()?, false);
         }
-        let data = Span::Data { offset: self.at, len: self.data_until - self.at };
-        self.at = self.data_until;
+        let until = self.data_until.min(self.end);
+        let data = Span::Data { offset: self.at, len: until - self.at };
+        self.at = until;
         Ok(data)
     }
 
-    /// Where the next data is, at or after `at`; the size if there is none.
+    /// Where the next data is, at or after `at`; the end if there is none.
     fn next_data(&mut self) -> Result<u64, Errno> {
         if !self.seeking {
             return Ok(self.at);
         }
         match rustix::fs::seek(self.fd, SeekFrom::Data(self.at)) {
-            Ok(found) if found >= self.at => Ok(found.min(self.size)),
+            Ok(found) if found >= self.at => Ok(found.min(self.end)),
             // No data from here to the end. A file that shrank says the same.
-            Err(Errno::NXIO) => Ok(self.size),
+            Err(Errno::NXIO) => Ok(self.end),
             Ok(_) | Err(Errno::INVAL | Errno::NOTSUP | Errno::SPIPE) => {
                 self.seeking = false;
                 Ok(self.at)
@@ -97,17 +115,17 @@ impl Spans<'_> {
         }
     }
 
-    /// Where the data that begins at `at` ends: more than `at`, at most the size.
+    /// Where the data that begins at `at` ends: more than `at`.
     fn next_hole(&mut self) -> Result<u64, Errno> {
         if !self.seeking {
-            return Ok(self.size);
+            return Ok(u64::MAX);
         }
         match rustix::fs::seek(self.fd, SeekFrom::Hole(self.at)) {
-            Ok(found) if found > self.at => Ok(found.min(self.size)),
+            Ok(found) if found > self.at => Ok(found),
             // A hole where there was data a moment ago: the file is changing, so read it all.
             Ok(_) | Err(Errno::NXIO | Errno::INVAL | Errno::NOTSUP) => {
                 self.seeking = false;
-                Ok(self.size)
+                Ok(u64::MAX)
             }
             Err(error) => Err(error),
         }
@@ -131,7 +149,7 @@ mod tests {
     }
 
     fn spans(file: &File, size: u64) -> Vec<Span> {
-        extents(file, size).collect::<io::Result<_>>().expect("spans")
+        extents(file, 0..size).collect::<io::Result<_>>().expect("spans")
     }
 
     /// The end of the last span, having checked that there is neither gap nor overlap.
@@ -169,11 +187,62 @@ mod tests {
         );
     }
 
+    /// Cut anywhere, the parts of a file have the spans of the whole, and each begins where it does.
+    #[test]
+    fn parts_add_up_to_the_whole() {
+        let size = 40 * 4096;
+        let file = sparse(size, &[0, 5, 6, 7, 20, 39]);
+        let whole = spans(&file, size);
+        for cut in (0..=size).step_by(1024) {
+            let part = |range: Range<u64>| -> Vec<(bool, u64, u64)> {
+                let flat = |span| match span {
+                    Span::Data { offset, len } => (true, offset, offset + len),
+                    Span::Hole { offset, len } => (false, offset, offset + len),
+                };
+                extents(&file, range).map(|span| flat(span.expect("reads"))).collect()
+            };
+            let (mut both, right) = (part(0..cut), part(cut..size));
+            assert!(right.first().is_none_or(|first| first.1 == cut));
+            for (data, from, to) in right {
+                match both.last_mut() {
+                    Some(last) if last.0 == data => last.2 = to,
+                    _ => both.push((data, from, to)),
+                }
+            }
+            assert_eq!(both, part(0..size), "cut at {cut}");
+            assert_eq!(both.len(), whole.len());
+        }
+    }
+
+    #[test]
+    fn what_is_known_to_be_data_is_not_asked_again() {
+        let size = 64 * 4096;
+        let file = sparse(size, &(10..50).collect::<Vec<_>>());
+        let mut walk = extents(&file, 0..20 * 4096);
+        walk.by_ref().for_each(drop);
+        let until = walk.data_until();
+        assert_eq!(until, 50 * 4096, "it tells how far the data goes beyond the part");
+        // A hole that is made now is not seen: nobody looks.
+        file.set_len(0).expect("shrinks");
+        file.set_len(size).expect("grows");
+        let told = |range: Range<u64>| extents(&file, range).with_data_until(until);
+        let data = Span::Data { offset: 20 * 4096, len: 20 * 4096 };
+        assert_eq!(told(20 * 4096..40 * 4096).next().expect("one").expect("reads"), data);
+        let rest: io::Result<Vec<_>> = told(40 * 4096..size).collect();
+        assert_eq!(
+            rest.expect("reads"),
+            [
+                Span::Data { offset: 40 * 4096, len: 10 * 4096 },
+                Span::Hole { offset: 50 * 4096, len: 14 * 4096 },
+            ]
+        );
+    }
+
     #[test]
     fn shrinking_and_growing_meanwhile_still_adds_up() {
         let size = 64 * 4096;
         let file = sparse(size, &[0, 10, 30, 50]);
-        let mut walk = extents(&file, size);
+        let mut walk = extents(&file, 0..size);
         let mut seen = vec![walk.next().expect("one").expect("reads")];
         file.set_len(12 * 4096).expect("shrinks");
         seen.extend(walk.by_ref().map(|span| span.expect("reads")));
@@ -185,7 +254,7 @@ mod tests {
     #[test]
     fn what_cannot_seek_is_data() {
         let (pipe, _other_end) = io::pipe().expect("a pipe");
-        let got: io::Result<Vec<_>> = extents(&pipe, 10).collect();
+        let got: io::Result<Vec<_>> = extents(&pipe, 0..10).collect();
         assert_eq!(got.expect("spans"), [Span::Data { offset: 0, len: 10 }]);
     }
 

@@ -113,6 +113,8 @@ pub enum JobError {
         set: String,
         /// Its first path.
         first: PathBuf,
+        /// Why that cannot be looked at.
+        source: io::Error,
     },
 }
 
@@ -189,9 +191,10 @@ impl Job {
     pub fn open(&self, now: Timestamp, stop: &Arc<AtomicBool>) -> Result<Source, JobError> {
         let (reader, file): (Box<dyn Read + Send>, &Name) = match &self.source {
             JobSource::Paths(paths) => {
-                let first = paths.first().filter(|_| paths.iter().all(|path| is_missing(path)));
-                return match first.cloned() {
-                    Some(first) => Err(JobError::NothingThere { set: self.set.clone(), first }),
+                return match nothing_there(paths) {
+                    Some((first, source)) => {
+                        Err(JobError::NothingThere { set: self.set.clone(), first, source })
+                    }
                     None => Ok(Source::Paths(paths.clone())),
                 };
             }
@@ -217,8 +220,14 @@ impl Job {
     }
 }
 
-fn is_missing(path: &Path) -> bool {
-    path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+/// The first path, and what is wrong with it, if not one of them can be looked at.
+pub fn nothing_there(paths: &[PathBuf]) -> Option<(PathBuf, io::Error)> {
+    let mut first = None;
+    for path in paths {
+        let error = path.symlink_metadata().err()?;
+        first.get_or_insert_with(|| (path.clone(), error));
+    }
+    first
 }
 
 fn excludes(

@@ -20,10 +20,10 @@ impl OwnSnapshots {
         Self(folder.to_path_buf())
     }
 
-    /// Keeps a manifest, its list of problems aside.
+    /// Keeps a manifest, its lists of problems and rules aside.
     pub fn keep(&self, id: &SnapshotId, manifest: &Manifest) -> io::Result<()> {
         fs::create_dir_all(&self.0)?;
-        let short = Manifest { errors: Vec::new(), ..manifest.clone() };
+        let short = Manifest { errors: Vec::new(), rules: None, ..manifest.clone() };
         fs::write(self.0.join(id.to_string()), short.to_bytes())
     }
 

@@ -42,17 +42,23 @@ impl Forge {
         self.chunk(ChunkKind::Tree, &bytes)
     }
 
+    /// A pack of everything so far.
+    pub(crate) fn sealed(self, machine: &Machine) -> SealedPack {
+        let key = &machine.repo.key;
+        let sealer = Sealer {
+            to: key.seal_to(),
+            signer: &key.secrets.manifest,
+            index_key: &key.secrets.index_key,
+        };
+        self.builder.seal(&sealer, &mut key.secrets.rng()).expect("sealed")
+    }
+
     /// Stores everything and commits a snapshot whose root is `root`.
     pub(crate) fn commit(self, world: &World, machine: &mut Machine, root: ChunkId) -> SnapshotId {
+        let totals = self.totals;
+        let pack = self.sealed(machine);
         let repo = &mut machine.repo;
         let state = StateDb::open(&repo.folders.state).expect("state");
-        let mut random = repo.key.secrets.rng();
-        let sealer = Sealer {
-            to: repo.key.seal_to(),
-            signer: &repo.key.secrets.manifest,
-            index_key: &repo.key.secrets.index_key,
-        };
-        let pack = self.builder.seal(&sealer, &mut random).expect("sealed");
         let number = world.runtime.block_on(repo.vault.put_pack(pack.upload()));
         let number = number.expect("stored");
         state.set_pack(number, &pack.id).expect("noted");
@@ -66,9 +72,10 @@ impl Forge {
             end: START,
             program: "test".into(),
             root,
-            totals: self.totals,
+            totals,
             errors: Vec::new(),
             error_count: 0,
+            rules: Some(RunRules::default()),
             disclosure_hash: Hash::from_bytes([0; 32]),
         };
         let wish = Wish {

@@ -5,12 +5,13 @@
 use minicbor::decode::Decoder;
 use unseen_common::codec::{
     Canonical, DecodeError, Enc, EncodeResult, array_len, array_of, bytes_capped, bytes_n,
-    text_capped,
+    optional, text_capped,
 };
 use unseen_common::id::Hash;
 use unseen_common::limits::MAX_MANIFEST;
 use unseen_common::time::Timestamp;
 
+use super::run_rules::RunRules;
 use crate::crypto::content_id::ChunkId;
 
 const VERSION: u8 = 1;
@@ -50,6 +51,8 @@ pub struct Manifest {
     pub errors: Vec<Problem>,
     /// How many things could not be read.
     pub error_count: u64,
+    /// What the run left out; none where there are more rules than a manifest has room for.
+    pub rules: Option<RunRules>,
     /// BLAKE3 of the disclosed record, so that a doctored one is found.
     pub disclosure_hash: Hash,
 }
@@ -79,7 +82,7 @@ impl Canonical for Manifest {
     const CAP: usize = MAX_MANIFEST;
 
     fn encode(&self, e: &mut Enc<'_>) -> EncodeResult {
-        e.array(14)?.u8(VERSION)?.str(&self.set)?.array(count(&self.paths))?;
+        e.array(15)?.u8(VERSION)?.str(&self.set)?.array(count(&self.paths))?;
         for path in &self.paths {
             e.bytes(path)?;
         }
@@ -93,12 +96,19 @@ impl Canonical for Manifest {
         for problem in &self.errors {
             e.array(2)?.bytes(&problem.path)?.str(&problem.why)?;
         }
-        e.u64(self.error_count)?.bytes(self.disclosure_hash.as_bytes())?;
+        e.u64(self.error_count)?;
+        match &self.rules {
+            Some(rules) => rules.encode(e)?,
+            None => {
+                e.null()?;
+            }
+        }
+        e.bytes(self.disclosure_hash.as_bytes())?;
         Ok(())
     }
 
     fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        array_of(d, 14, "manifest")?;
+        array_of(d, 15, "manifest")?;
         let version = d.u8()?;
         if version != VERSION {
             return Err(DecodeError::Unknown { what: "manifest version", number: version.into() });
@@ -125,6 +135,7 @@ impl Canonical for Manifest {
             errors.push(Problem { path, why: text(d, "problem")? });
         }
         let error_count = d.u64()?;
+        let rules = optional(d, RunRules::decode)?;
         let disclosure_hash = Hash::from_bytes(bytes_n(d, "disclosure hash")?);
         Ok(Self {
             set,
@@ -139,6 +150,7 @@ impl Canonical for Manifest {
             totals,
             errors,
             error_count,
+            rules,
             disclosure_hash,
         })
     }
@@ -156,6 +168,7 @@ fn count<T>(items: &[T]) -> u64 {
 #[expect(clippy::indexing_slicing, reason = "tests index what they made")]
 mod tests {
     use super::*;
+    use crate::tree::run_rules::RunPattern;
 
     pub(crate) fn sample() -> Manifest {
         Manifest {
@@ -171,6 +184,16 @@ mod tests {
             totals: Totals { files: 1, dirs: 2, bytes: 3 },
             errors: vec![Problem { path: b"/x".to_vec(), why: "denied".into() }],
             error_count: 1,
+            rules: Some(RunRules {
+                patterns: vec![RunPattern { text: b"*.\xff".to_vec(), any_case: true }],
+                caches: true,
+                if_present: vec![(b".nobackup".to_vec(), b"x".to_vec())],
+                beside: vec![(b"target".to_vec(), b"Cargo.toml".to_vec())],
+                larger_than: Some(7),
+                git_ignore: false,
+                one_file_system: true,
+                own: vec![b"/home/me/.cache/unseen".to_vec()],
+            }),
             disclosure_hash: Hash::from_bytes([1; 32]),
         }
     }
@@ -182,5 +205,7 @@ mod tests {
         for end in 0..bytes.len() {
             assert!(Manifest::from_bytes(&bytes[..end]).is_err());
         }
+        let unknown = Manifest { rules: None, ..sample() };
+        assert_eq!(Manifest::from_bytes(&unknown.to_bytes()).unwrap(), unknown);
     }
 }

@@ -5,4 +5,5 @@ pub mod entry;
 pub mod manifest;
 pub mod object;
 pub mod reader;
+pub mod run_rules;
 pub mod writer;

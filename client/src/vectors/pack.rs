@@ -20,6 +20,7 @@ use crate::pack::reader::{Ends, OpenedFooter, PackError, SegmentOpener, TableKey
 use crate::pack::table::{ChunkRow, SegmentRow, Table};
 use crate::tree::manifest::{Manifest, Problem, Totals};
 use crate::tree::object::Object;
+use crate::tree::run_rules::{RunPattern, RunRules};
 
 /// 1000 times `a`: magic, descriptor, a window of 2 MiB, one last block of kind RLE.
 const FRAME: [u8; 10] = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58, 0x43, 0x1f, 0x00, b'a'];
@@ -123,6 +124,19 @@ fn sample() -> Manifest {
         totals: Totals { files: 1, dirs: 2, bytes: 3 },
         errors: vec![Problem { path: b"/home/x".to_vec(), why: "permission denied".into() }],
         error_count: 1,
+        rules: Some(RunRules {
+            patterns: vec![
+                RunPattern { text: b"*.tmp".to_vec(), any_case: false },
+                RunPattern { text: b"!/home/\xff/keep.tmp".to_vec(), any_case: true },
+            ],
+            caches: true,
+            if_present: vec![(b".nobackup".to_vec(), b"yes".to_vec())],
+            beside: vec![(b"target".to_vec(), b"Cargo.toml".to_vec())],
+            larger_than: Some(1_000_000_000),
+            git_ignore: true,
+            one_file_system: false,
+            own: vec![b"/home/me/.cache/unseen/default".to_vec()],
+        }),
         disclosure_hash: Hash::from_bytes([1; 32]),
     }
 }

@@ -106,6 +106,9 @@ fn an_interrupted_run_keeps_a_checkpoint() {
     let restored = trees::files(&trees::beneath(&target, &source));
     let kept = u64::try_from(restored.len()).unwrap();
     assert!((10..FILES).contains(&kept), "{kept} files");
+    let words = ["restore", "latest", "--delete", "--yes", "--target", target.to_str().unwrap()];
+    let refused = machine.exits(2, &words);
+    assert!(refused.err.contains("--delete needs a whole snapshot"), "{refused}");
 
     let next = machine.back_up(&source, &[]);
     // Trees and tables come on top.

@@ -52,7 +52,7 @@ fn a_dry_run_changes_nothing_and_delete_deletes() {
     let before = trees::capture(&target);
     machine.restore("latest", &target, &["--dry-run", "--delete"]);
     trees::assert_same(&before, &trees::capture(&target));
-    machine.restore("latest", &target, &["--delete"]);
+    machine.restore("latest", &target, &["--delete", "--yes"]);
     assert!(!copy.join("not in the snapshot").exists());
     assert_eq!(fs::read_to_string(copy.join("newer here")).unwrap(), "of the snapshot");
 }
@@ -66,7 +66,7 @@ fn links_in_the_target_lead_nowhere() {
     build::write(&outside, "older here", "outside");
     fs::remove_dir_all(&copy).unwrap();
     std::os::unix::fs::symlink(&outside, &copy).unwrap();
-    machine.run(&["restore", "latest", "--target", target.to_str().unwrap()]);
+    machine.run(&["restore", "latest", "--yes", "--target", target.to_str().unwrap()]);
     let kept = fs::read_to_string(outside.join("older here")).unwrap();
     assert_eq!(kept, "outside");
     assert_eq!(trees::files(&outside).len(), 1);
@@ -149,7 +149,7 @@ fn links_and_pipes_that_are_equal_stay_and_others_are_made_anew() {
     let before = names.map(inode);
     fs::remove_file(copy.join("other")).unwrap();
     std::os::unix::fs::symlink("elsewhere", copy.join("other")).unwrap();
-    let told = machine.restore("latest", &target, &[]).text();
+    let told = machine.restore("latest", &target, &["--yes"]).text();
     assert!(told.contains("restored 1 file, "), "{told}");
     assert!(told.contains("3 the same already"), "{told}");
     assert_eq!(names.map(inode), before);

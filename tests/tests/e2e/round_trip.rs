@@ -52,6 +52,6 @@ fn a_restore_over_a_changed_tree_leaves_exactly_the_snapshot() {
     trees::build::write(&copy, "text/in the way", "x");
     trees::build::write(&copy, "extra/file", "x");
     trees::build::write(&copy, "one", "2");
-    machine.restore(&snapshot, &target, &["--delete", "--verify"]);
+    machine.restore(&snapshot, &target, &["--delete", "--verify", "--yes"]);
     trees::assert_same(&before, &trees::capture(&copy));
 }

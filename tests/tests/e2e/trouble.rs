@@ -94,6 +94,52 @@ fn a_path_that_is_not_there_is_an_error_before_anything_is_stored() {
     assert_eq!(trees::files(&vault.join("accounts")), before);
 }
 
+/// One of several paths is gone, such as that of a disk that is not plugged in: each is told by the
+/// name it was given, the snapshot says what it lacks, and what was saved before stays where it was.
+#[test]
+fn a_path_that_is_gone_is_told_and_the_rest_is_saved() {
+    let world = world!();
+    let (machine, _) = world.local();
+    let (here, disk) = (world.folder("here"), world.folder("disk"));
+    build::write(&here, "file", "here");
+    let (one, two) = (disk.join("one"), disk.join("deep/two"));
+    build::write(&one, "file", "one");
+    build::write(&two, "file", "two");
+    let paths = [&one, &here, &two].map(|path| path.to_str().unwrap());
+    let words = |json| [&["run", json], &paths[..]].concat();
+    machine.ok(&words("--json"));
+    let away = world.path("away");
+    fs::rename(&disk, &away).unwrap();
+
+    let ran = machine.exits(3, &words("-v"));
+    for gone in [&one, &two] {
+        let told = format!("{}: no such file", gone.display());
+        assert_eq!(ran.err.matches(&told).count(), 1, "{told}: {ran}");
+    }
+    let ran = machine.exits(3, &words("--json"));
+    assert!(ran.text().contains(r#""status":"partial""#), "{ran}");
+    assert_eq!(ran.err.matches(r#""message_type":"error""#).count(), 2, "{ran}");
+    let files = |snapshot: &str| {
+        let target = tempfile::tempdir_in(world.path("")).unwrap();
+        machine.restore(snapshot, target.path(), &[]);
+        let all = [&here, &one, &two].map(|path| path.join("file"));
+        all.map(|path| trees::beneath(target.path(), &path).exists())
+    };
+    assert_eq!(files("latest"), [true, false, false]);
+    assert_eq!(files("latest~2"), [true; 3], "what was saved stays in the older snapshot");
+
+    // All are gone: nothing is saved, and nothing is forgotten.
+    fs::rename(&here, world.path("here away")).unwrap();
+    let ran = machine.exits(1, &words("--json"));
+    assert!(ran.err.contains("nor 2 other paths"), "{ran}");
+    assert_eq!(files("latest"), [true, false, false]);
+
+    fs::rename(world.path("here away"), &here).unwrap();
+    fs::rename(&away, &disk).unwrap();
+    machine.ok(&words("--json"));
+    assert_eq!(files("latest"), [true; 3]);
+}
+
 #[test]
 fn damage_is_found_named_and_costs_no_more_than_it_hit() {
     let world = world!();

@@ -7,12 +7,13 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::browse::chunks::Chunks;
-use crate::browse::ls::{FindError, find_path};
+use crate::browse::ls::{FindError, Found, find_path};
 use crate::browse::packs::Packs;
 use crate::browse::resolve::{Filter, parse, parse_path, resolve};
 use crate::progress::{Amount, Counts, Item, Silent, Stored, Tally};
 use crate::remote::limit::{Bucket, Limited};
 use crate::testing::{Machine, World, noise, options};
+use crate::tree::entry::Entry;
 
 /// When the user loses patience.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,26 +86,33 @@ impl Monitor for Finger {
     }
 }
 
-struct Scene {
-    world: World,
-    machine: Machine,
-    source: PathBuf,
+pub(super) struct Scene {
+    pub(super) world: World,
+    pub(super) machine: Machine,
+    pub(super) source: PathBuf,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (world, machine) = World::new();
         let source = world.folder("source");
         Self { world, machine, source }
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) {
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) {
         fs::write(self.source.join(name), bytes).unwrap();
     }
 
     fn try_run(&mut self, options: &RunOptions, finger: &Finger) -> Result<Outcome, BackupError> {
+        self.watched(options, (finger, &finger.flag))
+    }
+
+    pub(super) fn watched(
+        &mut self,
+        options: &RunOptions,
+        listens: (&dyn Monitor, &AtomicBool),
+    ) -> Result<Outcome, BackupError> {
         let source = Source::Paths(vec![self.source.clone()]);
-        let listens = (finger as &dyn Monitor, &finger.flag);
         let runtime = self.world.runtime.handle();
         let ended = run(&mut self.machine.repo, source, options, listens, runtime);
         self.world.clock.advance(60);
@@ -119,6 +127,15 @@ impl Scene {
 
     /// Which of these names are in the last snapshot.
     fn saved(&self, names: &[&str]) -> Vec<bool> {
+        names.iter().map(|name| self.look(name, |_, _| ()).is_some()).collect()
+    }
+
+    /// Looks at an entry of the last snapshot, if it is there.
+    pub(super) fn look<T>(
+        &self,
+        name: &str,
+        each: impl FnOnce(&Entry, &mut Chunks<'_>) -> T,
+    ) -> Option<T> {
         let (repo, index) = self.world.reader();
         let all = Filter::default();
         let wanted = parse("latest").unwrap();
@@ -126,15 +143,12 @@ impl Scene {
         let packs = Packs::new(&repo, &index, &Silent, self.world.runtime.handle());
         let within = packs.wait(repo.vault.packs_of(chosen.snapshot.id)).unwrap().0;
         let mut chunks = Chunks::new(&packs, Arc::new(within));
-        let mut find = |name: &&str| {
-            let path = parse_path(self.source.join(name).as_os_str().as_bytes()).unwrap();
-            match find_path(&mut chunks, chosen.manifest.root, &path) {
-                Ok(_) => true,
-                Err(FindError::NotThere { .. }) => false,
-                Err(error) => panic!("{error}"),
-            }
-        };
-        names.iter().map(&mut find).collect()
+        let path = parse_path(self.source.join(name).as_os_str().as_bytes()).unwrap();
+        match find_path(&mut chunks, chosen.manifest.root, &path) {
+            Ok(Found::Entry(entry)) => Some(each(&entry, &mut chunks)),
+            Err(FindError::NotThere { .. }) => None,
+            other => panic!("{other:?}"),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! something was told is looked at again by the next run.
 
 use super::super::events::{Event, Old};
+use super::super::plan::Node;
 use super::super::seen::{describe, join, meta_of, seen_of};
 use super::{Children, Frame, Walker};
 use crate::progress::{During, Problem};
@@ -16,7 +17,7 @@ impl Walker<'_> {
             FileType::Symlink => match frame.dir.read_link(&name) {
                 Ok(target) => Kind::Symlink { target },
                 Err(error) => {
-                    self.trouble(frame, &name, &error);
+                    self.trouble(frame, (&name, &Node::Whole), &error);
                     self.gone(old.as_ref());
                     return;
                 }
@@ -41,11 +42,16 @@ impl Walker<'_> {
     }
 
     /// What the directory at the current path is like. Tells whether something was reported.
-    pub(super) fn meta_of_dir(&self, dir: &Dir, stat: Option<&Stat>) -> (Meta, bool) {
+    pub(super) fn meta_of_dir(
+        &self,
+        dir: &Dir,
+        stat: Result<&Stat, &std::io::Error>,
+    ) -> (Meta, bool) {
+        let stat = stat.map_err(|error| self.tell(&self.path, describe(error)));
         let mut meta = stat.map(|s| meta_of(s, self.context.owners)).unwrap_or_default();
         meta.hard_link = None;
         let xattrs = dir.xattrs().map_err(|error| self.tell(&self.path, error.to_string()));
-        let troubled = xattrs.is_err();
+        let troubled = stat.is_err() || xattrs.is_err();
         meta.xattrs = xattrs.unwrap_or_default();
         (meta, troubled)
     }
@@ -64,13 +70,23 @@ impl Walker<'_> {
         (names, troubled)
     }
 
-    pub(super) fn trouble(&mut self, frame: &Frame<'_>, name: &Name, error: &std::io::Error) {
-        // Listed a moment ago and gone now: nothing is lost that the user still has. What was
-        // named on the command line must be there, though.
+    /// An entry cannot be read. If it was named on the command line, or is on the way to what was,
+    /// that is told of each path that was named.
+    pub(super) fn trouble(
+        &mut self,
+        frame: &Frame<'_>,
+        (name, node): (&Name, &Node),
+        error: &std::io::Error,
+    ) {
         let named = matches!(frame.children, Children::Some(_));
-        if named || ReadTrouble::of(error) != ReadTrouble::Vanished {
-            self.problem_at(name, describe(error));
+        // Listed a moment ago and gone now: nothing is lost that the user still has.
+        if !named && ReadTrouble::of(error) == ReadTrouble::Vanished {
+            return;
         }
+        for path in node.named(&join(&self.path, name.as_bytes())) {
+            self.tell(&path, describe(error));
+        }
+        self.out.push(Event::Again);
     }
 
     fn problem_at(&mut self, name: &Name, what: String) {

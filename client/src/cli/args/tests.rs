@@ -115,13 +115,13 @@ fn restore_wants_a_target_or_in_place() {
     };
     assert_eq!(restore.snapshot.snapshot, "latest~1");
     assert_eq!(restore.snapshot.path, Some(PathBuf::from("/home")));
-    assert_eq!(restore.overwrite, Overwrite::IfNewer);
+    assert_eq!(restore.overwrite, Some(Overwrite::IfNewer));
     assert_eq!(restore.include.len(), 2);
     let Command::Restore(restore) = parse("restore --in-place").command else {
         panic!("not restore")
     };
     assert_eq!(restore.snapshot, values::SnapshotPath::default());
-    assert_eq!(restore.overwrite, Overwrite::Always);
+    assert_eq!(restore.overwrite, None);
     fails("restore latest");
     fails("restore latest --in-place --target /t");
     fails("restore latest --target /t --overwrite sometimes");

@@ -165,7 +165,6 @@ impl Runs<'_> {
         let how = &self.args.how;
         let mut own = setup.places.own();
         own.extend(opened.folder.clone());
-        own.extend(super::super::cmd_init::default_kit(self.ctx, setup));
         let here = Here {
             own,
             host: setup.profile.host.clone().unwrap_or_else(super::host_name),

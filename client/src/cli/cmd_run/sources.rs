@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use super::super::context::Context;
 use super::super::exit::{CliError, Exit};
 use super::super::reading::set_name;
+use super::super::units::plural;
 use super::{ExcludeArgs, RunArgs};
 use crate::backup::plan::absolute;
 use crate::backup::{Changes, Depth};
 use crate::scan::exclude::{Case, Marker, Options, Pattern};
-use crate::sets::job::{Origin, pattern_file};
+use crate::sets::job::{Origin, nothing_there, pattern_file};
 use crate::sets::named::Label;
 use crate::sets::{Hooks, Job, JobError, JobSource, NamedSet, name};
 use crate::tree::entry::Name;
@@ -92,7 +93,7 @@ fn typed(args: &RunArgs) -> Result<Job, CliError> {
     Ok(with_flags(job, args))
 }
 
-/// The paths to back up, absolute; all are there.
+/// The paths to back up, absolute. At least one is there; of the others the run tells.
 fn paths(args: &RunArgs) -> Result<Vec<PathBuf>, CliError> {
     let current = std::env::current_dir().map_err(|error| {
         CliError::new(Exit::Failed, "the current folder is gone").because(error)
@@ -110,14 +111,17 @@ fn paths(args: &RunArgs) -> Result<Vec<PathBuf>, CliError> {
             return Err(CliError::usage("one of the paths is empty")
                 .hint("an unset variable? `backup run .` saves the current folder"));
         }
-        let path = absolute(Path::new(&name), &current);
-        if let Err(error) = path.symlink_metadata() {
-            let message = format!("cannot back up {}", path.display());
-            return Err(CliError::new(Exit::Failed, message).because(error));
-        }
-        paths.push(path);
+        paths.push(absolute(Path::new(&name), &current));
     }
-    Ok(paths)
+    let Some((first, error)) = nothing_there(&paths) else {
+        return Ok(paths);
+    };
+    let others = match paths.len() - 1 {
+        0 => String::new(),
+        others => format!(", nor {}", plural(others as u64, "other path", "other paths")),
+    };
+    let message = format!("cannot back up {}{others}", first.display());
+    Err(CliError::new(Exit::Failed, message).because(error))
 }
 
 /// What a stream is called in the snapshot.

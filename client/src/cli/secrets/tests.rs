@@ -100,7 +100,12 @@ fn nothing_empty_too_long_or_not_text() {
 fn nobody_to_ask_is_exit_12_and_says_what_to_do() {
     let error = CliError::from(unlock(&[]).unwrap_err());
     assert_eq!(error.code(), Exit::WrongSecret);
-    assert!(error.hint_text().unwrap().contains("BACKUP_PASSPHRASE_FILE"));
+    let hint = error.hint_text().unwrap();
+    assert!(hint.contains("BACKUP_PASSPHRASE or BACKUP_RECOVERY_CODE (each also with _FILE"));
+    assert!(error.report().starts_with("no passphrase or recovery code was given"));
+    let (env, nobody) = (FixedEnv::default(), Answers::nobody());
+    let new = Secrets::new(&env, &nobody).type_new_passphrase().unwrap_err();
+    assert!(!CliError::from(new).hint_text().unwrap().contains("RECOVERY"));
 }
 
 #[test]
@@ -109,6 +114,7 @@ fn prompts() {
     let answers = Answers::new(&["typed"]);
     let secret = Secrets::new(&env, &answers).to_unlock().unwrap();
     assert!(matches!(secret, Secret::Passphrase(text) if *text == "typed"));
+    assert_eq!(answers.asked(), ["Passphrase or recovery code: "]);
     let answers = Answers::new(&["CODE"]);
     let secret = Secrets::new(&env, &answers).to_connect().unwrap();
     assert!(matches!(secret, Secret::RecoveryCode(text) if *text == "CODE"));
@@ -130,4 +136,38 @@ fn a_new_passphrase_is_typed_twice() {
 fn secrets_do_not_show_in_debug_output() {
     let secret = Secret::Passphrase(Zeroizing::new("hidden".to_owned()));
     assert_eq!(format!("{secret:?}"), "Passphrase(..)");
+}
+
+#[test]
+fn a_code_is_known_by_its_checksum_and_a_typing_error_in_one_is_named() {
+    let env = FixedEnv::default();
+    let code = RecoveryCode::generate(&mut crate::crypto::rng::testing::rng(1)).to_text();
+    let typed = |text: &str| Secrets::new(&env, &Answers::new(&[text])).to_unlock().unwrap();
+    for good in [code.to_string(), code.to_lowercase(), code.replace('-', " ")] {
+        assert!(matches!(typed(&good), Secret::RecoveryCode(text) if *text == good));
+        assert_eq!(meant_as_code(&good), None);
+    }
+    let last = if code.ends_with('0') { "1" } else { "0" };
+    let wrong = format!("{}{last}", code.get(..code.len() - 1).unwrap());
+    assert!(matches!(typed(&wrong), Secret::Passphrase(text) if *text == wrong));
+    assert_eq!(meant_as_code(&wrong), Some(RecoveryCodeError::Checksum));
+    let short = code.get(..code.len() - 1).unwrap();
+    assert_eq!(meant_as_code(short), Some(RecoveryCodeError::Length { found: 39 }));
+    assert_eq!(meant_as_code("seven lanterns drift past the quiet harbour"), None);
+}
+
+#[test]
+fn a_secret_is_at_hand_when_nobody_has_to_be_asked() {
+    let nobody = Answers::nobody();
+    for (name, wanted) in [
+        ("BACKUP_PASSPHRASE", true),
+        ("BACKUP_PASSPHRASE_FILE", true),
+        ("BACKUP_RECOVERY_CODE_FD", true),
+        ("BACKUP_RECOVERY_CODE", true),
+        ("BACKUP_PASSPHRASE_COMMAND", false),
+        ("BACKUP_VAULT", false),
+    ] {
+        let env = FixedEnv::new(&[(name, "x")]);
+        assert_eq!(Secrets::new(&env, &nobody).are_at_hand(), wanted, "{name}");
+    }
 }

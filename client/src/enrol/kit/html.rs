@@ -3,7 +3,7 @@
 use qrcode::{Color, EcLevel, QrCode};
 use zeroize::Zeroizing;
 
-use super::{Kit, TITLE, WARNING, date};
+use super::{Kit, NO_TYPING, TITLE, WARNING, date};
 
 pub(super) fn page(kit: &Kit) -> Zeroizing<String> {
     let mut page = Zeroizing::new(String::with_capacity(64 * 1024));
@@ -33,7 +33,8 @@ pub(super) fn page(kit: &Kit) -> Zeroizing<String> {
         }
         add(&["</li>"]);
     }
-    add(&["</ol>", "<h2>To compare</h2>", "<table>"]);
+    add(&["</ol>", "<p>", &escaped(NO_TYPING), "</p>"]);
+    add(&["<h2>To compare</h2>", "<table>"]);
     for (name, value) in kit.facts() {
         add(&["<tr><th>", name, "</th><td>", &escaped(&value), "</td></tr>"]);
     }

@@ -60,10 +60,13 @@ To get everything back on a bare machine
   1. Install the program `backup` (Unseen), version 0.1.0 or later.
   2. Connect it, and type the recovery code when it asks:
        backup connect 'unseen://nas.home:8443/00?pin=a&b=<'\''>' --log-head 7:zinc-zinc-zinc-zinc-zinc-zinc-zinc-zinc
-  3. See what is there:
-       backup snapshots
-  4. Bring the newest snapshot back into a folder DIR:
-       backup restore latest --target DIR
+  3. See what is there; it asks for the code again, and so does step 4:
+       backup snapshots --unlock
+  4. Put the ID of a snapshot and a new folder DIR in here:
+       backup restore ID --target DIR
+
+The code need not be typed: BACKUP_RECOVERY_CODE may hold it, or
+BACKUP_RECOVERY_CODE_FILE the name of a file with nothing else in it.
 
 To compare
   Account      abababababababababababababababab
@@ -97,8 +100,8 @@ fn a_local_vault_has_no_server_key() {
     assert!(local.to_text().contains("backup connect 'file:///mnt/b'"));
 }
 
-fn write(kit: &Kit, path: &Path) -> Result<(), KitError> {
-    kit.write(KitFile::prepare(path)?)
+fn write(kit: &Kit, path: &Path) -> Result<Written, KitError> {
+    KitFile::prepare(path)?.write(kit)
 }
 
 #[test]
@@ -109,11 +112,31 @@ fn a_place_for_a_kit_leaves_nothing_behind() {
     assert!(!path.exists());
     // Somebody else was faster.
     std::fs::write(&path, "other").unwrap();
-    assert!(matches!(kit().write(place), Err(KitError::Exists { .. })));
+    assert!(matches!(place.write(&kit()), Err(KitError::Exists { .. })));
     assert_eq!(std::fs::read(&path).unwrap(), b"other");
     std::fs::remove_file(&path).unwrap();
     drop(KitFile::prepare(&path).unwrap());
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    let place = KitFile::prepare(&path).unwrap();
+    // On Linux a killed program leaves nothing either: the file has no name yet.
+    #[cfg(target_os = "linux")]
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    drop(place);
+}
+
+#[test]
+fn the_kit_of_a_vault_that_was_not_made_is_removed_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kit.txt");
+    assert!(write(&kit(), &path).unwrap().remove());
+    assert!(!path.exists());
+    let written = write(&kit(), &path).unwrap();
+    // Its owner put it away, and something else is there now.
+    std::fs::rename(&path, dir.path().join("away.txt")).unwrap();
+    std::fs::write(&path, "other").unwrap();
+    assert!(!written.remove());
+    assert_eq!(std::fs::read(&path).unwrap(), b"other");
+    assert!(dir.path().join("away.txt").exists());
 }
 
 #[test]

@@ -179,8 +179,8 @@ fn the_smallest_windows_give_the_same() {
         let options = scene.options();
         let listens = (&recorder as &dyn Monitor, &go_on);
         let runtime = scene.world.runtime.handle();
-        let limited = (&options, limits);
-        let done = restore_within((&repo, &index), &chosen, limited, listens, runtime);
+        let prepared = Prepared::new((&repo, &index), &chosen, &options, listens.0, runtime);
+        let done = prepared.unwrap().open().unwrap().run_within(limits, listens.1);
         assert_eq!(done.unwrap().problems, []);
         assert_eq!(picture(&scene.target), picture(&scene.source));
         fs::remove_dir_all(&scene.target).unwrap();
@@ -318,11 +318,11 @@ fn delete_removes_what_the_snapshot_lacks_and_nothing_outside() {
     };
     let before = picture(&scene.target);
     let planned = scene.restore("latest", &options);
-    assert_eq!((planned.deleted, planned.files), (3, 2));
+    assert_eq!((planned.deleted, planned.files), (5, 2));
     assert_eq!(picture(&scene.target), before);
     let options = RestoreOptions { dry_run: false, ..options };
     let done = scene.restore("latest", &options);
-    assert_eq!(done.deleted, 3);
+    assert_eq!(done.deleted, 5);
     assert_eq!(done.problems, []);
     fs::remove_file(inside.join("a/b/zz keep.me")).unwrap();
     assert!(scene.target.join("beside").exists());
@@ -402,10 +402,9 @@ fn an_interrupt_in_the_middle_keeps_whole_files_and_no_others() {
     let stopper = Stopper::default();
     let limits = Limits { things: 4, wants: 4, spread: 1 };
     let options = scene.options();
-    let listens = (&stopper as &dyn Monitor, &stopper.0);
     let runtime = scene.world.runtime.handle();
-    let limited = (&options, limits);
-    let done = restore_within((&repo, &index), &chosen, limited, listens, runtime);
+    let prepared = Prepared::new((&repo, &index), &chosen, &options, &stopper, runtime);
+    let done = prepared.unwrap().open().unwrap().run_within(limits, &stopper.0);
     assert!(done.unwrap().interrupted);
     let mut files = 0;
     for path in picture(&scene.target).keys() {
@@ -423,4 +422,5 @@ fn an_interrupt_in_the_middle_keeps_whole_files_and_no_others() {
 }
 
 mod damage;
+mod deleting;
 mod hostile;

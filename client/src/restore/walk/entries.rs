@@ -19,7 +19,7 @@ use crate::tree::reader::for_each_extent;
 
 impl Walker<'_, '_> {
     /// What has the name at the target now.
-    fn found(&self, here: &Here, name: &Name) -> Option<Stat> {
+    pub(super) fn found(&self, here: &Here, name: &Name) -> Option<Stat> {
         if !here.there.something {
             return None;
         }
@@ -166,13 +166,8 @@ impl Walker<'_, '_> {
         kind: &Kind,
     ) -> Result<(), ReadError> {
         self.run.monitor.scanned(Amount { files: 1, ..Amount::default() });
-        let special = match kind {
-            Kind::Symlink { target } => Special::Symlink(target),
-            Kind::Fifo => Special::Fifo,
-            Kind::Socket => Special::Socket,
-            Kind::CharDevice(number) => Special::CharDevice(*number),
-            Kind::BlockDevice(number) => Special::BlockDevice(*number),
-            Kind::File { .. } | Kind::Directory { .. } => return Ok(()),
+        let Some(special) = Special::of(kind) else {
+            return Ok(());
         };
         let found = self.found(here, &name);
         let stays = found.as_ref().is_some_and(|stat| {
@@ -203,7 +198,7 @@ impl Walker<'_, '_> {
     }
 
     /// Whether an equal link, pipe or device is there; it then has the metadata.
-    fn keeps_special(
+    pub(super) fn keeps_special(
         &self,
         here: &Here,
         (name, meta): (&Name, &Meta),

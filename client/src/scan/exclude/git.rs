@@ -71,6 +71,16 @@ impl WorkTree {
         }
     }
 
+    /// The names that make a difference in a directory.
+    pub(super) const fn names() -> [&'static [u8]; 2] {
+        [b".git", b".gitignore"]
+    }
+
+    /// Whether what is ignored here hangs on a file of this name.
+    pub(super) fn reads(&self, name: &[u8]) -> bool {
+        self.inside && Self::names().contains(&name)
+    }
+
     /// Names what holds here: two that are the same ignore the same.
     pub(super) const fn digest(&self) -> &[u8; 32] {
         &self.digest

@@ -40,6 +40,7 @@ pub enum PatternError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     text: Box<[u8]>,
+    case: Case,
     segments: Box<[Segment]>,
     anchored: bool,
     only_directories: bool,
@@ -87,6 +88,7 @@ impl Pattern {
         }
         Ok(Self {
             text: text.into(),
+            case,
             segments: segments.into(),
             anchored,
             only_directories: path.ends_with(b"/"),
@@ -108,6 +110,7 @@ impl Pattern {
             .collect();
         Self {
             text: path.as_os_str().as_bytes().into(),
+            case: Case::Sensitive,
             segments,
             anchored: true,
             only_directories: false,
@@ -118,6 +121,11 @@ impl Pattern {
     /// As it was written.
     pub fn text(&self) -> &[u8] {
         &self.text
+    }
+
+    /// Whether upper and lower case are told apart.
+    pub fn case(&self) -> Case {
+        self.case
     }
 
     /// Whether it begins with `!`.
@@ -178,6 +186,11 @@ impl Patterns {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
+    }
+
+    /// All of them, in order.
+    pub fn all(&self) -> &[Pattern] {
+        &self.all
     }
 
     /// The pattern of an index that [`Self::last_match`] returned.
