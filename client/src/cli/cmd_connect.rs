@@ -78,7 +78,7 @@ pub fn run(ctx: &Context<'_>, args: &ConnectArgs) -> Result<Exit, CliError> {
     let address = address(args, kit.as_ref(), &setup)?;
     let runtime = vault::runtime()?;
     let nothing_there = |error| after_a_cut(error, &setup.places);
-    let target = vault::target(&address, &runtime).map_err(nothing_there)?;
+    let target = vault::target(ctx, &address, &runtime).map_err(nothing_there)?;
     let folders = vault::folders(&setup.places);
     let earlier = Earlier::find(&folders, target.account, args.replaces.as_deref())
         .map_err(|error| cut_off(error, &setup.places))?;

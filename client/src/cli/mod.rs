@@ -37,6 +37,7 @@ pub mod process;
 pub mod reading;
 pub mod secrets;
 mod silence;
+mod turns;
 pub mod units;
 pub mod vault;
 
