@@ -84,6 +84,14 @@ impl Server {
         self.restart_with(&[]);
     }
 
+    /// Ends it in an orderly way and starts it again on the same folder and another port.
+    pub fn move_to_another_port(&mut self) {
+        self.stop();
+        let data = self.data.clone();
+        let started = Self::start_at(&self.program, &data, "127.0.0.1:0", &[]);
+        drop(std::mem::replace(self, started));
+    }
+
     /// The same with more arguments.
     pub fn restart_with(&mut self, arguments: &[&str]) {
         let listen = self.address.to_string();

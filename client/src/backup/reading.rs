@@ -161,7 +161,10 @@ impl<'a> Reader<'a> {
                         Ok(0) => eof = true,
                         Ok(got) => end += got,
                         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                        Err(error) => return Err(ReadError::Source(error)),
+                        // Whoever was stopped may say so in its own way.
+                        Err(error) => {
+                            return self.go_on().and(Err(ReadError::Source(error)));
+                        }
                     }
                 }
             }

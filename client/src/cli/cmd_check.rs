@@ -11,7 +11,7 @@ use super::reading;
 use super::units::{bytes, count, duration, plural};
 use super::vault;
 use crate::maintain::heal::{Healing, survey};
-use crate::maintain::{CheckOptions, CheckOutcome, Lost, Subset, check};
+use crate::maintain::{CheckOptions, CheckOutcome, Damage, Lost, Subset, check};
 
 /// What `check` takes.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -133,7 +133,10 @@ fn verdict(ctx: &Context<'_>, outcome: &CheckOutcome) {
     let lost = plural(outcome.lost(), "file or folder is lost", "files and folders are lost");
     let found = match (outcome.damage_count, outcome.affected.len()) {
         (0, _) => lost,
-        (_, 0) => format!("{damage}, by which no file is lost"),
+        (_, 0) if outcome.damage.iter().all(|one| matches!(one, Damage::Pack { .. })) => {
+            format!("{damage}, by which no file is lost")
+        }
+        (_, 0) => format!("{damage}, of what is named above"),
         (_, 1) => format!("{damage}; {lost}"),
         (_, snapshots) => format!("{damage}; {lost}, in {snapshots} snapshots together"),
     };

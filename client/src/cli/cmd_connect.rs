@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::cmd_init::{after_a_cut, cut_off};
+use super::cmd_moved;
 use super::cmd_run::host_name;
 use super::config::set_server;
 use super::context::{Context, Setup};
@@ -28,7 +29,10 @@ Asks for the recovery code, unless BACKUP_RECOVERY_CODE or BACKUP_PASSPHRASE giv
 Example: everything back on a bare machine, with the kit at hand
   backup connect 'unseen://nas.home:8443/ACCOUNT?pin=…'
   backup connect --kit /media/usb/kit.txt
-  backup restore latest --target /tmp/restored")]
+  backup restore latest --target /tmp/restored
+
+Example: whoever runs the server told a new address
+  backup connect --moved 'unseen://nas.home:8443/ACCOUNT?pin=…'")]
 pub struct ConnectArgs {
     /// The vault's address, as the kit has it
     #[arg(value_name = "SERVER", conflicts_with = "local")]
@@ -39,6 +43,14 @@ pub struct ConnectArgs {
     /// Take address, recovery code and log record from this file of the recovery kit
     #[arg(long, value_name = "FILE")]
     pub kit: Option<PathBuf>,
+    /// The server of this machine's vault has moved, or has a new TLS key: the address that it
+    /// prints
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        conflicts_with_all = ["server", "local", "kit", "log_head", "replaces", "backup_only", "name"]
+    )]
+    pub moved: Option<String>,
     /// The log record that the kit names: a server that hides what came before it is found out
     #[arg(long, value_name = "NUMBER:WORDS", conflicts_with = "kit")]
     pub log_head: Option<KitHead>,
@@ -58,12 +70,15 @@ const NO_VAULT_OF_KIT: &str = "the code in this kit is whole. So the vault was e
 
 /// Joins a vault.
 pub fn run(ctx: &Context<'_>, args: &ConnectArgs) -> Result<Exit, CliError> {
+    if let Some(address) = &args.moved {
+        return cmd_moved::run(ctx, address);
+    }
     let kit = args.kit.as_deref().map(kit::read).transpose()?;
     let setup = ctx.setup()?;
     let address = address(args, kit.as_ref(), &setup)?;
     let runtime = vault::runtime()?;
     let nothing_there = |error| after_a_cut(error, &setup.places);
-    let target = vault::target(&address, &runtime).map_err(nothing_there)?;
+    let target = vault::target(ctx, &address, &runtime).map_err(nothing_there)?;
     let folders = vault::folders(&setup.places);
     let earlier = Earlier::find(&folders, target.account, args.replaces.as_deref())
         .map_err(|error| cut_off(error, &setup.places))?;

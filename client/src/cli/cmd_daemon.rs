@@ -81,7 +81,8 @@ Example:
     Resume,
     /// Let the daemon back up now
     #[command(after_help = "\
-It does not wait for the end; `backup run` does.
+It does not wait for the end; `backup run` does. What is watched is not looked through: --full does
+that.
 
 Example:
   backup daemon now photos")]
@@ -89,6 +90,9 @@ Example:
         /// Only this set
         #[arg(value_name = "SET")]
         set: Option<String>,
+        /// Look at everything, also at what is watched
+        #[arg(long)]
+        full: bool,
     },
 }
 
@@ -99,7 +103,7 @@ pub fn run(ctx: &Context<'_>, args: &DaemonArgs) -> Result<Exit, CliError> {
         DaemonCommand::Status => ask::status(ctx),
         DaemonCommand::Pause { time } => ask::pause(ctx, *time),
         DaemonCommand::Resume => ask::resume(ctx),
-        DaemonCommand::Now { set } => ask::now(ctx, set.as_deref()),
+        DaemonCommand::Now { set, full } => ask::now(ctx, set.as_deref(), *full),
         DaemonCommand::Install(args) => install(ctx, args),
         DaemonCommand::Uninstall(args) => uninstall(ctx, args),
     }

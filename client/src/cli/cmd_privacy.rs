@@ -51,8 +51,10 @@ pub enum PrivacyCommand {
     /// Show all that is held, field by field
     Show,
     /// Show when whoever runs the server looked at this account, or changed something
+    #[command(after_help = "Example:\n  backup privacy access-log")]
     AccessLog,
     /// Change what snapshots may disclose from now on
+    #[command(after_help = "Example:\n  backup privacy level none")]
     Level {
         /// none: times and status; summary: also files and bytes, two digits; types: also by kind
         #[arg(value_parser = level)]
@@ -61,12 +63,14 @@ pub enum PrivacyCommand {
     /// Write all that is held into one document that a program can read
     Export(ExportArgs),
     /// Have everything erased, seven days from now
+    #[command(after_help = "Example:\n  backup privacy erase\n  backup privacy erase --cancel")]
     Erase {
         /// Stop that
         #[arg(long)]
         cancel: bool,
     },
     /// Show the server's receipt for an account that was erased
+    #[command(after_help = "Example:\n  backup privacy receipt")]
     Receipt,
 }
 

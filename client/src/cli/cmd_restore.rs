@@ -1,5 +1,7 @@
 //! `backup restore`: bring files back.
 
+mod left;
+
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -29,15 +31,18 @@ use crate::scan::exclude::{Case, Pattern};
 #[derive(Debug, Clone, Default, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(after_help = "\
-Beneath the target, files get the full path that they had; with SNAPSHOT:PATH, what is beneath PATH
-goes right into the target. A restore that was interrupted goes on where it stopped.
+Beneath the target, files get the full path that they had. With SNAPSHOT:PATH the target becomes the
+folder PATH, with its owner, mode and times; a PATH that is a file goes into the target. In place,
+PATH alone is restored; folders above it stay as they are and are made if they are missing. A
+restore that was interrupted goes on where it stopped.
 
 Before files that are there and differ are replaced, or anything is deleted, it asks, unless you say
 --yes; --overwrite WHEN answers for the files.
 
 Example:
   backup restore latest --target /tmp/restored --include '*.ods'
-  backup restore 40dc1520:/home/anna/Documents --target ~/Documents --overwrite if-newer")]
+  backup restore 40dc1520:/home/anna/Documents --target ~/Documents --overwrite if-newer
+  backup restore latest:/home/anna/Documents/letter.odt --in-place")]
 pub struct RestoreArgs {
     /// The snapshot: an id or its beginning, latest or latest~N; and a path in it
     #[arg(value_name = "SNAPSHOT[:PATH]", default_value = "latest")]
@@ -75,7 +80,8 @@ pub struct RestoreArgs {
     /// Give files to owners by name instead of by number
     #[arg(long)]
     pub ownership_by_name: bool,
-    /// Also setuid and setgid, capabilities, security attributes and device nodes
+    /// Also setuid and setgid, capabilities, security attributes and device nodes: what is left out
+    /// is told
     #[arg(long)]
     pub preserve_privileged: bool,
     /// Which one `latest` is.
@@ -107,6 +113,7 @@ pub fn run(ctx: &Context<'_>, args: &RestoreArgs) -> Result<Exit, CliError> {
     let index = reading.index(ctx, &runtime)?;
     let options = RestoreOptions {
         target,
+        in_place: args.in_place,
         select,
         existing: args.overwrite.unwrap_or_default().into(),
         delete: args.delete,
@@ -118,9 +125,15 @@ pub fn run(ctx: &Context<'_>, args: &RestoreArgs) -> Result<Exit, CliError> {
         privileged: args.preserve_privileged,
         workers: 0,
     };
+    let place = if options.in_place {
+        "where it was".to_owned()
+    } else {
+        options.target.display().to_string()
+    };
     let mut bars = Bars::waiting(ctx.ui, Task::Restore);
     if args.dry_run {
-        bars.name_deleted(&options.target, stands_for(&chosen));
+        let in_place = if options.in_place { Vec::new() } else { stands_for(&chosen) };
+        bars.name_deleted(&options.target, in_place);
     }
     let (from, handle) = ((&reading.repo, &index), runtime.handle());
     let prepared = Prepared::new(from, &chosen, &options, &bars, handle)?;
@@ -129,10 +142,9 @@ pub fn run(ctx: &Context<'_>, args: &RestoreArgs) -> Result<Exit, CliError> {
         .map_err(|error| CliError::new(Exit::Failed, "cannot watch for Ctrl-C").because(error))?;
     let ready = prepared.open()?;
     ctx.ui.status(&format!(
-        "restoring snapshot {} of {} to {}",
+        "restoring snapshot {} of {} to {place}",
         chosen.snapshot.id.short(),
         local_time(chosen.snapshot.time),
-        options.target.display()
     ));
     bars.show();
     let outcome = ready.run(&interrupt.flag());
@@ -193,7 +205,7 @@ fn target(ctx: &Context<'_>, args: &RestoreArgs, chosen: &Chosen) -> Result<Path
     };
     let question = format!("Restore over what is in {} now{delete}?", target.display());
     if args.dry_run || ctx.confirm(&question) {
-        return Ok(target);
+        return Ok(PathBuf::from("/"));
     }
     Err(CliError::usage("restoring in place needs a yes").hint("answer the question, or add --yes"))
 }
@@ -286,12 +298,14 @@ fn report(ctx: &Context<'_>, args: &RestoreArgs, outcome: &RestoreOutcome, took:
             "bytes_restored": outcome.bytes,
             "bytes_fetched": outcome.fetched,
             "files_verified": outcome.verified,
+            "left_out": left::to_json(&outcome.left_out),
             "errors": outcome.problem_count,
             "interrupted": outcome.interrupted,
             "total_duration": took.as_secs_f64(),
         }));
         return;
     }
+    left::tell(ctx.ui, &outcome.left_out);
     let mut line = format!(
         "{} {}, {}, {} in {} ({} fetched)",
         if args.dry_run { "would restore" } else { "restored" },
@@ -312,7 +326,8 @@ fn report(ctx: &Context<'_>, args: &RestoreArgs, outcome: &RestoreOutcome, took:
         }
     }
     ctx.ui.summary(&line);
-    if let Some(line) = stayed(&outcome.stayed) {
+    let stayed = stayed(&outcome.stayed);
+    for line in [stayed, left::summary(&outcome.left_out)].into_iter().flatten() {
         ctx.ui.summary(&line);
     }
     if outcome.problem_count > 0 {

@@ -14,6 +14,7 @@ use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
 use super::reading::set_name;
 use super::units::{Align, Table};
+use crate::daemon::control::{Call, CallError, Request};
 use crate::sets::edit::{added, changed, keys, removed, section};
 use crate::sets::named::SetPath;
 use crate::sets::values::Span;
@@ -198,6 +199,8 @@ fn add(ctx: &Context<'_>, setup: &Setup, args: &AddArgs) -> Result<(), CliError>
     apply::apply(&mut set, &args.paths, &args.options)?;
     config::change_sets(&setup.places.config, |text| added(text, &set))?;
     tell(ctx, setup, (&set, "added"));
+    list_left_out(ctx, setup, &set);
+    tell_daemon(ctx, setup, Some(&set));
     warn_missing(ctx, setup, &set);
     Ok(())
 }
@@ -218,6 +221,10 @@ fn edit(ctx: &Context<'_>, setup: &Setup, args: &EditArgs) -> Result<(), CliErro
     }
     config::change_sets(&setup.places.config, |text| changed(text, old, &new))?;
     tell(ctx, setup, (&new, "changed"));
+    if new.excludes.defaults && !old.excludes.defaults {
+        list_left_out(ctx, setup, &new);
+    }
+    tell_daemon(ctx, setup, Some(&new));
     warn_missing(ctx, setup, &new);
     Ok(())
 }
@@ -230,6 +237,7 @@ fn remove(ctx: &Context<'_>, setup: &Setup, args: &RemoveArgs) -> Result<(), Cli
     } else {
         ctx.ui.summary(&format!("removed the set {}; its snapshots stay", set.name));
     }
+    tell_daemon(ctx, setup, None);
     Ok(())
 }
 
@@ -303,16 +311,35 @@ fn tell(ctx: &Context<'_>, setup: &Setup, (set, what): (&NamedSet, &str)) {
     for line in section(set).lines() {
         ctx.ui.summary(&format!("  {line}"));
     }
-    if set.excludes.defaults {
-        ctx.ui.status(&format!(
-            "left out by default (`backup set edit {} --no-default-excludes` ends that):",
-            set.name
-        ));
-        for line in left_out(set, setup.home.as_deref()) {
-            ctx.ui.status(&format!("  {line}"));
-        }
+}
+
+/// Says what is left out without anybody having asked for it.
+fn list_left_out(ctx: &Context<'_>, setup: &Setup, set: &NamedSet) {
+    if !set.excludes.defaults || ctx.ui.is_json() {
+        return;
     }
-    ctx.ui.status(&format!("`backup run --set {}` backs it up", set.name));
+    ctx.ui.status(&format!(
+        "left out by default (`backup set edit {} --no-default-excludes` ends that):",
+        set.name
+    ));
+    for line in left_out(set, setup.home.as_deref()) {
+        ctx.ui.status(&format!("  {line}"));
+    }
+}
+
+/// The daemon goes by it at once. `saved` is what it is to save.
+fn tell_daemon(ctx: &Context<'_>, setup: &Setup, saved: Option<&NamedSet>) {
+    let told = Call::send(&setup.places.sockets(), &Request::Reload).and_then(Call::only);
+    match (told, saved) {
+        (Ok(_), Some(set)) => ctx.ui.status(&format!("the daemon saves {} by itself", set.name)),
+        (Ok(_), None) => ctx.ui.status("the daemon goes by it"),
+        (Err(CallError::NotRunning), Some(set)) => ctx.ui.status(&format!(
+            "`backup run --set {}` backs it up; `backup daemon install` lets that be done by itself",
+            set.name
+        )),
+        (Err(CallError::NotRunning), None) => {}
+        (Err(error), _) => ctx.ui.warn(&CliError::from(error).report()),
+    }
 }
 
 /// The default excludes, as far as they matter to a set.

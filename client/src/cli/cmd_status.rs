@@ -186,7 +186,9 @@ fn show(ctx: &Context<'_>, name: &str, set: &Shown, now: Timestamp) {
 }
 
 fn row(ctx: &Context<'_>, label: &str, text: &str) {
-    ctx.ui.line(format!("{label:<12}{text}").trim_end());
+    // A set may be called after its paths.
+    let gap = if label.chars().count() < 12 { "" } else { "  " };
+    ctx.ui.line(format!("{label:<12}{gap}{text}").trim_end());
 }
 
 fn daemon_json(daemon: &Status) -> Value {

@@ -48,9 +48,9 @@ fn vault_advice(error: &VaultError) -> (Exit, Option<&'static str>) {
             Exit::ServerKey,
             Some(
                 "nothing was sent. Ask whoever runs the server. If its TLS key was changed on \
-                 purpose, put the new address into config.toml (`server = …` of this profile); an \
-                 identity key is never changed. If nothing was changed, somebody may stand between \
-                 you and the server",
+                 purpose, take the new address: `backup connect --moved ADDRESS`; an identity key \
+                 is never changed. If nothing was changed, somebody may stand between you and the \
+                 server",
             ),
         ),
         VaultError::Forbidden(_) | VaultError::Unauthorized => (
@@ -63,9 +63,13 @@ fn vault_advice(error: &VaultError) -> (Exit, Option<&'static str>) {
         VaultError::Suspended(_) => {
             (Exit::Refused, Some("ask whoever runs the server; restores work all the same"))
         }
-        VaultError::Quota(_) => {
-            (Exit::Full, Some("ask for more quota, or remove old snapshots; what was sent is kept"))
-        }
+        VaultError::Quota(_) => (
+            Exit::Full,
+            Some(
+                "ask for more quota, or `backup forget` old snapshots, whose space comes back when \
+                 their grace is over; what was sent is kept, and the next run goes on from there",
+            ),
+        ),
         VaultError::DiskFull => (
             Exit::Full,
             Some("free space where the vault is, then run again; what was sent is kept"),

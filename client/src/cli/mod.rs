@@ -10,6 +10,7 @@ pub mod cmd_dump;
 pub mod cmd_forget;
 pub mod cmd_init;
 pub mod cmd_ls;
+pub mod cmd_moved;
 pub mod cmd_pin;
 pub mod cmd_policy;
 pub mod cmd_privacy;
@@ -36,6 +37,7 @@ pub mod process;
 pub mod reading;
 pub mod secrets;
 mod silence;
+mod turns;
 pub mod units;
 pub mod vault;
 

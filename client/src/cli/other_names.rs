@@ -33,6 +33,8 @@ const NAMES: &[(&[&str], &str)] = &[
     (&["repository", "repo", "create-repo", "rcreate", "repo-create"], "here it is `backup init`"),
     (&["join", "login", "enroll", "enrol"], "here it is `backup connect ADDRESS`"),
     (&["passwd", "password"], "`backup key passphrase` comes later"),
+    (&["pause", "resume", "now"], "here it is `backup daemon pause 2h`, `resume` or `now`"),
+    (&["watch", "schedule", "cron"], "here it is `backup daemon install`, or `backup daemon run`"),
     (&["info"], "`backup stats` comes later"),
     (&["umount", "unmount"], "`backup mount` comes later"),
     (&["rebuild-index", "repair-index"], "`backup repair` comes later"),

@@ -134,7 +134,7 @@ fn by_code(
         Secret::RecoveryCode(code) => Opener::Code(RecoveryCode::parse(&code)?),
         Secret::Passphrase(text) => Opener::Passphrase(passphrase(&text)?),
     };
-    let target = vault::target(address, runtime)?;
+    let target = vault::target(ctx, address, runtime)?;
     let (unlocked, slots) = runtime.block_on(open_anywhere(&target, &opener)).map_err(|error| {
         match (&opener, device, &error) {
             (Opener::Passphrase(_), Some(_), EnrolError::WrongSecret) => {

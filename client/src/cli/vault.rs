@@ -19,6 +19,7 @@ use super::failure::is_full;
 use super::output::Ui;
 use super::places::Places;
 use super::reading::local_time;
+use super::turns::in_turn;
 use super::units::{bytes, plural};
 use crate::crypto::device_file::DeviceKey;
 use crate::enrol::connect as enrol;
@@ -117,7 +118,7 @@ pub fn open_repository(
     setup: &Setup,
     (runtime, stop): (&Runtime, Arc<AtomicBool>),
 ) -> Result<(Repository, Opened), CliError> {
-    let (repo, opened) = log_in(setup, (runtime, stop))?;
+    let (repo, opened) = in_turn(context, setup, || log_in(setup, (runtime, Arc::clone(&stop))))?;
     if let Some(warning) = erase_warning(&repo.log.state) {
         context.ui.warn(&warning);
     }
@@ -183,7 +184,11 @@ pub fn invited(link: &str) -> Result<Place, CliError> {
 }
 
 /// The vault that an address names, for a machine that is not enrolled.
-pub fn target(address: &Address, runtime: &Runtime) -> Result<enrol::Target, CliError> {
+pub fn target(
+    ctx: &Context<'_>,
+    address: &Address,
+    runtime: &Runtime,
+) -> Result<enrol::Target, CliError> {
     let folder = match address {
         Address::Server(server) => {
             let Target::Account(account) = server.target else {
@@ -200,7 +205,8 @@ pub fn target(address: &Address, runtime: &Runtime) -> Result<enrol::Target, Cli
         }
         Address::Folder(folder) => folder,
     };
-    let opened = open_existing(folder)?;
+    let setup = ctx.setup()?;
+    let opened = in_turn(ctx, &setup, || open_existing(folder))?;
     let [account] = opened.accounts[..] else {
         let message = match opened.accounts.len() {
             0 => format!("there is no vault in {}", folder.display()),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use unseen_common::time::{SECONDS_A_DAY, Timestamp};
 
 use super::book::{Book, SetBook};
-use super::job::Trouble;
+use super::job::{Room, Trouble};
 
 pub use mass::{Mass, unusual};
 
@@ -41,11 +41,13 @@ pub enum Level {
 }
 
 /// Days in use without a backup until it is shown, told, and told every day.
-const MISSED: [(usize, Level); 3] = [(7, Level::Daily), (3, Level::Told), (1, Level::Shown)];
+const MISSED: [(u32, Level); 3] = [(7, Level::Daily), (3, Level::Told), (1, Level::Shown)];
 /// Runs in a row with files that cannot be read, until it is told: one may be a file in use.
 const UNREADABLE: u32 = 3;
 /// How long a vault is out of reach before it is told.
 const UNREACHABLE: u64 = 2 * SECONDS_A_DAY;
+/// Parts of a quota in use, in percent, at which it is told.
+const NEARLY_FULL: [u64; 3] = [98, 95, 90];
 /// How long an unusual change is shown.
 const MASS: u64 = 14 * SECONDS_A_DAY;
 
@@ -75,6 +77,16 @@ pub fn current(book: &Book, now: Timestamp) -> Vec<Alert> {
             level: Level::Told,
             text: format!("The vault does not hold what it should: {trouble}."),
             hint: "`backup check` looks at everything".to_owned(),
+        });
+    }
+    alerts.extend(nearly_full(book));
+    if let Some(why) = &book.config {
+        alerts.push(Alert {
+            key: "config".to_owned(),
+            state: why.clone(),
+            level: Level::Told,
+            text: format!("The daemon goes on with its old configuration: {why}."),
+            hint: "it takes the new one as soon as that is mended".to_owned(),
         });
     }
     // Several sets fail of one reason.
@@ -126,15 +138,36 @@ fn at_once(name: &str, set: &SetBook) -> Option<Alert> {
 }
 
 fn missed(name: &str, set: &SetBook) -> Option<Alert> {
-    let days = set.days.len();
-    let (least, level) = MISSED.into_iter().find(|(least, _)| days > *least)?;
+    let days = set.days.missed();
+    let (least, level) = MISSED.into_iter().find(|(least, _)| days >= *least)?;
     let why = set.failing.as_ref().map(|failing| format!(": {}", failing.trouble.message));
     Some(Alert {
         key: format!("missed {name}"),
         state: least.to_string(),
         level,
-        text: format!("{name} has not been saved on {days} days{}.", why.unwrap_or_default()),
+        text: format!(
+            "{name} has not been saved for {} in use{}.",
+            if days == 1 { "a day".to_owned() } else { format!("{days} days") },
+            why.unwrap_or_default()
+        ),
         hint: "`backup run` tries now".to_owned(),
+    })
+}
+
+fn nearly_full(book: &Book) -> Option<Alert> {
+    let Room { used, allowed } = book.room?;
+    let reached = |percent: &u64| {
+        u128::from(used) * 100 >= u128::from(allowed) * u128::from(*percent) && allowed > 0
+    };
+    let percent = NEARLY_FULL.into_iter().find(reached)?;
+    Some(Alert {
+        key: "quota".to_owned(),
+        state: percent.to_string(),
+        level: Level::Told,
+        text: format!("More than {percent} % of what the server allows is in use."),
+        hint: "`backup forget` and `backup policy` free some of it; whoever runs the server can \
+               allow more"
+            .to_owned(),
     })
 }
 
@@ -167,6 +200,8 @@ fn mass_change(name: &str, set: &SetBook, now: Timestamp) -> Option<Alert> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::daemon::core::tests::summary;
     use crate::daemon::job::{Job, RunResult};
@@ -188,6 +223,10 @@ mod tests {
         Timestamp(1_800_000_000 + day * DAY)
     }
 
+    fn on(day: u64) -> (Timestamp, i32) {
+        (at(day), i32::try_from(day).unwrap())
+    }
+
     fn keys(alerts: &[Alert]) -> Vec<&str> {
         alerts.iter().map(|alert| alert.key.as_str()).collect()
     }
@@ -195,13 +234,13 @@ mod tests {
     fn book() -> Book {
         let mut book = Book::default();
         book.know("a", at(0));
-        book.ended(&job(), &Ok(summary(None)), at(0));
+        book.ended(&job(), &Ok(summary(None)), on(0));
         book
     }
 
     fn fail(book: &mut Book, code: u8, day: u64) {
         let result: RunResult = Err(Trouble::new(code, "so it is"));
-        book.ended(&job(), &result, at(day));
+        book.ended(&job(), &result, on(day));
     }
 
     #[test]
@@ -210,19 +249,19 @@ mod tests {
         let mut told = Vec::new();
         // Three weeks of holidays do not count.
         for day in [0, 1, 2, 23, 24, 25, 26, 27, 28, 29, 30] {
-            book.alive(at(day));
+            book.in_use(on(day).1, Duration::from_secs(600));
             told.extend(due(&mut book, at(day)).iter().map(|alert| (day, alert.state.clone())));
             assert!(due(&mut book, at(day)).is_empty(), "told twice");
         }
         let told: Vec<(u64, &str)> = told.iter().map(|(day, s)| (*day, s.as_str())).collect();
         assert_eq!(told, [(23, "3"), (27, "7"), (28, "7"), (29, "7"), (30, "7")]);
         let shown = current(&book, at(30));
-        assert!(shown[0].text.starts_with("a has not been saved on 11 days"), "{shown:?}");
-        book.ended(&job(), &Ok(summary(None)), at(30));
+        assert!(shown[0].text.starts_with("a has not been saved for 10 days in use"), "{shown:?}");
+        book.ended(&job(), &Ok(summary(None)), on(30));
         assert!(current(&book, at(30)).is_empty() && due(&mut book, at(30)).is_empty());
         assert!(book.told.is_empty());
         for day in 31..33 {
-            book.alive(at(day));
+            book.in_use(on(day).1, Duration::from_secs(600));
         }
         assert_eq!(current(&book, at(33))[0].level, Level::Shown);
         assert!(due(&mut book, at(33)).is_empty(), "one day is nothing to tell");
@@ -236,7 +275,7 @@ mod tests {
             assert_eq!(keys(&due(&mut book, at(0))), [key]);
             fail(&mut book, code, 0);
             assert!(due(&mut book, at(1)).is_empty());
-            book.ended(&job(), &Ok(summary(None)), at(1));
+            book.ended(&job(), &Ok(summary(None)), on(1));
             assert!(due(&mut book, at(1)).is_empty());
             fail(&mut book, code, 1);
             assert_eq!(keys(&due(&mut book, at(1))), [key], "it has come again");
@@ -264,7 +303,7 @@ mod tests {
         let with = |problems| Ok(crate::daemon::job::Summary { problems, ..summary(None) });
         let mut told = Vec::new();
         for problems in [3, 3, 3, 3, 2, 9, 0, 1, 1] {
-            book.ended(&job(), &with(problems), at(0));
+            book.ended(&job(), &with(problems), on(0));
             told.push(due(&mut book, at(0)).len());
         }
         assert_eq!(told, [0, 0, 1, 0, 0, 1, 0, 0, 0]);
@@ -274,12 +313,48 @@ mod tests {
     fn damage_is_told() {
         let mut book = book();
         let with = |missing| Ok(crate::daemon::job::Summary { missing, ..summary(None) });
-        book.ended(&job(), &with(Some(2)), at(0));
+        book.ended(&job(), &with(Some(2)), on(0));
         assert_eq!(keys(&due(&mut book, at(0))), ["check"]);
         assert!(due(&mut book, at(1)).is_empty());
-        book.ended(&job(), &with(None), at(1));
+        book.ended(&job(), &with(None), on(1));
         assert_eq!(keys(&current(&book, at(1))), ["check"], "nobody has looked again");
-        book.ended(&job(), &with(Some(0)), at(1));
+        book.ended(&job(), &with(Some(0)), on(1));
         assert!(current(&book, at(1)).is_empty());
+    }
+
+    #[test]
+    fn a_quota_that_is_nearly_used_up_is_told_as_it_fills() {
+        let mut book = book();
+        let with = |used: Option<u64>| {
+            let room = used.map(|used| Room { used, allowed: 1000 });
+            Ok(crate::daemon::job::Summary {
+                room,
+                uploaded: 10,
+                missing: Some(0),
+                ..summary(None)
+            })
+        };
+        let mut told = Vec::new();
+        for used in [Some(890), Some(900), Some(901), Some(951), Some(985), Some(100), None] {
+            book.ended(&job(), &with(used), on(0));
+            told.extend(due(&mut book, at(0)).into_iter().map(|alert| alert.state));
+        }
+        assert_eq!(told, ["90", "95", "98"]);
+        assert_eq!(book.room, None, "there is no limit any more");
+        // Between two looks, what was sent counts.
+        book.ended(&job(), &with(Some(895)), on(0));
+        let sent = crate::daemon::job::Summary { uploaded: 10, ..summary(None) };
+        book.ended(&job(), &Ok(sent), on(0));
+        assert_eq!(keys(&due(&mut book, at(0))), ["quota"]);
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_be_read_is_told_once() {
+        let mut book = book();
+        book.config = Some("line 3: unknown field `quit`".to_owned());
+        assert_eq!(keys(&due(&mut book, at(0))), ["config"]);
+        assert!(due(&mut book, at(1)).is_empty());
+        book.config = None;
+        assert!(due(&mut book, at(1)).is_empty() && current(&book, at(1)).is_empty());
     }
 }

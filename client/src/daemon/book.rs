@@ -1,15 +1,17 @@
 //! What the daemon remembers from one start to the next: a small file in the state folder. It can
 //! be lost; then ages are not known until the next run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use unseen_common::id::SnapshotId;
-use unseen_common::time::{SECONDS_A_DAY, Timestamp};
+use unseen_common::time::Timestamp;
 
 use super::alerts::{Mass, unusual};
-use super::job::{Job, RunResult, Summary, Trouble};
+use super::job::{Job, Room, RunResult, Summary, Trouble};
+use super::signs::active::ActiveDays;
 use crate::pins::write_durably;
 
 /// The file in the state folder.
@@ -35,6 +37,10 @@ pub struct Book {
     pub unreachable_since: Option<Timestamp>,
     /// The last look at what this machine's snapshots need.
     pub checked: Option<Checked>,
+    /// How much the server allows, as far as it is known.
+    pub room: Option<Room>,
+    /// Why config.toml cannot be read as it is now; the sets are as they were before.
+    pub config: Option<String>,
     /// Alerts that somebody was told of, by what they are about: what they said, and when.
     pub told: BTreeMap<String, (String, Timestamp)>,
 }
@@ -55,8 +61,8 @@ pub struct SetBook {
     pub problems: u64,
     /// Runs in a row that could not read all.
     pub problem_runs: u32,
-    /// Days, counted from 1970, on which the machine was in use since it was last saved.
-    pub days: BTreeSet<u64>,
+    /// Days on which the machine was in use since it was last saved.
+    pub days: ActiveDays,
     /// The last runs that found changes.
     pub samples: Vec<Sample>,
     /// The last unusual change.
@@ -131,18 +137,15 @@ impl Book {
         self.sets.retain(|set, _| is_there(set));
     }
 
-    /// The machine is in use now.
-    pub fn alive(&mut self, now: Timestamp) {
+    /// The machine was awake for so long on this day.
+    pub fn in_use(&mut self, day: i32, awake: Duration) {
         for book in self.sets.values_mut() {
-            book.days.insert(now.0 / SECONDS_A_DAY);
-            while book.days.len() > 400 {
-                book.days.pop_first();
-            }
+            book.days.observe(day, awake);
         }
     }
 
-    /// A run has ended.
-    pub fn ended(&mut self, job: &Job, result: &RunResult, now: Timestamp) {
+    /// A run has ended, on this day.
+    pub fn ended(&mut self, job: &Job, result: &RunResult, (now, day): (Timestamp, i32)) {
         let reached = match result {
             Ok(_) => true,
             Err(trouble) => !matches!(trouble.code, Trouble::UNREACHABLE | Trouble::SERVER_KEY),
@@ -160,6 +163,15 @@ impl Book {
                 .then(|| format!("{missing} packs are gone or damaged that snapshots need"));
             self.checked = Some(Checked { at: now, trouble });
         }
+        if let Ok(summary) = result {
+            let more =
+                |room: Room| Room { used: room.used.saturating_add(summary.uploaded), ..room };
+            self.room = summary.room.or(self.room.map(more));
+            if summary.missing.is_some() && summary.room.is_none() {
+                // It was looked, and there is no limit.
+                self.room = None;
+            }
+        }
         let book = self.sets.entry(job.set.clone()).or_default();
         match result {
             Ok(summary) => {
@@ -171,7 +183,7 @@ impl Book {
                 }
                 book.ok = Some(now);
                 book.failing = None;
-                book.days.clear();
+                book.days.saved(day);
                 book.problems = summary.problems;
                 book.problem_runs =
                     if summary.problems > 0 { book.problem_runs.saturating_add(1) } else { 0 };
@@ -233,19 +245,23 @@ mod tests {
     fn failures_are_counted_until_one_succeeds() {
         let (mut book, at) = (Book::default(), |n| Timestamp(1000 + n));
         book.know("a", at(0));
-        for n in 1..4 {
-            book.alive(at(n * SECONDS_A_DAY));
-            book.ended(&job(), &Err(Trouble::new(24, "gone")), at(n));
+        for n in 1_i32..4 {
+            book.in_use(n, Duration::from_secs(600));
+            book.ended(
+                &job(),
+                &Err(Trouble::new(24, "gone")),
+                (at(u64::from(n.unsigned_abs())), n),
+            );
         }
         let failing = book.sets["a"].failing.clone().unwrap();
         assert_eq!((failing.since, failing.times), (at(1), 3));
         assert_eq!(book.unreachable_since, Some(at(1)));
-        assert_eq!(book.sets["a"].days.len(), 3);
-        book.ended(&job(), &Err(Trouble::new(11, "busy")), at(4));
+        assert_eq!(book.sets["a"].days.missed(), 3);
+        book.ended(&job(), &Err(Trouble::new(11, "busy")), (at(4), 4));
         assert_eq!(book.sets["a"].failing.as_ref().unwrap().times, 3);
-        book.ended(&job(), &Ok(crate::daemon::core::tests::summary(None)), at(5));
+        book.ended(&job(), &Ok(crate::daemon::core::tests::summary(None)), (at(5), 5));
         assert_eq!((&book.sets["a"].failing, book.sets["a"].ok), (&None, Some(at(5))));
-        assert!(book.sets["a"].days.is_empty());
+        assert_eq!(book.sets["a"].days.missed(), 0);
         assert_eq!((book.contact, book.unreachable_since), (Some(at(5)), None));
     }
 
@@ -260,16 +276,16 @@ mod tests {
             Ok(one)
         };
         for n in 1..10 {
-            book.ended(&job(), &run(n, 3), Timestamp(n.into()));
+            book.ended(&job(), &run(n, 3), (Timestamp(n.into()), 0));
         }
         assert!(book.sets["a"].mass.is_none() && book.sets["a"].hold.is_empty());
-        book.ended(&job(), &run(10, 900), Timestamp(10));
+        book.ended(&job(), &run(10, 900), (Timestamp(10), 0));
         let set = &book.sets["a"];
         assert_eq!(set.hold, [id(7), id(8), id(9)]);
         assert_eq!(set.mass.unwrap().1.changed, 900);
         // The next run holds them, and what it finds is no longer unusual.
         let next = Job { hold: set.hold.clone(), ..job() };
-        book.ended(&next, &run(11, 800), Timestamp(11));
+        book.ended(&next, &run(11, 800), (Timestamp(11), 0));
         assert_eq!(
             (book.sets["a"].hold.as_slice(), book.sets["a"].good.as_slice()),
             (&[][..], &[id(11)][..])
@@ -283,7 +299,7 @@ mod tests {
         let mut book = Book::default();
         book.know("a", Timestamp(7));
         let id = SnapshotId::from_bytes([3; 32]);
-        book.ended(&job(), &Ok(crate::daemon::core::tests::summary(Some(id))), Timestamp(9));
+        book.ended(&job(), &Ok(crate::daemon::core::tests::summary(Some(id))), (Timestamp(9), 0));
         book.told.insert("x".to_owned(), ("y".to_owned(), Timestamp(9)));
         book.write(dir.path()).unwrap();
         assert_eq!(Book::read(dir.path()), book);

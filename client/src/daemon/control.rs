@@ -41,10 +41,21 @@ pub enum Request {
     },
     /// The end of a pause.
     Resume,
+    /// Another command needs the vault or the state: what runs is stopped, a checkpoint is kept,
+    /// and nothing begins for a moment.
+    MakeWay {
+        /// How long; a minute at most.
+        seconds: u64,
+    },
+    /// The configuration is to be read again.
+    Reload,
     /// A backup now, without waiting for it.
     Now {
         /// Of one set, or all.
         set: Option<String>,
+        /// Everything is looked at, also what is watched.
+        #[serde(default)]
+        full: bool,
     },
     /// A backup now, and everything about it until it has ended.
     Run {

@@ -9,16 +9,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use unseen_common::time::{SECONDS_A_DAY, Timestamp};
 
 use super::book::Book;
-use super::changes::Coverage;
+use super::changes::{Coverage, Names};
 use super::filter::Filter;
 use super::inbox::Noticed;
 use super::job::{Job, RunResult, Trouble};
 use super::marks::Marks;
 use super::schedule::{At, Busy, Ended, Kind, Next, Pace, Schedule};
 use super::signs::Verdict;
+use super::signs::active::day;
 use crate::backup::{Changes, Depth};
 use crate::scan::exclude::Rules;
 
@@ -77,6 +79,8 @@ pub struct Core {
     /// Marks that the job under way leaves for later.
     left: Changes,
     since: Timestamp,
+    /// Where days begin and end.
+    zone: TimeZone,
 }
 
 impl Core {
@@ -92,11 +96,18 @@ impl Core {
             at_most: None,
             left: Changes::default(),
             since: now.wall,
+            zone: TimeZone::UTC,
         };
         if let Some(until) = core.book.paused_until {
             core.schedule.pause(now.at + Duration::from_secs(until.since(now.wall)));
         }
         core
+    }
+
+    /// Days begin and end as they do here.
+    #[must_use]
+    pub fn in_zone(self, zone: TimeZone) -> Self {
+        Self { zone, ..self }
     }
 
     /// The sets, at the beginning and whenever the configuration was read again. New ones, and
@@ -150,6 +161,7 @@ impl Core {
 
     /// Something has changed.
     pub fn noticed(&mut self, noticed: &Noticed, now: Now) {
+        let any = Names::any();
         for (name, set) in &mut self.sets {
             if set.kind != Kind::Watched {
                 continue;
@@ -158,7 +170,8 @@ impl Core {
                 for path in set.filter.touched(dir) {
                     let depth = if path == dir { depth } else { Depth::Everything };
                     self.marks.add(name, (path, depth), now);
-                    match set.busy.changed(path, &set.pace, now.at) {
+                    let names = noticed.names.get(path).unwrap_or(&any);
+                    match set.busy.changed(path, names, (&set.pace, now.at)) {
                         Some(due) => self.schedule.changed_again(name, due),
                         None => self.schedule.changed(name, now.at),
                     }
@@ -174,6 +187,11 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// The machine was awake for so long until now.
+    pub fn in_use(&mut self, awake: Duration, now: Now) {
+        self.book.in_use(day(now.wall, &self.zone), awake);
     }
 
     /// The machine has slept.
@@ -198,8 +216,7 @@ impl Core {
 
     /// Days in use on which some set was not saved, the day of its last backup not counted.
     pub fn overdue(&self) -> u32 {
-        let days = self.book.sets.values().map(|set| set.days.len()).max().unwrap_or(0);
-        u32::try_from(days.saturating_sub(1)).unwrap_or(u32::MAX)
+        self.book.sets.values().map(|set| set.days.missed()).max().unwrap_or(0)
     }
 
     /// Nothing begins by itself for so long.
@@ -214,21 +231,42 @@ impl Core {
         self.book.paused_until = None;
     }
 
+    /// Nothing begins for so long: somebody else comes first. What somebody asked for and was
+    /// stopped is asked for again.
+    pub fn make_way(&mut self, time: Duration, stopped: Option<&Job>, now: Now) {
+        self.schedule.make_way(now.at + time);
+        if let Some(job) = stopped.filter(|job| job.wanted) {
+            self.schedule.want(&job.set, job.changes.is_none(), now.at);
+        }
+    }
+
+    /// What failed is tried at once: something about it is different now.
+    pub fn try_again(&mut self) {
+        self.schedule.try_again();
+    }
+
     /// The sets that are meant: one, or all; none if there is no such set.
     pub fn named(&self, set: Option<&str>) -> Vec<String> {
         let is = |name: &&String| set.is_none_or(|set| set == name.as_str());
         self.sets.keys().filter(is).cloned().collect()
     }
 
-    /// Somebody asks for a backup of a set now.
-    pub fn want(&mut self, set: &str, now: At) {
-        self.schedule.want(set, now);
+    /// Somebody asks for a backup of a set now: of all that has changed, or with a look at
+    /// everything, as for a set of which not all is watched.
+    pub fn want(&mut self, set: &str, full: bool, now: At) {
+        let watched = |(_, how): &(PathBuf, Coverage)| matches!(how, Coverage::Watched { .. });
+        let known = self.sets.get(set);
+        let sure = known.is_some_and(|set| {
+            set.kind == Kind::Watched
+                && !set.coverage.is_empty()
+                && set.coverage.iter().all(watched)
+        });
+        self.schedule.want(set, full || !sure, now);
     }
 
     /// What is to be done. A job that is handed out counts as begun.
     pub fn step(&mut self, now: Now) -> Step {
         self.poll(now);
-        self.book.alive(now.wall);
         self.marks.tick(now);
         loop {
             match self.schedule.next(now.at) {
@@ -258,11 +296,18 @@ impl Core {
         let at_most = self.at_most.filter(|_| !wanted);
         let checked = self.book.checked.as_ref().map(|checked| checked.at);
         let check = checked.is_none_or(|at| now.wall.0.abs_diff(at.0) >= SECONDS_A_DAY);
+        let known = self.sets.get_mut(&set);
         if full {
+            if let Some(known) = known {
+                known.busy.taken(&self.left);
+            }
             return Job { set, changes: None, wanted, at_most, check, hold };
         }
-        if let Some(known) = self.sets.get(&set) {
-            self.left = known.busy.waiting(&all, &known.pace, now.at);
+        if let Some(known) = known {
+            if !wanted {
+                self.left = known.busy.waiting(&all, &known.pace, now.at);
+            }
+            known.busy.taken(&self.left);
         }
         let mut changes = Changes::default();
         for (dir, depth) in all.iter() {
@@ -286,20 +331,23 @@ impl Core {
         self.schedule.ended(&job.set, how, (now.at, chance));
         if how == Ended::Saved {
             self.leave(job, now);
-            if let (Some(set), Some(changes)) = (self.sets.get_mut(&job.set), &job.changes) {
-                set.busy.saved(changes, &set.pace, now.at);
+            if let Some(set) = self.sets.get_mut(&job.set) {
+                set.busy.saved(job.changes.as_ref(), &set.pace, now.at);
             }
             // What failed for others may work now.
             self.schedule.try_again();
         } else {
             self.marks.give_back(&job.set, now);
+            if let Some(set) = self.sets.get_mut(&job.set) {
+                set.busy.given_back();
+            }
         }
         self.left = Changes::default();
-        self.book.ended(job, result, now.wall);
+        self.book.ended(job, result, (now.wall, day(now.wall, &self.zone)));
         let book = self.book.sets.get(&job.set);
         if how == Ended::Saved && book.is_some_and(|book| !book.hold.is_empty()) {
             // What is to be held must not wait for the next change.
-            self.schedule.want(&job.set, now.at);
+            self.schedule.want(&job.set, true, now.at);
         }
     }
 

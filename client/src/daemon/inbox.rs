@@ -1,11 +1,12 @@
 //! What the source of changes tells, until the daemon looks: collected, so that a storm of events
 //! is a handful of marks.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::changes::{Event, Lost, Sink};
-use crate::backup::Changes;
+use super::changes::{Event, Lost, Names, Sink};
+use crate::backup::{Changes, Depth};
 
 /// Directories that are kept; beyond that all of them count as lost.
 const MOST: usize = 100_000;
@@ -15,6 +16,8 @@ const MOST: usize = 100_000;
 pub struct Noticed {
     /// Directories that may have changed.
     pub changes: Changes,
+    /// What in them, as far as that is known.
+    pub names: HashMap<PathBuf, Names>,
     /// Where events were lost: the root, if it is known.
     pub lost: Vec<(Option<PathBuf>, Lost)>,
 }
@@ -28,7 +31,14 @@ impl Noticed {
     /// Takes in an event.
     pub fn add(&mut self, event: Event) {
         match event {
-            Event::Changed { dir, depth } => self.changes.add(&dir, depth),
+            Event::Changed { dir, depth } => {
+                self.changes.add(&dir, depth);
+                self.names.insert(dir, Names::any());
+            }
+            Event::Entries { dir, names } => {
+                self.changes.add(&dir, Depth::Listing);
+                self.names.entry(dir).or_default().merge(&names);
+            }
             Event::Lost { root, why } => {
                 let lost = (root, why);
                 if !self.lost.contains(&lost) {
@@ -37,7 +47,7 @@ impl Noticed {
             }
         }
         if self.changes.len() > MOST {
-            *self = Self { changes: Changes::default(), lost: vec![(None, Lost::Overflow)] };
+            *self = Self { lost: vec![(None, Lost::Overflow)], ..Self::default() };
         }
     }
 }
@@ -72,7 +82,6 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::backup::Depth;
 
     #[test]
     fn a_storm_is_a_few_marks_and_one_ring() {

@@ -61,12 +61,24 @@ pub struct Summary {
     pub left_out: u64,
     /// If it was looked: packs that are gone or damaged and that the last snapshots need.
     pub missing: Option<u64>,
+    /// If it was looked, and there is a limit: how much room there is.
+    #[serde(default)]
+    pub room: Option<Room>,
     /// It was stopped; what was done is kept.
     pub interrupted: bool,
     /// What was counted on the way.
     pub counts: Counts,
     /// How long it took, in milliseconds.
     pub took: u64,
+}
+
+/// How much a server allows, and how much of it is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Room {
+    /// Bytes in use.
+    pub used: u64,
+    /// Bytes allowed.
+    pub allowed: u64,
 }
 
 impl Summary {
@@ -83,6 +95,7 @@ impl Summary {
             problems: outcome.problem_count,
             left_out: outcome.left_out,
             missing: None,
+            room: None,
             interrupted: outcome.interrupted,
             counts,
             took: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),

@@ -56,7 +56,7 @@ impl Marks for DirtySets {
     }
 
     fn count(&self, set: &str) -> usize {
-        self.get(set).map_or(0, |dirty| dirty.unsaved().len())
+        self.unsaved(set).changes.len()
     }
 
     fn tick(&mut self, now: Moment) {

@@ -1,9 +1,11 @@
 //! The daemon's loop: takes in what happens, asks the mind what to do, and lets a thread of its
 //! own do it.
 
+mod asked;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,14 +14,15 @@ use std::time::Duration;
 
 use super::alerts;
 use super::changes::{ChangeSource, Sink};
-use super::control::{Answer, Ask, Request, Server};
-use super::core::{Core, Now, Running, SetSpec, Step};
+use super::control::{Ask, Server};
+use super::core::{Core, Now, SetSpec, Step};
 use super::inbox::Inbox;
 use super::job::{Job, RunResult, Runner, Trouble};
 use super::live::{Live, Run};
 use super::schedule::At;
 use super::signs::Verdict;
 use super::signs::clock::{Clocks, Now as Clocked, between};
+use crate::progress::{Level, Problem};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 /// The longest the loop rests: timers do not run while the machine sleeps, and signs change
@@ -27,6 +30,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 const REST: Duration = Duration::from_secs(20);
 /// How often it is looked at what changes slowly: how well is watched, what to tell the user.
 const LOOK: Duration = Duration::from_secs(60);
+/// Problems of a run that the log names.
+const LOGGED: usize = 10;
 /// The longest pause.
 pub const MAX_PAUSE: Duration = Duration::from_secs(366 * 86_400);
 
@@ -36,6 +41,8 @@ pub trait Around: Send {
     fn may_run(&mut self, overdue: u32) -> Verdict;
     /// Reads the configuration again.
     fn sets(&mut self) -> Result<Vec<SetSpec>, Trouble>;
+    /// Whether the configuration is another one since it was last read, or tried to.
+    fn has_other_sets(&mut self) -> bool;
     /// Something happened that a log should have.
     fn log(&mut self, line: &str);
     /// What the service manager is told: in a few words, what is being done.
@@ -154,10 +161,13 @@ pub fn run(parts: Parts, ears: &Ears) -> Result<(), Trouble> {
         live,
         mouth: ears.mouth(),
         running: None,
+        followed: BTreeSet::new(),
         next_look: Duration::ZERO,
         stopping: false,
+        busy: false,
     };
     daemon.reload()?;
+    daemon.core.book.config = None;
     daemon.around.state(State::Ready);
     while daemon.turn(&ears.hear) {}
     daemon.live.close();
@@ -196,8 +206,12 @@ struct Daemon {
     live: Arc<Live>,
     mouth: Sender<Message>,
     running: Option<Under>,
+    /// Sets of which somebody waits for the next run to end.
+    followed: BTreeSet<String>,
     next_look: At,
     stopping: bool,
+    /// The last run met somebody else's, which is said once.
+    busy: bool,
 }
 
 impl Daemon {
@@ -229,9 +243,13 @@ impl Daemon {
         let passed = between(&self.last, &clocks);
         self.last = clocks;
         let now = Now { at: clocks.boot, wall: clocks.wall };
+        self.core.in_use(passed.awake, now);
         if !passed.slept.is_zero() {
             self.around.log("the machine has slept: everything is looked at");
             self.core.woke(now.at);
+        }
+        if self.around.has_other_sets() {
+            self.reload_told().ok();
         }
         let verdict = self.around.may_run(self.core.overdue());
         if let Some(under) = self.running.as_ref().filter(|under| !under.job.wanted) {
@@ -282,7 +300,9 @@ impl Daemon {
             None => "everything is looked at".to_owned(),
             Some(changes) => format!("changes in directories: {}", changes.len()),
         };
-        self.around.log(&format!("backing up {}: {what}", job.set));
+        if !self.busy {
+            self.around.log(&format!("backing up {}: {what}", job.set));
+        }
         self.around.state(State::Doing(&format!("backing up {}", job.set)));
         let under = Under { job: job.clone(), run: Arc::clone(&run), stop: Arc::clone(&stop) };
         self.running = Some(under);
@@ -304,13 +324,36 @@ impl Daemon {
         let Some(Under { job, run, .. }) = self.running.take() else {
             return;
         };
-        self.around.log(&in_words(&job.set, &result));
+        self.log_troubles(&run);
+        let busy = result.as_ref().is_err_and(|trouble| trouble.code == Trouble::BUSY);
+        if !(busy && self.busy) {
+            self.around.log(&in_words(&job.set, &result));
+        }
+        self.busy = busy;
+        if job.wanted {
+            self.followed.remove(&job.set);
+        }
         self.core.ended(&job, &result, (self.now(), (self.chance)()));
         self.live.end(&run, result);
         self.around.keep(&self.core.book);
         // Whatever has to be told is told at once.
         self.next_look = Duration::ZERO;
         self.around.state(State::Doing("watching"));
+    }
+
+    /// Nobody may have followed the run: what went wrong is in the log.
+    fn log_troubles(&mut self, run: &Run) {
+        for note in run.notes(0).into_iter().filter(|note| note.level == Level::Warning) {
+            self.around.log(&format!("{}: {}", run.set, note.text));
+        }
+        let problems = run.problems(0);
+        for Problem { path, what, .. } in problems.iter().take(LOGGED) {
+            let path = String::from_utf8_lossy(path).escape_debug().to_string();
+            self.around.log(&format!("{}: cannot read {path}: {what}", run.set));
+        }
+        if let Some(more) = problems.len().checked_sub(LOGGED).filter(|more| *more > 0) {
+            self.around.log(&format!("{}: and {more} more; `backup run` names them", run.set));
+        }
     }
 
     /// Takes in a message. False if the daemon is to end without waiting.
@@ -324,11 +367,7 @@ impl Daemon {
             }
             Message::Ended(result) => self.ended(*result),
             Message::Reload => {
-                self.around.state(State::Reloading);
-                if let Err(trouble) = self.reload() {
-                    self.around.log(&format!("the old configuration stays: {}", trouble.message));
-                }
-                self.around.state(State::Ready);
+                self.reload_told().ok();
             }
             Message::Stop => return self.stop(),
         }
@@ -350,6 +389,21 @@ impl Daemon {
         true
     }
 
+    /// Reads the configuration again; if it is no good, the old one stays, and the user is told.
+    fn reload_told(&mut self) -> Result<(), Trouble> {
+        self.around.state(State::Reloading);
+        self.around.log("config.toml is read again");
+        let read = self.reload();
+        if let Err(trouble) = &read {
+            self.around.log(&format!("the old configuration stays: {}", trouble.message));
+        }
+        self.core.book.config = read.as_ref().err().map(|trouble| trouble.message.clone());
+        self.core.try_again();
+        self.next_look = Duration::ZERO;
+        self.around.state(State::Ready);
+        read
+    }
+
     fn reload(&mut self) -> Result<(), Trouble> {
         let sets = self.around.sets()?;
         let now = self.now();
@@ -362,58 +416,6 @@ impl Daemon {
     fn watch(&mut self) {
         let coverage = self.source.watch(&self.core.roots());
         self.core.covered(&coverage, self.now().at);
-    }
-
-    fn answer(&mut self, request: Request) -> Answer {
-        let now = self.now();
-        match request {
-            Request::Status => {
-                self.take_in();
-                let mut status = self.core.status(now);
-                status.running = self.running.as_ref().map(|under| Running {
-                    run: under.run.number,
-                    set: under.job.set.clone(),
-                    seconds: under.run.elapsed().as_secs(),
-                    counts: under.run.counts(),
-                });
-                status.alerts = alerts::current(&self.core.book, now.wall);
-                Answer::Status(Box::new(status))
-            }
-            Request::Pause { seconds } => {
-                let time = Duration::from_secs(seconds).min(MAX_PAUSE);
-                self.core.pause(time, now);
-                if let Some(under) = &self.running {
-                    under.stop.store(true, Ordering::Relaxed);
-                }
-                self.around.keep(&self.core.book);
-                Answer::Done { sets: Vec::new() }
-            }
-            Request::Resume => {
-                self.core.resume();
-                self.around.keep(&self.core.book);
-                Answer::Done { sets: Vec::new() }
-            }
-            Request::Now { set } => self.want(set.as_deref(), now),
-            Request::Run { set } => self.want(Some(&set), now),
-            Request::Why { path } => Answer::Why(self.core.why(&path)),
-            // Answered by the threads that talk to clients.
-            Request::Progress => Answer::Waiting,
-        }
-    }
-
-    fn want(&mut self, set: Option<&str>, now: Now) -> Answer {
-        let sets = self.core.named(set);
-        if sets.is_empty() {
-            let text = match set {
-                Some(set) => format!("there is no set {set}"),
-                None => "there is no set".to_owned(),
-            };
-            return Answer::Refused(Trouble::new(2, text));
-        }
-        for set in &sets {
-            self.core.want(set, now.at);
-        }
-        Answer::Done { sets }
     }
 }
 

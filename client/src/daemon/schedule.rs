@@ -77,12 +77,14 @@ pub struct Schedule {
     items: BTreeMap<String, Item>,
     paused: Option<At>,
     held: bool,
+    /// Somebody else comes first until then.
+    after_others: At,
 }
 
 impl Schedule {
     /// Of no set.
     pub fn new() -> Self {
-        Self { items: BTreeMap::new(), paused: None, held: false }
+        Self { items: BTreeMap::new(), paused: None, held: false, after_others: At::ZERO }
     }
 
     /// Takes in a set. A watched one is scanned as soon as possible. `last` is when it was last
@@ -149,10 +151,11 @@ impl Schedule {
         }
     }
 
-    /// Somebody asks for a backup of a set now. False if there is no such set.
-    pub fn want(&mut self, set: &str, now: At) -> bool {
+    /// Somebody asks for a backup of a set now, with a look at everything or without. False if
+    /// there is no such set.
+    pub fn want(&mut self, set: &str, full: bool, now: At) -> bool {
         let item = self.items.get_mut(set);
-        item.map(|item| item.want(now)).is_some()
+        item.map(|item| item.want(full, now)).is_some()
     }
 
     /// Nothing begins by itself before that moment.
@@ -168,6 +171,11 @@ impl Schedule {
     /// The end of the pause, if there is one.
     pub fn paused(&self, now: At) -> Option<At> {
         self.paused.filter(|until| *until > now)
+    }
+
+    /// Nothing begins before that moment, whoever asked for it: somebody else comes first.
+    pub fn make_way(&mut self, until: At) {
+        self.after_others = until;
     }
 
     /// Nothing begins by itself as long as this holds: battery low, connection costs money.
@@ -201,7 +209,11 @@ impl Schedule {
         }
         let wanted = self.items.iter().filter_map(|(set, item)| Some((item.wanted()?, set)));
         if let Some((_, set)) = wanted.min() {
-            return Next::Run { set: set.clone(), full: true, wanted: true };
+            if self.after_others > now {
+                return Next::Wait(Some(self.after_others));
+            }
+            let full = self.items.get(set).is_some_and(|item| item.is_full(now));
+            return Next::Run { set: set.clone(), full, wanted: true };
         }
         if self.held {
             return Next::Wait(None);
@@ -210,7 +222,7 @@ impl Schedule {
         let Some((due, set)) = due.min() else {
             return Next::Wait(None);
         };
-        let due = self.paused(now).map_or(due, |until| due.max(until));
+        let due = self.paused(now).map_or(due, |until| due.max(until)).max(self.after_others);
         if due > now {
             return Next::Wait(Some(due));
         }

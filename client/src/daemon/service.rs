@@ -18,6 +18,8 @@ pub struct Service {
     pub variables: Vec<(String, String)>,
     /// For whom it runs.
     pub scope: Scope,
+    /// Where launchd puts what it says; systemd has a journal.
+    pub log: Option<PathBuf>,
 }
 
 /// For whom a service runs.
@@ -150,6 +152,12 @@ RestrictRealtime=yes
         Ok(())
     }
 
+    fn log_key(&self) -> Result<String, Unwritable> {
+        let Some(log) = &self.log else { return Ok(String::new()) };
+        let log = xml("the log's path", path_text(log)?)?;
+        Ok(format!("\n  <key>StandardErrorPath</key><string>{log}</string>"))
+    }
+
     /// The agent for launchd.
     pub fn launchd(&self) -> Result<String, Unwritable> {
         let program = xml("the program's path", path_text(&self.program)?)?;
@@ -185,10 +193,11 @@ RestrictRealtime=yes
   <key>ProcessType</key><string>Background</string>
   <key>LowPriorityIO</key><true/>
   <key>Nice</key><integer>10</integer>
-  <key>Umask</key><integer>63</integer>
+  <key>Umask</key><integer>63</integer>{log}
 </dict>
 </plist>
 "#,
+            log = self.log_key()?,
             label = xml("the profile", &self.label())?,
             profile = xml("the profile", &self.profile)?,
         ))
@@ -242,6 +251,7 @@ mod tests {
             profile: "default".to_owned(),
             variables: vec![("BACKUP_CONFIG".to_owned(), "/c \"d\"/$e%f<&>\\".to_owned())],
             scope,
+            log: Some("/h/Library/Logs/a&b.log".into()),
         }
     }
 
@@ -297,6 +307,30 @@ mod tests {
         assert!(agent.contains("<string>/opt/a b/$x%n/backup</string>"), "{agent}");
         assert!(agent.contains("<string>/c \"d\"/$e%f&lt;&amp;&gt;\\</string>"), "{agent}");
         assert!(agent.contains("<string>unseen.backup.default</string>"), "{agent}");
+    }
+
+    /// Python's reader of property lists takes it, where there is one.
+    #[test]
+    fn an_agent_is_a_property_list() {
+        let agent = service(Scope::User).launchd().unwrap();
+        let script =
+            "import json,plistlib,sys; print(json.dumps(plistlib.loads(sys.stdin.buffer.read())))";
+        let python = std::process::Command::new("python3")
+            .args(["-c", script])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn();
+        let Ok(mut python) = python else { return };
+        std::io::Write::write_all(&mut python.stdin.take().unwrap(), agent.as_bytes()).unwrap();
+        let read = python.wait_with_output().unwrap();
+        assert!(read.status.success(), "{agent}");
+        let read: serde_json::Value = serde_json::from_slice(&read.stdout).unwrap();
+        let words = ["/opt/a b/$x%n/backup", "--profile", "default", "daemon", "run"];
+        assert_eq!(read["ProgramArguments"], serde_json::json!(words));
+        assert_eq!(read["EnvironmentVariables"]["BACKUP_CONFIG"], "/c \"d\"/$e%f<&>\\");
+        assert_eq!(read["StandardErrorPath"], "/h/Library/Logs/a&b.log");
+        assert_eq!(read["KeepAlive"]["SuccessfulExit"], false);
+        assert_eq!((&read["Nice"], &read["Umask"]), (&10.into(), &0o77.into()));
     }
 
     #[test]

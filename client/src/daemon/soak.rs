@@ -318,7 +318,7 @@ impl Month {
                     let time = Duration::from_secs(self.dice.below(2 * HOUR));
                     self.core.pause(time, self.now());
                 }
-                2 => self.core.want("s", self.now().at),
+                2 => self.core.want("s", true, self.now().at),
                 _ => {}
             }
         }

@@ -10,6 +10,7 @@ mod losses;
 pub mod outcome;
 pub mod policy;
 pub mod presence;
+pub mod quota;
 pub mod room;
 pub mod subset;
 mod trees;

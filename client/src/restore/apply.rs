@@ -12,6 +12,7 @@ use super::error::TargetError;
 use super::handle::Handle;
 use super::policy::{Aspect, Note, Ownership, Policy};
 use super::root::TargetDir;
+use crate::scan::os::running_as_root;
 use crate::tree::entry::{Meta, Xattr};
 
 /// Sets the recorded metadata on a directory in which everything is in place.
@@ -23,11 +24,8 @@ pub fn apply_dir_meta(
     policy: &Policy,
 ) -> Result<Vec<Note>, TargetError> {
     let handle = Handle::Open(dir.fd());
-    let mut strange = strangers(dir, meta, policy);
-    let notes = apply(&Subject { handle, is_link: false, inherits_acl: false }, meta, policy)
-        .map_err(|error| error.of(None))?;
-    strange.extend(notes);
-    Ok(strange)
+    let subject = Subject { handle, is_link: false, inherits_acl: false, now: handle.now() };
+    apply(subject, meta, policy).map_err(|error| error.of(None))
 }
 
 /// What metadata is set on.
@@ -38,6 +36,9 @@ pub(super) struct Subject<'a> {
     pub(super) is_link: bool,
     /// It was made in a directory with a default ACL and may have got an ACL from it.
     pub(super) inherits_acl: bool,
+    /// What it has already, if it was there before and its content is what the snapshot has. What
+    /// is right is left alone, so that the next backup sees no change; what is strange goes.
+    pub(super) now: Option<Meta>,
 }
 
 /// The owner could not be set, and the policy demands it.
@@ -57,18 +58,22 @@ impl OwnerRefused {
 
 /// Sets everything. Only a refused owner can fail, and only if the policy says so.
 pub(super) fn apply(
-    subject: &Subject<'_>,
+    subject: Subject<'_>,
     meta: &Meta,
     policy: &Policy,
 ) -> Result<Vec<Note>, OwnerRefused> {
-    let mut work = Work { subject, meta, policy, notes: Vec::new() };
+    let Subject { handle, is_link, inherits_acl, now } = subject;
+    let mode = now.as_ref().map(|now| now.mode);
+    let mut work = Work { handle, inherits_acl, now, mode, meta, policy, notes: Vec::new() };
     let owned = work.owner()?;
+    work.strangers();
     work.xattrs(Class::Harmless);
-    if !subject.is_link {
+    if !is_link {
         work.mode_and_acl(owned);
     }
     work.xattrs(Class::Power);
-    if let Err(error) = subject.handle.set_times(meta.mtime) {
+    let timely = work.now.as_ref().is_some_and(|now| now.mtime == meta.mtime);
+    if !timely && let Err(error) = handle.set_times(meta.mtime) {
         work.refused(Aspect::Times, error);
     }
     Ok(work.notes)
@@ -79,7 +84,11 @@ fn recorded<'a>(meta: &'a Meta, name: &[u8]) -> Option<&'a Xattr> {
 }
 
 struct Work<'a> {
-    subject: &'a Subject<'a>,
+    handle: Handle<'a>,
+    inherits_acl: bool,
+    now: Option<Meta>,
+    /// The permission bits as they are, where that is known.
+    mode: Option<u32>,
     meta: &'a Meta,
     policy: &'a Policy,
     notes: Vec<Note>,
@@ -92,11 +101,15 @@ impl Work<'_> {
             let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
             return Ok((self.meta.uid, self.meta.gid) == (user.as_raw(), group.as_raw()));
         };
-        let handle = self.subject.handle;
+        if self.now.as_ref().is_some_and(|now| (now.uid, now.gid) == (uid, gid)) {
+            return Ok(true);
+        }
+        let handle = self.handle;
         let done = match (user(uid), group(gid)) {
             (Some(user), Some(group)) => handle.chown(Some(user), Some(group)),
             _ => Err(Errno::INVAL),
         };
+        self.lost_power();
         match done {
             Ok(()) => Ok(true),
             Err(source) if self.policy.strict_owner => Err(OwnerRefused { uid, gid, source }),
@@ -109,6 +122,15 @@ impl Work<'_> {
                 }
                 Ok(grouped && mine)
             }
+        }
+    }
+
+    /// Changing the owner takes setuid and capabilities away.
+    fn lost_power(&mut self) {
+        self.mode = None;
+        if let Some(now) = &mut self.now {
+            now.mode &= !SPECIAL;
+            now.xattrs.retain(|xattr| xattr.name != CAPABILITY);
         }
     }
 
@@ -128,6 +150,9 @@ impl Work<'_> {
     fn xattrs(&mut self, class: Class) {
         let meta = self.meta;
         for xattr in meta.xattrs.iter().filter(|xattr| Class::of(&xattr.name) == class) {
+            if self.has(xattr) {
+                continue;
+            }
             if class == Class::Power && !self.policy.privileged {
                 self.notes.push(Note::Skipped(Aspect::Xattr(xattr.name.clone())));
             } else {
@@ -136,46 +161,114 @@ impl Work<'_> {
         }
     }
 
+    /// Removes what it has and what is not recorded, and may be removed.
+    fn strangers(&mut self) {
+        let Some(now) = &self.now else {
+            return;
+        };
+        let strange = now.xattrs.iter().filter(|found| self.is_strange(found));
+        let strange: Vec<_> = strange.map(|found| found.name.clone()).collect();
+        for name in strange {
+            if name == ACL_ACCESS {
+                // Without it the mask would become what the group may do.
+                self.chmod(self.meta.mode & 0o707);
+                self.mode = None;
+            } else if Class::of(&name) == Class::Harmless {
+                self.let_write();
+            }
+            if let Err(error) = self.handle.remove_xattr(&name) {
+                self.refused(Aspect::Xattr(name), error);
+            }
+        }
+    }
+
+    fn is_strange(&self, found: &Xattr) -> bool {
+        let kept = recorded(self.meta, &found.name);
+        match Class::of(&found.name) {
+            Class::Harmless => kept.is_none() && found.name.starts_with(b"user."),
+            Class::Acl => kept.is_none(),
+            // Another one than the recorded one must not stay, even if that may not be set.
+            Class::Power if found.name == CAPABILITY => {
+                kept.is_none_or(|kept| kept.value != found.value && !self.policy.privileged)
+            }
+            Class::Power => {
+                kept.is_none() && self.policy.privileged && found.name.starts_with(b"trusted.")
+            }
+        }
+    }
+
     /// `owned`: whether a setuid bit would speak for the recorded owner and not for another one.
     fn mode_and_acl(&mut self, owned: bool) {
         let meta = self.meta;
         let mut mode = meta.mode & 0o7777;
-        if mode & SPECIAL != 0 && !(self.policy.privileged && owned) {
+        let allowed = (self.policy.privileged && owned) || self.has_special();
+        if mode & SPECIAL != 0 && !allowed {
             mode &= !SPECIAL;
             self.notes.push(Note::Skipped(Aspect::SpecialBits));
         }
-        if self.subject.inherits_acl
+        if self.inherits_acl
+            && self.now.is_none()
             && recorded(meta, ACL_ACCESS).is_none()
-            && let Err(error) = self.subject.handle.remove_xattr(ACL_ACCESS)
+            && let Err(error) = self.handle.remove_xattr(ACL_ACCESS)
         {
             self.refused(Aspect::Xattr(ACL_ACCESS.to_vec()), error);
         }
-        if let Some(acl) = recorded(meta, ACL_ACCESS) {
+        if let Some(acl) = recorded(meta, ACL_ACCESS).filter(|acl| !self.has(acl)) {
             // With an ACL the group bits are its mask. Without it they would be the group's own
             // rights, so they are withheld until the ACL is there.
             self.chmod(mode & !0o077);
             if !self.set(acl) {
                 mode = mode & !0o070 | group_rights(&acl.value) & mode & 0o070;
             }
+            self.mode = None;
         }
-        if let Some(acl) = recorded(meta, ACL_DEFAULT) {
+        if let Some(acl) = recorded(meta, ACL_DEFAULT).filter(|acl| !self.has(acl)) {
             self.set(acl);
         }
         self.chmod(mode);
         let delicate = mode & SPECIAL != 0 || recorded(meta, ACL_ACCESS).is_some();
-        if delicate && self.subject.handle.mode() != Ok(mode) {
+        if delicate && self.handle.mode() != Ok(mode) {
             self.notes.push(Note::Differs(Aspect::Mode));
         }
     }
 
+    /// It is setuid or setgid already, as recorded and for the same owner: nothing is granted.
+    fn has_special(&self) -> bool {
+        let meta = self.meta;
+        self.now.as_ref().is_some_and(|now| {
+            now.mode & SPECIAL == meta.mode & SPECIAL && (now.uid, now.gid) == (meta.uid, meta.gid)
+        })
+    }
+
+    fn has(&self, xattr: &Xattr) -> bool {
+        self.now.as_ref().is_some_and(|now| now.xattrs.contains(xattr))
+    }
+
     fn chmod(&mut self, mode: u32) {
-        if let Err(error) = self.subject.handle.chmod(mode) {
-            self.refused(Aspect::Mode, error);
+        if self.mode == Some(mode) {
+            return;
+        }
+        match self.handle.chmod(mode) {
+            Ok(()) => self.mode = Some(mode),
+            Err(error) => self.refused(Aspect::Mode, error),
+        }
+    }
+
+    /// Attributes under `user.` are for who may write to the file.
+    fn let_write(&mut self) {
+        if let Some(mode) = self.mode
+            && mode & 0o200 == 0
+            && !running_as_root()
+        {
+            self.chmod(mode | 0o200);
         }
     }
 
     fn set(&mut self, xattr: &Xattr) -> bool {
-        let done = self.subject.handle.set_xattr(&xattr.name, &xattr.value);
+        if Class::of(&xattr.name) == Class::Harmless {
+            self.let_write();
+        }
+        let done = self.handle.set_xattr(&xattr.name, &xattr.value);
         if let Err(error) = done {
             self.refused(Aspect::Xattr(xattr.name.clone()), error);
         }
@@ -187,24 +280,15 @@ impl Work<'_> {
     }
 }
 
-/// Removes from a directory what it has and what is not recorded, and may be removed.
-fn strangers(dir: &TargetDir, meta: &Meta, policy: &Policy) -> Vec<Note> {
-    let Ok(present) = crate::scan::xattrs::xattrs_of_fd(dir.fd()) else {
+/// What a dry run can tell of what [`apply`] would leave out.
+pub(super) fn foreseen(meta: &Meta, policy: &Policy) -> Vec<Note> {
+    if policy.privileged {
         return Vec::new();
-    };
-    let strange = present.into_iter().filter(|found| {
-        let managed = match Class::of(&found.name) {
-            Class::Harmless => found.name.starts_with(b"user."),
-            Class::Acl => true,
-            Class::Power => policy.privileged && found.name.starts_with(b"trusted."),
-        };
-        managed && !meta.xattrs.iter().any(|kept| kept.name == found.name)
-    });
-    let remove = |found: Xattr| {
-        let removed = Handle::Open(dir.fd()).remove_xattr(&found.name);
-        removed.err().map(|error| Note::refused(Aspect::Xattr(found.name), error))
-    };
-    strange.filter_map(remove).collect()
+    }
+    let special = (meta.mode & SPECIAL != 0).then_some(Aspect::SpecialBits);
+    let power = meta.xattrs.iter().filter(|xattr| Class::of(&xattr.name) == Class::Power);
+    let power = power.map(|xattr| Aspect::Xattr(xattr.name.clone()));
+    special.into_iter().chain(power).map(Note::Skipped).collect()
 }
 
 /// What an attribute can do.
@@ -260,6 +344,8 @@ fn group(gid: u32) -> Option<Gid> {
 pub(super) const ACL_ACCESS: &[u8] = b"system.posix_acl_access";
 /// The attribute that holds the ACL which new entries of a directory get.
 pub(super) const ACL_DEFAULT: &[u8] = b"system.posix_acl_default";
+/// The attribute that holds the capabilities of a program.
+pub(super) const CAPABILITY: &[u8] = b"security.capability";
 const ACL_VERSION: [u8; 4] = [2, 0, 0, 0];
 const ACL_GROUP_OBJ: u8 = 4;
 const SPECIAL: u32 = 0o6000;

@@ -17,8 +17,13 @@ const OPEN: usize = 192;
 pub(super) struct DirNode {
     id: u64,
     place: Place,
+    meta: Option<Box<Meta>>,
+    /// It is above what is restored: if it is there, it stays as it is.
+    above: bool,
     /// It has been made, or found.
     made: AtomicBool,
+    /// It is above what is restored, and was missing.
+    was_missing: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -28,17 +33,14 @@ enum Place {
     Below {
         parent: Arc<DirNode>,
         name: Name,
-        meta: Box<Meta>,
     },
 }
 
 impl DirNode {
-    /// What is recorded of it; nothing of the target itself.
-    pub(super) fn meta(&self) -> Option<&Meta> {
-        match &self.place {
-            Place::Target(_) => None,
-            Place::Below { meta, .. } => Some(meta),
-        }
+    /// What it is to get once everything in it is done; nothing if it stays as it is.
+    pub(super) fn to_finish(&self) -> Option<&Meta> {
+        let ours = if self.above { &self.was_missing } else { &self.made };
+        self.meta.as_deref().filter(|_| ours.load(Ordering::Relaxed))
     }
 
     pub(super) fn is_made(&self) -> bool {
@@ -52,7 +54,7 @@ impl DirNode {
         let mut path = loop {
             match &node.place {
                 Place::Target(path) => break path.clone(),
-                Place::Below { parent, name, .. } => {
+                Place::Below { parent, name } => {
                     parts.push(name);
                     node = parent;
                 }
@@ -101,37 +103,50 @@ impl Dirs {
         &self.policy
     }
 
-    /// The target, standing for this path of the snapshot (without a slash at its end).
-    pub(super) fn target(&self, path: Vec<u8>) -> Arc<DirNode> {
-        Arc::new(DirNode {
-            id: self.number(),
-            place: Place::Target(path),
-            made: AtomicBool::new(true),
-        })
+    /// The target, standing for this path of the snapshot (without a slash at its end). With
+    /// metadata if it is to become that directory.
+    pub(super) fn target(&self, path: Vec<u8>, meta: Option<Box<Meta>>) -> Arc<DirNode> {
+        self.node(Place::Target(path), meta, false)
     }
 
-    /// A directory in another one; nothing is made yet.
-    pub(super) fn below(&self, parent: &Arc<DirNode>, name: Name, meta: Meta) -> Arc<DirNode> {
-        Arc::new(DirNode {
-            id: self.number(),
-            place: Place::Below { parent: Arc::clone(parent), name, meta: Box::new(meta) },
-            made: AtomicBool::new(false),
-        })
+    /// A directory in another one; nothing is made yet. `above`: it is above what is restored.
+    pub(super) fn below(
+        &self,
+        parent: &Arc<DirNode>,
+        (name, meta): (Name, Meta),
+        above: bool,
+    ) -> Arc<DirNode> {
+        let place = Place::Below { parent: Arc::clone(parent), name };
+        self.node(place, Some(Box::new(meta)), above)
+    }
+
+    fn node(&self, place: Place, meta: Option<Box<Meta>>, above: bool) -> Arc<DirNode> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (made, was_missing) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(DirNode { id, place, meta, above, made, was_missing })
     }
 
     /// For the walk: makes a directory, and those above it that are not made yet.
     pub(super) fn make(&self, node: &DirNode) -> Result<TargetDir, TargetError> {
         let mut above = Vec::new();
         let mut at = node;
-        while let Place::Below { parent, name, .. } = &at.place
+        while let Place::Below { parent, name } = &at.place
             && !at.is_made()
         {
             above.push((at, name));
             at = parent;
         }
         let mut dir = self.look(at)?;
+        at.made.store(true, Ordering::Relaxed);
         for (node, name) in above.into_iter().rev() {
-            dir = dir.make_dir(name, &self.policy)?;
+            dir = match node.meta.as_deref().filter(|_| node.above) {
+                None => dir.make_dir(name, &self.policy)?,
+                Some(meta) => {
+                    let (dir, new) = dir.pass_or_make(name, meta, &self.policy)?;
+                    node.was_missing.store(new, Ordering::Relaxed);
+                    dir
+                }
+            };
             node.made.store(true, Ordering::Relaxed);
             lock(&self.walked).put(node.id, dir.clone(), 1);
         }
@@ -174,21 +189,17 @@ impl Dirs {
                     let root = self.root.as_ref().ok_or_else(no_target)?;
                     break root.dir().clone();
                 }
-                Place::Below { parent, name, .. } => {
-                    below.push((at.id, name));
+                Place::Below { parent, name } => {
+                    below.push((at, name));
                     at = parent;
                 }
             }
         };
-        for (id, name) in below.into_iter().rev() {
-            dir = dir.open_dir(name)?;
-            lock(kept).put(id, dir.clone(), 1);
+        for (node, name) in below.into_iter().rev() {
+            dir = if node.above { dir.pass(name)? } else { dir.open_dir(name)? };
+            lock(kept).put(node.id, dir.clone(), 1);
         }
         Ok(dir)
-    }
-
-    fn number(&self) -> u64 {
-        self.next.fetch_add(1, Ordering::Relaxed)
     }
 }
 

@@ -16,10 +16,10 @@ use super::plan::{Limits, Planner};
 use super::policy::{Overwrite, Ownership, Policy};
 use super::root::{RandomNames, Root};
 use super::run::Run;
-use super::select::Pick;
 use super::transfer::{Budget, dispatch, fetch, work};
 use super::verify::verify;
-use super::walk::{Ctx, Start, Walker};
+use super::walk::{Begin, Ctx, Start, Walker};
+use super::way::{Scope, Way};
 use crate::browse::chunks::Chunks;
 use crate::browse::error::{PackFault, ReadError};
 use crate::browse::ls::{Found, find_path};
@@ -47,9 +47,8 @@ pub fn restore(
 
 /// A restore that has found what it is to restore, and written nothing yet.
 ///
-/// The whole snapshot, and a file or link, keeps its place: the full path is made beneath the
-/// target for the whole, and its name alone for a file. Of a directory that was chosen, what is in
-/// it goes into the target.
+/// The full path is made beneath the target for a whole snapshot, and for everything in place. Else
+/// a directory that was chosen becomes the target, and anything else goes into it by its name.
 #[derive(Debug)]
 pub struct Prepared<'a> {
     packs: Packs<'a>,
@@ -57,9 +56,7 @@ pub struct Prepared<'a> {
     options: &'a RestoreOptions,
     within: Arc<RoaringBitmap>,
     guard: Option<Guard>,
-    start: Start,
-    path: Vec<u8>,
-    ctx: Ctx,
+    begin: Begin,
 }
 
 /// A restore whose target is open.
@@ -82,8 +79,8 @@ impl<'a> Prepared<'a> {
         raise_fd_limit();
         let packs = Packs::new(repo, index, monitor, runtime);
         let within = Arc::new(packs_of(&packs, chosen, monitor)?);
-        let (start, path, ctx) = begin(&packs, chosen, (options, guard.as_ref()), &within)?;
-        Ok(Self { packs, monitor, options, within, guard, start, path, ctx })
+        let begin = begin(&packs, chosen, (options, guard.as_ref()), &within)?;
+        Ok(Self { packs, monitor, options, within, guard, begin })
     }
 
     /// Counts what is at the target and would be replaced or deleted; fetches no files. A restore
@@ -100,8 +97,7 @@ impl<'a> Prepared<'a> {
         let (windows_in, windows) = bounded(1);
         let planner = Planner::new(windows_in, Limits::DEFAULT);
         let how = (Arc::clone(&self.within), self.guard.as_ref());
-        let place = (self.path.clone(), self.ctx.clone());
-        match Walker::new(&run, &options, how, planner).walk(self.start.clone(), place) {
+        match Walker::new(&run, &options, how, planner).walk(self.begin.clone()) {
             Ok(()) | Err(ReadError::Stopped) => {}
             Err(error) => run.fail(error),
         }
@@ -113,7 +109,12 @@ impl<'a> Prepared<'a> {
     pub fn open(self) -> Result<Ready<'a>, RestoreError> {
         let root = open_target(self.options)?;
         if let Some(root) = root.as_ref().filter(|_| !self.options.dry_run) {
-            root.dir().remove_leftovers();
+            if self.begin.meta.is_some() {
+                root.dir().let_owner_write();
+            }
+            if !self.options.in_place {
+                root.dir().remove_leftovers();
+            }
         }
         Ok(Ready { prepared: self, root })
     }
@@ -131,13 +132,12 @@ impl Ready<'_> {
         interrupt: &AtomicBool,
     ) -> Result<RestoreOutcome, RestoreError> {
         let Self { prepared, root } = self;
-        let Prepared { packs, monitor, options, within, guard, start, path, ctx } = prepared;
+        let Prepared { packs, monitor, options, within, guard, begin } = prepared;
         let dirs = Dirs::new(root, policy(options));
         let run = Run::new(&packs, &dirs, (monitor, interrupt), options.verify);
-        let place = (path.clone(), ctx.clone());
-        write(&run, (options, limits), (start.clone(), place), (&within, guard.as_ref()));
+        write(&run, (options, limits), begin.clone(), (&within, guard.as_ref()));
         if options.verify && !options.dry_run && !run.stopped() {
-            match verify(&run, options, start, (path, ctx.select), &within) {
+            match verify(&run, options, begin, &within) {
                 Ok(()) | Err(ReadError::Stopped) => {}
                 Err(error) => run.fail(error),
             }
@@ -168,39 +168,34 @@ fn packs_of(
     Ok(within)
 }
 
-/// Where to begin, the path of that in the snapshot, and what the patterns make of it.
+/// Where to begin.
 fn begin(
     packs: &Packs<'_>,
     chosen: &Chosen,
     (options, guard): (&RestoreOptions, Option<&Guard>),
     within: &Arc<RoaringBitmap>,
-) -> Result<(Start, Vec<u8>, Ctx), RestoreError> {
+) -> Result<Begin, RestoreError> {
     let mut chunks = Chunks::new(packs, Arc::clone(within));
+    let (root, select) = (chosen.manifest.root, &options.select);
     let wanted = chosen.path.as_deref().unwrap_or_default();
-    let found = find_path(&mut chunks, chosen.manifest.root, wanted)?;
-    let (start, above) = match found {
-        Found::Root(tree) => (Start::Dir(tree), wanted),
+    let all = (Start::Dir(root), &[][..], None);
+    let ((start, above, meta), way) = match find_path(&mut chunks, root, wanted)? {
+        Found::Root(_) if options.in_place => (all, Way::to_saved(&chosen.manifest.paths)),
+        Found::Entry(_) if options.in_place => (all, Way::to(wanted)),
+        Found::Root(_) => (all, Way::All),
         Found::Entry(entry) => {
             if let Kind::Directory { tree } = entry.kind {
-                (Start::Dir(tree), wanted)
+                ((Start::Dir(tree), wanted, Some(Box::new(entry.meta))), Way::All)
             } else {
                 let (_, above) = wanted.split_last().unwrap_or((&entry.name, &[]));
-                (Start::One(entry), above)
+                let way = Way::to(std::slice::from_ref(&entry.name));
+                ((Start::One(entry), above, None), way)
             }
         }
     };
-    let mut select = options.select.root();
-    for name in above {
-        let pick = match options.select.pick(&select, name, true) {
-            // It was asked for by name.
-            Pick::Leave => Pick::Through,
-            pick => pick,
-        };
-        select = options.select.enter(&select, name, pick);
-    }
-    let root = chosen.manifest.root;
     let sides = guard.map(|guard| sides(guard, &mut chunks, root, above)).transpose()?;
-    Ok((start, joined(above), Ctx::new(select, sides.unwrap_or_default())))
+    let ctx = Ctx::new(Scope::at(select, above, way), sides.unwrap_or_default());
+    Ok(Begin { start, path: joined(above), meta, ctx })
 }
 
 /// What the rules of the backup make of a directory of the snapshot, before a look at what is in it.
@@ -265,7 +260,7 @@ fn policy(options: &RestoreOptions) -> Policy {
 fn write(
     run: &Run<'_>,
     (options, limits): (&RestoreOptions, Limits),
-    (start, place): (Start, (Vec<u8>, Ctx)),
+    begin: Begin,
     (within, guard): (&Arc<RoaringBitmap>, Option<&Guard>),
 ) {
     let workers = match options.workers {
@@ -284,7 +279,7 @@ fn write(
         let packs = (Arc::clone(within), guard);
         scope.spawn(move || {
             let planner = Planner::new(windows_in, limits);
-            match Walker::new(run, options, packs, planner).walk(start, place) {
+            match Walker::new(run, options, packs, planner).walk(begin) {
                 Ok(()) | Err(ReadError::Stopped) => {}
                 Err(error) => run.fail(error),
             }

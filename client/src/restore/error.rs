@@ -55,6 +55,15 @@ pub enum TargetError {
         /// What the system said.
         source: Errno,
     },
+    /// A folder above what is restored is a symbolic link of somebody else.
+    #[error(
+        "{name:?} is a symbolic link that others may have put there, and is not followed: restore \
+         with --target to where the files belong"
+    )]
+    NotFollowed {
+        /// The name.
+        name: Name,
+    },
     /// More directories in one another than any file system's paths have room for.
     #[error("{name:?} is nested too deeply")]
     TooDeep {
@@ -93,7 +102,10 @@ impl TargetError {
                 Some(*source)
             }
             Self::Root { source, .. } | Self::TempName(source) => Errno::from_io_error(source),
-            Self::InTheWay { .. } | Self::Raced { .. } | Self::TooDeep { .. } => None,
+            Self::InTheWay { .. }
+            | Self::Raced { .. }
+            | Self::NotFollowed { .. }
+            | Self::TooDeep { .. } => None,
         }
     }
 

@@ -24,7 +24,8 @@ use crate::tree::reader::{ObjectSource, TreeError, for_each_extent};
 const STEP: u64 = 256 * 1024;
 
 impl TargetDir {
-    /// Sets the metadata of a file that is there and stays. It must still be the file `id`.
+    /// Sets the metadata of a file that is there and stays, and removes attributes and ACLs that
+    /// are not recorded. It must still be the file `id`.
     pub(super) fn refresh(
         &self,
         name: &Name,
@@ -40,9 +41,9 @@ impl TargetDir {
         if stat.file_type != FileType::File || FileId::from(&stat) != id {
             return Err(TargetError::Raced { name: name.clone() });
         }
-        let subject =
-            Subject { handle: Handle::Open(fd.as_fd()), is_link: false, inherits_acl: false };
-        apply(&subject, meta, policy).map_err(|refused| refused.of(Some(name)))
+        let handle = Handle::Open(fd.as_fd());
+        let subject = Subject { handle, is_link: false, inherits_acl: false, now: handle.now() };
+        apply(subject, meta, policy).map_err(|refused| refused.of(Some(name)))
     }
 
     /// Opens a file that is there for reading, if it is a regular file.

@@ -11,14 +11,14 @@ use super::apply::apply_dir_meta;
 use super::error::TargetError;
 use super::links::LinkPlan;
 use super::plan::After;
-use super::root::TargetDir;
+use super::root::{FileId, TargetDir};
 use super::run::Run;
 use super::special::LinkSource;
 use super::transfer::{Finish, Retry, deliver};
 use crate::browse::chunks::Chunks;
 use crate::browse::error::{PackTrouble, ReadError};
 use crate::crypto::content_id::{ChunkId, ChunkKind};
-use crate::progress::Item;
+use crate::progress::{Change, Item};
 use crate::tree::entry::Name;
 
 /// Bytes that are copied at a time.
@@ -91,11 +91,15 @@ fn wrap_up(run: &Run<'_>, after: After) {
             return;
         }
         match place_link(run, &link) {
-            Ok(true) => {
-                run.count(|tally| tally.files += 1);
-                run.done(&link.dir.path_of(&link.name), link.change, link.size);
+            Ok(Some(Change::Unmodified)) => {
+                run.count(|tally| tally.unmodified += 1);
+                run.done(&link.dir.path_of(&link.name), Change::Unmodified, link.size);
             }
-            Ok(false) => {
+            Ok(Some(change)) => {
+                run.count(|tally| tally.files += 1);
+                run.done(&link.dir.path_of(&link.name), change, link.size);
+            }
+            Ok(None) => {
                 let what = "the file that this is another name of was not restored";
                 run.problem(link.dir.path_of(&link.name), what.to_owned());
             }
@@ -106,7 +110,7 @@ fn wrap_up(run: &Run<'_>, after: After) {
         if run.stopped() {
             return;
         }
-        let Some(meta) = dir.meta() else {
+        let Some(meta) = dir.to_finish() else {
             continue;
         };
         let open = run.dirs.open(&dir);
@@ -115,29 +119,27 @@ fn wrap_up(run: &Run<'_>, after: After) {
             Err(error) => run.trouble(dir.path(), error),
         }
         run.count(|tally| tally.dirs += 1);
-        run.monitor.done(Item {
-            path: &dir.path(),
-            is_dir: true,
-            change: crate::progress::Change::New,
-            size: 0,
-        });
+        run.monitor.done(Item { path: &dir.path(), is_dir: true, change: Change::New, size: 0 });
     }
 }
 
-/// Makes a further name; false if the first one is not there.
-fn place_link(run: &Run<'_>, link: &LinkPlan) -> Result<bool, TargetError> {
+/// Makes a further name, unless it is there; `None` if the first one is not.
+fn place_link(run: &Run<'_>, link: &LinkPlan) -> Result<Option<Change>, TargetError> {
     let Some((first_dir, first_name, id)) = run.links.first(link.group) else {
-        return Ok(false);
+        return Ok(None);
     };
     let dir = run.dirs.open(&link.dir)?;
     let first_dir = run.dirs.open(&first_dir)?;
+    if dir.stat(&link.name).is_ok_and(|stat| FileId::from(&stat) == id) {
+        return Ok(Some(Change::Unmodified));
+    }
     let source = LinkSource { dir: &first_dir, name: &first_name, id };
     let policy = run.dirs.policy();
     match dir.hard_link(&link.name, &source, policy) {
-        Ok(()) => Ok(true),
+        Ok(()) => Ok(Some(link.change)),
         Err(TargetError::Io { .. }) if link.is_file => {
             copy(&dir, &link.name, &source)?.commit(&link.meta, policy)?;
-            Ok(true)
+            Ok(Some(link.change))
         }
         Err(error) => Err(error),
     }

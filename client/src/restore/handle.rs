@@ -7,7 +7,11 @@ use rustix::fs::{AtFlags, Mode, RawMode, Timespec, Timestamps, UTIME_OMIT, Xattr
 use rustix::io::{Errno, Result};
 use rustix::process::{Gid, Uid};
 
-use crate::tree::entry::FileTime;
+use crate::scan::os::fstat;
+use crate::scan::xattrs::xattrs_of_fd;
+#[cfg(target_os = "linux")]
+use crate::scan::xattrs::xattrs_of_pin;
+use crate::tree::entry::{FileTime, Meta};
 
 /// Something to set metadata on.
 #[derive(Debug, Clone, Copy)]
@@ -85,10 +89,22 @@ impl Handle<'_> {
         }
     }
 
+    /// The metadata that it has now; `None` where that cannot be told.
+    pub(super) fn now(&self) -> Option<Meta> {
+        let (stat, xattrs) = match self {
+            Self::Open(fd) => (fstat(fd).ok()?, xattrs_of_fd(fd).ok()?),
+            #[cfg(target_os = "linux")]
+            Self::Pinned(pin) => (fstat(pin.fd).ok()?, xattrs_of_pin(pin.fd).ok()?),
+            #[cfg(not(target_os = "linux"))]
+            Self::Pinned(_) => return None,
+        };
+        Some(Meta { xattrs, ..stat.meta() })
+    }
+
     /// The permission bits as they are now.
     pub(super) fn mode(&self) -> Result<u32> {
         let (Self::Open(fd) | Self::Pinned(Pin { fd, .. })) = self;
-        match crate::scan::os::fstat(fd) {
+        match fstat(fd) {
             Ok(stat) => Ok(stat.mode),
             Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
         }

@@ -38,7 +38,14 @@ pub(super) struct LinkPlan {
 
 /// The groups of a restore.
 #[derive(Debug, Default)]
-pub(super) struct Links(Mutex<HashMap<u64, Linked>>);
+pub(super) struct Links(Mutex<Groups>);
+
+#[derive(Debug, Default)]
+struct Groups {
+    first: HashMap<u64, Linked>,
+    /// Files that were there and stayed, with their groups.
+    stayed: HashMap<FileId, u64>,
+}
 
 #[derive(Debug)]
 struct Linked {
@@ -53,7 +60,7 @@ struct Linked {
 impl Links {
     /// Notes a name of a group. `digest` tells things that cannot be one file apart.
     pub(super) fn role(&self, group: u64, digest: u64, dir: &Arc<DirNode>, name: &Name) -> Role {
-        let mut groups = self.lock();
+        let groups = &mut self.lock().first;
         if let Some(first) = groups.get(&group) {
             return if first.digest == digest { Role::Further } else { Role::Alone };
         }
@@ -67,7 +74,7 @@ impl Links {
 
     /// The first name of a group is there.
     pub(super) fn placed(&self, group: u64, dir: &Arc<DirNode>, name: &Name, id: FileId) {
-        if let Some(first) = self.lock().get_mut(&group)
+        if let Some(first) = self.lock().first.get_mut(&group)
             && Arc::ptr_eq(&first.dir, dir)
             && first.name == *name
         {
@@ -78,11 +85,17 @@ impl Links {
     /// Where the first name of a group is; `None` if it could not be restored.
     pub(super) fn first(&self, group: u64) -> Option<(Arc<DirNode>, Name, FileId)> {
         let groups = self.lock();
-        let first = groups.get(&group)?;
+        let first = groups.first.get(&group)?;
         Some((Arc::clone(&first.dir), first.name.clone(), first.id?))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Linked>> {
+    /// Whether a file that is there may stay for a group: not if it stays for another one, whose
+    /// names would become its names.
+    pub(super) fn may_stay(&self, group: u64, id: FileId) -> bool {
+        *self.lock().stayed.entry(id).or_insert(group) == group
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Groups> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

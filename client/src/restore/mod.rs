@@ -4,6 +4,7 @@
 //! time, so that neither a hostile tree nor a hostile program at the target can lead a write
 //! outside; see `docs/THREAT_MODEL.md`.
 
+mod above;
 pub mod apply;
 mod dirs;
 pub mod engine;
@@ -14,6 +15,7 @@ mod finish;
 mod guard;
 mod handle;
 mod kept;
+mod left;
 mod links;
 pub mod options;
 mod plan;
@@ -28,8 +30,10 @@ mod testkit;
 mod transfer;
 mod verify;
 mod walk;
+mod way;
 
 pub use engine::{Prepared, restore};
 pub use kept::Kept;
+pub use left::{LeftOut, Why};
 pub use options::{Existing, RestoreError, RestoreOptions, RestoreOutcome, Stayed};
 pub use select::Select;

@@ -5,6 +5,7 @@ use unseen_common::packset::PackSet;
 
 use super::error::TargetError;
 use super::kept::Kept;
+use super::left::LeftOut;
 use super::select::Select;
 use crate::browse::error::ReadError;
 use crate::browse::ls::FindError;
@@ -34,6 +35,9 @@ pub enum Existing {
 pub struct RestoreOptions {
     /// The directory to restore to; made if absent.
     pub target: PathBuf,
+    /// The target is the root of the file system: everything goes where it came from, and the
+    /// folders above it stay as they are.
+    pub in_place: bool,
     /// What is restored of it.
     pub select: Select,
     /// What to do with what is there already.
@@ -68,8 +72,10 @@ pub struct RestoreOutcome {
     pub others: u64,
     /// Files that were there already and the same.
     pub unmodified: u64,
-    /// What was there already and was to stay, and what this machine or policy does not make.
+    /// What was there already and was to stay.
     pub skipped: u64,
+    /// What the policy left out, or the system refused; by kind. No problem, and to be told.
+    pub left_out: Vec<LeftOut>,
     /// What `delete` removed.
     pub deleted: u64,
     /// What `delete` left alone although the snapshot lacks it.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
+use super::apply::{ACL_ACCESS, ACL_DEFAULT, CAPABILITY};
 use crate::scan::names::OwnerNames;
 use crate::scan::os::running_as_root;
 
@@ -92,6 +93,12 @@ pub enum Note {
 }
 
 impl Note {
+    /// What it is about.
+    pub fn aspect(&self) -> &Aspect {
+        let (Self::Skipped(aspect) | Self::Refused { aspect, .. } | Self::Differs(aspect)) = self;
+        aspect
+    }
+
     pub(super) fn refused(aspect: Aspect, error: Errno) -> Self {
         Self::Refused { aspect, error }
     }
@@ -104,6 +111,9 @@ impl fmt::Display for Aspect {
             Self::Mode => f.write_str("permissions"),
             Self::SpecialBits => f.write_str("setuid and setgid bits"),
             Self::Times => f.write_str("modification time"),
+            Self::Xattr(name) if name == CAPABILITY => f.write_str("capabilities"),
+            Self::Xattr(name) if name == ACL_ACCESS => f.write_str("ACL"),
+            Self::Xattr(name) if name == ACL_DEFAULT => f.write_str("default ACL"),
             Self::Xattr(name) => write!(f, "attribute {}", name.escape_ascii()),
             Self::Device => f.write_str("device node"),
             Self::Fifo => f.write_str("named pipe"),

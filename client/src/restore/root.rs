@@ -174,6 +174,11 @@ impl TargetDir {
         }
     }
 
+    /// Sees to it that its owner may write to it.
+    pub(super) fn let_owner_write(&self) {
+        let_owner_write(self.fd());
+    }
+
     /// What the entry `name` is; a symbolic link is described itself.
     pub fn stat(&self, name: &Name) -> Result<Stat, TargetError> {
         stat_at(self.fd(), name).map_err(|error| TargetError::io("look at", Some(name), &error))
@@ -252,7 +257,8 @@ impl TargetDir {
 
     fn of(fd: OwnedFd, names: Arc<dyn TempNames>) -> Self {
         let acl = rustix::fs::fgetxattr(&fd, ACL_DEFAULT, &mut [0_u8; 1]);
-        let inherits_acl = matches!(acl, Ok(1..) | Err(Errno::RANGE));
+        // It may have one if it is not open for reading: see `above.rs`.
+        let inherits_acl = matches!(acl, Ok(1..) | Err(Errno::RANGE | Errno::BADF));
         Self(Arc::new(Inner { fd, inherits_acl, names }))
     }
 
@@ -281,14 +287,7 @@ impl TargetDir {
             }
             other => other?,
         };
-        if !running_as_root()
-            && let Ok(stat) = fstat(&fd)
-            && stat.mode & 0o700 != 0o700
-            && let Ok(raw) = RawMode::try_from(stat.mode | 0o700)
-        {
-            // Not the owner: then writing to it will say so.
-            rustix::fs::fchmod(&fd, Mode::from_raw_mode(raw)).ok();
-        }
+        let_owner_write(fd.as_fd());
         Ok(fd)
     }
 
@@ -313,6 +312,17 @@ impl TargetDir {
             Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => Ok(()),
             Err(error) => Err(TargetError::of("replace", Some(name), error)),
         }
+    }
+}
+
+fn let_owner_write(fd: BorrowedFd<'_>) {
+    if !running_as_root()
+        && let Ok(stat) = fstat(fd)
+        && stat.mode & 0o700 != 0o700
+        && let Ok(raw) = RawMode::try_from(stat.mode | 0o700)
+    {
+        // Not the owner: then writing to it will say so.
+        rustix::fs::fchmod(fd, Mode::from_raw_mode(raw)).ok();
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the threads of a restore share: how it goes, and whether it goes on.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -8,17 +8,16 @@ use unseen_common::packset::PackSet;
 
 use super::dirs::Dirs;
 use super::error::TargetError;
+use super::left::Left;
 use super::links::Links;
 use super::options::{RestoreError, RestoreOutcome};
-use super::policy::Note as Left;
+use super::policy::Note as LeftNote;
 use crate::browse::error::ReadError;
 use crate::browse::packs::Packs;
 use crate::progress::{Change, During, Item, Level, Monitor, Note, Problem, in_words};
 
 /// Problems that are kept; the others are counted.
 const PROBLEMS: usize = 1000;
-/// Kinds of notes that are counted apart.
-const NOTES: usize = 100;
 
 /// One restore under way.
 #[derive(Debug)]
@@ -31,7 +30,7 @@ pub(super) struct Run<'a> {
     stop: AtomicBool,
     fatal: Mutex<Option<RestoreError>>,
     tally: Mutex<RestoreOutcome>,
-    notes: Mutex<BTreeMap<String, u64>>,
+    left: Mutex<Left>,
     /// Hashes of the paths of files that are not as in the snapshot, for who compares them later.
     not_restored: Option<Mutex<HashSet<u64>>>,
 }
@@ -52,7 +51,7 @@ impl<'a> Run<'a> {
             stop: AtomicBool::new(false),
             fatal: Mutex::new(None),
             tally: Mutex::default(),
-            notes: Mutex::default(),
+            left: Mutex::default(),
             not_restored: verify.then(Mutex::default),
         }
     }
@@ -121,22 +120,19 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Counts what was left out of an entry's metadata.
-    pub(super) fn left_out(&self, path: impl FnOnce() -> Vec<u8>, left: &[Left]) {
-        if left.is_empty() {
+    /// Counts what was left out of an entry.
+    pub(super) fn left_out(&self, path: impl FnOnce() -> Vec<u8>, notes: &[LeftNote]) {
+        if notes.is_empty() {
             return;
         }
         let path = path();
-        for note in left {
-            let text = note.to_string();
+        let path = if path.is_empty() { b"/".to_vec() } else { path };
+        for note in notes {
             self.monitor.note(&Note {
                 level: Level::Detail,
-                text: format!("{}: {text}", path.escape_ascii()),
+                text: format!("{}: {note}", path.escape_ascii()),
             });
-            let mut notes = lock(&self.notes);
-            if notes.len() < NOTES || notes.contains_key(&text) {
-                *notes.entry(text).or_default() += 1;
-            }
+            lock(&self.left).add(&path, note, self.dirs.policy());
         }
     }
 
@@ -149,14 +145,9 @@ impl<'a> Run<'a> {
         self.monitor.done(Item { path, is_dir: false, change, size });
     }
 
-    /// The end: tells the notes, and how it went.
+    /// The end: how it went.
     pub(super) fn finish(self) -> Result<RestoreOutcome, RestoreError> {
         let interrupted = self.interrupted();
-        let notes = self.notes.into_inner();
-        for (text, count) in notes.unwrap_or_else(PoisonError::into_inner) {
-            let text = if count == 1 { text } else { format!("{text} ({count} times)") };
-            self.monitor.note(&Note::info(text));
-        }
         let fatal = self.fatal.into_inner();
         if let Some(error) = fatal.unwrap_or_else(PoisonError::into_inner) {
             return Err(error);
@@ -164,6 +155,7 @@ impl<'a> Run<'a> {
         let tally = self.tally.into_inner();
         let mut tally = tally.unwrap_or_else(PoisonError::into_inner);
         tally.interrupted = interrupted;
+        tally.left_out = self.left.into_inner().unwrap_or_else(PoisonError::into_inner).into_vec();
         tally.fetched = self.packs.fetched();
         tally.suspects = PackSet(self.packs.suspects());
         Ok(tally)

@@ -100,6 +100,11 @@ impl Select {
         }
     }
 
+    /// Whether everything in a directory is included.
+    pub fn is_inside(&self, ctx: &SelectCtx) -> bool {
+        ctx.inside || self.include.is_none()
+    }
+
     /// What becomes of an entry of a directory.
     pub fn pick(&self, ctx: &SelectCtx, name: &Name, is_dir: bool) -> Pick {
         self.note_matches(ctx, name, is_dir);

@@ -86,30 +86,31 @@ impl TargetDir {
             return Ok(Placed { id: None, notes: vec![note] });
         }
         let (temp, ()) = made?;
-        let (pin, stat) = self.pin(&temp.name, special, name)?;
+        let (pin, stat) = self.pin(&temp.name, (special, false), name)?;
         let subject = Subject {
             handle: Handle::Pinned(Pin { fd: pin.as_fd(), name: temp.name.as_os_str() }),
             is_link: matches!(special, Special::Symlink(_)),
             inherits_acl: self.inherits_acl(),
+            now: None,
         };
-        let notes = apply(&subject, meta, policy).map_err(|refused| refused.of(Some(name)))?;
+        let notes = apply(subject, meta, policy).map_err(|refused| refused.of(Some(name)))?;
         temp.place(name, policy.overwrite)?;
         Ok(Placed { id: Some(FileId::from(&stat)), notes })
     }
 
-    /// Whether what has the name is what [`Self::place`] would make, made at the same time; then
-    /// it stays, and gets the metadata again unless `dry`. Gives what was left out of that.
+    /// If what has the name is what [`Self::place`] would make, made at the same time, it stays and
+    /// gets the metadata again unless `dry`. `shared`: it may have further names.
     pub fn keep(
         &self,
         name: &Name,
-        special: Special<'_>,
+        (special, shared): (Special<'_>, bool),
         meta: &Meta,
         (policy, dry): (&Policy, bool),
-    ) -> Option<Vec<Note>> {
+    ) -> Option<Placed> {
         if special.left_out(policy).is_some() {
             return None;
         }
-        let (pin, stat) = self.pin(name, special, name).ok()?;
+        let (pin, stat) = self.pin(name, (special, shared), name).ok()?;
         let leads_there = match special {
             Special::Symlink(target) => self.link_text(&pin, name)?.as_slice() == target,
             _ => true,
@@ -117,16 +118,20 @@ impl TargetDir {
         if !leads_there || stat.mtime != meta.mtime {
             return None;
         }
+        let id = Some(FileId::from(&stat));
         if dry {
-            return Some(Vec::new());
+            return Some(Placed { id, notes: Vec::new() });
         }
+        let handle = Handle::Pinned(Pin { fd: pin.as_fd(), name: name.as_os_str() });
         let subject = Subject {
-            handle: Handle::Pinned(Pin { fd: pin.as_fd(), name: name.as_os_str() }),
+            handle,
             is_link: matches!(special, Special::Symlink(_)),
             // It may have got one since, and loses it as a new one would not have it.
             inherits_acl: true,
+            now: handle.now(),
         };
-        apply(&subject, meta, policy).ok()
+        let notes = apply(subject, meta, policy).ok()?;
+        Some(Placed { id, notes })
     }
 
     /// Where a link that is held leads to.
@@ -164,12 +169,12 @@ impl TargetDir {
         temp.place_link(name, policy.overwrite)
     }
 
-    /// Holds what was just made, having checked that it is that and that nobody else has a name
-    /// for it: metadata must not land on a file that someone moved there.
+    /// Holds what was just made, having checked that it is that and, unless it is `shared`, that
+    /// nobody else has a name for it: metadata must not land on a file that someone moved there.
     fn pin(
         &self,
         temp: &Name,
-        special: Special<'_>,
+        (special, shared): (Special<'_>, bool),
         name: &Name,
     ) -> Result<(OwnedFd, Stat), TargetError> {
         let failed = |error| TargetError::of("open", Some(name), error);
@@ -188,7 +193,7 @@ impl TargetDir {
             (pin, stat_at(self.fd(), temp))
         };
         let stat = stat.map_err(|error| TargetError::io("look at", Some(name), &error))?;
-        if special.describes(&stat) {
+        if special.describes(&stat) && (shared || stat.nlink == 1) {
             Ok((pin, stat))
         } else {
             Err(TargetError::Raced { name: name.clone() })
@@ -237,7 +242,7 @@ impl Special<'_> {
     }
 
     fn describes(self, stat: &Stat) -> bool {
-        let kind = match self {
+        match self {
             Self::Symlink(_) => stat.file_type == FileType::Symlink,
             Self::Fifo => stat.file_type == FileType::Fifo,
             Self::Socket => false,
@@ -247,8 +252,7 @@ impl Special<'_> {
             Self::BlockDevice(number) => {
                 stat.file_type == FileType::BlockDevice && stat.rdev == number
             }
-        };
-        kind && stat.nlink == 1
+        }
     }
 }
 

@@ -83,8 +83,9 @@ impl TempFile {
             handle: Handle::Open(fd.as_fd()),
             is_link: false,
             inherits_acl: temp.dir.inherits_acl(),
+            now: None,
         };
-        let notes = apply(&subject, meta, policy).map_err(|refused| refused.of(Some(&name)))?;
+        let notes = apply(subject, meta, policy).map_err(|refused| refused.of(Some(&name)))?;
         temp.place(&name, policy.overwrite)?;
         Ok(notes)
     }

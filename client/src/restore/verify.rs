@@ -8,12 +8,11 @@ use super::dirs::DirNode;
 use super::existing::same_content;
 use super::options::RestoreOptions;
 use super::run::Run;
-use super::select::{Pick, SelectCtx};
-use super::walk::Start;
+use super::walk::{Begin, Start};
+use super::way::Scope;
 use crate::browse::chunks::Chunks;
 use crate::browse::error::ReadError;
 use crate::browse::ls::MAX_DEPTH;
-use crate::crypto::content_id::ChunkId;
 use crate::progress::in_words;
 use crate::tree::entry::{Content, Entry, Kind, Name};
 use crate::tree::reader::DirReader;
@@ -22,28 +21,18 @@ use crate::tree::reader::DirReader;
 pub(super) fn verify(
     run: &Run<'_>,
     options: &RestoreOptions,
-    start: Start,
-    (path, ctx): (Vec<u8>, SelectCtx),
+    begin: Begin,
     within: &Arc<RoaringBitmap>,
 ) -> Result<(), ReadError> {
     let mut chunks = Chunks::new(run.packs, Arc::clone(within));
-    let root = run.dirs.target(path);
-    let mut stack: Vec<(DirReader, Arc<DirNode>, SelectCtx)> = Vec::new();
-    match start {
-        Start::Dir(tree) => stack.push((DirReader::new(tree), root, ctx)),
-        Start::One(entry) => match entry.kind {
-            Kind::File { size, content } => {
-                compare(run, &mut chunks, (&root, &entry.name), (&content, size));
-            }
-            Kind::Directory { tree } => {
-                let ctx = options.select.enter(&ctx, &entry.name, Pick::Take);
-                let node = run.dirs.below(&root, entry.name, entry.meta);
-                stack.push((DirReader::new(tree), node, ctx));
-            }
-            _ => {}
-        },
+    let node = run.dirs.target(begin.path, None);
+    let here = Here { node, scope: begin.ctx.scope };
+    let mut stack = Vec::new();
+    match begin.start {
+        Start::Dir(tree) => stack.push((DirReader::new(tree), here)),
+        Start::One(entry) => stack.extend(visit(run, options, &mut chunks, (&here, *entry))),
     }
-    while let Some((reader, node, ctx)) = stack.last_mut() {
+    while let Some((reader, here)) = stack.last_mut() {
         if run.stopped() {
             return Err(ReadError::Stopped);
         }
@@ -51,15 +40,18 @@ pub(super) fn verify(
             stack.pop();
             continue;
         };
-        if let Some((tree, pick, entry)) = visit(run, options, &mut chunks, (node, ctx), entry) {
-            let ctx = options.select.enter(ctx, &entry.name, pick);
-            let node = run.dirs.below(node, entry.name, entry.meta);
-            if stack.len() < MAX_DEPTH {
-                stack.push((DirReader::new(tree), node, ctx));
-            }
+        let below = visit(run, options, &mut chunks, (here, entry));
+        if stack.len() < MAX_DEPTH {
+            stack.extend(below);
         }
     }
     Ok(())
+}
+
+/// A directory that is being compared.
+struct Here {
+    node: Arc<DirNode>,
+    scope: Scope,
 }
 
 /// The next entry that can be read: the restore has told of those that cannot.
@@ -78,16 +70,19 @@ fn visit(
     run: &Run<'_>,
     options: &RestoreOptions,
     chunks: &mut Chunks<'_>,
-    (node, ctx): (&Arc<DirNode>, &SelectCtx),
-    entry: Entry,
-) -> Option<(ChunkId, Pick, Entry)> {
+    (here, entry): (&Here, Entry),
+) -> Option<(DirReader, Here)> {
     let is_dir = matches!(entry.kind, Kind::Directory { .. });
-    let pick = options.select.pick(ctx, &entry.name, is_dir);
+    let step = here.scope.step(&options.select, &entry.name, is_dir)?;
     match &entry.kind {
-        _ if pick == Pick::Leave => None,
-        Kind::Directory { tree } => Some((*tree, pick, entry)),
+        Kind::Directory { tree } => {
+            let reader = DirReader::new(*tree);
+            let scope = here.scope.enter(&options.select, &entry.name, &step);
+            let node = run.dirs.below(&here.node, (entry.name, entry.meta), step.above);
+            Some((reader, Here { node, scope }))
+        }
         Kind::File { size, content } => {
-            compare(run, chunks, (node, &entry.name), (content, *size));
+            compare(run, chunks, (&here.node, &entry.name), (content, *size));
             None
         }
         _ => None,

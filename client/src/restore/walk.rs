@@ -8,6 +8,7 @@ use std::iter::Peekable;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
+use rustix::io::Errno;
 
 use super::dirs::DirNode;
 use super::guard::{Guard, Sides};
@@ -15,7 +16,8 @@ use super::options::{Existing, RestoreOptions, Why};
 use super::plan::Planner;
 use super::policy::Ownership;
 use super::run::Run;
-use super::select::{Pick, SelectCtx};
+use super::select::Pick;
+use super::way::{Scope, Step};
 use crate::browse::chunks::Chunks;
 use crate::browse::error::ReadError;
 use crate::browse::ls::MAX_DEPTH;
@@ -26,12 +28,23 @@ use crate::scan::os::FileType;
 use crate::tree::entry::{Entry, Kind, Meta, Name};
 use crate::tree::reader::DirReader;
 
-/// Where a restore begins.
+/// How a restore begins.
+#[derive(Debug, Clone)]
+pub(super) struct Begin {
+    pub(super) start: Start,
+    /// What the target stands for: a path of the snapshot, without a slash at its end.
+    pub(super) path: Vec<u8>,
+    /// What is recorded of that, if the target is to become it.
+    pub(super) meta: Option<Box<Meta>>,
+    pub(super) ctx: Ctx,
+}
+
+/// What goes into the target.
 #[derive(Debug, Clone)]
 pub(super) enum Start {
-    /// What is in a directory goes into the target.
+    /// What is in a directory.
     Dir(ChunkId),
-    /// One entry goes into the target.
+    /// One entry.
     One(Box<Entry>),
 }
 
@@ -70,7 +83,7 @@ struct Here {
 /// What was learned on the way down to a directory.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ctx {
-    pub(super) select: SelectCtx,
+    pub(super) scope: Scope,
     pub(super) sides: Sides,
     /// The file system that it is on, where that matters to what is in it.
     device: Option<u64>,
@@ -79,8 +92,8 @@ pub(super) struct Ctx {
 }
 
 impl Ctx {
-    pub(super) fn new(select: SelectCtx, sides: Sides) -> Self {
-        Self { select, sides, ..Self::default() }
+    pub(super) fn new(scope: Scope, sides: Sides) -> Self {
+        Self { scope, sides, ..Self::default() }
     }
 }
 
@@ -122,13 +135,17 @@ impl<'r, 'a> Walker<'r, 'a> {
         }
     }
 
-    /// Walks everything; `path` is that of the start's directory in the snapshot.
-    pub(super) fn walk(
-        mut self,
-        start: Start,
-        (path, ctx): (Vec<u8>, Ctx),
-    ) -> Result<(), ReadError> {
-        let node = self.run.dirs.target(path);
+    /// Walks everything.
+    pub(super) fn walk(mut self, begin: Begin) -> Result<(), ReadError> {
+        let Begin { start, path, meta, ctx } = begin;
+        let node = self.run.dirs.target(path, meta);
+        if ctx.scope.is_inside(&self.options.select)
+            && !self.options.dry_run
+            && let Err(error) = self.run.dirs.make(&node)
+        {
+            self.run.trouble(node.path(), error);
+            return Ok(());
+        }
         match start {
             Start::One(entry) => {
                 // What else is beside it is no business of this restore.
@@ -185,16 +202,17 @@ impl<'r, 'a> Walker<'r, 'a> {
 
     fn entry(&mut self, here: &mut Here, entry: Entry) -> Result<Option<Frame>, ReadError> {
         let is_dir = matches!(entry.kind, Kind::Directory { .. });
-        let pick = self.options.select.pick(&here.ctx.select, &entry.name, is_dir);
+        let step = here.ctx.scope.step(&self.options.select, &entry.name, is_dir);
         let found = self.pass(here, &entry.name);
         here.blank = false;
-        if pick == Pick::Leave {
+        let Some(step) = step else {
             return Ok(None);
-        }
+        };
         if let Some(found) = found
-            && pick == Pick::Take
-            && here.covered
+            && step.pick == Pick::Take
+            && !step.above
             && (found == FileType::Directory) != is_dir
+            && self.may_remove(here, &entry.name)
         {
             self.remove(here, &entry.name);
         }
@@ -207,7 +225,7 @@ impl<'r, 'a> Walker<'r, 'a> {
             (meta.user, meta.group) = (None, None);
         }
         match kind {
-            Kind::Directory { tree } => self.directory(here, (name, meta), tree, pick),
+            Kind::Directory { tree } => self.directory(here, (name, meta), tree, &step),
             Kind::File { size, content } => {
                 self.file(here, (name, meta), &content, size)?;
                 Ok(None)
@@ -224,21 +242,27 @@ impl<'r, 'a> Walker<'r, 'a> {
         here: &Here,
         (name, meta): (Name, Meta),
         tree: ChunkId,
-        pick: Pick,
+        step: &Step,
     ) -> Result<Option<Frame>, ReadError> {
+        if self.options.dry_run && !step.above && !self.has_modes(here, &name, &meta) {
+            self.foresee(here, &name, &meta);
+        }
         let ctx = Ctx {
-            select: self.options.select.enter(&here.ctx.select, &name, pick),
+            scope: here.ctx.scope.enter(&self.options.select, &name, step),
             sides: self.guard.map(|guard| guard.enter(&here.ctx.sides, &name)).unwrap_or_default(),
             ..here.ctx
         };
-        let node = self.run.dirs.below(&here.node, name, meta);
-        self.run.monitor.scanned(Amount { dirs: 1, ..Amount::default() });
+        let node = self.run.dirs.below(&here.node, (name, meta), step.above);
+        if !step.above {
+            self.run.monitor.scanned(Amount { dirs: 1, ..Amount::default() });
+        }
         if self.stack.len() >= MAX_DEPTH {
             let what = "its directories are nested too deeply".to_owned();
             self.run.problem(node.path(), what);
             return Ok(None);
         }
-        if pick == Pick::Take
+        if step.pick == Pick::Take
+            && !step.above
             && !self.options.dry_run
             && let Err(error) = self.run.dirs.make(&node)
         {
@@ -257,15 +281,25 @@ impl<'r, 'a> Walker<'r, 'a> {
         tree: Option<ChunkId>,
     ) -> Result<Here, ReadError> {
         let above = ctx.device.take();
-        let Ok(dir) = self.run.dirs.look(&node) else {
-            let there = There { something: true, ..There::nothing() };
-            return Ok(Here { node, ctx, there, covered: false, blank: true });
-        };
-        let Ok((reader, names)) = dir.listed() else {
-            let there = There { something: true, ..There::nothing() };
-            return Ok(Here { node, ctx, there, covered: false, blank: true });
-        };
         let path = node.path();
+        if ctx.scope.is_above() {
+            self.look_above(&mut ctx, &path, tree)?;
+        }
+        let listed = self.run.dirs.look(&node).and_then(|dir| {
+            // It may be there to pass through, and not to be listed.
+            let listed = if ctx.scope.is_above() { None } else { Some(dir.listed()?) };
+            Ok(listed.map(|(reader, names)| (dir, reader, names)))
+        });
+        let (dir, reader, names) = match listed {
+            Ok(Some(listed)) => listed,
+            unlisted => {
+                let there = match unlisted {
+                    Err(error) if error.errno() == Some(Errno::NOENT) => There::nothing(),
+                    _ => There { something: true, ..There::nothing() },
+                };
+                return Ok(Here { node, ctx, there, covered: false, blank: true });
+            }
+        };
         let covering = self.guard.filter(|guard| guard.covers(&path) && !names.is_empty());
         let Some((guard, tree)) = covering.zip(tree) else {
             let there = There::of(&names, false);
@@ -283,9 +317,42 @@ impl<'r, 'a> Walker<'r, 'a> {
         Ok(Here { node, ctx, there, covered: true, blank: true })
     }
 
+    /// What is above what is restored is nobody's to delete; but its rules hold beneath it.
+    fn look_above(
+        &mut self,
+        ctx: &mut Ctx,
+        path: &[u8],
+        tree: Option<ChunkId>,
+    ) -> Result<(), ReadError> {
+        let covering = self.guard.filter(|guard| guard.covers(path));
+        if let Some((guard, tree)) = covering.zip(tree) {
+            guard.look_recorded(&mut ctx.sides, &mut self.chunks, tree)?;
+            ctx.sides.set_here();
+        }
+        Ok(())
+    }
+
+    /// Whether a directory is there that is setgid already, or need not be.
+    fn has_modes(&self, here: &Here, name: &Name, meta: &Meta) -> bool {
+        let found = self.found(here, name).filter(|stat| stat.file_type == FileType::Directory);
+        found.is_some_and(|stat| {
+            stat.mode & 0o6000 == meta.mode & 0o6000 && (stat.uid, stat.gid) == (meta.uid, meta.gid)
+        })
+    }
+
+    /// Whether `--delete` may remove what has the name of something that is restored.
+    fn may_remove(&self, here: &Here, name: &Name) -> bool {
+        let chosen = here.ctx.scope.is_above();
+        let covered = || self.guard.is_some_and(|guard| guard.covers(&here.node.path_of(name)));
+        here.covered || (chosen && covered())
+    }
+
     /// Passes the names that are there up to this one: those in between are not in the snapshot.
     /// What has this name now.
     fn pass(&mut self, here: &mut Here, name: &Name) -> Option<FileType> {
+        if here.ctx.scope.is_above() {
+            return self.found(here, name).map(|stat| stat.file_type);
+        }
         while let Some((extra, kind)) = here.there.names.next_if(|(extra, _)| extra < name) {
             self.left_over(here, &extra, kind);
         }
@@ -307,7 +374,7 @@ impl<'r, 'a> Walker<'r, 'a> {
             }
         }
         let stays = self.options.existing == Existing::Never && here.there.something;
-        if here.node.meta().is_none() || !here.node.is_made() || stays {
+        if here.node.to_finish().is_none() || stays {
             return Ok(());
         }
         self.planner.leave(here.node)

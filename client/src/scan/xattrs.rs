@@ -54,6 +54,18 @@ pub fn xattrs_of_fd(fd: impl AsFd) -> Result<Vec<Xattr>, XattrError> {
     )
 }
 
+/// The same for what is held by `O_PATH`; a symbolic link's own attributes.
+#[cfg(target_os = "linux")]
+pub fn xattrs_of_pin(pin: BorrowedFd<'_>) -> Result<Vec<Xattr>, XattrError> {
+    use std::os::fd::AsRawFd;
+    // Leads to the very object that is held, whatever its path leads to by now.
+    let path = format!("/proc/self/fd/{}", pin.as_raw_fd());
+    read(
+        |buffer| rustix::fs::listxattr(path.as_str(), buffer),
+        |attribute, buffer| rustix::fs::getxattr(path.as_str(), attribute, buffer),
+    )
+}
+
 /// The same for an entry that is not opened; a symbolic link's own attributes.
 pub(super) fn xattrs_of_entry(dir: BorrowedFd<'_>, name: &Name) -> Result<Vec<Xattr>, XattrError> {
     read(

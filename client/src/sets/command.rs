@@ -2,7 +2,14 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read};
-use std::process::{Child, Command, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Variables that hold secrets or lead to them. No command that this program starts inherits them.
 pub const SECRET_VARIABLES: [&str; 8] = [
@@ -22,19 +29,39 @@ pub struct Piped {
     child: Child,
     name: String,
     done: bool,
+    /// Once this is raised nobody waits for the command any more.
+    stop: Arc<AtomicBool>,
 }
 
+/// How often a wait for a silent command looks whether it is still wanted.
+const LOOK_UP: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+
 impl Piped {
-    /// Starts a program with its arguments. Its standard error is this process's.
-    pub fn start(argv: &[OsString]) -> io::Result<Self> {
+    /// Starts a program with its arguments, in a process group of its own. Its standard error is
+    /// this process's. Once `stop` is raised, reading fails.
+    pub fn start(argv: &[OsString], stop: &Arc<AtomicBool>) -> io::Result<Self> {
         let (program, args) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let mut start = Command::new(program);
-        start.args(args).stdin(Stdio::null()).stdout(Stdio::piped());
+        start.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
         for secret in SECRET_VARIABLES {
             start.env_remove(secret);
         }
         let name = program.to_string_lossy().into_owned();
-        Ok(Self { child: start.spawn()?, name, done: false })
+        Ok(Self { child: start.spawn()?, name, done: false, stop: Arc::clone(stop) })
+    }
+
+    /// Waits until there is something to read, or its end.
+    fn wait(&self, out: &ChildStdout) -> io::Result<()> {
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(io::Error::other("it was stopped"));
+            }
+            match poll(&mut [PollFd::new(out, PollFlags::IN)], Some(&LOOK_UP)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 
@@ -42,6 +69,9 @@ impl Read for Piped {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.done {
             return Ok(0);
+        }
+        if let Some(out) = &self.child.stdout {
+            self.wait(out)?;
         }
         let read = match &mut self.child.stdout {
             Some(out) => out.read(buffer)?,
@@ -61,8 +91,39 @@ impl Read for Piped {
 impl Drop for Piped {
     fn drop(&mut self) {
         if !self.done {
-            self.child.kill().ok();
+            // With all that it has started.
+            kill_process_group(Pid::from_child(&self.child), Signal::KILL).ok();
             self.child.wait().ok();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(line: &str, stop: &Arc<AtomicBool>) -> Piped {
+        let argv = ["sh", "-c", line].map(OsString::from);
+        Piped::start(&argv, stop).unwrap()
+    }
+
+    #[test]
+    fn a_command_that_says_nothing_is_not_waited_for() {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut silent = start("echo begun; sleep 600 & sleep 600", &stop);
+        let mut buffer = [0; 100];
+        assert_eq!(silent.read(&mut buffer).unwrap(), 6);
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(silent.read(&mut buffer).unwrap_err().to_string(), "it was stopped");
+    }
+
+    #[test]
+    fn all_of_it_is_read_and_a_failure_is_told_at_the_end() {
+        let stop = Arc::default();
+        let mut all = String::new();
+        start("echo a; echo b", &stop).read_to_string(&mut all).unwrap();
+        assert_eq!(all, "a\nb\n");
+        let failed = start("echo a; exit 3", &stop).read_to_string(&mut all).unwrap_err();
+        assert!(failed.to_string().contains("sh failed"), "{failed}");
     }
 }

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use unseen_common::time::Timestamp;
@@ -185,8 +187,8 @@ impl Job {
     }
 
     /// Opens what is read. At least one of the paths must be there; those that are not are told by
-    /// the run.
-    pub fn open(&self, now: Timestamp) -> Result<Source, JobError> {
+    /// the run. A command is not waited for once `stop` is raised.
+    pub fn open(&self, now: Timestamp, stop: &Arc<AtomicBool>) -> Result<Source, JobError> {
         let (reader, file): (Box<dyn Read + Send>, &Name) = match &self.source {
             JobSource::Paths(paths) => {
                 return match nothing_there(paths) {
@@ -198,7 +200,7 @@ impl Job {
             }
             JobSource::Command { argv, file } => {
                 let program = || argv.first().map(|name| name.to_string_lossy().into_owned());
-                let piped = Piped::start(argv).map_err(|source| JobError::Command {
+                let piped = Piped::start(argv, stop).map_err(|source| JobError::Command {
                     program: program().unwrap_or_default(),
                     source,
                 })?;

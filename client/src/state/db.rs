@@ -55,21 +55,21 @@ pub struct StateDb {
 }
 
 impl StateDb {
+    /// Whether nobody has the state open: [`StateError::Busy`] if somebody does.
+    pub fn is_free(folder: &Path) -> Result<(), StateError> {
+        match lock(folder) {
+            Err(StateError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                Ok(())
+            }
+            lock => lock.map(drop),
+        }
+    }
+
     /// Opens the state in `folder`, or begins it.
     pub fn open(folder: &Path) -> Result<Self, StateError> {
         let io = |source| StateError::Io { folder: folder.to_path_buf(), source };
         std::fs::create_dir_all(folder).map_err(io)?;
-        let lock = std::fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(folder.join("lock"))
-            .map_err(io)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(StateError::Busy),
-            Err(errno) => return Err(io(errno.into())),
-        }
+        let lock = lock(folder)?;
         let path = folder.join("db");
         let config =
             sled::Config::new().path(&path).cache_capacity(CACHE).flush_every_ms(Some(2000));
@@ -310,6 +310,22 @@ const FILE_NUMBER: &[u8] = b"file";
 const LIVE: &[u8] = b"live";
 
 /// Where a record is, and how many bytes it has in all.
+/// Takes the lock of a state folder, without waiting.
+fn lock(folder: &Path) -> Result<std::fs::File, StateError> {
+    let io = |source| StateError::Io { folder: folder.to_path_buf(), source };
+    let lock = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(folder.join("lock"))
+        .map_err(io)?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StateError::Busy),
+        Err(errno) => Err(io(errno.into())),
+    }
+}
+
 fn record_value(place: Place, header: &Header) -> Vec<u8> {
     [&place.to_bytes()[..], &record_length(place, header).to_le_bytes()].concat()
 }

@@ -8,6 +8,7 @@ use super::{Field, Statement};
 const JOURNAL: &str = "the account's journal";
 const LOG: &str = "the account's journal; copy in accounts/ID/log";
 const BLOB: &str = "a file below accounts/ID";
+const TWICE: &str = "two equal files below accounts/ID";
 const SERVER: &str = "the server's journal";
 const INDEX: &str = "the index, which is derived from the journal";
 const FILE: &str = "serve.json";
@@ -56,7 +57,7 @@ pub const ACCOUNT: &[Field] = &[
     field("genesis.server_identity", LOG, "binds the vault to this server", ERASED),
     field("slots.hash", LOG, "which unlock slots are valid", ERASED),
     field("slots.login_keys", LOG, "verifies who may fetch the slots", ERASED),
-    field("slots.sealed", BLOB, "open with the passphrase or the recovery code alone", ERASED),
+    field("slots.sealed", TWICE, "open with the passphrase or the recovery code alone", ERASED),
     field("device.id", LOG, "tells devices apart; random", ERASED),
     field("device.manifest_key", LOG, "verifies its entries", ERASED),
     field("device.login_key", LOG, "verifies its logins", ERASED),
@@ -87,8 +88,8 @@ pub const ACCOUNT: &[Field] = &[
     field("log.fold", LOG, "hash of the state so far", ERASED),
     field("log.rollback", LOG, "where history went on after a restored copy", ERASED),
     field("log.erase", LOG, "the wish to erase the account, or that it was cancelled", ERASED),
-    field("snapshot.manifest", BLOB, "sealed for the owner; its length is padded", ERASED),
-    field("snapshot.packset", BLOB, "the numbers of the packs that it needs", ERASED),
+    field("snapshot.manifest", TWICE, "sealed for the owner; its length is padded", ERASED),
+    field("snapshot.packset", TWICE, "the numbers of the packs that it needs", ERASED),
     field("disclosure.start", LOG, "start of the run, to the minute", ERASED),
     field("disclosure.end", LOG, "end of the run, to the minute", ERASED),
     field("disclosure.totals", LOG, "files and bytes, two digits; none at level `none`", ERASED),
@@ -131,6 +132,7 @@ pub const OTHER: &[Field] = &[
         FOREVER,
     ),
     field("scrub.finished", SCRUB, "when an account was last read again", ERASED),
+    field("scrub.lost", SCRUB, "how many manifests, lists and slots were found lost", ERASED),
     field("scrub.next", SCRUB, "up to where it was read since", ERASED),
     field("journal.aside", ASIDE, "what a rebuild could not read, for whoever can", ERASED),
     field("server.address", FILE, "where clients find the server", FOREVER),

@@ -21,7 +21,7 @@ pub const MAX_INVITE: usize = 64;
 
 /// A text that is no address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not an address of a vault: {0}")]
+#[error("{0}")]
 pub struct AddressError(&'static str);
 
 /// Which server it must be.

@@ -35,13 +35,19 @@ pub(super) struct Account {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// All accounts
+    ///
+    /// Example: backup-server account list --data /srv/unseen --json
     List,
     /// One account
+    ///
+    /// Example: backup-server account show 40dc1520 --data /srv/unseen
     Show {
         /// The first digits of its id
         account: String,
     },
     /// Change how much an account may store; it counts at once, and removes nothing
+    ///
+    /// Example: backup-server account quota 40dc1520 500GB --data /srv/unseen
     Quota {
         /// The first digits of its id
         account: String,
@@ -50,16 +56,22 @@ enum Command {
         size: Quota,
     },
     /// Take no more writes: what is there can be read and restored
+    ///
+    /// Example: backup-server account suspend 40dc1520 --data /srv/unseen
     Suspend {
         /// The first digits of its id
         account: String,
     },
     /// Take writes again
+    ///
+    /// Example: backup-server account resume 40dc1520 --data /srv/unseen
     Resume {
         /// The first digits of its id
         account: String,
     },
     /// Remove an account at once and for good; prints a signed receipt
+    ///
+    /// Example: backup-server account erase 40dc1520 --data /srv/unseen
     Erase {
         /// The first digits of its id
         account: String,
@@ -86,7 +98,7 @@ pub(super) fn run(command: Account) -> Result<(), CliError> {
         Command::List => {
             let list: Vec<Listed> = Manage::List.done(&data)?;
             if json {
-                return output::json(&list);
+                return output::json(&list.iter().map(in_json).collect::<Vec<_>>());
             }
             show_list(&list);
             return Ok(());
@@ -127,6 +139,16 @@ fn confirm(id: VaultId) -> Result<(), CliError> {
     match read {
         Ok(_) if typed.trim() == wanted => Ok(()),
         _ => Err(CliError::Unconfirmed(wanted)),
+    }
+}
+
+/// An account that cannot be opened has a `problem` and nothing else.
+fn in_json(one: &Listed) -> serde_json::Value {
+    match one {
+        Listed::Sound(info) => serde_json::json!(info),
+        Listed::Damaged { account, problem } => {
+            serde_json::json!({ "account": account, "problem": problem })
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use super::error::CliError;
 use super::invite::Order;
 use super::manage::Manage;
 use super::place::Place;
-use super::{copy, scrub, stats};
+use super::{copy, output, scrub, stats};
 use crate::vault::Core;
 use crate::vault::rounds::Rounds;
 
@@ -66,8 +66,8 @@ pub(super) enum Answer {
     Done(String),
     /// The result; it tells of damage.
     Damage(String),
-    /// What went wrong.
-    Failed(String),
+    /// What went wrong, in words, and the exit code for it.
+    Failed { text: String, code: u8 },
 }
 
 fn path(data: &Path) -> PathBuf {
@@ -98,7 +98,7 @@ pub(super) fn ask_for_damage(data: &Path, ask: &Ask) -> Result<Option<(String, b
     match answer {
         Answer::Done(text) => Ok(Some((text, false))),
         Answer::Damage(text) => Ok(Some((text, true))),
-        Answer::Failed(text) => Err(CliError::Running(text)),
+        Answer::Failed { text, code } => Err(CliError::Running { text, code }),
     }
 }
 
@@ -178,7 +178,7 @@ async fn answer(mut stream: UnixStream, running: Running) {
     let read = timeout(PATIENCE, reader.read_line(&mut line)).await;
     let answer = match (read, serde_json::from_str(&line)) {
         (Ok(Ok(_)), Ok(ask)) => fulfil(running, ask).await,
-        _ => Answer::Failed("the command is not understood".to_owned()),
+        _ => failed("the running server does not know this command: is it of the same version?"),
     };
     let mut text = serde_json::to_vec(&answer).unwrap_or_default();
     text.push(b'\n');
@@ -200,7 +200,13 @@ async fn fulfil(running: Running, ask: Ask) -> Answer {
     match made.await {
         Ok(Ok((line, false))) => Answer::Done(line),
         Ok(Ok((text, true))) => Answer::Damage(text),
-        Ok(Err(error)) => Answer::Failed(error.to_string()),
-        Err(_broken) => Answer::Failed("the command broke off".to_owned()),
+        Ok(Err(error)) => {
+            Answer::Failed { text: output::with_causes(&error), code: error.exit_code() }
+        }
+        Err(_broken) => failed("the command broke off"),
     }
+}
+
+fn failed(text: &str) -> Answer {
+    Answer::Failed { text: text.to_owned(), code: 1 }
 }

@@ -42,7 +42,7 @@ pub(super) fn run(command: &Copy) -> Result<(), CliError> {
 /// Copies; tells what was done, and whether something is damaged.
 pub(super) fn fulfil(core: &Core, to: &Path) -> Result<(String, bool), CliError> {
     let copied = core.copy_to(to)?;
-    let mut lines = vec![format!("copied {} accounts, {} files", copied.accounts, copied.blobs)];
+    let mut lines = vec![format!("copied: accounts {}, files {}", copied.accounts, copied.blobs)];
     if copied.missing > 0 {
         lines.push(format!(
             "{} files are not there: run `backup-server scrub --now`",

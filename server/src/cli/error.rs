@@ -46,8 +46,13 @@ pub(super) enum CliError {
     )]
     NoPin,
     /// The running server answered with an error.
-    #[error("the running server answered: {0}")]
-    Running(String),
+    #[error("{text}")]
+    Running {
+        /// What it said, with its causes.
+        text: String,
+        /// The exit code that it has for this.
+        code: u8,
+    },
     /// The settings are wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -137,6 +142,7 @@ impl CliError {
     /// As restic has them, plus ours.
     pub(super) fn exit_code(&self) -> u8 {
         match self {
+            Self::Running { code, .. } => *code,
             Self::Open(OpenError::Busy(_)) => 11,
             Self::Damage
             | Self::Open(

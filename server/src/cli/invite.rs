@@ -27,10 +27,10 @@ pub(super) struct Invite {
     #[arg(long, global = true)]
     json: bool,
     /// How much the account may store, such as 500GB
-    #[arg(long, value_name = "SIZE", value_parser = units::bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = units::some_bytes)]
     quota: Option<u64>,
     /// How long the invite is good for
-    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = units::seconds)]
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = units::some_seconds)]
     expires: u64,
     /// Where clients reach the server
     #[arg(long, value_name = "HOST:PORT", env = "UNSEEN_PUBLIC_ADDRESS")]
@@ -45,8 +45,12 @@ pub(super) struct Invite {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// The invites that are still good
+    ///
+    /// Example: backup-server invite list --data /srv/unseen
     List,
     /// Take an invite back
+    ///
+    /// Example: backup-server invite revoke 40dc1520 --data /srv/unseen
     Revoke {
         /// The first digits of its name, as `list` shows it
         invite: String,

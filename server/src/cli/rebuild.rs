@@ -1,7 +1,9 @@
 //! `backup-server rebuild`.
 
+use std::collections::BTreeSet;
 use std::error::Error;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use unseen_common::id::VaultId;
@@ -23,17 +25,16 @@ pub(super) struct Rebuild {
     /// The data folder of the server
     #[arg(long, value_name = "DIR", env = "UNSEEN_DATA")]
     data: PathBuf,
-    /// Only this account
-    #[arg(long, value_name = "ID")]
-    account: Option<VaultId>,
+    /// Only this account: the first digits of its id
+    #[arg(long, value_name = "ACCOUNT")]
+    account: Option<String>,
 }
 
 pub(super) fn run(command: &Rebuild) -> Result<(), CliError> {
     Core::is_there(&command.data)?;
-    let fates = rebuild(&command.data, command.account, &Options::default())?;
-    if let (Some(id), true) = (command.account, fates.is_empty()) {
-        return Err(VaultError::NotFound(format!("account {id}")).into());
-    }
+    let account = command.account.as_deref();
+    let account = account.map(|name| named(&command.data, name)).transpose()?;
+    let fates = rebuild(&command.data, account, &Options::default())?;
     let mut refused = false;
     for (id, fate) in &fates {
         match fate {
@@ -54,6 +55,28 @@ pub(super) fn run(command: &Rebuild) -> Result<(), CliError> {
         }
     }
     if refused { Err(CliError::Damage) } else { Ok(()) }
+}
+
+/// The account whose id begins so. It may have files and no journal, or the other way round.
+fn named(data: &Path, name: &str) -> Result<VaultId, CliError> {
+    let mut found = BTreeSet::new();
+    for folder in ["accounts", "journal"].map(|folder| data.join(folder)) {
+        let entries = match std::fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            read => read.map_err(|source| CliError::Io { path: folder, source })?,
+        };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        found.extend(names.filter_map(|name| name.parse::<VaultId>().ok()));
+    }
+    found.retain(|id| id.to_string().starts_with(name));
+    match (found.pop_first(), found.is_empty()) {
+        (Some(id), true) => Ok(id),
+        (Some(_), false) => Err(VaultError::Invalid(format!(
+            "{name} begins the ids of several accounts: give more digits"
+        ))
+        .into()),
+        (None, _) => Err(VaultError::NotFound(format!("account {name}")).into()),
+    }
 }
 
 fn tell(id: VaultId, rebuilt: &Rebuilt) {

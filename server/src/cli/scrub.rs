@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use unseen_common::id::VaultId;
-use unseen_common::packset::PackSet;
+use unseen_common::time::Timestamp;
 use unseen_common::vault::VaultError;
 
 use super::admin::{self, Ask};
 use super::error::CliError;
-use super::output;
+use super::{output, units};
 use crate::ops::metrics::Job;
 use crate::vault::rounds::Rounds;
 use crate::vault::scrub::{Broken, ScrubReport, Spot};
-use crate::vault::{Core, Options};
+use crate::vault::{Core, Options, amount};
 
 /// Tell what is damaged; with --now: read everything again first
 ///
@@ -30,24 +30,67 @@ pub(super) struct Scrub {
     /// The data folder of the server
     #[arg(long, value_name = "DIR", env = "UNSEEN_DATA")]
     data: PathBuf,
-    /// Only this account
-    #[arg(long, value_name = "ID")]
-    account: Option<VaultId>,
+    /// Only this account: the first digits of its id
+    #[arg(long, value_name = "ACCOUNT")]
+    account: Option<String>,
     /// Read everything again, as fast as the disk allows
     #[arg(long)]
     now: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// What to look at.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Order {
-    account: Option<VaultId>,
+    account: Option<String>,
     now: bool,
 }
 
+/// What is known of one account.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Found {
+    /// The first digits of its id.
+    account: String,
+    /// Packs that it has, and bytes of them.
+    packs: u64,
+    bytes: u64,
+    /// When everything was last read again.
+    last_scrub: Option<Timestamp>,
+    /// What reading it just now has shown.
+    read: Option<Reading>,
+    damaged_packs: Vec<u32>,
+    /// Snapshots that need one of them, by log record.
+    suffering_snapshots: Vec<u64>,
+    /// What is lost in both copies, in words.
+    lost: Vec<String>,
+    /// Why it could not be looked at.
+    problem: Option<String>,
+    /// Whether `rebuild` is next.
+    rebuild: bool,
+}
+
+/// What was read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reading {
+    bytes: u64,
+    newly_damaged: u64,
+    whole_again: u64,
+    repaired: u64,
+}
+
+impl Found {
+    fn is_damaged(&self) -> bool {
+        !self.damaged_packs.is_empty() || !self.lost.is_empty() || self.problem.is_some()
+    }
+}
+
 pub(super) fn run(command: &Scrub) -> Result<(), CliError> {
-    let order = Order { account: command.account, now: command.now };
+    let order = Order { account: command.account.clone(), now: command.now };
     let told = if let Some(told) = admin::ask_for_damage(&command.data, &Ask::Scrub(order.clone()))?
     {
         told
@@ -56,48 +99,41 @@ pub(super) fn run(command: &Scrub) -> Result<(), CliError> {
         let rounds = Rounds::new(core.clone(), Some(&command.data));
         order.fulfil(&core, &rounds)?
     };
-    output::line(&told.0);
+    let found: Vec<Found> = serde_json::from_str(&told.0).map_err(CliError::Answer)?;
+    if command.json {
+        output::json(&found)?;
+    } else {
+        show(&found);
+    }
     if told.1 { Err(CliError::Damage) } else { Ok(()) }
 }
 
 impl Order {
-    /// What was found, in words, and whether there is damage.
+    /// What was found, as JSON, and whether there is damage.
     pub(super) fn fulfil(&self, core: &Core, rounds: &Rounds) -> Result<(String, bool), CliError> {
-        let mut accounts = match self.account {
-            Some(id) => vec![id],
+        let mut accounts = match &self.account {
+            Some(name) => vec![core.find_account(name)?],
             None => core.accounts().map_err(|e| VaultError::Server(e.to_string()))?,
         };
         accounts.sort_unstable();
-        let (mut lines, mut damage) = (Vec::new(), false);
+        let mut all = Vec::new();
         for id in accounts {
-            match self.one(core, rounds, id) {
-                Ok((words, damaged)) => {
-                    lines.extend(words);
-                    damage |= damaged;
-                }
-                Err(error @ VaultError::NotFound(_)) => return Err(error.into()),
-                Err(error) => {
-                    damage = true;
-                    lines.push(format!("account {id}: {error}"));
-                    if matches!(error, VaultError::Damaged { .. }) {
-                        lines.push("  `backup-server rebuild` makes its journal anew".to_owned());
-                    }
-                }
-            }
+            all.push(self.one(core, rounds, id).unwrap_or_else(|error| Found {
+                account: id.short(),
+                problem: Some(error.to_string()),
+                rebuild: matches!(error, VaultError::Damaged { .. }),
+                ..Found::default()
+            }));
         }
-        if lines.is_empty() {
-            lines.push("there are no accounts".to_owned());
+        if self.now {
+            core.metrics().remember(Job::Scrub, rounds.all_finished());
         }
-        Ok((lines.join("\n"), damage))
+        let damage = all.iter().any(Found::is_damaged);
+        Ok((serde_json::to_string(&all).map_err(CliError::Answer)?, damage))
     }
 
-    fn one(
-        &self,
-        core: &Core,
-        rounds: &Rounds,
-        id: VaultId,
-    ) -> Result<(Vec<String>, bool), VaultError> {
-        let found = if self.now {
+    fn one(&self, core: &Core, rounds: &Rounds, id: VaultId) -> Result<Found, VaultError> {
+        let report = if self.now {
             Some(rounds.scrub_from(id, Spot::default(), &mut |_| true)?)
         } else {
             None
@@ -105,41 +141,78 @@ impl Order {
         let account = core.account(id)?;
         let account = account.ok_or_else(|| VaultError::NotFound(format!("account {id}")))?;
         let suffering = account.suffering()?;
-        let mut lines = Vec::new();
-        if let Some(report) = &found {
-            lines.push(in_words(report));
-        } else {
-            let (packs, bytes) = account.totals();
-            let last = rounds.hint(id).finished.map_or_else(
-                || "not read again yet".to_owned(),
-                |at| format!("last read again {} ago", age(core.now().since(at))),
-            );
-            lines.push(format!("account {id}: {packs} packs, {bytes} bytes, {last}"));
+        let (packs, bytes) = account.totals();
+        let hint = rounds.hint(id);
+        let mut lost: Vec<String> = report
+            .iter()
+            .flat_map(|report| report.broken.iter().copied().map(lost_in_words))
+            .collect();
+        if report.is_none() && hint.known_lost() > 0 {
+            let count = hint.known_lost();
+            lost.push(format!("{count} manifests, lists of packs or slots; --now names them"));
         }
-        let broken = found.map(|report| report.broken).unwrap_or_default();
-        if !suffering.packs.0.is_empty() {
-            let packs = listed(suffering.packs.0.iter().map(u64::from));
-            let snapshots = listed(suffering.snapshots.iter().copied());
-            lines.push(format!("  damaged packs: {packs}"));
-            lines.push(format!("  snapshots that need them, by log record: {snapshots}"));
-            lines.push("  `backup check` names the files that suffer".to_owned());
-            lines.push("  the next `backup run` sends again what its machine still has".to_owned());
-        }
-        lines.extend(broken.iter().map(|lost| format!("  damaged: {}", lost_in_words(*lost))));
-        Ok((lines, !suffering.packs.0.is_empty() || !broken.is_empty()))
+        Ok(Found {
+            account: id.short(),
+            packs,
+            bytes,
+            last_scrub: hint.finished,
+            read: report.as_ref().map(reading),
+            damaged_packs: suffering.packs.0.iter().collect(),
+            suffering_snapshots: suffering.snapshots,
+            lost,
+            ..Found::default()
+        })
     }
 }
 
-fn in_words(report: &ScrubReport) -> String {
-    let count = |set: &PackSet| set.0.len();
-    let mut text = format!(
-        "account {}: read {} packs, {} bytes in all",
-        report.account, report.packs, report.bytes
-    );
+fn reading(report: &ScrubReport) -> Reading {
+    Reading {
+        bytes: report.bytes,
+        newly_damaged: report.found.0.len(),
+        whole_again: report.healed.0.len(),
+        repaired: report.repaired,
+    }
+}
+
+fn show(all: &[Found]) {
+    if all.is_empty() {
+        output::line("there are no accounts");
+    }
+    for found in all {
+        output::line(&first_line(found));
+        if !found.damaged_packs.is_empty() {
+            let packs = listed(found.damaged_packs.iter().copied().map(u64::from));
+            let snapshots = listed(found.suffering_snapshots.iter().copied());
+            output::line(&format!("  damaged packs: {packs}"));
+            output::line(&format!("  snapshots that need them, by log record: {snapshots}"));
+            output::line("  `backup check` names the files that suffer");
+            output::line("  the next `backup run` sends again what its machine still has");
+        }
+        for lost in &found.lost {
+            output::line(&format!("  lost: {lost}"));
+        }
+        if found.rebuild {
+            output::line("  `backup-server rebuild` makes its journal anew");
+        }
+    }
+}
+
+fn first_line(found: &Found) -> String {
+    let Found { account, packs, bytes, last_scrub, read, problem, .. } = found;
+    if let Some(problem) = problem {
+        return format!("account {account}: {problem}");
+    }
+    let s = if *packs == 1 { "" } else { "s" };
+    let mut text = format!("account {account}: {packs} pack{s}, {}", amount(*bytes));
+    let Some(read) = read else {
+        let last = last_scrub.map_or_else(|| "never".to_owned(), units::moment);
+        return format!("{text}; all of it last read again: {last}");
+    };
+    text = format!("{text}; read {} just now", amount(read.bytes));
     for (count, what) in [
-        (count(&report.found), "newly found damaged"),
-        (count(&report.healed), "whole again"),
-        (report.repaired, "repaired from another copy"),
+        (read.newly_damaged, "newly found damaged"),
+        (read.whole_again, "whole again"),
+        (read.repaired, "repaired from another copy"),
     ] {
         if count > 0 {
             text = format!("{text}; {count} {what}");
@@ -153,7 +226,7 @@ fn lost_in_words(lost: Broken) -> String {
         Broken::Manifest(seq) => format!("the manifest of the snapshot of log record {seq}"),
         Broken::Packset(seq) => format!("the list of packs of the snapshot of log record {seq}"),
         Broken::Slots => {
-            "the unlock slots; the owner can write new ones from any device".to_owned()
+            "the unlock slots; put the folder slots back from a copy of the data folder".to_owned()
         }
     }
 }
@@ -169,15 +242,6 @@ fn listed(numbers: impl Iterator<Item = u64>) -> String {
         words.push("and more".to_owned());
     }
     if words.is_empty() { "none".to_owned() } else { words.join(", ") }
-}
-
-fn age(seconds: u64) -> String {
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
-    }
 }
 
 /// How long the thread rests between looks at what is due.
@@ -318,9 +382,5 @@ mod tests {
         assert_eq!(listed([3, 5].into_iter()), "3, 5");
         assert_eq!(listed(std::iter::empty()), "none");
         assert!(listed(0..5000).ends_with("999, and more"));
-        assert_eq!(
-            (age(119), age(7199), age(200_000)),
-            ("119 s".into(), "119 min".into(), "2 days".into())
-        );
     }
 }

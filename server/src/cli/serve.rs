@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use unseen_common::time::Clock as _;
 use unseen_common::vault::VaultError;
@@ -82,16 +83,16 @@ async fn serve(serving: &Serving, core: Core, tls: Tls) -> Result<(), CliError> 
         output::note(&format!("address  {address}"));
     }
     let manager = Arc::new(manager());
-    let watched = Watched::new(core.clone(), &serving.data);
     let rounds = Arc::new(Rounds::new(core.clone(), Some(&serving.data)));
+    core.metrics().remember(Job::Scrub, rounds.all_finished());
+    let watched = Watched::new(Arc::clone(&rounds), &serving.data);
     let running = admin::Running { core: core.clone(), place: placed, rounds: Arc::clone(&rounds) };
     let mut beside = vec![
         tokio::spawn(admin::serve(admin::listen(&serving.data)?, running)),
         reload::start(tls, place, &serving.data, Arc::clone(&manager))?,
         tokio::spawn(pulse(Arc::clone(&manager))),
-        open_accounts(core.clone()),
         tokio::spawn(sweep(core.clone())),
-        tokio::spawn(silence(core, serving.on_silent.clone())),
+        tokio::spawn(silence(open_accounts(core.clone()), core, serving.on_silent.clone())),
     ];
     if let Some(place) = &serving.metrics {
         beside.push(tokio::spawn(listener::listen(place, watched.clone()).await?));
@@ -146,10 +147,13 @@ fn sweep_once(core: &Core) -> Result<Swept, VaultError> {
 }
 
 /// Tells the program of whoever runs the server which devices have gone quiet, now and again.
-async fn silence(core: Core, program: Option<PathBuf>) {
+/// The first time as soon as all accounts are open.
+async fn silence(opening: JoinHandle<()>, core: Core, program: Option<PathBuf>) {
     let Some(program) = program else {
         return;
     };
+    // Those that cannot be opened are looked at when they can.
+    drop(opening.await);
     let mut silence = Silence::default();
     let mut timer = tokio::time::interval(SWEEP);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -180,7 +184,7 @@ fn shown(scheme: &str, server: &Server) -> String {
 }
 
 /// Opens every account, so that damage is seen at the start and not at the next restore.
-fn open_accounts(core: Core) -> tokio::task::JoinHandle<()> {
+fn open_accounts(core: Core) -> JoinHandle<()> {
     tokio::task::spawn_blocking(move || match core.accounts() {
         Ok(accounts) => {
             for id in accounts {

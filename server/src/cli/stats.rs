@@ -68,6 +68,7 @@ struct Totals {
     packs: u64,
     pack_bytes: u64,
     damaged: u64,
+    lost: u64,
     metadata_bytes: u64,
     journal_bytes: u64,
     snapshots: u64,
@@ -124,6 +125,7 @@ fn totals(accounts: &[AccountStats]) -> Totals {
         packs: sum.packs.saturating_add(one.packs),
         pack_bytes: sum.pack_bytes.saturating_add(one.pack_bytes),
         damaged: sum.damaged.saturating_add(one.damaged),
+        lost: sum.lost.saturating_add(one.lost),
         metadata_bytes: sum.metadata_bytes.saturating_add(one.metadata_bytes),
         journal_bytes: sum.journal_bytes.saturating_add(one.journal_bytes),
         snapshots: sum.snapshots.saturating_add(one.snapshots),
@@ -167,11 +169,14 @@ fn row(one: &AccountStats) -> String {
 
 fn lines(shown: &Shown<'_>) -> Vec<(String, String)> {
     let Totals { packs, pack_bytes, metadata_bytes, journal_bytes, .. } = shown.totals;
-    let Totals { damaged, devices, silent, snapshots, .. } = shown.totals;
+    let Totals { damaged, lost, devices, silent, snapshots, .. } = shown.totals;
     let mut lines = vec![
         ("accounts".to_owned(), (shown.totals.accounts + shown.unsound.len()).to_string()),
         ("packs".to_owned(), format!("{packs}, {}; {damaged} damaged", amount(pack_bytes))),
-        ("lists".to_owned(), format!("{} of manifests and lists of packs", amount(metadata_bytes))),
+        (
+            "lists".to_owned(),
+            format!("{} of manifests and lists of packs; {lost} lost", amount(metadata_bytes)),
+        ),
         ("journals".to_owned(), amount(journal_bytes)),
         ("snapshots".to_owned(), snapshots.to_string()),
         ("devices".to_owned(), format!("{devices}; {silent} silent for too long")),

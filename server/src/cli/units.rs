@@ -35,6 +35,20 @@ pub(super) fn seconds(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| format!("{text} is too long"))
 }
 
+/// Bytes, and not none.
+pub(super) fn some_bytes(text: &str) -> Result<u64, String> {
+    some(text, bytes(text)?)
+}
+
+/// Seconds, and not none.
+pub(super) fn some_seconds(text: &str) -> Result<u64, String> {
+    some(text, seconds(text)?)
+}
+
+fn some(text: &str, amount: u64) -> Result<u64, String> {
+    if amount == 0 { Err(format!("{text} would be good for nothing")) } else { Ok(amount) }
+}
+
 /// A moment in UTC, such as `2026-11-22 03:41:05Z`.
 pub(super) fn moment(time: Timestamp) -> String {
     let days = time.0 / 86_400;
@@ -87,6 +101,8 @@ mod tests {
         for bad in ["", "GB", "1.5GB", "1XB", "-1GB", "99999999999TB"] {
             assert!(bytes(bad).is_err(), "{bad}");
         }
+        assert!(some_bytes("0GB").is_err() && some_seconds("0d").is_err());
+        assert_eq!((some_bytes("1"), some_seconds("1s")), (Ok(1), Ok(1)));
         for bad in ["", "7", "7w", "d"] {
             assert!(seconds(bad).is_err(), "{bad}");
         }

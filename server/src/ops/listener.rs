@@ -21,12 +21,14 @@ use super::page;
 use crate::clock::SystemClock;
 use crate::http::{Listen, Listener, ServeError};
 use crate::vault::Core;
+use crate::vault::rounds::Rounds;
 use crate::vault::survey::{AccountSurvey, Survey};
 
 /// What the operator may look at.
 #[derive(Debug, Clone)]
 pub struct Watched {
     core: Core,
+    rounds: Arc<Rounds>,
     data: PathBuf,
     ending: Arc<AtomicBool>,
     clock: Arc<dyn Clock>,
@@ -43,9 +45,10 @@ pub(super) struct Sight {
 }
 
 impl Watched {
-    /// Of a server with this core and data folder.
-    pub fn new(core: Core, data: &Path) -> Self {
-        Self { core, data: data.to_owned(), ending: Arc::default(), clock: Arc::new(SystemClock) }
+    /// Of a server whose accounts are scrubbed by these rounds, and with this data folder.
+    pub fn new(rounds: Arc<Rounds>, data: &Path) -> Self {
+        let (core, data) = (rounds.core().clone(), data.to_owned());
+        Self { core, rounds, data, ending: Arc::default(), clock: Arc::new(SystemClock) }
     }
 
     /// From now on it is not ready: it was told to end.
@@ -66,7 +69,7 @@ impl Watched {
 
     fn look(&self) -> Sight {
         let disk = Disk::of(&self.data);
-        let survey = self.core.survey().inspect_err(|error| {
+        let survey = self.rounds.survey().inspect_err(|error| {
             tracing::error!(kind = ?error.kind(), "accounts cannot be listed");
         });
         let troubles = self.troubles(disk);
@@ -117,6 +120,16 @@ fn write_survey(text: &mut Text, survey: &Survey, now: Timestamp) {
     text.single("unseen_log_records", "gauge", what, sum(|account| account.records));
     let what = "Snapshots that are not forgotten.";
     text.single("unseen_snapshots", "gauge", what, sum(|account| account.snapshots));
+    let damaged = [
+        ("packs", sum(|account| account.damage.packs)),
+        ("metadata", sum(|account| account.damage.lost)),
+        ("journals", sum(|account| u64::from(account.damage.journal))),
+    ];
+    let name = "unseen_damaged";
+    text.begin(name, "gauge", "What is known to be damaged beyond repair from a second copy.");
+    for (what, count) in damaged {
+        text.value(name, &[("what", what)], count);
+    }
     let silent = accounts.iter().flat_map(|account| account.silent(now)).count();
     let what = "Devices whose newest backup is older than their owner allows.";
     text.single("unseen_devices_silent", "gauge", what, silent);

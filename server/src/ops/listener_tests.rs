@@ -4,16 +4,22 @@ use std::os::unix::net::UnixStream;
 
 use super::*;
 use crate::http::SocketFile;
+use crate::store::key::Key;
 use crate::store::memory::{self, MemBlobs, MemJournals};
 use crate::store::space::DiskLimits;
 use crate::testkit::faults::SmallDisk;
 use crate::vault::Options;
+use crate::vault::scrub_tests::{Scene, manifest_id};
 use std::io::{Read, Write};
 use unseen_common::limits::MIN_PACK;
 
 fn core() -> Core {
     let store = memory::store(MemBlobs::default(), MemJournals::default());
     Core::with_store(store, [1; 32], Options::default()).unwrap()
+}
+
+fn rounds(core: Core) -> Arc<Rounds> {
+    Arc::new(Rounds::new(core, None))
 }
 
 /// Asks by a socket of the file system: which port is free need not be known.
@@ -35,7 +41,7 @@ async fn routes_answer() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ops");
     let file = SocketFile { path: path.clone(), mode: 0o600, owner: (None, None) };
-    let watched = Watched::new(core(), dir.path());
+    let watched = Watched::new(rounds(core()), dir.path());
     let serving = listen(&Listen::Unix(file), watched.clone()).await.unwrap();
     let serving = tokio::spawn(serving);
 
@@ -65,13 +71,56 @@ async fn routes_answer() {
     serving.abort();
 }
 
+/// A server that is forgotten about is looked at by a program: damage must show there.
+#[tokio::test]
+async fn damage_shows_in_metrics_and_outlives_a_restart() {
+    let scene = Scene::new(3).await;
+    let dir = tempfile::tempdir().unwrap();
+    let watched = || {
+        let rounds = Arc::new(Rounds::new(scene.core.clone(), Some(dir.path())));
+        (Watched::new(Arc::clone(&rounds), dir.path()), rounds)
+    };
+    let shows = |what: &str, count: u64| {
+        let text = watched().0.metrics();
+        let line = format!("unseen_damaged{{what=\"{what}\"}} {count}");
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    };
+    let (vault, id) = (scene.owner.vault, manifest_id());
+    let (_, rounds) = watched();
+    assert_eq!(rounds.all_finished(), None);
+    rounds.scrub(vault, &mut |_| true).unwrap();
+    assert!(rounds.all_finished().is_some());
+    shows("packs", 0);
+    shows("metadata", 0);
+    scene.rot(&scene.pack_key(1), 30_000);
+    for key in [Key::manifest(vault, id), Key::packset(vault, id)] {
+        scene.rot(&key, 1);
+        scene.rot(&key.second(), 1);
+    }
+    let (_, rounds) = watched();
+    // It breaks off at every step once, so that each is begun where the one before ended.
+    while !rounds.scrub(vault, &mut |_| false).unwrap().finished {}
+    shows("packs", 1);
+    shows("metadata", 2);
+    shows("journals", 0);
+    assert!(watched().0.page().contains("<h2>Damage</h2>"));
+    // A new scrub has not come so far yet.
+    watched().1.scrub(vault, &mut |_| false).unwrap();
+    shows("metadata", 2);
+    for key in [Key::manifest(vault, id), Key::packset(vault, id)] {
+        scene.rot(&key.second(), 1);
+    }
+    while !rounds.scrub(vault, &mut |_| true).unwrap().finished {}
+    shows("metadata", 0);
+}
+
 /// No label of any metric can name an account, a device or an address.
 #[test]
 fn labels_are_routes_states_and_jobs() {
     let dir = tempfile::tempdir().unwrap();
     let core = core();
     core.metrics().request("/v1/packs/{id}", 201, std::time::Duration::ZERO);
-    let text = Watched::new(core, dir.path()).metrics();
+    let text = Watched::new(rounds(core), dir.path()).metrics();
     let mut labels = std::collections::BTreeSet::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (name, value) = line.rsplit_once(' ').unwrap();
@@ -79,7 +128,7 @@ fn labels_are_routes_states_and_jobs() {
         let within = name.split_once('{').map_or("", |(_, rest)| rest.trim_end_matches('}'));
         labels.extend(within.split("\",").filter_map(|label| Some(label.split_once('=')?.0)));
     }
-    let allowed = ["job", "le", "route", "status", "version"];
+    let allowed = ["job", "le", "route", "status", "version", "what"];
     assert_eq!(labels.into_iter().collect::<Vec<_>>(), allowed);
 }
 
@@ -91,7 +140,7 @@ fn a_full_disk_is_not_ready() {
     let small = SmallDisk::new(1600 * MIB);
     let limits = DiskLimits { keep_free: Some(300 * MIB), reserve: 0 };
     core.disk().watch(Box::new(Arc::clone(&small)), limits);
-    let watched = Watched::new(core, Path::new("/nowhere"));
+    let watched = Watched::new(rounds(core), Path::new("/nowhere"));
     let room = Some(Disk { free: 1, size: 1 });
     assert_eq!(watched.troubles(room), [""; 0]);
     small.use_up(1300 * MIB - MIN_PACK);

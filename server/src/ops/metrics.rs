@@ -114,6 +114,13 @@ impl Metrics {
         Run { metrics: self, job, found: None }
     }
 
+    /// A job ended well at this time, in an earlier process or by hand.
+    pub fn remember(&self, job: Job, succeeded: Option<Timestamp>) {
+        if succeeded.is_some() {
+            lock(&self.jobs).entry(job).or_default().succeeded = succeeded;
+        }
+    }
+
     /// How a job stands.
     pub fn job(&self, job: Job) -> JobState {
         lock(&self.jobs).get(&job).cloned().unwrap_or_default()

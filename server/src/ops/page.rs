@@ -7,7 +7,7 @@ use unseen_common::time::Timestamp;
 use super::listener::Sight;
 use super::machine::Disk;
 use super::metrics::{Job, JobState, Metrics};
-use crate::vault::survey::{AccountSurvey, Survey};
+use crate::vault::survey::{AccountSurvey, Damage, Survey};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#8884;--bad:light-dark(#b3261e,#ff8a80);\
@@ -37,6 +37,7 @@ pub(super) fn render(sight: &Sight, metrics: &Metrics) -> String {
         Some(survey) => {
             accounts(&mut page, survey, sight.now);
             silent(&mut page, survey, sight.now);
+            damage(&mut page, survey);
         }
         None => page += "<p class=\"bad\">The accounts cannot be listed.</p>\n",
     }
@@ -152,6 +153,30 @@ fn silent(page: &mut String, survey: &Survey, now: Timestamp) {
         );
     }
     page.push_str("</table></div>\n");
+}
+
+fn damage(page: &mut String, survey: &Survey) {
+    let damaged: Vec<_> = survey.accounts.iter().filter(|one| one.damage.is_there()).collect();
+    if damaged.is_empty() {
+        return;
+    }
+    page.push_str("<h2>Damage</h2>\n<div class=\"wide\"><table>\n");
+    page.push_str("<tr><th>account<th>packs<th>manifests, lists, slots<th>journal</tr>\n");
+    for account in damaged {
+        let Damage { packs, lost, journal } = account.damage;
+        let journal = if journal { "damaged" } else { "whole" };
+        let id = account.id.short();
+        put(
+            page,
+            format_args!(
+                "<tr><td><code>{id}</code><td class=\"bad\">{packs}<td class=\"bad\">{lost}\
+                 <td>{journal}</tr>\n"
+            ),
+        );
+    }
+    page.push_str(
+        "</table></div>\n<p class=\"dim\"><code>backup-server scrub</code> tells more.</p>\n",
+    );
 }
 
 fn jobs(page: &mut String, metrics: &Metrics, now: Timestamp) {
@@ -273,6 +298,7 @@ mod tests {
             snapshots: 2,
             silent_days: 7,
             devices: vec![device(1, Some(Timestamp(9_999_000))), device(2, Some(Timestamp(1)))],
+            damage: Damage { packs: 41, lost: 0, journal: false },
         };
         let survey = Survey { accounts: vec![account], closed: 1 };
         let metrics = Metrics::default();
@@ -288,6 +314,7 @@ mod tests {
             "<code>02020202</code>",
             "115 days ago",
             "1 not open",
+            "<td class=\"bad\">41<td class=\"bad\">0<td>whole",
             "&lt;b&gt;&quot;2&quot; &amp; &#39;x&#39;&lt;/b&gt;",
         ] {
             assert!(page.contains(part), "{part}\n{page}");
@@ -305,5 +332,6 @@ mod tests {
         assert!(page.contains("cannot be listed") && !page.contains("Ready."));
         let page = render(&sight(Some(Survey::default()), Vec::new()), &Metrics::default());
         assert!(page.contains("None. <code>backup-server invite"), "{page}");
+        assert!(!page.contains("Damage"), "{page}");
     }
 }

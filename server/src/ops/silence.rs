@@ -128,7 +128,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::vault::survey::{AccountSurvey, DeviceSurvey};
+    use crate::vault::survey::{AccountSurvey, Damage, DeviceSurvey};
 
     const DAY: u64 = 86_400;
 
@@ -146,6 +146,7 @@ mod tests {
             snapshots: 0,
             silent_days: 3,
             devices: newest.iter().enumerate().map(device).collect(),
+            damage: Damage::default(),
         };
         Survey { accounts: vec![account], closed: 0 }
     }

@@ -31,6 +31,8 @@ pub trait Blobs: Send + Sync + fmt::Debug {
     fn export(&self, key: &Key, root: &Path) -> io::Result<bool>;
     /// The names in a folder, those of folders in it too, in no order; none if there is no such folder.
     fn list(&self, folder: &str) -> io::Result<Vec<String>>;
+    /// Removes from a folder what a process that is gone began to write and did not finish.
+    fn clean(&self, folder: &str) -> io::Result<()>;
     /// Removes everything that belongs to an account, durably. Nothing there is no error.
     fn remove_account(&self, account: VaultId) -> io::Result<()>;
 }
@@ -113,6 +115,18 @@ impl Blobs for FsBlobs {
             }
         }
         Ok(names)
+    }
+
+    fn clean(&self, folder: &str) -> io::Result<()> {
+        let folder = self.root.join(folder);
+        for entry in found(fs::read_dir(&folder))?.into_iter().flatten() {
+            let name = entry?.file_name();
+            if name.to_str().is_some_and(durable::is_abandoned) {
+                // If it comes back after a loss of power, it goes the next time.
+                found(fs::remove_file(folder.join(name)))?;
+            }
+        }
+        Ok(())
     }
 
     fn remove_account(&self, account: VaultId) -> io::Result<()> {
@@ -223,6 +237,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("log")).unwrap();
         fs::write(dir.path().join("log/.tmp-00"), b"").unwrap();
-        assert!(FsBlobs::new(dir.path()).list("log").unwrap().is_empty());
+        let blobs = FsBlobs::new(dir.path());
+        assert!(blobs.list("log").unwrap().is_empty());
+        assert_eq!(fs::read_dir(dir.path().join("log")).unwrap().count(), 1);
+        fs::write(dir.path().join("log/whole"), b"").unwrap();
+        blobs.clean("log").unwrap();
+        blobs.clean("nowhere").unwrap();
+        let left = fs::read_dir(dir.path().join("log")).unwrap();
+        assert_eq!(left.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>(), ["whole"]);
     }
 }

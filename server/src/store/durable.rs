@@ -7,6 +7,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use data_encoding::HEXLOWER;
 
@@ -19,7 +20,7 @@ pub const TEMPORARY: &str = ".tmp-";
 /// after a loss of power; when it fails, an older file of that name is untouched.
 pub fn write(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let folder = parent(path)?;
-    let temporary = folder.join(format!("{TEMPORARY}{}", HEXLOWER.encode(&super::random::<12>())));
+    let temporary = folder.join(format!("{}{}", ours(), HEXLOWER.encode(&super::random::<12>())));
     let written = write_and_sync(&temporary, parts).and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {
         // What failed first is what counts; a leftover is never taken for a file.
@@ -27,6 +28,17 @@ pub fn write(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
         return Err(error);
     }
     sync_folder(folder)
+}
+
+/// Whether a file was begun by another process, which had its folder before this one and is gone.
+pub fn is_abandoned(name: &str) -> bool {
+    name.starts_with(TEMPORARY) && !name.starts_with(ours())
+}
+
+/// What the names of unfinished files of this process begin with.
+fn ours() -> &'static str {
+    static OURS: OnceLock<String> = OnceLock::new();
+    OURS.get_or_init(|| format!("{TEMPORARY}{}-", HEXLOWER.encode(&super::random::<8>())))
 }
 
 /// Removes a file durably; one that is not there is no error.

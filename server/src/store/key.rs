@@ -57,6 +57,12 @@ impl Key {
         Self::of(account, folder, name.to_owned())
     }
 
+    /// The second copy of what is stored twice.
+    #[must_use]
+    pub fn second(&self) -> Self {
+        Self { folder: second_folder(&self.folder), name: self.name.clone() }
+    }
+
     fn of(account: VaultId, kind: &str, name: String) -> Self {
         Self { folder: format!("accounts/{account}/{kind}"), name }
     }
@@ -107,6 +113,11 @@ pub fn slots_folder(account: VaultId) -> String {
 /// The folder of everything that belongs to an account.
 pub fn account_folder(account: VaultId) -> String {
     format!("accounts/{account}")
+}
+
+/// The folder of the second copies of what is in a folder.
+pub fn second_folder(folder: &str) -> String {
+    format!("{folder}2")
 }
 
 /// The folder of the sealed manifests.
@@ -168,6 +179,10 @@ mod tests {
         let (snapshot, packs) = (SnapshotId::from_bytes([3; 32]), Hash::from_bytes([4; 32]));
         let key = Key::compacted(account, snapshot, packs);
         assert_eq!(packset_of(key.name()), Some((snapshot, Some(packs))));
+        assert_eq!(
+            Key::slots(account, packs).second().to_string(),
+            format!("accounts/{}/slots2/{packs}", "aa".repeat(16))
+        );
         assert_eq!(packset_of(Key::packset(account, snapshot).name()), Some((snapshot, None)));
         assert_eq!(Key::log(account, 5).name(), "0000000000000005");
         let footers = Key::footers(account, PackNumber(0x1200));

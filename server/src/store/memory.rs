@@ -78,6 +78,10 @@ impl Blobs for MemBlobs {
         Ok(names.into_iter().collect())
     }
 
+    fn clean(&self, _folder: &str) -> io::Result<()> {
+        Ok(())
+    }
+
     fn remove_account(&self, account: VaultId) -> io::Result<()> {
         let within = format!("{}/", key::account_folder(account));
         lock(&self.0).retain(|key, _| !key.folder().starts_with(&within));

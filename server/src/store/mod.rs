@@ -11,6 +11,7 @@ mod journal_tests;
 pub mod key;
 pub mod memory;
 pub mod row;
+pub mod second;
 pub mod segment;
 pub mod server_row;
 pub mod space;

@@ -120,6 +120,10 @@ impl Blobs for FaultyBlobs {
         self.0.list(folder)
     }
 
+    fn clean(&self, folder: &str) -> io::Result<()> {
+        self.0.clean(folder)
+    }
+
     fn remove_account(&self, account: VaultId) -> io::Result<()> {
         match self.1.next() {
             None => self.0.remove_account(account),

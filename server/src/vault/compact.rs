@@ -17,6 +17,9 @@ use crate::store::key::Key;
 use crate::store::lock;
 use crate::store::row::AccountRow;
 
+/// Rows of the journal, and the lists that they are about.
+type Stored = (Vec<AccountRow>, Vec<(Key, Vec<u8>)>);
+
 impl Account {
     /// Gives snapshots other packs: all of them, or nothing happens.
     pub(super) fn compact(&self, request: CompactRequest) -> Result<Record> {
@@ -47,8 +50,12 @@ impl Account {
             }
             self.check_packs(new, *hash)?;
         }
-        let rows = self.store_lists(compact, &packs)?;
-        self.extend_with(&writer, signed, rows)
+        let (rows, lists) = self.store_lists(compact, &packs)?;
+        let record = self.extend_with(&writer, signed, rows)?;
+        for (key, list) in lists {
+            self.put_second(&key, &list);
+        }
+        Ok(record)
     }
 
     /// The head that it was planned at is part of this history, and so are the packs.
@@ -60,7 +67,7 @@ impl Account {
         self.check_packs(&compact.removed, compact.removed_hash)
     }
 
-    fn store_lists(&self, compact: &Compact, packs: &[PackSet]) -> Result<Vec<AccountRow>> {
+    fn store_lists(&self, compact: &Compact, packs: &[PackSet]) -> Result<Stored> {
         let mut lists = Vec::new();
         let (mut rows, mut total) = (Vec::new(), 0_u64);
         for ((id, hash), new) in compact.snapshots.iter().zip(packs) {
@@ -73,13 +80,13 @@ impl Account {
             let bytes_now = bytes.saturating_add(manifest.unwrap_or(0));
             rows.push(AccountRow::Metadata { snapshot: *id, bytes: bytes_now });
             total = total.saturating_add(bytes);
-            lists.push((place, list));
+            lists.push((place.key(self.id), list));
         }
         lock(&self.tables).room_for_metadata(total)?;
-        for (place, list) in lists {
-            self.put_blob(&place.key(self.id), &list)?;
+        for (key, list) in &lists {
+            self.put_blob(key, list)?;
         }
-        Ok(rows)
+        Ok((rows, lists))
     }
 
     /// Whether the packs of snapshots that are to come back are all there still.

@@ -245,16 +245,19 @@ fn named(journals: &FsJournals, id: VaultId) -> Result<Vec<(Key, bool)>, LoadErr
     let mut keys: Vec<_> = packs.iter().map(|(n, pack)| (Key::pack(id, *n, *pack), true)).collect();
     // Written after the commit point: the copy makes it anew if it is not there.
     keys.extend(logged.into_iter().map(|seq| (Key::log(id, seq), false)));
-    keys.push((Key::slots(id, state.slots.hash), true));
+    let mut twice = vec![(Key::slots(id, state.slots.hash), true)];
     // At the beginning of time no grace is over.
     let lists: BTreeSet<Place> = references.needed(&state, Timestamp(0)).into_iter().collect();
     for place in &lists {
         let live = state.snapshots.contains_key(&place.snapshot);
-        keys.push((place.key(id), live && !references.is_released(place)));
+        twice.push((place.key(id), live && !references.is_released(place)));
     }
     let snapshots: BTreeSet<SnapshotId> = lists.iter().map(|place| place.snapshot).collect();
     for snapshot in snapshots {
-        keys.push((Key::manifest(id, snapshot), state.snapshots.contains_key(&snapshot)));
+        twice.push((Key::manifest(id, snapshot), state.snapshots.contains_key(&snapshot)));
+    }
+    for (key, needed) in twice {
+        keys.extend([(key.second(), false), (key, needed)]);
     }
     let ranges: BTreeSet<_> = packs.into_keys().map(segment::first_of).collect();
     keys.extend(ranges.into_iter().map(|first| (Key::footers(id, first), false)));

@@ -17,6 +17,7 @@ use crate::store::frame::Owner;
 use crate::store::journal::{Journal, JournalError};
 use crate::store::key::Key;
 use crate::store::row::AccountRow;
+use crate::store::second::either;
 use crate::store::server_row::ServerRow;
 use crate::store::{lock, random};
 
@@ -121,10 +122,10 @@ impl Inner {
     ) -> Result<()> {
         let id = state.vault;
         let store = &self.shared.store;
-        store
-            .blobs
-            .put(&Key::slots(id, state.slots.hash), &[&encode_slots(&new.slots)])
-            .map_err(|error| storage_error(&error))?;
+        let (key, slots) = (Key::slots(id, state.slots.hash), encode_slots(&new.slots));
+        for key in [key.second(), key] {
+            store.blobs.put(&key, &[&slots]).map_err(|error| storage_error(&error))?;
+        }
         let mut rows = vec![AccountRow::Opened { quota }.to_bytes()];
         rows.extend(records.iter().map(|r| AccountRow::Log(r.clone()).to_bytes()));
         Journal::create(&*store.journals, Owner::Account(id), &rows)
@@ -138,13 +139,9 @@ impl Inner {
 
     /// The slots of an account as they were stored.
     pub(super) fn slots_of(&self, id: VaultId, hash: Hash) -> Result<Vec<Bytes>> {
-        let blob = self
-            .shared
-            .store
-            .blobs
-            .get(&Key::slots(id, hash))
-            .map_err(|error| storage_error(&error))?;
-        blob.and_then(|blob| super::log::decode_slots(&blob)).ok_or_else(slots_lost)
+        let same = |blob: &Bytes| super::log::slots_in(blob, hash);
+        let read = either(&*self.shared.store.blobs, &Key::slots(id, hash), same);
+        read.map_err(|error| storage_error(&error))?.ok_or_else(slots_lost)
     }
 
     /// Appends to the server's journal; durable when it returns.

@@ -53,7 +53,7 @@ impl Words {
     }
 }
 
-/// The manifest of a snapshot is not there, though the log names it.
+/// Neither copy of the manifest of a snapshot is as it was stored, or they are not there.
 pub(super) fn manifest_lost(id: SnapshotId) -> VaultError {
     of_snapshot(format!("the manifest of snapshot {} is lost", id.short()))
 }
@@ -64,8 +64,8 @@ pub(super) fn list_damaged(id: SnapshotId) -> VaultError {
 }
 
 fn of_snapshot(what: String) -> VaultError {
-    let next = "there is no second copy of it but in a copy of the vault's folder; the other \
-                snapshots do not need it";
+    let next = "both copies in the vault's folder are; a copy of that folder may have a whole one. \
+                The other snapshots do not need it";
     VaultError::Damaged { what, next: next.to_owned() }
 }
 

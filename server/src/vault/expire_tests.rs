@@ -2,11 +2,13 @@
 
 use std::slice::from_ref;
 
+use unseen_common::codec::Canonical;
 use unseen_common::id::SnapshotId;
 use unseen_common::log::entry::Body;
 use unseen_common::log::policy::{DEFAULT_POLICY, KeepRules, Policy};
 
 use super::gc_lab::{DAY, Lab, Stored};
+use crate::store::row::AccountRow;
 
 const PER_HOUR: u32 = 5;
 const PAUSE_DAYS: u32 = 10;
@@ -116,4 +118,10 @@ fn a_snapshot_from_its_commit_to_its_end_costs_the_journal_a_kilobyte() {
     let (a_pack, a_snapshot) = (of_packs / COUNT, (all - of_packs) / COUNT);
     assert!((100..200).contains(&a_pack), "{a_pack}, {a_snapshot} bytes");
     assert!((600..1000).contains(&a_snapshot), "{a_pack}, {a_snapshot} bytes");
+    // The log is for ever. What a rewritten journal would lack besides is this.
+    let head = lab.account.with_state(|state| state.head_seq);
+    let records = (0..=head).map(|seq| lab.account.record(seq).unwrap().unwrap());
+    let log: usize = records.map(|record| AccountRow::Log(record).to_bytes().len()).sum();
+    let dead = (all - u64::try_from(log).unwrap()) / COUNT;
+    assert!((300..450).contains(&dead), "{dead} bytes a snapshot with its pack");
 }

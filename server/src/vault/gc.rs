@@ -171,7 +171,8 @@ impl Account {
         let lists = gone.lists.iter().map(|place| place.key(self.id));
         let manifests = gone.manifests.iter().map(|id| Key::manifest(self.id, *id));
         let mut left = 0_u64;
-        for key in packs.chain(lists).chain(manifests) {
+        let twice = lists.chain(manifests).flat_map(|key| [key.second(), key]);
+        for key in packs.chain(twice) {
             if let Err(error) = self.store.blobs.delete(&key) {
                 tracing::warn!(kind = ?error.kind(), "a file that is not needed stays for now");
                 left += 1;

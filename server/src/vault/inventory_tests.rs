@@ -226,7 +226,12 @@ fn everything_that_is_stored_is_declared() {
     let progress = fields!(Progress { read = "index.progress", salt = "index.progress" });
     let spot =
         fields!(Spot { next = "scrub.next", records = "scrub.next", snapshots = "scrub.next" });
-    let hint = fields!(Hint { finished = "scrub.finished", spot = "scrub.next" });
+    let hint = fields!(Hint {
+        finished = "scrub.finished",
+        lost = "scrub.lost",
+        losing = "scrub.lost",
+        spot = "scrub.next",
+    });
     #[cfg(feature = "http")]
     let place = crate::cli::stored_place();
     #[cfg(not(feature = "http"))]

@@ -1,5 +1,6 @@
 //! Reading the lists of packs that snapshots need.
 
+use bytes::Bytes;
 use unseen_common::id::{Hash, SnapshotId};
 use unseen_common::log::state::State;
 use unseen_common::packset::{PackSet, PackSetHasher};
@@ -8,8 +9,10 @@ use unseen_common::vault::{Result, VaultError};
 use super::account::{Account, Tables, storage_error};
 use super::damage::list_damaged;
 use super::references::Place;
+use crate::store::key::Key;
 use crate::store::lock;
 use crate::store::row::AccountRow;
+use crate::store::second::either;
 
 impl Account {
     /// The packs that a snapshot needs; nothing if it is neither live nor can be brought back.
@@ -34,9 +37,30 @@ impl Account {
     /// A list of packs, proved to be the one that was stored. What decides about deletion must not
     /// go by a list that has rotted.
     pub(super) fn list(&self, place: &Place) -> Result<PackSet> {
-        let read = self.store.blobs.get(&place.key(self.id));
-        let bytes = read.map_err(|error| storage_error(&error))?;
-        self.proved(place, &bytes.unwrap_or_default())
+        let prove = |bytes: &Bytes| self.proved(place, bytes).ok();
+        let read = either(&*self.store.blobs, &place.key(self.id), prove);
+        let packs = read.map_err(|error| storage_error(&error))?;
+        packs.ok_or_else(|| list_damaged(place.snapshot))
+    }
+
+    /// A sealed manifest, as it was stored if either copy is; else what there is of it, which its
+    /// reader sees to be another.
+    pub(super) fn manifest(&self, id: SnapshotId) -> Result<Option<Bytes>> {
+        let key = Key::manifest(self.id, id);
+        let same = |bytes: &Bytes| is_manifest(id, bytes).then(|| bytes.clone());
+        let read = match either(&*self.store.blobs, &key, same) {
+            Ok(None) => self.store.blobs.get(&key),
+            read => read,
+        };
+        read.map_err(|error| storage_error(&error))
+    }
+
+    /// Stores the second copy of something whose first one is there and named by the journal. If
+    /// that fails, a scrub makes it.
+    pub(super) fn put_second(&self, key: &Key, bytes: &[u8]) {
+        if let Err(error) = self.store.blobs.put(&key.second(), &[bytes]) {
+            tracing::warn!(kind = ?error.kind(), "a second copy; the next scrub makes it");
+        }
     }
 
     /// The list that these bytes are, if they are the ones that were stored.
@@ -103,6 +127,11 @@ fn logged(state: &State, place: &Place) -> Option<Hash> {
     let gone = || state.gone.get(&id).map(|gone| &gone.snapshot);
     let first = || state.snapshots.get(&id).or_else(gone).filter(|s| s.packed == s.seq);
     place.compacted.or_else(|| first().map(|snapshot| snapshot.packset_hash))
+}
+
+/// Whether a sealed manifest is the one of this name.
+pub(super) fn is_manifest(id: SnapshotId, bytes: &[u8]) -> bool {
+    SnapshotId::from_bytes(*blake3::hash(bytes).as_bytes()) == id
 }
 
 /// The row of a list that is about to be stored.

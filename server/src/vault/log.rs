@@ -4,7 +4,7 @@ use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
 use unseen_common::codec::Canonical;
-use unseen_common::id::{DeviceId, SnapshotId};
+use unseen_common::id::{DeviceId, Hash};
 use unseen_common::limits::{MAX_MANIFEST, MAX_SLOT, MAX_SLOTS};
 use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::log::entry::{Author, Body, Entry};
@@ -13,7 +13,7 @@ use unseen_common::time::Timestamp;
 use unseen_common::vault::{CommitRequest, Result, VaultError, slot_set_hash};
 
 use super::account::{Account, Tables, storage_error};
-use super::lists::{bytes_of, row_of};
+use super::lists::{bytes_of, is_manifest, row_of};
 use super::load::remember_commit;
 use super::packs::length_of;
 use super::references::{Place, fold};
@@ -65,8 +65,11 @@ impl Account {
             return Ok(record);
         }
         self.check(&writer, &signed)?;
-        self.store_slots(slots)?;
-        self.extend(&writer, signed)
+        let (key, blob) = (Key::slots(self.id, body.hash), encode_slots(slots));
+        self.put_blob(&key, &blob)?;
+        let record = self.extend(&writer, signed)?;
+        self.put_second(&key, &blob);
+        Ok(record)
     }
 
     /// Makes a snapshot: everything that it names is there, or nothing happens.
@@ -79,7 +82,7 @@ impl Account {
         if manifest.len() > MAX_MANIFEST {
             return invalid("the manifest is too long");
         }
-        if SnapshotId::from_bytes(*blake3::hash(&manifest).as_bytes()) != snapshot.manifest {
+        if !is_manifest(snapshot.manifest, &manifest) {
             return invalid("the manifest is not the one of the entry");
         }
         let packset = bytes_of(&packs)?;
@@ -95,16 +98,14 @@ impl Account {
         let bytes = length_of(&manifest).saturating_add(length_of(&packset));
         lock(&self.tables).room_for_metadata(bytes)?;
         let place = Place { snapshot: id, compacted: None };
-        self.put_blob(&place.key(self.id), &packset)?;
-        self.put_blob(&Key::manifest(self.id, id), &manifest)?;
+        let (list_key, manifest_key) = (place.key(self.id), Key::manifest(self.id, id));
+        self.put_blob(&list_key, &packset)?;
+        self.put_blob(&manifest_key, &manifest)?;
         let rows = vec![AccountRow::Metadata { snapshot: id, bytes }, row_of(place, &packset)];
-        self.extend_with(&writer, signed, rows)
-    }
-
-    /// Stores slots under the hash that the log names.
-    pub(super) fn store_slots(&self, slots: &[Bytes]) -> Result<()> {
-        let key = Key::slots(self.id, slot_set_hash(slots));
-        self.put_blob(&key, &encode_slots(slots))
+        let record = self.extend_with(&writer, signed, rows)?;
+        self.put_second(&list_key, &packset);
+        self.put_second(&manifest_key, &manifest);
+        Ok(record)
     }
 
     /// The right to write, where that is allowed.
@@ -223,8 +224,13 @@ pub(super) fn encode_slots<T: AsRef<[u8]>>(slots: &[T]) -> Vec<u8> {
     out
 }
 
+/// The slots in a blob, if they are those of this hash.
+pub(super) fn slots_in(blob: &Bytes, hash: Hash) -> Option<Vec<Bytes>> {
+    decode_slots(blob).filter(|slots| slot_set_hash(slots) == hash)
+}
+
 /// Reads the blob of a slot set.
-pub(super) fn decode_slots(blob: &Bytes) -> Option<Vec<Bytes>> {
+fn decode_slots(blob: &Bytes) -> Option<Vec<Bytes>> {
     let mut slots = Vec::new();
     let mut rest = blob.clone();
     while !rest.is_empty() {

@@ -57,7 +57,7 @@ mod salvage;
 mod scale_tests;
 pub mod scrub;
 #[cfg(test)]
-mod scrub_tests;
+pub(crate) mod scrub_tests;
 pub mod session;
 mod standing;
 pub mod stats;

@@ -133,7 +133,12 @@ mod tests {
         once.dedup();
         assert_eq!(names, once, "in order, each once");
         let manifest = format!("manifests/{id}");
-        for name in [manifest.as_str(), &format!("packsets/{id}"), "log/0000000000000002"] {
+        for name in [
+            manifest.as_str(),
+            &format!("packsets/{id}"),
+            "log/0000000000000002",
+            &format!("manifests2/{id}"),
+        ] {
             assert!(names.contains(&name), "{name}");
         }
         assert!(names.iter().any(|name| name.starts_with("slots/")));

@@ -12,9 +12,9 @@ use unseen_common::vault::{PackSurvey, Result, VaultError};
 
 use super::account::{Account, storage_error};
 use super::packs::Claim;
-use super::scrub::is_bad_sector;
 use super::table::Pack;
 use crate::store::key::Key;
+use crate::store::second::is_bad_sector;
 use crate::store::{lock, segment};
 
 /// Packs whose files are looked at for one answer.

@@ -137,9 +137,17 @@ async fn lost_manifests_lists_and_slots_are_named() {
     let vault = scene.owner.vault;
     let id = super::scrub_tests::manifest_id();
     let slots = unseen_common::vault::slot_set_hash(&scene.owner.slots);
-    scene.blobs.delete(&Key::manifest(vault, id)).unwrap();
-    scene.rot(&Key::packset(vault, id), 9);
-    scene.blobs.delete(&Key::slots(vault, slots)).unwrap();
+    let keys = [Key::manifest(vault, id), Key::packset(vault, id), Key::slots(vault, slots)];
+    scene.blobs.delete(&keys[0]).unwrap();
+    scene.rot(&keys[1], 9);
+    scene.rot(&keys[2], 9);
+    // The second copies serve.
+    assert_eq!(root.manifest(id).await.unwrap(), super::scrub_tests::MANIFEST);
+    assert_eq!(root.packs_of(id).await.unwrap(), set(&[0, 1]));
+    assert_eq!(root.slots().await.unwrap(), scene.owner.slots);
+    scene.rot(&keys[0].second(), 9);
+    scene.rot(&keys[1].second(), 9);
+    scene.blobs.delete(&keys[2].second()).unwrap();
     let told = [
         root.manifest(id).await.map(drop),
         root.packs_of(id).await.map(drop),

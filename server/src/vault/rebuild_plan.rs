@@ -3,6 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
+use bytes::Bytes;
 use roaring::RoaringBitmap;
 use unseen_common::codec::Canonical;
 use unseen_common::id::{DeviceId, Hash, PackId, PackNumber, SnapshotId, VaultId};
@@ -21,6 +22,7 @@ use super::scrub::{is_of, whole};
 use super::table::Pack;
 use crate::store::key::{self, Key};
 use crate::store::row::{AccountRow, PackMark, PackRow};
+use crate::store::second::either;
 use crate::store::{Store, segment};
 
 /// Numbers that are left out behind the highest that was seen.
@@ -34,8 +36,8 @@ pub(super) struct Plan {
 
 type Rows = BTreeMap<PackNumber, PackRow>;
 
-/// A list of packs that counts, and the BLAKE3 of its bytes.
-type Lists = BTreeMap<Place, (PackSet, Hash)>;
+/// The copies of a list of packs that counts, as far as they differ, and the BLAKE3 of their bytes.
+type Lists = BTreeMap<Place, Vec<(PackSet, Hash)>>;
 
 pub(super) struct Planner<'s> {
     store: &'s Store,
@@ -57,7 +59,8 @@ impl<'s> Planner<'s> {
         let received = self.now.max(state.head_received);
         let dropped = self.dropped()?;
         let lists = self.lists(&state, received)?;
-        let needed = lists.values().fold(RoaringBitmap::new(), |all, (packs, _)| all | &packs.0);
+        let all = lists.values().flatten();
+        let needed = all.fold(RoaringBitmap::new(), |all, (packs, _)| all | &packs.0);
         self.salvage.next = self.salvage.next.max(self.above_packsets()?);
         let (rows, damaged, strange) = self.packs((hash, received), &needed)?;
         let there: RoaringBitmap = rows.keys().map(|number| number.0).collect();
@@ -139,10 +142,13 @@ impl<'s> Planner<'s> {
     fn lists(&self, state: &State, now: Timestamp) -> Result<Lists, RebuildError> {
         let mut lists = Lists::new();
         for place in self.references.needed(state, now) {
-            let bytes = self.store.blobs.get(&place.key(self.id))?.unwrap_or_default();
-            if let Ok(packs) = PackSet::from_bytes(&bytes) {
-                lists.insert(place, (packs, Hash::of(&bytes)));
-            }
+            let mut found: Vec<(PackSet, Hash)> = Vec::new();
+            either(&*self.store.blobs, &place.key(self.id), |bytes| {
+                found.extend(PackSet::from_bytes(bytes).ok().map(|packs| (packs, Hash::of(bytes))));
+                None::<()>
+            })?;
+            found.dedup();
+            lists.insert(place, found);
         }
         Ok(lists)
     }
@@ -160,10 +166,12 @@ impl<'s> Planner<'s> {
         for place in self.references.needed(state, Timestamp(0)) {
             let Place { snapshot, compacted } = place;
             let mut checksum = self.salvage.checksums.get(&place).copied();
-            if let (None, Some((packs, sum))) = (checksum, lists.get(&place)) {
+            if let (None, Some(found)) = (checksum, lists.get(&place)) {
                 let wanted = compacted.or_else(|| named.get(&snapshot).copied());
-                let hash = packset_hash(packs, rows);
-                checksum = Some(*sum).filter(|_| hash.is_none() || hash == wanted);
+                let hash = |packs| packset_hash(packs, rows);
+                let proved = found.iter().find(|(packs, _)| wanted == hash(packs));
+                let believed = || found.iter().find(|(packs, _)| hash(packs).is_none());
+                checksum = proved.or_else(believed).map(|(_, sum)| *sum);
             }
             out.extend(checksum.map(|checksum| AccountRow::Packset {
                 snapshot,
@@ -176,7 +184,12 @@ impl<'s> Planner<'s> {
 
     /// What manifests and lists take, for the quota.
     fn metadata(&self, state: &State) -> Result<Vec<AccountRow>, RebuildError> {
-        let length = |key: Key| Ok::<_, RebuildError>(self.store.blobs.length(&key)?.unwrap_or(0));
+        let length = |key: Key| {
+            let first = self.store.blobs.length(&key)?;
+            let found =
+                first.map_or_else(|| self.store.blobs.length(&key.second()), |l| Ok(Some(l)));
+            Ok::<_, RebuildError>(found?.unwrap_or(0))
+        };
         let mut bytes: BTreeMap<SnapshotId, u64> = BTreeMap::new();
         // Of a live snapshot the list that counts comes first.
         for place in self.references.needed(state, Timestamp(0)) {
@@ -197,9 +210,9 @@ impl<'s> Planner<'s> {
             let Some((snapshot, compacted)) = key::packset_of(&name) else {
                 continue;
             };
-            let packset = self.store.blobs.get(&Place { snapshot, compacted }.key(self.id))?;
-            let packs = packset.and_then(|bytes| PackSet::from_bytes(&bytes).ok());
-            let highest = packs.and_then(|packs| packs.0.max());
+            let key = Place { snapshot, compacted }.key(self.id);
+            let read = |bytes: &Bytes| PackSet::from_bytes(bytes).ok();
+            let highest = either(&*self.store.blobs, &key, read)?.and_then(|packs| packs.0.max());
             above = above.max(highest.map_or(0, |highest| highest.saturating_add(1)));
         }
         Ok(above)

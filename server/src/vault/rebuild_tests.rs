@@ -83,6 +83,26 @@ async fn a_lost_journal_is_made_anew_from_the_blobs() {
     assert!(matches!(rebuild(&scene), Fate::Whole));
 }
 
+/// A list that has rotted may still be one, of other packs; without the journal only the log tells.
+#[tokio::test]
+async fn a_rebuild_takes_the_copy_that_the_log_proves() {
+    let (vault, id) = (crate::testkit::Owner::new(1).vault, snapshot_id(MANIFEST));
+    let list = Key::packset(vault, id);
+    let other = set(&[0]).to_bytes();
+    for (bad, manifest) in [(list.clone(), 0), (list.second(), 1)] {
+        let mut scene = Scene::new(3).await;
+        scene.blobs.put(&bad, &[&other]).unwrap();
+        let manifests = [Key::manifest(vault, id), Key::manifest(vault, id).second()];
+        scene.blobs.delete(&manifests[manifest]).unwrap();
+        scene.journals = MemJournals::default();
+        let found = rebuilt(&scene);
+        assert_eq!((found.packs, found.missing), (3, 0));
+        scene.restart();
+        assert_eq!(scene.scrub().repaired, 3, "both, and a copy of the footers is made");
+        is_whole(&scene, 2).await;
+    }
+}
+
 #[tokio::test]
 async fn a_damaged_journal_is_read_only_and_says_so_until_it_is_rebuilt() {
     let mut scene = Scene::new(5).await;

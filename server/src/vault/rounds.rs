@@ -14,6 +14,7 @@ use unseen_common::vault::{Result, VaultError};
 use super::account::storage_error;
 use super::core::Core;
 use super::scrub::{ScrubReport, Spot, Watch};
+use super::survey::Survey;
 use crate::store::{durable, lock};
 
 /// The file's name.
@@ -24,9 +25,22 @@ pub const HINTS: &str = "scrub.json";
 pub struct Hint {
     /// When the last one ended, if one did.
     pub finished: Option<Timestamp>,
+    /// Manifests, lists and slots that the last one found lost in both copies.
+    #[serde(default)]
+    pub lost: u64,
+    /// Those that the present one has found so far.
+    #[serde(default)]
+    pub losing: u64,
     /// How far it has come since.
     #[serde(flatten)]
     pub spot: Spot,
+}
+
+impl Hint {
+    /// What is known to be lost.
+    pub fn known_lost(&self) -> u64 {
+        self.lost.max(self.losing)
+    }
 }
 
 /// The scrubs of a server, one round after the other.
@@ -89,6 +103,22 @@ impl Rounds {
         Ok(first.is_some_and(|record| self.core.now().since(record.received) < seconds))
     }
 
+    /// How all accounts stand, with what their scrubs have found. Blocks.
+    pub fn survey(&self) -> std::io::Result<Survey> {
+        let mut survey = self.core.survey()?;
+        for account in &mut survey.accounts {
+            account.damage.lost = self.hint(account.id).known_lost();
+        }
+        Ok(survey)
+    }
+
+    /// When everything had last been read again; nothing if an account never was.
+    pub fn all_finished(&self) -> Option<Timestamp> {
+        let ids = self.core.accounts().ok()?;
+        let ends: Option<Vec<_>> = ids.into_iter().map(|id| self.hint(id).finished).collect();
+        ends?.into_iter().min()
+    }
+
     /// The core whose accounts these are.
     pub const fn core(&self) -> &Core {
         &self.core
@@ -114,12 +144,20 @@ impl Rounds {
     ) -> Result<ScrubReport> {
         let account = self.core.account(id)?;
         let account = account.ok_or_else(|| VaultError::NotFound(format!("account {id}")))?;
+        if from == Spot::default() {
+            self.note(id, |hint| hint.losing = 0);
+        }
         let mut noting = Noting { rounds: self, id, go_on };
         let report = account.scrub(from, &mut noting)?;
-        if report.finished {
-            let finished = Some(self.core.now());
-            self.note(id, |hint| *hint = Hint { finished, spot: Spot::default() });
-        }
+        let found = u64::try_from(report.broken.len()).unwrap_or(u64::MAX);
+        let finished = report.finished.then(|| self.core.now());
+        self.note(id, |hint| {
+            let losing = hint.losing.saturating_add(found);
+            *hint = match finished {
+                Some(_) => Hint { finished, lost: losing, ..Hint::default() },
+                None => Hint { losing, ..*hint },
+            };
+        });
         Ok(report)
     }
 

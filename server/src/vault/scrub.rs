@@ -2,25 +2,28 @@
 //!
 //! A pack that is not what its name says is damaged: it counts as missing until the same pack is
 //! uploaded again or its file is whole again. Both ends of a pack have a second copy (a footer
-//! segment), log records have one in the journal; each repairs the other.
+//! segment), log records have one in the journal, manifests, lists of packs and slots have one in a
+//! folder of their own; each repairs the other.
 
 use std::collections::{BTreeSet, HashMap};
-use std::io;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use unseen_common::codec::Canonical;
-use unseen_common::id::{Hash, PackNumber, SnapshotId, VaultId};
+use unseen_common::id::{Hash, PackNumber, VaultId};
 use unseen_common::limits::{PACK_HEADER, PACK_TRAILER};
 use unseen_common::packset::PackSet;
-use unseen_common::vault::{FooterItem, Result, pack_id, slot_set_hash};
+use unseen_common::vault::{FooterItem, Result, pack_id};
 
-use super::account::{Account, storage_error};
+use super::account::{Account, Tables, storage_error};
 use super::footers::Items;
+use super::lists::is_manifest;
+use super::log::slots_in;
 use super::packs::length_of;
 use super::references::Place;
 use super::table::Pack;
 use crate::store::key::Key;
+use crate::store::second::is_bad_sector;
 use crate::store::{lock, segment};
 
 /// Who lets a scrub go on, and remembers how far it came.
@@ -67,7 +70,7 @@ pub struct ScrubReport {
     pub found: PackSet,
     /// Damaged packs that are whole again.
     pub healed: PackSet,
-    /// Packs, segments and log copies that were repaired from their other copy.
+    /// What was repaired from its other copy.
     pub repaired: u64,
     /// What is lost besides packs.
     pub broken: Vec<Broken>,
@@ -151,9 +154,7 @@ impl Account {
             all.map(|(id, snapshot)| (Place::of(*id, snapshot), snapshot.seq)).collect()
         });
         for (place, seq) in live.into_iter().filter(|_| !packs.0.is_empty()) {
-            let listed = self.blob_bytes(&place.key(self.id))?;
-            let listed = listed.and_then(|bytes| PackSet::from_bytes(&bytes).ok());
-            if listed.is_some_and(|listed| !listed.0.is_disjoint(&packs.0)) {
+            if self.list(&place).is_ok_and(|listed| !listed.0.is_disjoint(&packs.0)) {
                 snapshots.push(seq);
             }
         }
@@ -338,28 +339,21 @@ impl Account {
             // The lists of one snapshot are looked at together.
             let more = places.peek().is_some_and(|(next, _)| *next == seq);
             let id = place.snapshot;
-            let packset = self.blob_bytes(&place.key(self.id))?.unwrap_or_default();
-            let mut bytes = length_of(&packset);
-            let mut named = true;
-            if last != Some(id) {
-                let manifest = self.blob_bytes(&Key::manifest(self.id, id))?.unwrap_or_default();
-                bytes += length_of(&manifest);
-                named = SnapshotId::from_bytes(*blake3::hash(&manifest).as_bytes()) == id;
-                last = Some(id);
-            }
-            let proved = self.proved(&place, &packset).is_ok();
             // It may have gone meanwhile.
-            let in_use = {
-                let tables = lock(&self.tables);
-                tables.references.counts(&tables.state, &place)
-            };
-            if in_use && !named {
-                report.broken.push(Broken::Manifest(seq));
-            }
-            if in_use && !proved {
+            let in_use = |tables: &Tables| tables.references.counts(&tables.state, &place);
+            let proves = |bytes: &Bytes| self.proved(&place, bytes).is_ok();
+            let mut bytes = report.bytes;
+            if !self.scrub_both(&place.key(self.id), proves, in_use, report)? {
                 report.broken.push(Broken::Packset(seq));
             }
-            report.bytes += bytes;
+            if last != Some(id) {
+                let same = |bytes: &Bytes| is_manifest(id, bytes);
+                if !self.scrub_both(&Key::manifest(self.id, id), same, in_use, report)? {
+                    report.broken.push(Broken::Manifest(seq));
+                }
+                last = Some(id);
+            }
+            bytes = report.bytes.saturating_sub(bytes);
             spot.snapshots = if more { seq } else { seq.saturating_add(1) };
             if !watch.read(bytes) {
                 return Ok(false);
@@ -372,11 +366,40 @@ impl Account {
 
     fn scrub_slots(&self, report: &mut ScrubReport) -> Result<bool> {
         let hash = self.with_state(|state| state.slots.hash);
-        let blob = self.blob_bytes(&Key::slots(self.id, hash))?;
-        let slots = blob.and_then(|blob| super::log::decode_slots(&blob));
-        let same = slots.is_some_and(|slots| slot_set_hash(&slots) == hash);
-        if !same && self.with_state(|state| state.slots.hash == hash) {
+        let same = |blob: &Bytes| slots_in(blob, hash).is_some();
+        let in_use = |tables: &Tables| tables.state.slots.hash == hash;
+        if !self.scrub_both(&Key::slots(self.id, hash), same, in_use, report)? {
             report.broken.push(Broken::Slots);
+        }
+        Ok(true)
+    }
+
+    /// Both copies of something are as they were, or made so from the other; whether there is one,
+    /// or nobody needs it any more.
+    fn scrub_both(
+        &self,
+        key: &Key,
+        same: impl Fn(&Bytes) -> bool,
+        in_use: impl Fn(&Tables) -> bool,
+        report: &mut ScrubReport,
+    ) -> Result<bool> {
+        let keys = [key.clone(), key.second()];
+        let [mut first, mut second] = [self.blob_bytes(&keys[0])?, self.blob_bytes(&keys[1])?];
+        for found in [&mut first, &mut second] {
+            report.bytes += found.as_ref().map_or(0, |bytes| length_of(bytes));
+            found.take_if(|bytes| !same(bytes));
+        }
+        let (good, bad) = match (first, second) {
+            (Some(_), Some(_)) => return Ok(true),
+            (Some(good), None) => (good, &keys[1]),
+            (None, Some(good)) => (good, &keys[0]),
+            (None, None) => return Ok(!in_use(&lock(&self.tables))),
+        };
+        // Whoever deletes it holds this before, and its files go after that.
+        let _writer = self.writer()?;
+        if in_use(&lock(&self.tables)) {
+            self.put_blob(bad, &good)?;
+            report.repaired += 1;
         }
         Ok(true)
     }
@@ -400,10 +423,6 @@ impl Account {
             read => read.map_err(|error| storage_error(&error)),
         }
     }
-}
-
-pub(super) fn is_bad_sector(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
 /// Whether a second copy is of this pack, by the pack's name.

@@ -20,29 +20,29 @@ use crate::testkit::faults::{self, Fault, Plan};
 use crate::testkit::{Head, Owner, START, TestClock, snapshot_id};
 
 /// A vault in memory with one snapshot of all its packs.
-pub(super) struct Scene {
-    pub(super) blobs: MemBlobs,
-    pub(super) journals: MemJournals,
-    pub(super) clock: Arc<TestClock>,
-    pub(super) core: Core,
-    pub(super) owner: Owner,
-    pub(super) packs: Vec<(PackNumber, PackUpload)>,
-    pub(super) snapshot: Record,
+pub(crate) struct Scene {
+    pub(crate) blobs: MemBlobs,
+    pub(crate) journals: MemJournals,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) core: Core,
+    pub(crate) owner: Owner,
+    pub(crate) packs: Vec<(PackNumber, PackUpload)>,
+    pub(crate) snapshot: Record,
 }
 
-pub(super) const MANIFEST: &[u8] = b"the sealed manifest";
+pub(crate) const MANIFEST: &[u8] = b"the sealed manifest";
 
-pub(super) fn manifest_id() -> unseen_common::id::SnapshotId {
+pub(crate) fn manifest_id() -> unseen_common::id::SnapshotId {
     snapshot_id(MANIFEST)
 }
 
-pub(super) fn core(store: Store, clock: &Arc<TestClock>) -> Core {
+pub(crate) fn core(store: Store, clock: &Arc<TestClock>) -> Core {
     let options = Options { clock: Arc::<TestClock>::clone(clock), open_accounts: true };
     Core::with_store(store, [3; 32], options).unwrap()
 }
 
 impl Scene {
-    pub(super) async fn new(count: u64) -> Self {
+    pub(crate) async fn new(count: u64) -> Self {
         let (blobs, journals) = (MemBlobs::default(), MemJournals::default());
         let clock = Arc::new(TestClock::default());
         let core = core(memory::store(blobs.clone(), journals.clone()), &clock);
@@ -60,28 +60,28 @@ impl Scene {
         Self { blobs, journals, clock, core, owner, packs, snapshot }
     }
 
-    pub(super) fn pack_key(&self, at: usize) -> Key {
+    pub(crate) fn pack_key(&self, at: usize) -> Key {
         let (number, pack) = &self.packs[at];
         Key::pack(self.owner.vault, *number, pack.id)
     }
 
-    pub(super) fn rot(&self, key: &Key, at: usize) {
+    pub(crate) fn rot(&self, key: &Key, at: usize) {
         assert!(self.blobs.edit(key, |bytes| bytes[at] ^= 1), "{key}");
     }
 
-    pub(super) fn scrub(&self) -> ScrubReport {
+    pub(crate) fn scrub(&self) -> ScrubReport {
         scrub(&self.core, self.owner.vault)
     }
 
-    pub(super) async fn device(&self) -> Arc<dyn Vault> {
+    pub(crate) async fn device(&self) -> Arc<dyn Vault> {
         self.owner.log_in_device(&self.core, &self.owner.machine).await.unwrap()
     }
 
-    pub(super) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.core = core(memory::store(self.blobs.clone(), self.journals.clone()), &self.clock);
     }
 
-    pub(super) async fn commit(&self, manifest: &[u8]) -> Result<Record, VaultError> {
+    pub(crate) async fn commit(&self, manifest: &[u8]) -> Result<Record, VaultError> {
         let device = self.device().await;
         let head = Head::of(self.owner.vault, &*device).await;
         device.commit(self.owner.machine.snapshot(&head, manifest, &self.packs)).await
@@ -89,7 +89,7 @@ impl Scene {
 }
 
 /// Lets everything pass.
-pub(super) struct Through;
+pub(crate) struct Through;
 
 impl Watch for Through {
     fn read(&mut self, _bytes: u64) -> bool {
@@ -99,11 +99,11 @@ impl Watch for Through {
     fn passed(&mut self, _spot: Spot) {}
 }
 
-pub(super) fn scrub(core: &Core, id: VaultId) -> ScrubReport {
+pub(crate) fn scrub(core: &Core, id: VaultId) -> ScrubReport {
     core.account(id).unwrap().unwrap().scrub(Spot::default(), &mut Through).unwrap()
 }
 
-pub(super) fn set(numbers: &[u32]) -> PackSet {
+pub(crate) fn set(numbers: &[u32]) -> PackSet {
     numbers.iter().copied().map(PackNumber).collect()
 }
 
@@ -227,7 +227,7 @@ async fn the_footer_of_a_damaged_pack_is_still_told() {
 }
 
 #[tokio::test]
-async fn log_copies_are_repaired_and_what_has_no_copy_is_told() {
+async fn what_is_there_twice_is_repaired_and_what_is_lost_is_told() {
     let scene = Scene::new(2).await;
     let vault = scene.owner.vault;
     let log = |seq| scene.blobs.get(&Key::log(vault, seq)).unwrap();
@@ -240,9 +240,29 @@ async fn log_copies_are_repaired_and_what_has_no_copy_is_told() {
     let seq = scene.snapshot.signed.entry().unwrap().seq;
     let id = snapshot_id(MANIFEST);
     let slots = unseen_common::vault::slot_set_hash(&scene.owner.slots);
-    scene.rot(&Key::manifest(vault, id), 3);
-    scene.rot(&Key::packset(vault, id), 9);
-    scene.rot(&Key::slots(vault, slots), 4);
+    let keys = [Key::manifest(vault, id), Key::packset(vault, id), Key::slots(vault, slots)];
+    let both = || {
+        keys.clone()
+            .map(|key| [key.clone(), key.second()].map(|key| scene.blobs.get(&key).unwrap()))
+    };
+    let before = both();
+    assert!(before.iter().flatten().all(Option::is_some));
+    for copy in [|key: &Key| key.clone(), Key::second] {
+        for key in &keys {
+            scene.rot(&copy(key), 3);
+        }
+        let report = scene.scrub();
+        assert_eq!((report.repaired, report.broken), (3, Vec::new()));
+        assert_eq!(both(), before);
+        for key in &keys {
+            scene.blobs.delete(&copy(key)).unwrap();
+        }
+        assert_eq!(scene.scrub().repaired, 3);
+        assert_eq!(both(), before);
+    }
+    for key in keys.iter().flat_map(|key| [key.clone(), key.second()]) {
+        scene.rot(&key, 4);
+    }
     let report = scene.scrub();
     assert_eq!(report.broken, [Broken::Manifest(seq), Broken::Packset(seq), Broken::Slots]);
     assert_eq!((report.repaired, report.finished), (0, true));
@@ -268,11 +288,11 @@ async fn a_scrub_goes_on_where_it_broke_off_and_comes_again_in_time() {
     let rounds = Rounds::new(scene.core.clone(), Some(dir.path()));
     assert_eq!(
         rounds.hint(id),
-        Hint { finished: None, spot: Spot { next: 70, ..Spot::default() } }
+        Hint { spot: Spot { next: 70, ..Spot::default() }, ..Hint::default() }
     );
     let report = rounds.scrub(id, &mut |_| true).unwrap();
     assert_eq!((report.packs, report.finished), (60, true));
-    assert_eq!(rounds.hint(id), Hint { finished: Some(START), spot: Spot::default() });
+    assert_eq!(rounds.hint(id), Hint { finished: Some(START), ..Hint::default() });
     scene.clock.advance(99);
     assert!(rounds.due(100).unwrap().is_empty());
     scene.clock.advance(1);
@@ -330,6 +350,8 @@ async fn a_scrub_that_fails_anywhere_is_done_again() {
             scene.rot(&scene.pack_key(3), 30_000);
             scene.rot(&scene.pack_key(4), 65_000);
             scene.rot(&Key::log(vault, 1), 5);
+            scene.rot(&Key::manifest(vault, manifest_id()), 2);
+            scene.blobs.delete(&Key::packset(vault, manifest_id()).second()).unwrap();
             scene.rot(&Key::footers(vault, PackNumber(0)), 20_000);
             let plan = Plan::new(at, fault);
             let store = faults::store(&scene.blobs, &scene.journals, &plan);

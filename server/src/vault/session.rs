@@ -17,13 +17,12 @@ use unseen_common::vault::{
     Principal, Result, Vault, VaultError,
 };
 
-use super::account::{Account, storage_error};
+use super::account::Account;
 use super::core::{Inner, blocking};
 use super::damage::manifest_lost;
 use super::log::refusal;
 use super::packs::Bringer;
 use super::standing::Reservation;
-use crate::store::key::Key;
 use crate::store::lock;
 
 /// Somebody who is logged in.
@@ -292,8 +291,7 @@ impl Vault for Session {
     async fn manifest(&self, snapshot: SnapshotId) -> Result<Bytes> {
         self.run(Need::Owner, move |s| {
             s.may_see(snapshot)?;
-            let sealed = s.account.store.blobs.get(&Key::manifest(s.account(), snapshot));
-            sealed.map_err(|error| storage_error(&error))?.ok_or_else(|| s.no_manifest(snapshot))
+            s.account.manifest(snapshot)?.ok_or_else(|| s.no_manifest(snapshot))
         })
         .await
     }

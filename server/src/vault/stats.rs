@@ -7,7 +7,7 @@ use unseen_common::vault::Result;
 
 use super::account::{Account, storage_error};
 use super::core::Core;
-use super::rounds::Rounds;
+use super::rounds::{Hint, Rounds};
 use crate::store::lock;
 
 /// One account.
@@ -22,6 +22,8 @@ pub struct AccountStats {
     pub pack_bytes: u64,
     /// Packs that are damaged.
     pub damaged: u64,
+    /// Manifests, lists of packs and slots that the last scrub found lost.
+    pub lost: u64,
     /// Bytes of manifests and lists of packs.
     pub metadata_bytes: u64,
     /// Bytes of its journal.
@@ -67,7 +69,7 @@ impl Core {
             });
             match found {
                 Ok(Some(account)) => {
-                    let one = account.stats(self.now(), rounds.hint(id).finished);
+                    let one = account.stats(self.now(), rounds.hint(id));
                     stats.accounts.push(one);
                 }
                 Ok(None) => {}
@@ -82,7 +84,7 @@ impl Core {
 }
 
 impl Account {
-    fn stats(&self, now: Timestamp, last_scrub: Option<Timestamp>) -> AccountStats {
+    fn stats(&self, now: Timestamp, scrubs: Hint) -> AccountStats {
         let (journal_bytes, _) = self.journal.extent();
         let tables = lock(&self.tables);
         let state = &tables.state;
@@ -94,6 +96,7 @@ impl Account {
             packs,
             pack_bytes,
             damaged: tables.packs.damaged().0.len(),
+            lost: scrubs.known_lost(),
             metadata_bytes: tables.standing.metadata().1,
             journal_bytes,
             quota: tables.standing.quota,
@@ -103,7 +106,7 @@ impl Account {
             devices: count(newest.len()),
             silent: count(state.silent_devices(now).len()),
             last_backup: state.snapshots.values().map(|snapshot| snapshot.received).max(),
-            last_scrub,
+            last_scrub: scrubs.finished,
         }
     }
 }

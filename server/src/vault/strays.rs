@@ -1,5 +1,7 @@
 //! Files that nothing names: what uploads, commits and deletions leave when they are cut off.
 
+use std::collections::BTreeSet;
+
 use roaring::RoaringBitmap;
 use unseen_common::id::PackNumber;
 use unseen_common::vault::Result;
@@ -13,6 +15,9 @@ impl Account {
     /// Removes them; tells how many. What lies under the number of a needed pack stays: it may be
     /// all that a rebuild found of it.
     pub(super) fn remove_strays(&self, needed: &RoaringBitmap) -> Result<u64> {
+        for folder in [key::log_folder(self.id), key::slots_folder(self.id)] {
+            self.names_twice(&folder)?;
+        }
         Ok(self.stray_packs(needed)? + self.stray_footers()? + self.stray_lists()?)
     }
 
@@ -65,7 +70,7 @@ impl Account {
     fn stray_lists(&self) -> Result<u64> {
         let _writer = self.writer()?;
         let mut removed = 0;
-        for name in self.names(&key::packset_folder(self.id))? {
+        for name in self.names_twice(&key::packset_folder(self.id))? {
             let Some((snapshot, compacted)) = key::packset_of(&name) else {
                 continue;
             };
@@ -74,11 +79,11 @@ impl Account {
             let needed = tables.references.counts(&tables.state, &place);
             drop(tables);
             if !needed {
-                self.delete_stray(&place.key(self.id))?;
+                self.delete_both(&place.key(self.id))?;
                 removed += 1;
             }
         }
-        for name in self.names(&key::manifest_folder(self.id))? {
+        for name in self.names_twice(&key::manifest_folder(self.id))? {
             let Ok(snapshot) = name.parse() else {
                 continue;
             };
@@ -87,15 +92,28 @@ impl Account {
                 || tables.references.has_released(snapshot);
             drop(tables);
             if !needed {
-                self.delete_stray(&Key::manifest(self.id, snapshot))?;
+                self.delete_both(&Key::manifest(self.id, snapshot))?;
                 removed += 1;
             }
         }
         Ok(removed)
     }
 
+    /// The names in a folder, without what another process did not finish: that goes.
     fn names(&self, folder: &str) -> Result<Vec<String>> {
+        self.store.blobs.clean(folder).map_err(|error| storage_error(&error))?;
         self.store.blobs.list(folder).map_err(|error| storage_error(&error))
+    }
+
+    /// Names in a folder, and in that of the second copies.
+    fn names_twice(&self, folder: &str) -> Result<BTreeSet<String>> {
+        let second = self.names(&key::second_folder(folder))?;
+        Ok(self.names(folder)?.into_iter().chain(second).collect())
+    }
+
+    fn delete_both(&self, key: &Key) -> Result<()> {
+        self.delete_stray(&key.second())?;
+        self.delete_stray(key)
     }
 
     fn delete_stray(&self, key: &Key) -> Result<()> {

@@ -29,6 +29,26 @@ pub struct AccountSurvey {
     pub silent_days: u32,
     /// Its devices that are not revoked.
     pub devices: Vec<DeviceSurvey>,
+    /// What is known to be damaged of it.
+    pub damage: Damage,
+}
+
+/// Damage to one account.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Damage {
+    /// Packs.
+    pub packs: u64,
+    /// Manifests, lists of packs and slots, as [`Rounds`](super::rounds::Rounds) knows them.
+    pub lost: u64,
+    /// Its journal: it can be read and not written.
+    pub journal: bool,
+}
+
+impl Damage {
+    /// Whether there is any.
+    pub fn is_there(&self) -> bool {
+        *self != Self::default()
+    }
 }
 
 /// One device.
@@ -103,6 +123,11 @@ impl Account {
             snapshots: u64::try_from(state.snapshots.len()).unwrap_or(u64::MAX),
             silent_days: state.policy_at(self.clock.now()).silent_days,
             devices: newest.map(|(id, newest)| DeviceSurvey { id, newest }).collect(),
+            damage: Damage {
+                packs: tables.packs.damaged().0.len(),
+                lost: 0,
+                journal: self.read_only.is_some(),
+            },
         }
     }
 }
@@ -134,6 +159,7 @@ mod tests {
                 device(2, Some(Timestamp(7 * day - 1))),
                 device(3, None),
             ],
+            damage: Damage::default(),
         };
         let now = Timestamp(10 * day);
         let silent: Vec<DeviceId> = account.silent(now).map(|device| device.id).collect();

@@ -110,6 +110,7 @@ fn nothing_is_deleted_while_a_list_cannot_be_read_and_a_scrub_tells() {
         let key = Key::packset(lab.owner.vault, id);
         let before = lab.blobs.get(&key).unwrap().unwrap();
         rot(&lab, &key);
+        rot(&lab, &key.second());
         let broken = scrub(&lab).broken;
         assert!(matches!(broken[..], [Broken::Packset(_)]), "{broken:?}");
         let stray = Key::pack(lab.owner.vault, PackNumber(0), packs[1].1.id);

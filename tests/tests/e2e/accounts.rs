@@ -2,7 +2,17 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
 
+use serde_json::json;
+use unseen_common::log::entry::{Body, Policy};
+use unseen_common::log::fold::DEFAULT_POLICY;
+use unseen_common::time::{Clock, Timestamp};
+use unseen_common::vault::Service;
+use unseen_server::clock::SystemClock;
+use unseen_server::testkit::{Head, Owner, TestClock};
+use unseen_server::vault::{Core, Options};
 use unseen_tests::trees::{self, build};
 use unseen_tests::{Machine, Server, World, world};
 
@@ -13,9 +23,9 @@ fn enrolled(world: &World, server: &Server) -> (Machine, String) {
     machine.back_up(&build::write(&world.path("source"), "file", "x"), &[]);
     let listed = account(world, server, &["list", "--json"]);
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
-    let name = listed[0]["sound"]["account"].as_str().unwrap().to_owned();
+    let name = listed[0]["account"].as_str().unwrap().to_owned();
     assert_eq!(name.len(), 8);
-    assert_eq!(listed[0]["sound"]["quota"], 1_000_000_000);
+    assert_eq!(listed[0]["quota"], 1_000_000_000);
     (machine, name)
 }
 
@@ -86,7 +96,7 @@ fn everything_that_is_held_is_exported() {
     machine.ok(&["pin", &snapshot]);
     let accounts = account(&world, &server, &["list", "--json"]);
     let accounts: serde_json::Value = serde_json::from_str(&accounts).unwrap();
-    let name = accounts[0]["sound"]["account"].as_str().unwrap().to_owned();
+    let name = accounts[0]["account"].as_str().unwrap().to_owned();
     account(&world, &server, &["show", &name]);
 
     let file = world.path("export.json");
@@ -238,4 +248,62 @@ fn invites_are_listed_and_taken_back() {
     assert_ne!(ran.code, Some(0), "{ran}");
     let listed = world.backup_server(&["invite", "list", "--data", data]);
     assert_eq!(listed.text().trim(), "");
+}
+
+/// A program of the operator's hears of a device that went quiet while the server was off, and once.
+#[test]
+fn a_silent_device_is_told_to_a_program_of_the_operator() {
+    let world = world!();
+    let data = world.folder("server");
+    let day = 86_400;
+    let now = SystemClock.now().0;
+    let (account, device) = backed_up_at(&data, Timestamp(now - 10 * day));
+    let heard = world.path("heard");
+    let part = world.path("part");
+    let program = world.path("program");
+    let script = format!(
+        "#!/bin/sh\nset -e\ncat >> {part}\ncp {part} {heard}.new\nmv {heard}.new {heard}\n",
+        part = part.display(),
+        heard = heard.display()
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+    let server = world.server_with("server", &["--on-silent", program.to_str().unwrap()]);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !heard.exists() {
+        assert!(std::time::Instant::now() < end, "{}", fs::read_to_string(&server.log).unwrap());
+        std::thread::yield_now();
+    }
+    let text = fs::read_to_string(&heard).unwrap();
+    let news: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(news["silent"][0]["account"], account.as_str());
+    assert_eq!(news["silent"][0]["device"], device.as_str());
+    assert_eq!(news["silent"][0]["last_backup"], now - 10 * day);
+    assert_eq!((news["silent"].as_array().unwrap().len(), &news["heard"]), (1, &json!([])));
+}
+
+/// A data folder with one account, whose owner wants to hear of silent devices after three days,
+/// and whose only snapshot is of `then`.
+fn backed_up_at(data: &Path, then: Timestamp) -> (String, String) {
+    let clock = Arc::new(TestClock::default());
+    clock.set(then);
+    let options = Options { clock, ..Options::default() };
+    let core = Core::open(data, options).unwrap();
+    let owner = Owner::new(1);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let invite = core.invite(None, 3600).unwrap();
+        let account = owner.account_at(then, core.identity(), &invite);
+        core.create_account(account).await.unwrap();
+        let root = owner.log_in(&core).await.unwrap();
+        let head = Head::of(owner.vault, &*root).await;
+        let policy = Policy { silent_days: 3, ..DEFAULT_POLICY.clone() };
+        root.append(owner.sign(&head, Body::Policy(policy))).await.unwrap();
+        let device = owner.log_in_device(&core, &owner.machine).await.unwrap();
+        let pack = owner.machine.small_pack(1);
+        let packs = [(device.put_pack(pack.clone()).await.unwrap(), pack)];
+        let head = Head::of(owner.vault, &*device).await;
+        device.commit(owner.machine.snapshot(&head, b"manifest", &packs)).await.unwrap();
+    });
+    (owner.vault.short(), owner.machine.id.short())
 }

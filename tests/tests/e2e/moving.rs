@@ -61,27 +61,31 @@ fn a_new_tls_key_stops_clients_until_they_are_told_the_new_address() {
     let path = source.to_str().unwrap();
     let stopped = machine.exits(25, &["run", path]);
     assert!(stopped.err.contains("its TLS key is not the pinned one"), "{stopped}");
-    assert!(stopped.err.contains("config.toml"), "{stopped}");
+    assert!(stopped.err.contains("backup connect --moved"), "{stopped}");
     // The server prints the new address, but for the account, which the kit has.
     let log = fs::read_to_string(&server.log).unwrap();
     let shown = log.lines().rev().find_map(|line| line.strip_prefix("address  ")).unwrap();
-    let (place, _) = kit.address.split_once("?pin=").unwrap();
-    let account = place.rsplit('/').next().unwrap();
-    let new = shown.replace("ACCOUNT", account);
-    set_server(&machine, &kit.address, &new);
+    let (place, pin) = shown.split_once("?pin=").unwrap();
+    let other = format!("{}?pin={pin}", place.replace("ACCOUNT", &"5a".repeat(16)));
+    let refused = machine.exits(2, &["connect", "--moved", &other]);
+    assert!(refused.err.contains("another vault"), "{refused}");
+    // The second half of the pin is the identity key.
+    let (before, after) = (&pin[..60], &pin[61..]);
+    let digit = if &pin[60..61] == "A" { "B" } else { "A" };
+    let other = format!("{place}?pin={before}{digit}{after}");
+    let refused = machine.exits(25, &["connect", "--moved", &other]);
+    assert!(refused.err.contains("its identity key is not the one"), "{refused}");
+    // And an address at which there is the wrong key, or nobody.
+    machine.exits(25, &["connect", "--moved", &kit.address]);
+    machine.exits(25, &["run", path]);
+    let moved = machine.ok(&["connect", "--moved", shown]);
+    assert!(moved.to_string().contains("kit"), "{moved}");
     machine.ok(&["run", path]);
     machine.ok(&["snapshots"]);
     // From now on this key is the known one.
     server.stop();
     server.restart();
     machine.ok(&["run", path]);
-}
-
-fn set_server(machine: &Machine, old: &str, new: &str) {
-    let path = machine.home.join(".config/unseen/config.toml");
-    let text = fs::read_to_string(&path).unwrap();
-    assert!(text.contains(old), "{text}");
-    fs::write(&path, text.replace(old, new)).unwrap();
 }
 
 #[test]

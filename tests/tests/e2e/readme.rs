@@ -25,13 +25,14 @@ fn the_first_command_backs_up_and_says_how_to_restore() {
     assert_eq!(line.matches(cargo).count(), 1, "{line}");
     let world = world!();
     let machine = world.machine("home").without_secrets();
-    let source = world.folder("home/Documents");
+    let source = world.folder("clone/docs");
     build::contents(&source);
     let wanted = trees::capture(&source);
     let program = programs!().backup;
     let line = line.replace(cargo, program.to_str().unwrap());
     let mut shell = Command::new("sh");
     shell.args(["-ec", &line]).env_clear().env("HOME", &machine.home);
+    shell.current_dir(source.parent().expect("the clone"));
     let output = shell.env("PATH", std::env::var_os("PATH").unwrap()).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{line}\n{error}");

@@ -160,7 +160,7 @@ fn a_scrub_finds_rot_check_names_the_files_and_the_next_run_heals() {
     build::write(&source, "second", build::noise(2, 400_000));
     let old = machine.back_up(&source, &[]).snapshot();
     let wanted = trees::capture(&source);
-    assert!(scrub(&world, &server.data, 0, &["--now"]).contains("read 2 packs"));
+    assert!(scrub(&world, &server.data, 0, &["--now"]).contains("2 packs, "));
     assert_eq!(lost(&machine), [""; 0]);
 
     rot(&server.data, &before);
@@ -189,10 +189,24 @@ fn a_scrub_works_while_no_server_runs() {
     let source = world.folder("source");
     build::write(&source, "file", build::noise(1, 400_000));
     machine.back_up(&source, &[]);
-    assert!(scrub(&world, &vault, 0, &["--now"]).contains("read 1 packs"));
+    assert!(scrub(&world, &vault, 0, &["--now"]).contains("just now"));
     rot(&vault, &[]);
     assert!(scrub(&world, &vault, 20, &["--now"]).contains("1 newly found damaged"));
     assert_eq!(lost(&machine), ["file"]);
+    for kind in ["manifests", "manifests2"] {
+        let one = trees::files(&vault.join("accounts"))
+            .into_iter()
+            .find(|(path, _)| path.parent().is_some_and(|folder| folder.ends_with(kind)));
+        fs::remove_file(one.unwrap().0).unwrap();
+    }
+    scrub(&world, &vault, 20, &["--now"]);
+    let told = scrub(&world, &vault, 20, &["--json"]);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told[0]["damaged_packs"].as_array().unwrap().len(), 1, "{told}");
+    assert_eq!(told[0]["lost"].as_array().unwrap().len(), 1, "{told}");
+    let account = &told[0]["account"].as_str().unwrap()[..6];
+    assert!(scrub(&world, &vault, 20, &["--account", account]).contains("lost: 1 manifests"));
+    scrub(&world, &vault, 1, &["--account", "0000000000"]);
     let missing = world.path("mistyped");
     scrub(&world, &missing, 1, &["--now"]);
     assert!(!missing.exists());
@@ -243,7 +257,7 @@ fn a_copy_of_a_running_server_serves_in_its_place() {
     let copy = world.path("copy");
     let words = ["copy", "--data", data.to_str().unwrap(), copy.to_str().unwrap()];
     let told = world.backup_server(&words).check(0);
-    assert!(told.text().starts_with("copied 1 accounts, "), "{told}");
+    assert!(told.text().starts_with("copied: accounts 1, "), "{told}");
     assert!(world.backup_server(&words).check(1).err.contains("is not empty"));
     server.stop();
     fs::rename(&data, world.path("original")).unwrap();

@@ -181,10 +181,14 @@ fn lost_slots_and_a_damaged_pin_are_told_with_what_to_do() {
     let slots: Vec<_> = trees::files(&vault.join("accounts"))
         .into_iter()
         .map(|(path, _)| path)
-        .filter(|path| path.components().any(|part| part.as_os_str() == "slots"))
+        .filter(|path| {
+            path.parent().is_some_and(|at| at.ends_with("slots") || at.ends_with("slots2"))
+        })
         .collect();
-    assert_eq!(slots.len(), 1);
+    assert_eq!(slots.len(), 2);
     fs::remove_file(&slots[0]).unwrap();
+    machine.ok(&["ls", "latest"]);
+    fs::remove_file(&slots[1]).unwrap();
     let ran = machine.exits(20, &["ls", "latest"]);
     assert!(ran.err.contains("slots are lost") && ran.err.contains("hint:"), "{ran}");
     // A backup needs none of them.
@@ -304,8 +308,13 @@ fn lost_manifests_and_lists_of_packs_are_named() {
     let mut bytes = fs::read(list).unwrap();
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
-    build::chmod(list, 0o600);
-    fs::write(list, bytes).unwrap();
+    let [second] = &stored(&vault, "packsets2")[..] else {
+        panic!("and a copy of it");
+    };
+    for list in [list, second] {
+        build::chmod(list, 0o600);
+        fs::write(list, &bytes).unwrap();
+    }
     let ran = machine.exits(20, &["check"]);
     assert!(ran.err.contains(&format!("snapshot {}: its list of packs", &id[..8])), "{ran}");
     // All packs are searched.
@@ -314,6 +323,10 @@ fn lost_manifests_and_lists_of_packs_are_named() {
         panic!("one manifest");
     };
     fs::remove_file(manifest).unwrap();
+    machine.restores_to("latest", &source, &wanted);
+    for second in stored(&vault, "manifests2") {
+        fs::remove_file(second).unwrap();
+    }
     let target = world.path("target");
     let ran = machine.exits(20, &["restore", "latest", "--target", target.to_str().unwrap()]);
     assert!(ran.err.contains(&format!("the manifest of snapshot {} is lost", &id[..8])), "{ran}");

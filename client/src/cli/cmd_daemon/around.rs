@@ -1,12 +1,16 @@
 //! What the daemon cannot know by itself: configuration, log, service manager, and how a user is
 //! told.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use unseen_manager::Manager;
 
 use super::super::output::Ui;
+use super::super::reading::local_time;
+use super::super::vault::SystemClock;
 use super::runner::trouble_of;
 use super::settings::{Place, Settings};
 use super::source::Filters;
@@ -17,14 +21,34 @@ use crate::daemon::filter::Filter;
 use crate::daemon::job::Trouble;
 use crate::daemon::run::{Around, State};
 use crate::daemon::signs::{Places, Policy, Signs, Verdict};
+use unseen_common::time::Clock;
 
 /// How often the machine's signs are looked at: somebody else has to be asked for some of them.
 const LOOK: Duration = Duration::from_secs(60);
+
+/// What tells one state of a file from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// Of this file; none if it is not there.
+    fn of(path: &Path) -> Option<Self> {
+        let meta = std::fs::metadata(path).ok()?;
+        let changed = (meta.ctime(), meta.ctime_nsec());
+        Some(Self { inode: meta.ino(), size: meta.size(), changed })
+    }
+}
 
 /// This machine.
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) ui: Arc<Ui>,
+    /// Whoever keeps what is said does not keep when.
+    pub(super) stamped: bool,
     pub(super) place: Place,
     /// What is shared with the source of changes.
     pub(super) filters: Filters,
@@ -36,6 +60,8 @@ pub(super) struct Machine {
     pub(super) pulsed: Option<Instant>,
     /// What was written last.
     pub(super) kept: Book,
+    /// What config.toml was when it was last read.
+    pub(super) read: Option<Stamp>,
     /// What the machine showed, and when.
     pub(super) seen: Option<(Instant, Signs)>,
 }
@@ -46,10 +72,19 @@ impl Around for Machine {
             Some((at, signs)) if at.elapsed() < LOOK => signs,
             _ => self.seen.insert((Instant::now(), Places::default().look())).1,
         };
-        Policy::default().may_run(&signs, !self.place.local, overdue)
+        let local = self.settings.lock().unwrap_or_else(PoisonError::into_inner).local;
+        Policy::default().may_run(&signs, !local, overdue)
+    }
+
+    fn has_other_sets(&mut self) -> bool {
+        // One that is gone for a moment is being written: it has not changed yet.
+        let now = Stamp::of(&self.place.setup.places.config);
+        now.is_some() && now != self.read
     }
 
     fn sets(&mut self) -> Result<Vec<SetSpec>, Trouble> {
+        // First: what changes while it is read is read again.
+        self.read = Stamp::of(&self.place.setup.places.config);
         let (settings, specs) = self.place.read().map_err(|error| trouble_of(&error))?;
         if specs.is_empty() {
             self.log("config.toml has no [[set]] for this profile: there is nothing to watch");
@@ -62,7 +97,11 @@ impl Around for Machine {
     }
 
     fn log(&mut self, line: &str) {
-        self.ui.status(line);
+        if self.stamped {
+            self.ui.status(&format!("{}  {line}", local_time(SystemClock.now())));
+        } else {
+            self.ui.status(line);
+        }
     }
 
     fn state(&mut self, state: State<'_>) {

@@ -43,9 +43,31 @@ pub(super) fn status(ctx: &Context<'_>) -> Result<Exit, CliError> {
             0 => String::new(),
             n => format!(", changes in {}", plural(n as u64, "folder", "folders")),
         };
-        ctx.ui.line(&format!("{}: {saved}{pending}", set.name));
+        let next = match set.next {
+            Some(at) if status.paused_until.is_none() && status.held.is_none() => {
+                format!(", next {}", ahead(at.since(now)))
+            }
+            _ => String::new(),
+        };
+        ctx.ui.line(&format!("{}: {saved}{pending}{next}", set.name));
+        if let Some(failing) = &set.book.failing {
+            let since = local_time(failing.since);
+            ctx.ui.line(&format!("  failing since {since}: {}", failing.trouble.message));
+        }
+    }
+    for alert in &status.alerts {
+        ctx.ui.warn(&format!("{} {}", alert.text, alert.hint));
     }
     Ok(Exit::Done)
+}
+
+/// How soon something is.
+fn ahead(seconds: u64) -> String {
+    match seconds {
+        0..60 => "in a moment".to_owned(),
+        60..5400 => format!("in {} min", seconds.div_ceil(60)),
+        _ => format!("in {}", plural(seconds.div_ceil(3600), "hour", "hours")),
+    }
 }
 
 /// Pauses.
@@ -76,8 +98,8 @@ pub(super) fn resume(ctx: &Context<'_>) -> Result<Exit, CliError> {
 }
 
 /// Wants backups.
-pub(super) fn now(ctx: &Context<'_>, set: Option<&str>) -> Result<Exit, CliError> {
-    let sets = done(ctx, &Request::Now { set: set.map(str::to_owned) })?;
+pub(super) fn now(ctx: &Context<'_>, set: Option<&str>, full: bool) -> Result<Exit, CliError> {
+    let sets = done(ctx, &Request::Now { set: set.map(str::to_owned), full })?;
     if ctx.ui.is_json() {
         ctx.ui.json(&json!({"sets": sets}));
     } else {

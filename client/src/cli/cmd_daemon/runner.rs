@@ -10,18 +10,21 @@ use tokio::runtime::Runtime;
 use super::super::args::values::BytesPerSecond;
 use super::super::cmd_run::configured;
 use super::super::cmd_run::one::{refused, went};
+use super::super::context::Setup;
 use super::super::exit::{CliError, Exit};
 use super::super::output::Ui;
 use super::super::vault::{self, SystemClock};
 use super::settings::{Place, Settings};
 use crate::backup::{self, Outcome, RunOptions};
-use crate::daemon::job::{Job, RunResult, Runner, Summary, Trouble};
+use crate::daemon::job::{Job, Room, RunResult, Runner, Summary, Trouble};
 use crate::maintain::presence::missing_packs;
+use crate::maintain::quota::quota;
 use crate::progress::{Amount, Counts, Item, Monitor, Note, Problem, Stored, Tally};
 use crate::repo::hold::hold;
 use crate::repo::{RepoError, Repository};
 use crate::sets::Job as SetJob;
 use crate::sets::hooks::{self, HookError, Moment, Went};
+use crate::state::db::StateDb;
 use unseen_common::id::SnapshotId;
 use unseen_common::time::Clock;
 
@@ -52,11 +55,16 @@ impl SetRunner {
         let set = settings.jobs.get(&job.set).ok_or_else(|| {
             CliError::new(Exit::Usage, format!("there is no set {} any more", job.set))
         })?;
+        if set.hooks.before.is_some() {
+            // Nothing is made ready for a backup that cannot be made now.
+            StateDb::is_free(&self.place.setup.places.state)?;
+            vault::open(&vault::parse(&settings.vault)?, Arc::clone(stop))?;
+        }
         self.hook(set, Moment::Before, (&Went::default(), stop))
             .map_err(|error| refused(set, error))?;
         let never = AtomicBool::new(false);
         match self.back_up((job, set), &settings, (monitor, stop)) {
-            Ok((outcome, counts, took, missing)) => {
+            Ok((outcome, counts, took, (missing, room))) => {
                 let exit = if outcome.problem_count > 0 { Exit::Incomplete } else { Exit::Done };
                 let exit = if outcome.interrupted { Exit::Interrupted } else { exit };
                 let went = went(exit, &outcome, &counts);
@@ -68,7 +76,7 @@ impl SetRunner {
                 if let Err(error) = self.hook(set, moment, (&went, stop)) {
                     monitor.note(&Note::warning(format!("what runs after it failed: {error}")));
                 }
-                Ok(Summary { missing, ..Summary::new(&outcome, counts, took) })
+                Ok(Summary { missing, room, ..Summary::new(&outcome, counts, took) })
             }
             Err(error) => {
                 let stopped = error.code() == Exit::Interrupted;
@@ -103,9 +111,9 @@ impl SetRunner {
         (job, set): (&Job, &SetJob),
         settings: &Settings,
         (monitor, stop): (&dyn Monitor, &Arc<AtomicBool>),
-    ) -> Result<(Outcome, Counts, Duration, Option<u64>), CliError> {
+    ) -> Result<(Outcome, Counts, Duration, Looked), CliError> {
         let begun = Instant::now();
-        let setup = &self.place.setup;
+        let setup = &Setup { vault: Some(settings.vault.clone()), ..self.place.setup.clone() };
         let (mut repo, opened) = vault::log_in(setup, (&self.runtime, Arc::clone(stop)))?;
         if let Some(warning) = vault::erase_warning(&repo.log.state) {
             monitor.note(&Note::warning(warning));
@@ -121,9 +129,9 @@ impl SetRunner {
             at_most: job.at_most,
             // A snapshot each hour of which nothing is new helps nobody.
             skip_if_unchanged: true,
-            ..set.options(&self.place.here(settings)?)
+            ..set.options(&settings.here()?)
         };
-        let source = set.open(SystemClock.now())?;
+        let source = set.open(SystemClock.now(), stop)?;
         let listener = Counting { tally: Tally::default(), inner: monitor };
         let runtime = self.runtime.handle();
         let outcome = backup::run(&mut repo, source, &options, (&listener, stop), runtime)?;
@@ -133,8 +141,9 @@ impl SetRunner {
         }
         // What cannot be looked at now is looked at next time.
         let look = job.check && !outcome.interrupted;
-        let missing = if look { self.runtime.block_on(missing_packs(&repo)).ok() } else { None };
-        Ok((outcome, listener.tally.counts(), begun.elapsed(), missing))
+        let looked = look.then(|| self.runtime.block_on(look_at(&repo)));
+        let counts = listener.tally.counts();
+        Ok((outcome, counts, begun.elapsed(), looked.unwrap_or_default()))
     }
 
     /// Holds what is to be held. What the vault will never take stands in the way of no backup.
@@ -156,6 +165,15 @@ impl SetRunner {
             held => Ok(held.map(drop)?),
         }
     }
+}
+
+/// Packs that are missing, and how much room there is, as far as either could be told.
+type Looked = (Option<u64>, Option<Room>);
+
+/// Whether the vault has what it should, and room for more.
+async fn look_at(repo: &Repository) -> Looked {
+    let room = quota(repo).await.ok().flatten();
+    (missing_packs(repo).await.ok(), room.map(|(used, allowed)| Room { used, allowed }))
 }
 
 /// Counts, and passes everything on.

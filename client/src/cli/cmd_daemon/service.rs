@@ -190,7 +190,14 @@ fn service(ctx: &Context<'_>, args: &InstallArgs) -> Result<Service, CliError> {
         Scope::User
     };
     let profile = ctx.global.profile_name().as_str().to_owned();
-    Ok(Service { program, profile, variables, scope })
+    let mut service = Service { program, profile, variables, scope, log: None };
+    let logs = match (&service.scope, ctx.env.var("HOME").filter(|home| !home.is_empty())) {
+        (Scope::User, Some(home)) => Some(Path::new(&home).join("Library/Logs")),
+        (Scope::User, None) => None,
+        (Scope::System { .. }, _) => Some(PathBuf::from("/Library/Logs")),
+    };
+    service.log = logs.map(|logs| logs.join(format!("{}.log", service.unit_name())));
+    Ok(service)
 }
 
 /// The service begins in another folder.

@@ -7,6 +7,7 @@ use super::super::cmd_run::host_name;
 use super::super::config::{Config, Profile};
 use super::super::context::Setup;
 use super::super::exit::CliError;
+use super::super::vault::{folder_of, parse};
 use crate::daemon::config::AlertConfig;
 use crate::daemon::core::SetSpec;
 use crate::daemon::schedule::Kind;
@@ -21,23 +22,37 @@ pub(super) struct Settings {
     pub(super) profile: Profile,
     /// How the user is told of trouble.
     pub(super) alerts: AlertConfig,
-}
-
-/// The profile that the daemon works for, on this machine.
-#[derive(Debug, Clone)]
-pub(super) struct Place {
-    /// The profile.
-    pub(super) setup: Setup,
+    /// Where the vault is: it may move.
+    pub(super) vault: String,
     /// What is never saved: the program's own folders, a local vault, the kit.
     pub(super) own: Vec<PathBuf>,
     /// The vault is a folder of this machine.
     pub(super) local: bool,
 }
 
+/// The profile that the daemon works for, on this machine.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    /// The profile, as it was at the start.
+    pub(super) setup: Setup,
+    /// The vault that the command line names: it goes before the profile's.
+    pub(super) given: Option<String>,
+    /// The vault that this machine was enrolled in.
+    pub(super) enrolled: String,
+    /// What is never saved, wherever the vault is.
+    pub(super) own: Vec<PathBuf>,
+}
+
 impl Place {
     /// Reads config.toml.
     pub(super) fn read(&self) -> Result<(Settings, Vec<SetSpec>), CliError> {
         let config = Config::load(&self.setup.places.config)?;
+        let profile = config.profile(&self.setup.name);
+        let vault = self.given.as_ref().or(profile.server.as_ref()).unwrap_or(&self.enrolled);
+        let vault = vault.clone();
+        let folder = folder_of(&parse(&vault)?);
+        let local = folder.is_some();
+        let own: Vec<PathBuf> = self.own.iter().cloned().chain(folder).collect();
         let mut specs = Vec::new();
         let mut jobs = BTreeMap::new();
         for set in config.sets(&self.setup.name) {
@@ -49,19 +64,21 @@ impl Place {
             specs.push(SetSpec {
                 name: set.name.clone(),
                 roots,
-                rules: job.rules(self.own.clone()),
+                rules: job.rules(own.clone()),
                 kind,
                 pace: config.daemon.pace(&set.schedule),
             });
             jobs.insert(set.name.clone(), job);
         }
-        let profile = config.profile(&self.setup.name);
-        Ok((Settings { jobs, profile, alerts: config.daemon.alerts }, specs))
+        let alerts = config.daemon.alerts;
+        Ok((Settings { jobs, profile, alerts, vault, own, local }, specs))
     }
+}
 
+impl Settings {
     /// What a run needs to know.
-    pub(super) fn here(&self, settings: &Settings) -> Result<Here, CliError> {
-        let profile = &settings.profile;
+    pub(super) fn here(&self) -> Result<Here, CliError> {
+        let profile = &self.profile;
         let compression =
             super::super::cmd_run::configured(None, profile.compression.as_deref(), "compression")?;
         Ok(Here {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::Sender;
+use jiff::tz::TimeZone;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use unseen_manager::Manager;
@@ -27,14 +28,11 @@ pub(super) fn run(ctx: &Context<'_>) -> Result<Exit, CliError> {
     let setup = ctx.setup()?;
     let key = vault::device_key(&setup)?;
     let lock = Lock::take(&setup.places.state)?;
-    let address = setup.vault.clone().unwrap_or_else(|| key.server.clone());
+    let enrolled = key.server.clone();
     drop(key);
-    let folder = vault::folder_of(&vault::parse(&address)?);
-    let local = folder.is_some();
     let mut own = setup.places.own();
-    own.extend(folder);
     own.extend(default_kit(ctx, &setup));
-    let place = Place { setup, own, local };
+    let place = Place { setup, given: ctx.global.vault.clone(), enrolled, own };
     let settings = Arc::new(Mutex::new(Arc::new(Settings::default())));
     let state = &place.setup.places.state;
     let book = Book::read(state);
@@ -51,6 +49,7 @@ pub(super) fn run(ctx: &Context<'_>) -> Result<Exit, CliError> {
     let runtime = vault::runtime()?;
     let machine = Machine {
         ui: Arc::clone(ctx.ui),
+        stamped: ctx.env.var("JOURNAL_STREAM").is_none(),
         place: place.clone(),
         filters: Filters::default(),
         settings: Arc::clone(&settings),
@@ -58,12 +57,13 @@ pub(super) fn run(ctx: &Context<'_>) -> Result<Exit, CliError> {
         // Whoever cannot be told is done without.
         manager: Manager::from_environment().unwrap_or_default(),
         pulsed: None,
+        read: None,
         kept: book.clone(),
         seen: None,
     };
     let filters = Arc::clone(&machine.filters);
     let parts = Parts {
-        core: Core::new(Box::new(marks), book, now),
+        core: Core::new(Box::new(marks), book, now).in_zone(TimeZone::system()),
         runner: Arc::new(SetRunner { ui: Arc::clone(ctx.ui), place, settings, runtime }),
         source: source::make(filters),
         clocks: Arc::new(MachineClocks),

@@ -11,6 +11,7 @@ use super::super::bars::{Bars, Task};
 use super::super::context::{Context, Setup};
 use super::super::exit::{CliError, Exit};
 use super::super::interrupt::Interrupt;
+use super::super::turns::in_turn;
 use super::super::units::plural;
 use super::super::vault::{self, Opened, SystemClock};
 use super::{RunArgs, Wishes, report};
@@ -18,6 +19,7 @@ use crate::backup::{self, Outcome, RunOptions, Source};
 use crate::progress::Counts;
 use crate::sets::hooks::{self, HookError, Moment, Went};
 use crate::sets::{Here, Job};
+use crate::state::db::StateDb;
 
 /// What all runs of one command share.
 pub(super) struct Runs<'a> {
@@ -126,12 +128,13 @@ impl Runs<'_> {
     /// The run.
     fn one(&self, job: &Job) -> Result<(Exit, Outcome, Counts), CliError> {
         let Self { ctx, args, setup, runtime, interrupt, .. } = self;
+        in_turn(ctx, setup, || Ok(StateDb::is_free(&setup.places.state)?))?;
         let (mut repo, opened) = vault::open_repository(ctx, setup, (runtime, interrupt.flag()))?;
         let first = !self.told.replace(true);
         if first {
             super::super::cmd_policy::tell_waiting(ctx, &repo.log.state);
         }
-        let source = job.open(SystemClock.now())?;
+        let source = job.open(SystemClock.now(), &interrupt.flag())?;
         repo.vault = vault::limited(repo.vault, self.wishes.up, self.wishes.down);
         let options = self.options(job, &opened);
         if first {

@@ -7,6 +7,7 @@
 pub(crate) mod fake;
 #[cfg(target_os = "linux")]
 mod linux;
+mod names;
 mod network;
 #[cfg(any(test, not(target_os = "linux")))]
 mod recursive;
@@ -21,6 +22,8 @@ use std::time::Duration;
 
 use crate::backup::Depth;
 
+pub use names::Names;
+
 /// What was noticed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -30,6 +33,13 @@ pub enum Event {
         dir: PathBuf,
         /// How much of it.
         depth: Depth,
+    },
+    /// These entries of a directory may have changed, and no others directly in it.
+    Entries {
+        /// Its absolute path.
+        dir: PathBuf,
+        /// Which.
+        names: Names,
     },
     /// Events were lost: everything beneath may have changed.
     Lost {

@@ -59,7 +59,11 @@ impl Call {
         line.push(b'\n');
         stream.set_write_timeout(Some(PATIENCE)).map_err(fail)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(fail)?;
-        stream.write_all(&line).map_err(fail)?;
+        match stream.write_all(&line) {
+            // Whoever refuses a client hangs up before it has spoken: the answer says why.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            written => written.map_err(fail)?,
+        }
         Ok(Self { lines: BufReader::new(stream), path: path.to_path_buf() })
     }
 

@@ -46,7 +46,7 @@ fn requests_have_one_form() {
     for (request, text) in [
         (Request::Status, r#"{"do":"status"}"#),
         (Request::Pause { seconds: 7200 }, r#"{"do":"pause","seconds":7200}"#),
-        (Request::Now { set: None }, r#"{"do":"now","set":null}"#),
+        (Request::Now { set: None, full: false }, r#"{"do":"now","set":null,"full":false}"#),
         (run("a"), r#"{"do":"run","set":"a"}"#),
         (Request::Why { path: "/x".into() }, r#"{"do":"why","path":"/x"}"#),
     ] {

@@ -23,6 +23,7 @@ pub(in crate::daemon) fn summary(snapshot: Option<SnapshotId>) -> Summary {
         problems: 0,
         left_out: 0,
         missing: None,
+        room: None,
         interrupted: false,
         counts: Counts::default(),
         took: 1,
@@ -195,7 +196,7 @@ fn a_pause_outlives_the_daemon_but_not_its_time() {
     second.set_sets(vec![spec("a", "/a")], now(400));
     assert_eq!(second.status(now(400)).paused_until, Some(now(700).wall));
     assert_eq!(second.step(now(400)), Step::Wait(Some(now(700).at)));
-    second.want("a", now(400).at);
+    second.want("a", true, now(400).at);
     assert!(matches!(second.step(now(400)), Step::Run(Job { wanted: true, .. })));
     first.resume();
     assert_eq!((first.book.paused_until, first.status(now(100)).paused_until), (None, None));

@@ -22,8 +22,6 @@ use unseen_common::time::Timestamp;
 pub use marks::Limits;
 pub use one::Dirty;
 
-use super::changes::Event;
-use super::signs::active::ActiveDays;
 use crate::backup::{Changes, Depth};
 use one::Note;
 use store::Store;
@@ -95,20 +93,6 @@ impl DirtySets {
         self.keep(|store| store.remove(name));
     }
 
-    /// Puts down an event.
-    pub fn event(&mut self, event: &Event, now: Moment) {
-        match event {
-            Event::Changed { dir, depth } => self.mark(dir, *depth, now),
-            Event::Lost { root: Some(root), .. } => self.mark(root, Depth::Everything, now),
-            Event::Lost { root: None, .. } => {
-                let names: Vec<String> = self.sets.keys().cloned().collect();
-                for name in names {
-                    self.everything(&name, now);
-                }
-            }
-        }
-    }
-
     /// Marks a directory in every set that has it.
     pub fn mark(&mut self, dir: &Path, depth: Depth, now: Moment) {
         let mut notes = Vec::new();
@@ -147,13 +131,13 @@ impl DirtySets {
         self.keep(|store| store.replace(name, &all).and_then(|()| store.flush()));
     }
 
-    /// What is known to be unsaved, and since when. Not that everything is to be scanned: that is
-    /// so after every start, and would hide what is known.
-    fn unsaved(&self, name: &str) -> LeftOver {
+    /// What is known to be unsaved, and since when, an earlier daemon's part with it. Not that
+    /// everything is to be scanned: that is so after every start, and would hide what is known.
+    pub fn unsaved(&self, name: &str) -> LeftOver {
         let mut all = self.left_over.get(name).cloned().unwrap_or_default();
         if let Some(dirty) = self.sets.get(name) {
             let unsaved = dirty.unsaved();
-            for (dir, depth) in unsaved.iter().filter(|(dir, _)| !dirty.is_root(dir)) {
+            for (dir, depth) in unsaved.iter().filter(|(dir, depth)| !dirty.is_all(dir, *depth)) {
                 all.changes.add(dir, depth);
             }
             all.since = all.since.or(dirty.since());
@@ -178,16 +162,6 @@ impl DirtySets {
         self.left_over.get(name).filter(|left| **left != LeftOver::default())
     }
 
-    /// Days in use without a backup of this set, as they were kept.
-    pub fn active_days(&self, name: &str) -> ActiveDays {
-        self.store.as_ref().and_then(|store| store.active_days(name)).unwrap_or_default()
-    }
-
-    /// Keeps them.
-    pub fn keep_active_days(&mut self, name: &str, days: &ActiveDays) {
-        self.keep(|store| store.keep_active_days(name, days));
-    }
-
     /// Whether anything is kept on disk.
     pub fn is_kept(&self) -> bool {
         self.store.is_some()
@@ -205,7 +179,8 @@ impl DirtySets {
     fn note(&mut self, name: &str, note: Note, now: Moment) {
         match note {
             Note::Nothing => return,
-            Note::Put(dir, _) if self.sets.get(name).is_some_and(|set| set.is_root(&dir)) => return,
+            Note::Put(dir, depth)
+                if self.sets.get(name).is_some_and(|set| set.is_all(&dir, depth)) => {}
             Note::Put(dir, depth) => {
                 let left = self.left_over.get(name).and_then(|left| left.since);
                 let since = left.or(self.sets.get(name).and_then(Dirty::since));

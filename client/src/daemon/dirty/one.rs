@@ -96,9 +96,9 @@ impl Dirty {
         Note::Replace
     }
 
-    /// Whether a directory is one of the set's, or above one.
-    pub(super) fn is_root(&self, dir: &Path) -> bool {
-        self.roots.iter().any(|root| root.starts_with(dir))
+    /// Whether this mark says that everything in one of the set's directories is to be scanned.
+    pub(super) fn is_all(&self, dir: &Path, depth: Depth) -> bool {
+        depth == Depth::Everything && self.roots.iter().any(|root| root.starts_with(dir))
     }
 
     /// What no run has taken yet.

@@ -13,14 +13,12 @@ use unseen_common::time::Timestamp;
 
 use super::LeftOver;
 use crate::backup::{Changes, Depth};
-use crate::daemon::signs::active::ActiveDays;
 use crate::state::db::{StateError, open_sled};
 
 /// Bytes of sled's cache.
 const CACHE: u64 = 1024 * 1024;
 const SET: &[u8] = b"set ";
 const SINCE: &[u8] = b"since ";
-const ACTIVE: &[u8] = b"active ";
 
 /// The database.
 #[derive(Debug)]
@@ -80,7 +78,6 @@ impl Store {
     pub(super) fn remove(&self, set: &str) -> sled::Result<()> {
         self.db.drop_tree(key(SET, set))?;
         self.meta.remove(key(SINCE, set))?;
-        self.meta.remove(key(ACTIVE, set))?;
         Ok(())
     }
 
@@ -92,15 +89,6 @@ impl Store {
                 self.remove(name)?;
             }
         }
-        Ok(())
-    }
-
-    pub(super) fn active_days(&self, set: &str) -> Option<ActiveDays> {
-        ActiveDays::from_bytes(&self.meta.get(key(ACTIVE, set)).ok()??)
-    }
-
-    pub(super) fn keep_active_days(&self, set: &str, days: &ActiveDays) -> sled::Result<()> {
-        self.meta.insert(key(ACTIVE, set), &days.to_bytes()[..])?;
         Ok(())
     }
 

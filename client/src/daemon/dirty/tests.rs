@@ -216,16 +216,15 @@ fn each_set_has_its_own_and_events_reach_those_they_concern() {
         );
         all.done(name);
     }
-    all.event(&Event::Changed { dir: "/h/a".into(), depth: Depth::Listing }, at(1));
-    all.event(&Event::Changed { dir: "/h/mail/b".into(), depth: Depth::Listing }, at(2));
+    all.mark(Path::new("/h/a"), Depth::Listing, at(1));
+    all.mark(Path::new("/h/mail/b"), Depth::Listing, at(2));
     assert_eq!(all.get("home").unwrap().waiting().len(), 2);
     assert_eq!(paths(all.get("mail").unwrap().waiting()), [("/h/mail/b", Depth::Listing)]);
-    let why = crate::daemon::changes::Lost::Gone;
-    all.event(&Event::Lost { root: Some("/h".into()), why }, at(3));
+    all.mark(Path::new("/h"), Depth::Everything, at(3));
     assert_eq!(all.get("home").unwrap().waiting().visit(Path::new("/h/q")), Visit::Everything);
     assert_eq!(all.get("mail").unwrap().waiting().visit(Path::new("/h/mail")), Visit::Everything);
     assert_eq!(all.get("mail").unwrap().waiting().visit(Path::new("/m")), Visit::Skip);
-    all.event(&Event::Lost { root: None, why }, at(3));
+    all.everything("mail", at(3));
     assert_eq!(all.get("mail").unwrap().waiting().visit(Path::new("/m")), Visit::Everything);
     assert!(all.take("no such set", at(0)).is_empty());
 }
@@ -242,16 +241,12 @@ fn what_was_unsaved_is_known_after_a_restart_and_everything_is_scanned() {
     all.mark(Path::new("/h/b"), Depth::Everything, at(9));
     assert_eq!(all.tick(Duration::from_secs(9)), Some(Duration::from_secs(35)));
     assert_eq!(all.tick(Duration::from_secs(35)), None);
-    let mut days = all.active_days("home");
-    days.observe(7, FLUSH * 100);
-    all.keep_active_days("home", &days);
     drop(all);
 
     let mut all = sets(dir.path(), 1000);
     let left = all.left_over("home").unwrap().clone();
     assert_eq!(paths(&left.changes), [("/h/a", Depth::Listing), ("/h/b", Depth::Everything)]);
     assert_eq!(left.since, Some(at(5).wall));
-    assert_eq!(all.active_days("home"), days);
     assert_eq!(all.get("home").unwrap().waiting().visit(Path::new("/h")), Visit::Everything);
     // A failed scan changes nothing in that.
     all.take("home", at(0));
@@ -264,7 +259,7 @@ fn what_was_unsaved_is_known_after_a_restart_and_everything_is_scanned() {
     assert_eq!(all.left_over("home"), None);
     drop(all);
     let all = DirtySets::open(dir.path(), &[("mail".into(), vec!["/m".into()])], at(3000));
-    assert_eq!(all.active_days("home"), ActiveDays::default(), "the set is gone");
+    assert_eq!(all.left_over("home"), None, "the set is gone");
     assert!(all.is_kept());
 }
 

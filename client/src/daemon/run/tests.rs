@@ -9,7 +9,7 @@ use crate::backup::Depth;
 use crate::daemon::book::Book;
 use crate::daemon::changes::Event;
 use crate::daemon::changes::fake::Fake;
-use crate::daemon::control::{Call, CallError};
+use crate::daemon::control::{Answer, Call, CallError, Request};
 use crate::daemon::core::Status;
 use crate::daemon::core::tests::summary;
 use crate::daemon::marks::InMemory;
@@ -57,6 +57,7 @@ impl Runner for Told {
 struct Quiet {
     names: Arc<Mutex<Vec<&'static str>>>,
     held: Arc<AtomicBool>,
+    edited: Arc<AtomicBool>,
 }
 
 impl Around for Quiet {
@@ -66,6 +67,9 @@ impl Around for Quiet {
     }
     fn sets(&mut self) -> Result<Vec<SetSpec>, Trouble> {
         let names = self.names.lock().unwrap().clone();
+        if names.contains(&"wrong") {
+            return Err(Trouble::new(2, "line 7: wrong"));
+        }
         let spec = |name: &str| SetSpec {
             name: name.to_owned(),
             roots: vec![PathBuf::from("/").join(name)],
@@ -74,6 +78,9 @@ impl Around for Quiet {
             pace: Pace::default(),
         };
         Ok(names.into_iter().map(spec).collect())
+    }
+    fn has_other_sets(&mut self) -> bool {
+        self.edited.swap(false, Ordering::SeqCst)
     }
     fn log(&mut self, _: &str) {}
     fn state(&mut self, _: State<'_>) {}
@@ -91,6 +98,7 @@ struct Lab {
     sink: Sink,
     names: Arc<Mutex<Vec<&'static str>>>,
     held: Arc<AtomicBool>,
+    edited: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<Result<(), Trouble>>,
     _dir: tempfile::TempDir,
 }
@@ -105,6 +113,7 @@ impl Lab {
         let around = Quiet::default();
         around.names.lock().unwrap().push("a");
         let (names, held) = (Arc::clone(&around.names), Arc::clone(&around.held));
+        let edited = Arc::clone(&around.edited);
         let now = Now { at: hand.read().boot, wall: hand.read().wall };
         let parts = Parts {
             core: Core::new(Box::new(InMemory::default()), Book::default(), now),
@@ -122,7 +131,7 @@ impl Lab {
         let mouth = ears.mouth();
         let thread = std::thread::spawn(move || run(parts, &ears));
         let sink = sink.recv().unwrap();
-        Self { socket, hand, orders, jobs, mouth, sink, names, held, thread, _dir: dir }
+        Self { socket, hand, orders, jobs, mouth, sink, names, held, edited, thread, _dir: dir }
     }
 
     fn ask(&self, request: &Request) -> Result<Answer, CallError> {
@@ -183,7 +192,7 @@ fn commands_are_followed() {
     lab.orders.send(Ok(summary(None))).unwrap();
     let last = std::iter::from_fn(|| call.answer().unwrap()).last().unwrap();
     assert!(matches!(last, Answer::Ended { result: Ok(_), run: 2, .. }), "{last:?}");
-    let no_such = lab.ask(&Request::Now { set: Some("x".to_owned()) }).unwrap_err();
+    let no_such = lab.ask(&Request::Now { set: Some("x".to_owned()), full: false }).unwrap_err();
     assert_eq!(no_such.to_string(), "there is no set x");
     let why = lab.ask(&Request::Why { path: "/a/y".into() }).unwrap();
     assert!(matches!(why, Answer::Why(why) if why.watched && why.set.as_deref() == Some("a")));
@@ -214,7 +223,7 @@ fn a_low_battery_holds_but_not_what_somebody_wants() {
     lab.later(1);
     while lab.status().running.is_some() {}
     assert_eq!(lab.status().held.as_deref(), Some("for power: the battery is at 9 %"));
-    lab.ask(&Request::Now { set: None }).unwrap();
+    lab.ask(&Request::Now { set: None, full: false }).unwrap();
     assert!(lab.jobs.recv().unwrap().wanted);
     lab.later(1);
     assert!(lab.status().running.is_some());
@@ -230,5 +239,59 @@ fn the_configuration_is_read_again_and_stopping_is_orderly() {
     lab.mouth.send(Message::Reload).unwrap();
     assert_eq!(lab.status().sets.len(), 2);
     // The run is stopped, and waited for.
+    lab.stop();
+}
+
+#[test]
+fn a_configuration_that_changes_is_read_by_itself_and_failures_are_tried_at_once() {
+    let lab = Lab::new();
+    lab.jobs.recv().unwrap();
+    lab.order(Err(Trouble::new(24, "gone")));
+    lab.names.lock().unwrap().push("wrong");
+    lab.edited.store(true, Ordering::SeqCst);
+    lab.later(0);
+    assert_eq!(lab.jobs.recv().unwrap().set, "a", "the old set is tried again");
+    let alerts = lab.status().alerts;
+    assert!(alerts.iter().any(|alert| alert.text.contains("line 7: wrong")), "{alerts:?}");
+    lab.order(Ok(summary(None)));
+    *lab.names.lock().unwrap() = vec!["a", "b"];
+    assert_eq!(
+        lab.ask(&Request::Reload).unwrap(),
+        Answer::Done { sets: vec!["a".to_owned(), "b".to_owned()] }
+    );
+    assert_eq!(lab.jobs.recv().unwrap().set, "b");
+    assert_eq!(lab.status().alerts, []);
+    lab.order(Ok(summary(None)));
+    lab.stop();
+}
+
+#[test]
+fn a_run_makes_way_for_others_but_not_one_that_somebody_waits_for() {
+    let lab = Lab::new();
+    lab.jobs.recv().unwrap();
+    let way = Request::MakeWay { seconds: 30 };
+    assert_eq!(lab.ask(&way).unwrap(), Answer::Done { sets: vec!["a".to_owned()] });
+    while lab.status().running.is_some() {}
+    lab.later(20);
+    assert_eq!(lab.status().running, None, "others come first");
+    lab.later(11);
+    assert_eq!(lab.jobs.recv().unwrap().changes, None, "the scan was not made");
+    // What was asked for goes on by itself.
+    lab.order(Ok(summary(None)));
+    lab.ask(&Request::Now { set: None, full: true }).unwrap();
+    assert!(lab.jobs.recv().unwrap().wanted);
+    lab.ask(&way).unwrap();
+    while lab.status().running.is_some() {}
+    lab.later(31);
+    assert!(lab.jobs.recv().unwrap().wanted);
+    lab.order(Ok(summary(None)));
+    let run = Request::Run { set: "a".to_owned() };
+    let mut call = Call::send(std::slice::from_ref(&lab.socket), &run).unwrap();
+    assert!(matches!(call.answer().unwrap(), Some(Answer::Done { .. })));
+    lab.jobs.recv().unwrap();
+    let refused = lab.ask(&way).unwrap_err();
+    assert!(matches!(refused, CallError::Refused(Trouble { code: Trouble::BUSY, .. })));
+    assert!(lab.status().running.is_some());
+    lab.order(Ok(summary(None)));
     lab.stop();
 }

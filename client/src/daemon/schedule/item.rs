@@ -47,6 +47,8 @@ pub(super) struct Item {
     kind: Kind,
     due: Due,
     wanted: Option<At>,
+    /// Whoever asks wants everything looked at.
+    wants_all: bool,
     /// What is being saved, and whether everything is looked at.
     running: Option<(Due, bool)>,
     ended: Option<At>,
@@ -65,6 +67,7 @@ impl Item {
             kind,
             due: Due { scan: Some(scan), ..Due::default() },
             wanted: None,
+            wants_all: false,
             running: None,
             ended: None,
             failures: 0,
@@ -104,8 +107,9 @@ impl Item {
         self.not_before = None;
     }
 
-    pub(super) fn want(&mut self, now: At) {
+    pub(super) fn want(&mut self, full: bool, now: At) {
         self.wanted.get_or_insert(now);
+        self.wants_all |= full;
     }
 
     pub(super) fn wanted(&self) -> Option<At> {
@@ -133,7 +137,7 @@ impl Item {
 
     /// Whether everything is looked at if it begins now.
     pub(super) fn is_full(&self, now: At) -> bool {
-        self.wanted.is_some() || self.due.scan.is_some_and(|at| at <= now)
+        self.wants_all || self.due.scan.is_some_and(|at| at <= now)
     }
 
     pub(super) fn begun(&mut self, now: At) {
@@ -143,12 +147,13 @@ impl Item {
             // The scan still lies ahead.
             self.due.scan = taken.scan.take();
             // As does what changes all the time, if its time has not come.
-            if taken.constant.is_some_and(|at| at > now) {
+            if self.wanted.is_none() && taken.constant.is_some_and(|at| at > now) {
                 self.due.constant = taken.constant.take();
             }
         }
         self.running = Some((taken, full));
         self.wanted = None;
+        self.wants_all = false;
     }
 
     pub(super) fn ended(&mut self, how: Ended, now: At, chance: u32) {

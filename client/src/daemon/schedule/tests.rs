@@ -82,8 +82,8 @@ fn one_at_a_time_and_the_longest_due_first() {
     assert_eq!(schedule.next(s(2000)), Next::Wait(None));
     schedule.ended("c", Ended::Saved, (s(2001), 0));
     assert_eq!(schedule.next(s(2001)), some("a"));
-    assert!(schedule.want("b", s(2001)));
-    assert!(!schedule.want("x", s(2001)));
+    assert!(schedule.want("b", true, s(2001)));
+    assert!(!schedule.want("x", true, s(2001)));
     assert_eq!(schedule.next(s(2001)), wish("b"));
 }
 
@@ -140,7 +140,7 @@ fn pauses_end_by_themselves_and_do_not_stand_in_the_way_of_wishes() {
     schedule.changed("a", s(1000));
     schedule.pause(s(5000));
     assert_eq!(schedule.next(s(2000)), Next::Wait(Some(s(5000))));
-    schedule.want("a", s(2000));
+    schedule.want("a", true, s(2000));
     assert_eq!(schedule.next(s(2000)), wish("a"));
     done(&mut schedule, "a", Ended::Saved, s(2000));
     schedule.changed("a", s(2000));
@@ -151,7 +151,7 @@ fn pauses_end_by_themselves_and_do_not_stand_in_the_way_of_wishes() {
     assert_eq!(schedule.next(s(5000)), some("a"));
     schedule.hold(true);
     assert_eq!(schedule.next(s(5000)), Next::Wait(None));
-    schedule.want("a", s(5000));
+    schedule.want("a", true, s(5000));
     assert_eq!(schedule.next(s(5000)), wish("a"));
 }
 
@@ -219,7 +219,7 @@ fn apply(schedule: &mut Schedule, input: &Input, now: At) {
         Input::Again(set, later) => schedule.changed_again(NAMES[*set], now + s(*later)),
         Input::Lost(set) => schedule.lost(NAMES[*set], now),
         Input::Woke => schedule.woke(now),
-        Input::Want(set) => assert!(schedule.want(NAMES[*set], now)),
+        Input::Want(set) => assert!(schedule.want(NAMES[*set], true, now)),
         Input::Pause(time) => schedule.pause(now + s(*time)),
         Input::Resume => schedule.resume(),
         Input::Hold(held) => schedule.hold(*held),

@@ -4,13 +4,15 @@
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 use unseen_common::time::{SECONDS_A_DAY, Timestamp};
 
 /// A machine that is awake for so long on one day is in use that day.
 const IN_USE: Duration = Duration::from_secs(600);
 
 /// Counts them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ActiveDays {
     /// Without a backup.
     missed: u32,
@@ -21,9 +23,6 @@ pub struct ActiveDays {
 }
 
 impl ActiveDays {
-    /// Bytes of the encoded form.
-    pub const LEN: usize = 17;
-
     /// Takes in that the machine was awake for so long on this day.
     pub fn observe(&mut self, day: i32, awake: Duration) {
         if day != self.today {
@@ -46,44 +45,6 @@ impl ActiveDays {
     pub fn missed(&self) -> u32 {
         self.missed
     }
-
-    /// To be kept across restarts.
-    pub fn to_bytes(self) -> [u8; Self::LEN] {
-        let mut out = [0; Self::LEN];
-        let awake = u32::try_from(self.awake.as_secs()).unwrap_or(u32::MAX);
-        let parts = [
-            self.missed.to_le_bytes(),
-            self.settled.unwrap_or(0).to_le_bytes(),
-            self.today.to_le_bytes(),
-            awake.to_le_bytes(),
-        ];
-        for (place, part) in out.chunks_exact_mut(4).zip(parts) {
-            place.copy_from_slice(&part);
-        }
-        if let Some(last) = out.last_mut() {
-            *last = u8::from(self.settled.is_some());
-        }
-        out
-    }
-
-    /// Reads it. None: it is something else.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (missed, rest) = bytes.split_first_chunk::<4>()?;
-        let (settled, rest) = rest.split_first_chunk::<4>()?;
-        let (today, rest) = rest.split_first_chunk::<4>()?;
-        let (awake, rest) = rest.split_first_chunk::<4>()?;
-        let settled = match rest {
-            [1] => Some(i32::from_le_bytes(*settled)),
-            [0] if *settled == [0; 4] => None,
-            _ => return None,
-        };
-        Some(Self {
-            missed: u32::from_le_bytes(*missed),
-            settled,
-            today: i32::from_le_bytes(*today),
-            awake: Duration::from_secs(u32::from_le_bytes(*awake).into()),
-        })
-    }
 }
 
 /// The day on the user's calendar, counted from 1970.
@@ -97,8 +58,6 @@ pub fn day(wall: Timestamp, zone: &TimeZone) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -130,25 +89,5 @@ mod tests {
         assert_eq!(day(eleven_in_the_evening, &TimeZone::UTC), 10);
         assert_eq!(day(eleven_in_the_evening, &east), 11);
         assert_eq!(day(Timestamp(u64::MAX), &east), i32::MAX);
-    }
-
-    proptest! {
-        #[test]
-        fn it_is_kept_as_it_is(
-            missed: u32, settled: Option<i32>, today: i32, awake: u32, cut in 0..ActiveDays::LEN
-        ) {
-            let awake = Duration::from_secs(awake.into());
-            let days = ActiveDays { missed, settled, today, awake };
-            let bytes = days.to_bytes();
-            prop_assert_eq!(ActiveDays::from_bytes(&bytes), Some(days));
-            prop_assert_eq!(ActiveDays::from_bytes(bytes.get(..cut).unwrap_or(&[])), None);
-        }
-
-        #[test]
-        fn what_is_read_is_written_the_same(bytes: [u8; ActiveDays::LEN]) {
-            if let Some(days) = ActiveDays::from_bytes(&bytes) {
-                prop_assert_eq!(days.to_bytes(), bytes);
-            }
-        }
     }
 }

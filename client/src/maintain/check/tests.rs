@@ -237,15 +237,18 @@ fn a_changed_manifest_is_found() {
     scene.write("file", b"x");
     let id = scene.backup();
     let vault = scene.machine.repo.key.vault;
-    let path = format!("vault/accounts/{vault}/manifests/{id}");
-    let path = scene.world.dir.path().join(path);
-    let mut bytes = fs::read(&path).unwrap();
+    let path = |copy| format!("vault/accounts/{vault}/{copy}/{id}");
+    let [first, second] = ["manifests", "manifests2"].map(|c| scene.world.dir.path().join(path(c)));
+    let mut bytes = fs::read(&first).unwrap();
     bytes[2000] ^= 1;
-    fs::write(&path, bytes).unwrap();
+    fs::write(&first, &bytes).unwrap();
+    assert!(scene.check(None).is_sound(), "there is a second copy");
+    fs::write(&second, &bytes).unwrap();
     let found = scene.check(None);
     assert_eq!(found.damage_count, 1);
     assert!(matches!(&found.damage[0], Damage::Snapshot { snapshot, .. } if *snapshot == id));
-    fs::remove_file(&path).unwrap();
+    fs::remove_file(&first).unwrap();
+    fs::remove_file(&second).unwrap();
     let found = scene.check(None);
     assert!(matches!(&found.damage[..], [Damage::Snapshot { .. }]));
 }

@@ -8,7 +8,7 @@ use unseen_common::id::{Hash, PackNumber, SnapshotId};
 
 use super::Used;
 use super::plan::Weighed;
-use crate::browse::error::ReadError;
+use crate::browse::error::{PackFault, ReadError};
 use crate::browse::packs::Packs;
 use crate::browse::snapshots::{Row, SnapshotError, manifest, packs_hold, rows};
 use crate::maintain::check::{Checked, Checking};
@@ -100,7 +100,13 @@ impl Looking<'_> {
         }
         let manifest = match checking.packs.wait(manifest(repo, row)) {
             Ok(manifest) => manifest,
-            Err(SnapshotError::Vault(error)) => return Err(error.into()),
+            Err(SnapshotError::Vault(error)) => match PackFault::from(error) {
+                PackFault::Vault(error) => return Err(error.into()),
+                PackFault::Pack(trouble) => {
+                    self.damaged(row, &format!("its manifest: {trouble}"));
+                    return Ok(false);
+                }
+            },
             Err(error) => {
                 self.damaged(row, &in_words(&error));
                 return Ok(false);

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -313,24 +313,31 @@ fn a_damaged_pack_stays_as_it_is() {
 
 #[test]
 fn a_snapshot_that_cannot_be_read_keeps_all_its_packs() {
-    let (mut scene, made) = Scene::new(3);
-    scene.forget(&made[..1]);
-    let manifest = format!("vault/accounts/{}/manifests/{}", keys().vault, made[1]);
-    let path = scene.world.dir.path().join(manifest);
-    let mut bytes = fs::read(&path).unwrap();
-    bytes[2000] ^= 1;
-    fs::write(&path, bytes).unwrap();
-    let kept = scene.packs(&made[1..2]);
-    let (repo, index) = scene.world.reader();
-    let packs = Packs::new(&repo, &index, &Silent, scene.world.runtime.handle());
-    let found = survey(&packs, (&Silent, &AtomicBool::new(false))).unwrap();
-    assert_eq!(found.damaged, 1);
-    assert!(!found.packs.is_empty());
-    assert!(found.packs.iter().all(|pack| !kept.contains(pack.number.0)));
-    drop(packs);
-    drop(index);
-    assert_eq!(scene.compact(), Done::default());
-    assert_eq!(scene.packs(&made[1..2]), kept);
+    let flip = |path: &Path| {
+        let mut bytes = fs::read(path).unwrap();
+        bytes[2000] ^= 1;
+        fs::write(path, bytes).unwrap();
+    };
+    let remove = |path: &Path| fs::remove_file(path).unwrap();
+    for harm in [&flip as &dyn Fn(&Path), &remove] {
+        let (mut scene, made) = Scene::new(3);
+        scene.forget(&made[..1]);
+        for copy in ["manifests", "manifests2"] {
+            let manifest = format!("vault/accounts/{}/{copy}/{}", keys().vault, made[1]);
+            harm(&scene.world.dir.path().join(manifest));
+        }
+        let kept = scene.packs(&made[1..2]);
+        let (repo, index) = scene.world.reader();
+        let packs = Packs::new(&repo, &index, &Silent, scene.world.runtime.handle());
+        let found = survey(&packs, (&Silent, &AtomicBool::new(false))).unwrap();
+        assert_eq!(found.damaged, 1);
+        assert!(!found.packs.is_empty());
+        assert!(found.packs.iter().all(|pack| !kept.contains(pack.number.0)));
+        drop(packs);
+        drop(index);
+        assert_eq!(scene.compact(), Done::default());
+        assert_eq!(scene.packs(&made[1..2]), kept);
+    }
 }
 
 #[test]

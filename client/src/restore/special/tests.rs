@@ -192,7 +192,7 @@ fn what_is_pinned_is_what_was_made() {
     rustix::fs::mkfifoat(rustix::fs::CWD, path.join("pipe"), Mode::RUSR).expect("pipe");
     fs::hard_link(path.join("pipe"), path.join("second")).expect("link");
     let pinned = |text, special| root.dir().pin(&name(text), special, &name("n"));
-    assert!(matches!(pinned("planted", Special::Fifo), Err(TargetError::Raced { .. })));
-    assert!(matches!(pinned("pipe", Special::Fifo), Err(TargetError::Raced { .. })));
-    assert!(pinned("planted", Special::Symlink(b"/etc/passwd")).is_ok());
+    assert!(matches!(pinned("planted", (Special::Fifo, false)), Err(TargetError::Raced { .. })));
+    assert!(matches!(pinned("pipe", (Special::Fifo, false)), Err(TargetError::Raced { .. })));
+    assert!(pinned("planted", (Special::Symlink(b"/etc/passwd"), false)).is_ok());
 }

@@ -7,12 +7,13 @@ use unseen_common::codec::Canonical;
 use super::{Here, Walker};
 use crate::browse::error::ReadError;
 use crate::progress::{Amount, Change};
+use crate::restore::apply::foreseen;
 use crate::restore::existing::same_content;
 use crate::restore::file::FilePlan;
 use crate::restore::links::{LinkPlan, Role};
 use crate::restore::options::Existing;
 use crate::restore::root::FileId;
-use crate::restore::special::Special;
+use crate::restore::special::{Placed, Special};
 use crate::scan::os::{FileType, Stat};
 use crate::tree::entry::{Content, Entry, Extent, Kind, Meta, Name};
 use crate::tree::reader::for_each_extent;
@@ -27,13 +28,14 @@ impl Walker<'_, '_> {
     }
 
     /// Makes the directory of something that is to be restored; false if that is impossible.
-    fn ready(&self, here: &Here) -> bool {
+    fn ready(&self, here: &Here, name: &Name) -> bool {
         if self.options.dry_run || here.node.is_made() {
             return true;
         }
         match self.run.dirs.make(&here.node) {
             Ok(_) => true,
             Err(error) => {
+                self.run.not_restored(&here.node.path_of(name));
                 self.run.trouble(here.node.path(), error);
                 false
             }
@@ -59,7 +61,7 @@ impl Walker<'_, '_> {
             stat.file_type == FileType::File && stat.size == size && stat.mtime == meta.mtime
         });
         let change = if found.is_some() { Change::Changed } else { Change::New };
-        if !self.ready(here) {
+        if !self.ready(here, &name) {
             return Ok(());
         }
         let kind = Kind::File { size, content: content.clone() };
@@ -68,6 +70,7 @@ impl Walker<'_, '_> {
             return self.further(here, (name, meta), (true, size), change);
         }
         if let (true, Some(stat)) = (same, &found)
+            && group.is_none_or(|group| self.run.links.may_stay(group, FileId::from(stat)))
             && self.is_unmodified(here, (&name, &meta), stat, (content, size))?
         {
             if let Some(group) = group {
@@ -81,6 +84,7 @@ impl Walker<'_, '_> {
             return Ok(());
         }
         if self.options.dry_run {
+            self.foresee(here, &name, &meta);
             self.run.count(|tally| {
                 tally.files += 1;
                 tally.bytes += size;
@@ -90,6 +94,12 @@ impl Walker<'_, '_> {
         }
         let plan = FilePlan::new((&here.node, name), (meta, size), change, group);
         self.plan(&Arc::new(plan), content)
+    }
+
+    /// A dry run tells what would be left out.
+    pub(super) fn foresee(&self, here: &Here, name: &Name, meta: &Meta) {
+        let notes = foreseen(meta, self.run.dirs.policy());
+        self.run.left_out(|| here.node.path_of(name), &notes);
     }
 
     /// A file of the recorded size and time is there. Whether it may stay as it is.
@@ -180,7 +190,7 @@ impl Walker<'_, '_> {
             self.skipped(here, &name, 0);
             return Ok(());
         }
-        if !self.ready(here) {
+        if !self.ready(here, &name) {
             return Ok(());
         }
         let change = if found.is_some() { Change::Changed } else { Change::New };
@@ -188,7 +198,10 @@ impl Walker<'_, '_> {
         if role == Role::Further {
             return self.further(here, (name, meta), (false, 0), change);
         }
-        if found.is_some() && group.is_none() && self.keeps_special(here, (&name, &meta), special) {
+        if let Some(stat) = &found
+            && group.is_none_or(|group| self.run.links.may_stay(group, FileId::from(stat)))
+            && self.keeps_special(here, (&name, &meta), special, group)
+        {
             self.run.count(|tally| tally.unmodified += 1);
             self.run.done(&here.node.path_of(&name), Change::Unmodified, 0);
             return Ok(());
@@ -203,13 +216,18 @@ impl Walker<'_, '_> {
         here: &Here,
         (name, meta): (&Name, &Meta),
         special: Special<'_>,
+        group: Option<u64>,
     ) -> bool {
         let how = (self.run.dirs.policy(), self.options.dry_run);
         let dir = self.run.dirs.look(&here.node).ok();
-        let Some(notes) = dir.and_then(|dir| dir.keep(name, special, meta, how)) else {
+        let kept = dir.and_then(|dir| dir.keep(name, (special, group.is_some()), meta, how));
+        let Some(Placed { id, notes }) = kept else {
             return false;
         };
         self.run.left_out(|| here.node.path_of(name), &notes);
+        if let (Some(group), Some(id)) = (group, id) {
+            self.run.links.placed(group, &here.node, name, id);
+        }
         true
     }
 
@@ -221,8 +239,14 @@ impl Walker<'_, '_> {
         (change, group): (Change, Option<u64>),
     ) {
         let path = here.node.path_of(name);
-        if !self.options.dry_run {
-            let (dirs, policy) = (self.run.dirs, self.run.dirs.policy());
+        let (dirs, policy) = (self.run.dirs, self.run.dirs.policy());
+        if let Some(note) = special.left_out(policy) {
+            self.run.left_out(|| path.clone(), &[note]);
+            return self.run.done(&path, Change::Skipped, 0);
+        }
+        if self.options.dry_run {
+            self.foresee(here, name, meta);
+        } else {
             let placed =
                 dirs.look(&here.node).and_then(|dir| dir.place(name, special, meta, policy));
             let placed = match placed {
@@ -231,10 +255,7 @@ impl Walker<'_, '_> {
             };
             self.run.left_out(|| path.clone(), &placed.notes);
             match (placed.id, group) {
-                (None, _) => {
-                    self.run.count(|tally| tally.skipped += 1);
-                    return self.run.done(&path, Change::Skipped, 0);
-                }
+                (None, _) => return self.run.done(&path, Change::Skipped, 0),
                 (Some(id), Some(group)) => self.run.links.placed(group, &here.node, name, id),
                 (Some(_), None) => {}
             }

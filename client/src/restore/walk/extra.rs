@@ -5,7 +5,6 @@ use crate::progress::{Change, Item};
 use crate::restore::error::TargetError;
 use crate::restore::options::Why;
 use crate::restore::root::{TargetDir, is_temp_name};
-use crate::restore::select::Pick;
 use crate::scan::exclude::Candidate;
 use crate::scan::listing::Folder;
 use crate::scan::os::{FileType, Stat};
@@ -95,7 +94,7 @@ impl Walker<'_, '_> {
             return Ok(Fate::Nothing);
         };
         let is_dir = stat.file_type == FileType::Directory;
-        if self.options.select.pick(&here.ctx.select, name, is_dir) != Pick::Take {
+        if !here.ctx.scope.takes(&self.options.select, name, is_dir) {
             return Ok(Fate::Nothing);
         }
         if self.options.kept.has(&stat) {
@@ -121,17 +120,15 @@ impl Walker<'_, '_> {
 
     /// Opens a directory that is to be emptied.
     fn inside(&self, here: &Here, name: &Name) -> Result<Here, TargetError> {
-        let node = self.run.dirs.below(&here.node, name.clone(), Meta::default());
+        let node = self.run.dirs.below(&here.node, (name.clone(), Meta::default()), false);
         let dir = if self.options.dry_run {
             self.run.dirs.look(&node)?
         } else {
             self.run.dirs.enter(&node)?
         };
         let (reader, names) = dir.listed()?;
-        let mut ctx = Ctx {
-            select: self.options.select.enter(&here.ctx.select, name, Pick::Take),
-            ..Ctx::default()
-        };
+        let mut ctx =
+            Ctx { scope: here.ctx.scope.beneath(&self.options.select, name), ..Ctx::default() };
         if let Some(guard) = self.guard {
             ctx.sides = guard.enter(&here.ctx.sides, name);
             guard.look_here(&mut ctx.sides, &Folder { dir: &reader, names: &names });

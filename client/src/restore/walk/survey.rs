@@ -40,7 +40,7 @@ impl Walker<'_, '_> {
                 return true;
             }
             let meta = Meta { mtime: stat.mtime, ..entry.meta.clone() };
-            self.keeps_special(here, (&entry.name, &meta), special)
+            self.keeps_special(here, (&entry.name, &meta), special, entry.meta.hard_link)
         })
     }
 }

@@ -1,17 +1,20 @@
 //! Taking in what was told: what is there now is what counts.
 
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::path::PathBuf;
 
 use super::eyes::Eyes;
 use super::job::{End, Job};
 use super::told::{Entry, Happened};
 use super::watches::{Watches, dir_id};
 use crate::backup::Depth;
-use crate::daemon::changes::{Event, Lost};
+use crate::daemon::changes::{Event, Lost, Names};
 
 /// Directories that may wait to be watched because of events. With more, all is begun anew.
 const MAX_JOBS: usize = 50_000;
+
+/// Directories in which something happened, and to what.
+type Marks = HashMap<PathBuf, Names>;
 
 impl Eyes {
     /// Takes in all that was told since the last time.
@@ -37,8 +40,13 @@ impl Eyes {
             self.settle(path, entry, &mut marks);
         }
         // After all that they tell of has happened.
-        for dir in marks {
-            if self.root_of(&dir).is_some() {
+        for (dir, names) in marks {
+            if self.root_of(&dir).is_none() {
+                continue;
+            }
+            if names.is_known() {
+                (self.sink)(Event::Entries { dir, names });
+            } else {
                 self.tell(&dir, Depth::Listing);
             }
         }
@@ -49,7 +57,7 @@ impl Eyes {
     }
 
     /// Something happened to what may be a directory, in a watched one or a watched one itself.
-    fn settle(&mut self, path: PathBuf, entry: Entry, marks: &mut HashSet<PathBuf>) {
+    fn settle(&mut self, path: PathBuf, entry: Entry, marks: &mut Marks) {
         let happened = entry.happened;
         let Some(root) = self.root_of(&path) else { return };
         let top = self.roots.get(root).is_some_and(|top| top.path == path);
@@ -63,7 +71,9 @@ impl Eyes {
             if self.options.excluded.has(&path, is_dir) {
                 return;
             }
-            marks.extend(path.parent().map(Path::to_path_buf));
+            if let (Some(dir), Some(name)) = (path.parent(), path.file_name()) {
+                marks.entry(dir.to_path_buf()).or_default().add(name);
+            }
         }
         match happened {
             // Whatever happened in it on its way here was told by another path, or not at all.
@@ -71,7 +81,7 @@ impl Eyes {
             Happened::Replaced if is_dir => self.place_again(path, root),
             Happened::Replaced => self.drop_tree(&path),
             Happened::Attributes if was_watched => {
-                marks.insert(path);
+                marks.insert(path, Names::any());
             }
             // With other attributes it may be readable now.
             Happened::Attributes if !is_dir => {}

@@ -4,7 +4,7 @@
 //! kernel fill. So nothing is done here but to leave out what is of no interest, and to make one
 //! of what is equal: a thousand files that are written in a directory cost one entry.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, R
 use notify::event::{Event, RenameMode};
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::daemon::changes::{Excluded, Lost};
+use crate::daemon::changes::{Excluded, Lost, Names};
 
 /// Paths that may wait for our thread. With more, all is begun anew: that costs less than to take
 /// them one by one.
@@ -46,8 +46,8 @@ pub(super) struct Entry {
 /// What was told since the last time.
 #[derive(Debug, Default)]
 pub(super) struct News {
-    /// Directories in which something happened to a file.
-    pub(super) dirs: HashSet<PathBuf>,
+    /// Directories in which something happened to a file, and to which.
+    pub(super) dirs: HashMap<PathBuf, Names>,
     /// What may be a directory.
     pub(super) entries: HashMap<PathBuf, Entry>,
     /// How often the mark was seen.
@@ -99,7 +99,7 @@ impl Told {
             news.lost = Some(Lost::Overflow);
         }
         if news.lost.is_some() {
-            (news.dirs, news.entries) = (HashSet::new(), HashMap::new());
+            (news.dirs, news.entries) = (HashMap::new(), HashMap::new());
         }
         if was_silent && !news.is_empty() {
             // Any number does. Full is as good: then it rings already.
@@ -186,14 +186,19 @@ impl Handler {
 
     /// Something happened to a file.
     fn file(&self, path: &Path) {
-        let Some(dir) = path.parent() else { return };
-        let is_known = |news: &News| news.lost.is_some() || news.dirs.contains(dir);
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return };
+        let is_known = |news: &News| {
+            news.lost.is_some() || news.dirs.get(dir).is_some_and(|names| names.has(name))
+        };
         if is_known(&self.told.lock()) || self.excluded.has(path, false) {
             return;
         }
         self.told.put(|news| {
-            if !is_known(news) {
-                news.dirs.insert(dir.to_path_buf());
+            if news.lost.is_none() {
+                match news.dirs.get_mut(dir) {
+                    Some(names) => names.add(name),
+                    None => news.dirs.entry(dir.to_path_buf()).or_default().add(name),
+                }
             }
         });
     }
@@ -257,7 +262,7 @@ mod tests {
         }
         assert!(rings(&told));
         let news = told.take();
-        assert_eq!((news.dirs, news.lost), (HashSet::from(["/d".into()]), None));
+        assert_eq!((news.dirs, news.lost), (HashMap::from([("/d".into(), Names::any())]), None));
         assert!(news.entries.is_empty() && !rings(&told));
     }
 
@@ -271,7 +276,9 @@ mod tests {
         tell(&mut handler, EventKind::Access(AccessKind::Close(AccessMode::Write)), "/d/f");
         tell(&mut handler, OPENED, "/mark");
         let news = told.take();
-        assert_eq!((news.dirs.len(), news.marks), (1, 1));
+        let mut names = Names::default();
+        names.add("f".as_ref());
+        assert_eq!((news.dirs, news.marks), (HashMap::from([("/d".into(), names)]), 1));
     }
 
     #[test]

@@ -45,16 +45,19 @@ fn sink(seen: &Arc<(Mutex<Seen>, Condvar)>) -> Sink {
     Arc::new(move |event| {
         let (lock, changed) = &*seen;
         let mut all = lock.lock().unwrap();
-        match event {
-            Event::Lost { root, why } => all.lost.push((root, why)),
-            Event::Changed { dir, depth } => {
-                all.marks += 1;
-                if dir.parent().is_some_and(|above| above.ends_with(SENTINEL)) {
-                    all.sentinels.push(dir);
-                } else if !dir.ends_with(SENTINEL) {
-                    all.changes.add(&dir, depth);
-                }
+        let (dir, depth) = match event {
+            Event::Lost { root, why } => {
+                all.lost.push((root, why));
+                return changed.notify_all();
             }
+            Event::Entries { dir, .. } => (dir, Depth::Listing),
+            Event::Changed { dir, depth } => (dir, depth),
+        };
+        all.marks += 1;
+        if dir.parent().is_some_and(|above| above.ends_with(SENTINEL)) {
+            all.sentinels.push(dir);
+        } else if !dir.ends_with(SENTINEL) {
+            all.changes.add(&dir, depth);
         }
         changed.notify_all();
     })

@@ -1,0 +1,104 @@
+//! What commands ask of the daemon, and what it answers.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::{Daemon, MAX_PAUSE};
+use crate::daemon::alerts;
+use crate::daemon::control::{Answer, Request};
+use crate::daemon::core::{Now, Running};
+use crate::daemon::job::Trouble;
+
+/// The longest that others come first, when they ask.
+const MAKE_WAY: Duration = Duration::from_secs(60);
+
+/// How long is waited until all that has happened has been told.
+const CATCH_UP: Duration = Duration::from_secs(5);
+
+impl Daemon {
+    /// Answers a request.
+    pub(super) fn answer(&mut self, request: Request) -> Answer {
+        let now = self.now();
+        match request {
+            Request::Status => {
+                self.take_in();
+                let mut status = self.core.status(now);
+                status.running = self.running.as_ref().map(|under| Running {
+                    run: under.run.number,
+                    set: under.job.set.clone(),
+                    seconds: under.run.elapsed().as_secs(),
+                    counts: under.run.counts(),
+                });
+                status.alerts = alerts::current(&self.core.book, now.wall);
+                Answer::Status(Box::new(status))
+            }
+            Request::Pause { seconds } => {
+                let time = Duration::from_secs(seconds).min(MAX_PAUSE);
+                self.core.pause(time, now);
+                if let Some(under) = &self.running {
+                    under.stop.store(true, Ordering::Relaxed);
+                }
+                self.around.keep(&self.core.book);
+                Answer::Done { sets: Vec::new() }
+            }
+            Request::Resume => {
+                self.core.resume();
+                self.around.keep(&self.core.book);
+                Answer::Done { sets: Vec::new() }
+            }
+            Request::MakeWay { seconds } => self.make_way(Duration::from_secs(seconds), now),
+            Request::Reload => match self.reload_told() {
+                Ok(()) => Answer::Done { sets: self.core.named(None) },
+                Err(trouble) => Answer::Refused(trouble),
+            },
+            Request::Now { set, full } => {
+                // What was saved a moment ago belongs to it.
+                let full = full || !self.source.catch_up(CATCH_UP);
+                self.take_in();
+                self.want(set.as_deref(), full, now)
+            }
+            Request::Run { set } => {
+                let answer = self.want(Some(&set), true, now);
+                if matches!(answer, Answer::Done { .. }) {
+                    self.followed.insert(set);
+                }
+                answer
+            }
+            Request::Why { path } => Answer::Why(self.core.why(&path)),
+            // Answered by the threads that talk to clients.
+            Request::Progress => Answer::Waiting,
+        }
+    }
+
+    /// Somebody else needs what a run holds. One that somebody waits for goes on.
+    fn make_way(&mut self, time: Duration, now: Now) -> Answer {
+        let under = self.running.as_ref();
+        if let Some(under) = under.filter(|under| self.followed.contains(&under.job.set)) {
+            let text =
+                format!("a backup of {} is under way that somebody waits for", under.job.set);
+            return Answer::Refused(Trouble::new(Trouble::BUSY, text));
+        }
+        if let Some(under) = under {
+            self.around.log("stopping: another command comes first");
+            under.stop.store(true, Ordering::Relaxed);
+        }
+        let job = under.map(|under| under.job.clone());
+        self.core.make_way(time.min(MAKE_WAY), job.as_ref(), now);
+        Answer::Done { sets: job.into_iter().map(|job| job.set).collect() }
+    }
+
+    fn want(&mut self, set: Option<&str>, full: bool, now: Now) -> Answer {
+        let sets = self.core.named(set);
+        if sets.is_empty() {
+            let text = match set {
+                Some(set) => format!("there is no set {set}"),
+                None => "there is no set".to_owned(),
+            };
+            return Answer::Refused(Trouble::new(2, text));
+        }
+        for set in &sets {
+            self.core.want(set, full, now.at);
+        }
+        Answer::Done { sets }
+    }
+}
