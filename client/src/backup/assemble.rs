@@ -111,7 +111,7 @@ impl<'a> Assembler<'a> {
             results,
             waiting: HashMap::new(),
             sink: TreeSink { packer, objects: Vec::new() },
-            recorder: Recorder::default(),
+            recorder: Recorder::new(state),
             stack: Vec::new(),
             path: Vec::new(),
             monitor,
@@ -368,7 +368,7 @@ impl<'a> Assembler<'a> {
                 self.dedup.use_packs(&packs);
                 subtree.needs.add_packs(&packs);
                 subtree.needs.merge(&found);
-                self.renew(&entered, header, &subtree);
+                self.renew(&entered, header, &subtree)?;
                 (header.tree, true)
             }
             (Mode::Writing { tree, record }, ..) => {

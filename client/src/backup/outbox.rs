@@ -13,7 +13,7 @@ use crate::scan::os::{Dir, Stat};
 use crate::tree::entry::Name;
 
 /// Entries in one message.
-const BATCH: usize = 256;
+pub const BATCH: usize = 256;
 /// Files in one job.
 const JOB_FILES: usize = 48;
 /// Bytes in one job, about.

@@ -1,7 +1,5 @@
 //! Writes directory records, once the packs that they speak of are on the server.
 
-use std::collections::VecDeque;
-
 use roaring::RoaringBitmap;
 
 use super::BackupError;
@@ -11,7 +9,11 @@ use super::subtree::Subtree;
 use crate::crypto::content_id::ChunkId;
 use crate::state::blocks::Place;
 use crate::state::db::StateDb;
-use crate::state::records::{DirKey, Header, PART, PartPlace, Row, RulesKey, write_row};
+use crate::state::queue::Queue;
+use crate::state::records::{
+    DirKey, Header, PART, PartPlace, Row, RulesKey, header_bytes, parse_keyed, write_row,
+};
+use crate::state::summary::{decode_packs, encode_packs};
 
 /// Packs that something needs, some still without a number.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +48,17 @@ impl Needs {
         self.pending.is_empty() && self.known == *packs
     }
 
+    fn encode(&self, out: &mut Vec<u8>) {
+        encode_packs(&self.known, out);
+        encode_packs(&self.pending, out);
+    }
+
+    fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (known, rest) = decode_packs(bytes)?;
+        let (pending, rest) = decode_packs(rest)?;
+        Some((Self { known, pending }, rest))
+    }
+
     fn resolve(&mut self, dedup: &Dedup<'_>) -> bool {
         let mut done = 0;
         for segment in &self.pending {
@@ -61,14 +74,17 @@ impl Needs {
 }
 
 /// A record in the making. Its entries are on disk already; what is in memory of a part is where
-/// it is and what it needs.
+/// it is and what it needs, about 60 bytes.
 #[derive(Debug)]
 pub struct RecordBuilder {
     key: DirKey,
     entries: u64,
     rows: Vec<u8>,
     needs: Needs,
-    parts: Vec<(Place, Needs)>,
+    /// Place and needs of each part that is closed.
+    parts: Vec<u8>,
+    /// What all of those need.
+    all: Needs,
     objects: Vec<ChunkId>,
 }
 
@@ -81,6 +97,7 @@ impl RecordBuilder {
             rows: Vec::new(),
             needs: Needs::default(),
             parts: Vec::new(),
+            all: Needs::default(),
             objects: Vec::new(),
         }
     }
@@ -119,14 +136,10 @@ impl RecordBuilder {
         let (objects, entries) = (self.objects, self.entries);
         let found = places(&tree, &objects, dedup)?;
         subtree.needs.merge(&found.ok_or(BackupError::Internal("a new tree is nowhere"))?);
-        for (_, needs) in &self.parts {
-            subtree.needs.merge(needs);
-        }
-        let (summary, needs) = subtree.clone().into_summary();
-        let parts = Vec::with_capacity(self.parts.len());
+        subtree.needs.merge(&self.all);
+        let (summary, parts) = (subtree.summary(), Vec::new());
         let header = Header { rules, summary, tree, objects, entries, parts };
-        let parts = self.parts.into();
-        recorder.queue.push_back(Waiting { key: self.key, header, parts, needs });
+        recorder.wait((self.key, &header), &self.parts, &subtree.needs)?;
         Ok(subtree)
     }
 
@@ -134,16 +147,24 @@ impl RecordBuilder {
         if !self.rows.is_empty() {
             let place = state.append_block(&self.rows)?;
             self.rows.clear();
-            self.parts.push((place, std::mem::take(&mut self.needs)));
+            self.parts.extend_from_slice(&place.to_bytes());
+            self.needs.encode(&mut self.parts);
+            self.all.merge(&self.needs);
+            self.needs = Needs::default();
         }
         Ok(())
     }
 }
 
-/// Records that wait for their packs, in order.
-#[derive(Debug, Default)]
+/// Records that wait for their packs, in order. However many do, they take a constant amount of
+/// memory: a pack of tiny files is full after fifty thousand of them, each of which may have a
+/// directory of its own, and the pack of one thread may be long in filling.
+#[derive(Debug)]
 pub struct Recorder {
-    queue: VecDeque<Waiting>,
+    queue: Queue,
+    /// What comes before the queue.
+    first: Option<Waiting>,
+    item: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -151,21 +172,42 @@ struct Waiting {
     key: DirKey,
     /// With the parts whose packs are known.
     header: Header,
-    /// The other parts.
-    parts: VecDeque<(Place, Needs)>,
+    /// The next part.
+    part: Option<(Place, Needs)>,
+    /// Place and needs of the parts, of which those up to `at` have been looked at.
+    parts: Vec<u8>,
+    at: usize,
     /// What the directory and everything beneath it needs.
     needs: Needs,
 }
 
 /// Records that wait before any of them is looked at.
-const BATCH: usize = 64;
+const BATCH: u64 = 64;
+const LENGTH: usize = 4;
 
 impl Recorder {
+    /// None waits yet.
+    pub fn new(state: &StateDb) -> Self {
+        Self { queue: state.queue(), first: None, item: Vec::new() }
+    }
+
     /// Makes a record say something else of the directory as a whole: its entries are the same.
-    pub fn renew(&mut self, key: DirKey, before: &Header, rules: RulesKey, subtree: Subtree) {
-        let (summary, needs) = subtree.into_summary();
-        let header = Header { rules, summary, ..before.clone() };
-        self.queue.push_back(Waiting { key, header, parts: VecDeque::new(), needs });
+    pub fn renew(
+        &mut self,
+        key: DirKey,
+        before: &Header,
+        rules: RulesKey,
+        subtree: &Subtree,
+    ) -> Result<(), BackupError> {
+        // Its parts keep their places, and what they need has been found.
+        let mut parts = Vec::new();
+        for part in &before.parts {
+            parts.extend_from_slice(&part.place.to_bytes());
+            Needs { known: part.packs.clone(), ..Needs::default() }.encode(&mut parts);
+        }
+        let header =
+            Header { rules, summary: subtree.summary(), parts: Vec::new(), ..before.clone() };
+        self.wait((key, &header), &parts, &subtree.needs)
     }
 
     /// Writes what can be written: with `all` whatever has its packs, else once enough waits.
@@ -178,22 +220,94 @@ impl Recorder {
         if !all && self.queue.len() < BATCH {
             return Ok(());
         }
-        while let Some(front) = self.queue.front_mut() {
-            while let Some((place, needs)) = front.parts.front_mut() {
-                if !needs.resolve(dedup) {
-                    return Ok(());
-                }
-                let packs = std::mem::take(&mut needs.known);
-                front.header.parts.push(PartPlace { place: *place, packs });
-                front.parts.pop_front();
+        loop {
+            if self.first.is_none() {
+                self.first = self.queue.pop()?.map(Waiting::read).transpose()?;
             }
-            if !front.needs.resolve(dedup) {
+            let Some(first) = &mut self.first else {
+                return Ok(());
+            };
+            if !first.resolve(dedup)? {
                 return Ok(());
             }
-            front.header.summary.packs = std::mem::take(&mut front.needs.known);
-            state.set_record(front.key, &front.header)?;
-            self.queue.pop_front();
+            state.set_record(first.key, &first.header)?;
+            self.first = None;
         }
-        Ok(())
+    }
+
+    /// Adds a record whose parts are only in `parts`.
+    fn wait(
+        &mut self,
+        (key, header): (DirKey, &Header),
+        parts: &[u8],
+        needs: &Needs,
+    ) -> Result<(), BackupError> {
+        self.item.clear();
+        for bytes in [&header_bytes(header, key), parts] {
+            let length = u32::try_from(bytes.len()).expect("a directory is far below 4 GiB");
+            self.item.extend_from_slice(&length.to_le_bytes());
+            self.item.extend_from_slice(bytes);
+        }
+        needs.encode(&mut self.item);
+        Ok(self.queue.push(&self.item)?)
     }
 }
+
+/// Bytes that this run wrote cannot be read.
+const UNREADABLE: BackupError = BackupError::Internal("a record that waited cannot be read");
+
+impl Waiting {
+    /// Reads what [`Recorder::wait`] wrote.
+    fn read(item: &[u8]) -> Result<Self, BackupError> {
+        let read = || {
+            let (header, rest) = counted(item)?;
+            let (key, header) = parse_keyed(header)?;
+            let (parts, rest) = counted(rest)?;
+            let (needs, _) = Needs::decode(rest)?;
+            Some(Self { key, header, part: None, parts: parts.to_vec(), at: 0, needs })
+        };
+        read().ok_or(UNREADABLE)
+    }
+
+    /// Whether all packs are known by now; then they are in the header.
+    fn resolve(&mut self, dedup: &Dedup<'_>) -> Result<bool, BackupError> {
+        loop {
+            if let Some((place, needs)) = &mut self.part {
+                if !needs.resolve(dedup) {
+                    return Ok(false);
+                }
+                let packs = std::mem::take(&mut needs.known);
+                self.header.parts.push(PartPlace { place: *place, packs });
+                self.part = None;
+            }
+            let rest = self.parts.get(self.at..).unwrap_or_default();
+            if rest.is_empty() {
+                break;
+            }
+            let (part, left) = read_part(rest).ok_or(UNREADABLE)?;
+            self.at = self.parts.len() - left;
+            self.part = Some(part);
+        }
+        if !self.needs.resolve(dedup) {
+            return Ok(false);
+        }
+        self.header.summary.packs = std::mem::take(&mut self.needs.known);
+        Ok(true)
+    }
+}
+
+/// The next part, and the number of bytes that follow it.
+fn read_part(bytes: &[u8]) -> Option<((Place, Needs), usize)> {
+    let (place, rest) = bytes.split_first_chunk()?;
+    let (needs, rest) = Needs::decode(rest)?;
+    Some(((Place::from_bytes(place), needs), rest.len()))
+}
+
+/// Bytes after their length, and what follows them.
+fn counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<LENGTH>()?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
+}
+
+#[cfg(test)]
+mod tests;

@@ -54,9 +54,9 @@ impl Subtree {
             && self.needs.are(&recorded.packs)
     }
 
-    /// What a record says of it, the packs aside, and those.
-    pub fn into_summary(self) -> (Summary, Needs) {
-        let Self { again_here, again, contents, needs } = self;
-        (Summary { again_here, again, contents, ..Summary::default() }, needs)
+    /// What a record says of it, the packs aside.
+    pub fn summary(&self) -> Summary {
+        let Self { again_here, again, contents, .. } = *self;
+        Summary { again_here, again, contents, ..Summary::default() }
     }
 }

@@ -145,6 +145,10 @@ impl<'a> Walker<'a> {
             if self.context.flow.has_failed() {
                 return Err(BackupError::Stopped);
             }
+            // Directories alone make events, too, those that hold nothing.
+            if self.out.is_full() {
+                self.out.send()?;
+            }
             self.ending = self.ending || self.context.stop.is_wanted();
             let descended = !self.ending && self.advance(&mut frame)?;
             if descended {
@@ -426,3 +430,6 @@ impl<'a> Walker<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

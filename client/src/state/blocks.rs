@@ -38,7 +38,8 @@ impl Place {
     }
 }
 
-const CHECKSUM: usize = 8;
+/// Bytes of a checksum.
+pub(super) const CHECKSUM: usize = 8;
 /// Bytes that are gathered before they are written.
 const BUFFER: usize = 256 * 1024;
 /// Longest block that is read back.
@@ -130,6 +131,7 @@ impl BlockFile {
     }
 }
 
-fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
+/// Tells torn bytes from whole ones.
+pub(super) fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
     *blake3::hash(bytes).as_bytes().first_chunk().expect("a hash has 32 bytes")
 }

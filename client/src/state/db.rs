@@ -8,6 +8,7 @@ use rustix::fs::{FlockOperation, flock};
 use unseen_common::id::{Hash, PackId, PackNumber, SnapshotId};
 
 use super::blocks::{BlockFile, Place};
+use super::queue::Queue;
 use super::records::{DirKey, Header, header_bytes, parse_header};
 
 use crate::crypto::content_id::ChunkId;
@@ -193,6 +194,11 @@ impl StateDb {
     pub(super) fn record(&self, key: DirKey) -> Result<Option<Place>, StateError> {
         let found = self.dirs.get(key.as_bytes())?;
         Ok(found.and_then(|v| v.first_chunk().map(Place::from_bytes)))
+    }
+
+    /// A queue with its files, if it needs them, beside the records.
+    pub fn queue(&self) -> Queue {
+        Queue::new(self.folder.clone())
     }
 
     /// Appends a part of a record.

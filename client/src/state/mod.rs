@@ -5,5 +5,6 @@ pub mod blocks;
 pub mod db;
 pub mod kinds;
 pub mod own_snapshots;
+pub mod queue;
 pub mod records;
 pub mod summary;

@@ -238,6 +238,12 @@ pub fn header_bytes(header: &Header, key: DirKey) -> Vec<u8> {
     out
 }
 
+/// Reads a header and the key of the directory that it is of.
+pub fn parse_keyed(bytes: &[u8]) -> Option<(DirKey, Header)> {
+    let key = DirKey(*bytes.get(1..)?.first_chunk()?);
+    parse_header(bytes, key).map(|header| (key, header))
+}
+
 /// Reads a header, if it is that of this directory: after a crash, the place where sled has one may
 /// hold that of another.
 pub fn parse_header(bytes: &[u8], key: DirKey) -> Option<Header> {

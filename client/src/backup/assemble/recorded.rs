@@ -111,10 +111,16 @@ impl Assembler<'_> {
     }
 
     /// Corrects what the record of an unchanged directory says of it as a whole.
-    pub(super) fn renew(&mut self, entered: &Entered, header: &Header, subtree: &Subtree) {
+    pub(super) fn renew(
+        &mut self,
+        entered: &Entered,
+        header: &Header,
+        subtree: &Subtree,
+    ) -> Result<(), BackupError> {
         let same = header.rules == entered.rules && subtree.is(&header.summary);
         if let Some(key) = entered.key.filter(|_| self.records && !same) {
-            self.recorder.renew(key, header, entered.rules, subtree.clone());
+            self.recorder.renew(key, header, entered.rules, subtree)?;
         }
+        Ok(())
     }
 }
