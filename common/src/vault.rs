@@ -57,7 +57,7 @@ pub enum VaultError {
     #[error("the quota is used up: {0}")]
     Quota(String),
     /// The server's disk is full.
-    #[error("the server's disk is full")]
+    #[error("the disk that holds the vault is full")]
     DiskFull,
     /// Too many requests; try again after so many seconds.
     #[error("the server asks to wait {0} s")]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use crossbeam_channel::Receiver;
 use tokio::runtime::Handle;
 use unseen_common::id::{PackNumber, VaultId};
-use unseen_common::vault::Vault;
+use unseen_common::vault::{Vault, VaultError};
 
 use super::BackupError;
 use super::dedup::Dedup;
@@ -138,10 +138,17 @@ impl Uploads<'_> {
         };
         for pack in spool.left(vault, device).map_err(BackupError::Spool)? {
             let pack = pack.map_err(BackupError::Spool)?;
+            let sent = self.vault.put_pack(pack.upload());
+            let number = match self.stop.at_once(&self.runtime, sent) {
+                // What is saved today may be smaller; what this one holds is read again if needed.
+                Err(BackupError::Vault(VaultError::Quota(_) | VaultError::DiskFull)) => {
+                    spool.remove(&pack.id).map_err(BackupError::Spool)?;
+                    continue;
+                }
+                sent => sent?,
+            };
             self.progress.sealed();
             self.monitor.transfer_planned(pack.len());
-            let sent = self.vault.put_pack(pack.upload());
-            let number = self.stop.at_once(&self.runtime, sent)?;
             self.arrived(&Outgoing { pack, handles: Vec::new() }, number)?;
         }
         Ok(())

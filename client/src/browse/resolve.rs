@@ -77,7 +77,10 @@ pub enum ResolveError {
         filtered: bool,
     },
     /// There are not so many.
-    #[error("there are only {whole} snapshots to go back")]
+    #[error("there {} to go back", match .whole {
+        1 => "is only one snapshot".to_owned(),
+        whole => format!("are only {whole} snapshots"),
+    })]
     TooFarBack {
         /// How many whole ones there are.
         whole: usize,

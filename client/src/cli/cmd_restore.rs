@@ -34,7 +34,7 @@ use crate::scan::exclude::{Case, Pattern};
 Beneath the target, files get the full path that they had. With SNAPSHOT:PATH the target becomes the
 folder PATH, with its owner, mode and times; a PATH that is a file goes into the target. In place,
 PATH alone is restored; folders above it stay as they are and are made if they are missing. A
-restore that was interrupted goes on where it stopped.
+restore that was interrupted goes on with the file at which it stopped.
 
 Before files that are there and differ are replaced, or anything is deleted, it asks, unless you say
 --yes; --overwrite WHEN answers for the files.
@@ -162,6 +162,8 @@ pub fn run(ctx: &Context<'_>, args: &RestoreArgs) -> Result<Exit, CliError> {
     }
     Ok(if outcome.interrupted {
         Exit::Interrupted
+    } else if !outcome.suspects.0.is_empty() {
+        Exit::Damaged
     } else if outcome.problem_count > 0 {
         Exit::Failed
     } else {
@@ -207,7 +209,8 @@ fn target(ctx: &Context<'_>, args: &RestoreArgs, chosen: &Chosen) -> Result<Path
     if args.dry_run || ctx.confirm(&question) {
         return Ok(PathBuf::from("/"));
     }
-    Err(CliError::usage("restoring in place needs a yes").hint("answer the question, or add --yes"))
+    Err(CliError::usage("restoring in place needs a yes")
+        .hint("answer yes, or add --yes; with --target DIR the files go elsewhere"))
 }
 
 /// Asks before files that are at the target are replaced or deleted.

@@ -101,7 +101,7 @@ pub struct StdinArgs {
     #[arg(long, requires = "paths", conflicts_with = "files_from")]
     pub stdin_from_command: bool,
     /// The name of that one file [default: stdin]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "files_from")]
     pub stdin_filename: Option<OsString>,
 }
 

@@ -189,7 +189,7 @@ impl From<DeviceKeyError> for CliError {
     fn from(error: DeviceKeyError) -> Self {
         match error {
             error @ DeviceKeyError::Damaged => Self::from_error(Exit::Failed, error)
-                .hint("move it away and enrol again with `backup connect --replaces`"),
+                .hint("move the file device.key away and enrol again: `backup connect ADDRESS --replaces DEVICE`"),
             error => Self::from_error(Exit::Failed, error),
         }
     }

@@ -19,7 +19,7 @@ use crate::browse::chunks::Chunks;
 use crate::browse::packs::Packs;
 use crate::browse::resolve::{Chosen, Filter, ResolveError, Wanted, parse, parse_path, resolve};
 use crate::browse::snapshots::{Listed, SnapshotError};
-use crate::crypto::recovery::RecoveryCode;
+use crate::crypto::recovery::{RecoveryCode, RecoveryCodeError};
 use crate::crypto::schedule::Unlocked;
 use crate::crypto::secret::Passphrase;
 use crate::enrol::EnrolError;
@@ -30,6 +30,8 @@ use crate::repo::reader::{Place, ReaderIndex, ReaderRepo};
 use crate::repo::unlock::{UnlockError, UnlockSecret, fetch_slots, unlock};
 use crate::sets::name;
 
+/// How often somebody at a terminal may type what unlocks.
+const TRIES: u8 = 3;
 /// A machine that has no share of the passphrase was asked to read.
 const BACKUP_ONLY: &str = "this machine was connected with --backup-only, so that a passphrase \
     does not open the vault here: give the recovery code of the kit (BACKUP_RECOVERY_CODE)";
@@ -113,13 +115,23 @@ pub fn unlock_vault(ctx: &Context<'_>, runtime: &Runtime) -> Result<Unlocking, C
     }
     let slots = runtime.block_on(fetch_slots::<CliError>(&*repo.vault))?;
     let expected = Some(repo.log.state.slots.hash);
-    let given = ctx.secrets().to_unlock()?;
-    let secret = match &given {
-        Secret::RecoveryCode(code) => UnlockSecret::Code(RecoveryCode::parse(code)?),
-        Secret::Passphrase(text) => UnlockSecret::Passphrase(passphrase(text)?),
+    let mut tries = if ctx.secrets().will_ask() { TRIES } else { 1 };
+    let unlocked = loop {
+        let given = ctx.secrets().to_unlock()?;
+        let secret = match &given {
+            Secret::RecoveryCode(code) => UnlockSecret::Code(RecoveryCode::parse(code)?),
+            Secret::Passphrase(text) => UnlockSecret::Passphrase(passphrase(text)?),
+        };
+        tries -= 1;
+        match unlock(&slots, &secret, expected, repo.key.share.as_ref()) {
+            Ok(unlocked) => break unlocked,
+            Err(UnlockError::WrongSecret { .. }) if tries > 0 => {
+                let typo = typo(&given).map(|typo| format!("; as a recovery code: {typo}"));
+                ctx.ui.warn(&format!("this does not open it{}", typo.unwrap_or_default()));
+            }
+            Err(error) => return Err(wrong(error, &given)),
+        }
     };
-    let unlocked = unlock(&slots, &secret, expected, repo.key.share.as_ref())
-        .map_err(|error| wrong(error, &given))?;
     let (account, identity) = (repo.key.vault, repo.key.server_identity.to_bytes());
     Ok(Unlocking { setup, opened, account, identity, unlocked, device, slots: None })
 }
@@ -149,12 +161,17 @@ fn by_code(
     Ok(Unlocking { setup, opened, account, identity, unlocked, device, slots: Some(slots) })
 }
 
+/// What is wrong with it as a recovery code, if it was meant as one.
+fn typo(given: &Secret) -> Option<RecoveryCodeError> {
+    match given {
+        Secret::Passphrase(text) => meant_as_code(text),
+        Secret::RecoveryCode(_) => None,
+    }
+}
+
 /// A code with a typing error is tried as a passphrase; then the error is named.
 fn wrong(error: UnlockError, given: &Secret) -> CliError {
-    let meant = match (&error, given) {
-        (UnlockError::WrongSecret { .. }, Secret::Passphrase(text)) => meant_as_code(text),
-        _ => None,
-    };
+    let meant = matches!(error, UnlockError::WrongSecret { .. }).then(|| typo(given)).flatten();
     let error = CliError::from(error);
     match meant {
         Some(typo) => error.hint(format!("if that was the recovery code of the kit: {typo}")),

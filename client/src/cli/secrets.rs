@@ -173,6 +173,13 @@ impl<'a> Secrets<'a> {
         })
     }
 
+    /// Whether somebody at a terminal is asked what to unlock with.
+    pub fn will_ask(&self) -> bool {
+        let command = |kind: &Kind| self.env.var(&format!("{}_COMMAND", kind.variable)).is_some();
+        let given = self.are_at_hand() || command(&CODE) || command(&PASSPHRASE);
+        !given && self.terminal.is_present()
+    }
+
     /// Whether a secret is given in a way that asks nobody: a command might.
     pub fn are_at_hand(&self) -> bool {
         let set = |kind: &Kind| {

@@ -156,6 +156,9 @@ fn a_full_quota_stops_the_run_and_keeps_what_is_there() {
     let snapshot = machine.back_up(&small, &[]).snapshot();
     let large = build::write(&world.path("large"), "file", build::noise(2, 12_000_000));
     machine.exits(23, &["run", large.to_str().unwrap()]);
+    // What did not fit is not in the way of what does.
+    let other = build::write(&world.path("other"), "file", build::noise(3, 50_000));
+    machine.back_up(&other, &[]);
     let target = world.path("target");
     machine.restore(&snapshot, &target, &[]);
     let restored = fs::read(trees::beneath(&target, &small)).unwrap();

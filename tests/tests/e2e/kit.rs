@@ -132,11 +132,20 @@ fn a_passphrase_and_a_code_are_typed_at_one_prompt() {
         ("seven lanterns drift passed", 12, "wrong passphrase"),
     ] {
         let mut typist = Typist::start(&machine, "backup snapshots --unlock");
-        typist.sees("Passphrase or recovery code: ");
-        typist.types(typed);
+        for _ in 0..if code == 0 { 1 } else { 3 } {
+            typist.sees("Passphrase or recovery code: ");
+            typist.types(typed);
+        }
         let ran = typist.ends().check(code);
         assert!(ran.err.contains(said), "{ran}");
     }
+    let mut typist = Typist::start(&machine, "backup snapshots --unlock");
+    typist.sees("Passphrase or recovery code: ");
+    typist.types("seven lanterns drift passed");
+    typist.sees("this does not open it");
+    typist.sees("Passphrase or recovery code: ");
+    typist.types(PASSPHRASE);
+    drop(typist.ends().check(0));
 }
 
 fn accounts(world: &World, data: &Path) -> usize {

@@ -163,7 +163,7 @@ fn damage_is_found_named_and_costs_no_more_than_it_hit() {
     let told = format!("{}{}", ran.text(), ran.err);
     assert!(told.contains(second.to_str().unwrap()), "the file that suffers is named: {ran}");
     let target = world.path("target");
-    let ran = machine.exits(1, &["restore", "latest", "--target", target.to_str().unwrap()]);
+    let ran = machine.exits(20, &["restore", "latest", "--target", target.to_str().unwrap()]);
     assert!(ran.err.contains("second"), "the lost file is named: {ran}");
     let first = trees::beneath(&target, &source.join("first"));
     assert_eq!(fs::read(first).unwrap(), build::noise(1, 400_000));

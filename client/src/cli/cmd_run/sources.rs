@@ -6,6 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::super::context::Context;
+use super::super::escape::escape_for_terminal;
 use super::super::exit::{CliError, Exit};
 use super::super::reading::set_name;
 use super::super::units::plural;
@@ -69,6 +70,11 @@ fn typed(args: &RunArgs) -> Result<Job, CliError> {
         let set = name::of_stream(file.as_bytes());
         (JobSource::Command { argv: args.paths.clone(), file }, set)
     } else if args.stdin.reads_stdin() {
+        if let Some(path) = args.paths.first() {
+            let path = escape_for_terminal(path.as_bytes());
+            return Err(CliError::usage(format!("either {path} or standard input is backed up"))
+                .hint("--stdin-filename alone means standard input: run once for each"));
+        }
         let file = stream_name(args)?;
         let set = name::of_stream(file.as_bytes());
         (JobSource::Stdin(file), set)
