@@ -41,8 +41,7 @@ def warm(path):
 
 
 def some_files(path):
-    """A hundred files, evenly spread. Found by another process: the memory of this one is the floor
-    of what wait4 tells of its children."""
+    """A hundred files, evenly spread."""
     out = subprocess.run(f"find {path} -type f | sort", shell=True, check=True, capture_output=True)
     lines = out.stdout.split(b"\n")[:-1]
     picks = [lines[i * len(lines) // 100] for i in range(100)]

@@ -83,7 +83,7 @@ def table(results):
 
 def plot(results):
     """Straight lines of slope one grow as the number of files does."""
-    # Not at the top: its memory would be the floor of what is measured of our children.
+    # Not at the top: only plots need it.
     import matplotlib
 
     matplotlib.use("svg")
