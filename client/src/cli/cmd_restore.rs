@@ -30,6 +30,7 @@ use crate::scan::exclude::{Case, Pattern};
 /// What `restore` takes.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+#[command(group = clap::ArgGroup::new("place").required(true))]
 #[command(after_help = "\
 Beneath the target, files get the full path that they had. With SNAPSHOT:PATH the target becomes the
 folder PATH, with its owner, mode and times; a PATH that is a file goes into the target. In place,
@@ -48,16 +49,10 @@ pub struct RestoreArgs {
     #[arg(value_name = "SNAPSHOT[:PATH]", default_value = "latest")]
     pub snapshot: SnapshotPath,
     /// Restore into this folder, which is made if it is not there
-    #[arg(
-        short,
-        long,
-        value_name = "DIR",
-        required_unless_present = "in_place",
-        conflicts_with = "in_place"
-    )]
+    #[arg(short, long, value_name = "DIR", group = "place")]
     pub target: Option<PathBuf>,
     /// Restore to where the files came from
-    #[arg(long)]
+    #[arg(long, group = "place")]
     pub in_place: bool,
     /// Only what matches this pattern
     #[arg(short, long, value_name = "PATTERN")]

@@ -251,6 +251,8 @@ impl From<RestoreError> for CliError {
                 Self::from_error(Exit::Usage, error)
                     .hint("leave --delete out, or restore into a new folder")
             }
+            error @ RestoreError::Target(_) => Self::from_error(Exit::Failed, error)
+                .hint("--target names a folder; it is made if it is not there"),
             error => Self::from_error(Exit::Failed, error),
         }
     }

@@ -33,7 +33,7 @@ impl std::fmt::Debug for ReadKit {
 /// No kit is longer; a page with its images has about 50 KiB.
 const MOST: u64 = 1 << 20;
 
-/// Reads a kit that [`super::Kit::write`] wrote.
+/// Reads a kit that [`super::KitFile`] wrote.
 pub fn read(path: &Path) -> Result<ReadKit, KitError> {
     let failed = |source| KitError::Read { path: path.to_path_buf(), source };
     let mut text = Zeroizing::new(String::new());
