@@ -8,7 +8,7 @@
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded, unbounded};
 
 use super::BackupError;
 use super::assemble::Assembler;
@@ -203,7 +203,8 @@ impl<'a> Threads<'a> {
         let (events_in, events) = bounded(EVENTS);
         let (mut workers, mut flush) = (Vec::new(), Vec::new());
         for _ in 0..count {
-            let (flush_in, flush_out) = bounded(1);
+            // From hand to hand: a request that nobody takes any more would lie there unanswered.
+            let (flush_in, flush_out) = bounded(0);
             flush.push(flush_in);
             let work = WorkerContext {
                 jobs: jobs.clone(),
@@ -342,23 +343,32 @@ impl<'a> Threads<'a> {
     /// the walk is over: the snapshot is near, and what that worker left is sealed with it.
     fn all_sealed(self, flush: &[Sender<FlushRequest>]) -> Result<bool, BackupError> {
         for worker in flush {
-            let (done, answer) = bounded(1);
-            let mut asked = worker.send(done).is_ok();
-            while asked {
-                match answer.recv_timeout(LOOK_UP) {
-                    Ok(()) => break,
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => asked = false,
+            let (mut request, answer) = bounded(1);
+            let asked = loop {
+                match worker.send_timeout(request, LOOK_UP) {
+                    Ok(()) => break true,
+                    Err(SendTimeoutError::Timeout(back)) => request = back,
+                    Err(SendTimeoutError::Disconnected(_)) => break false,
                 }
-                if self.flow.has_failed() {
-                    return Err(BackupError::Stopped);
-                }
-            }
-            if !asked {
+                self.go_on()?;
+            };
+            let sealed = asked
+                && loop {
+                    match answer.recv_timeout(LOOK_UP) {
+                        Ok(()) => break true,
+                        Err(RecvTimeoutError::Timeout) => self.go_on()?,
+                        Err(RecvTimeoutError::Disconnected) => break false,
+                    }
+                };
+            if !sealed {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    fn go_on(self) -> Result<(), BackupError> {
+        if self.flow.has_failed() { Err(BackupError::Stopped) } else { Ok(()) }
     }
 
     /// Records why the run ends, so that whoever waits for this thread finds out.
