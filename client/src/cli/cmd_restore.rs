@@ -157,12 +157,13 @@ pub fn run(ctx: &Context<'_>, args: &RestoreArgs) -> Result<Exit, CliError> {
     }
     Ok(if outcome.interrupted {
         Exit::Interrupted
-    } else if !outcome.suspects.0.is_empty() {
-        Exit::Damaged
-    } else if outcome.problem_count > 0 {
+    } else if outcome.problem_count == 0 {
+        // What was damaged in one place came from another.
+        Exit::Done
+    } else if outcome.suspects.0.is_empty() {
         Exit::Failed
     } else {
-        Exit::Done
+        Exit::Damaged
     })
 }
 

@@ -98,7 +98,7 @@ fn what_a_check_or_a_restore_reads_and_finds_damaged_is_healed() {
     rot(&server.data, &before);
     let target = world.path("target");
     let words = ["restore", "latest", "--target", target.to_str().unwrap()];
-    let ran = machine.exits(1, &words);
+    let ran = machine.exits(20, &words);
     assert!(ran.err.contains("the vault knows of 1 damaged pack now"), "{ran}");
     assert!(machine.back_up(&source, &[]).number("data_added") > 400_000);
     machine.restores_to("latest", &source, &trees::capture(&source));
