@@ -62,6 +62,11 @@ pub struct Held {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Report {
+    /// Bytes that count against the quota: packs, manifests and lists of packs.
+    pub used: u64,
+    /// Bytes that may be in use; none without a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed: Option<u64>,
     /// The fields.
     pub held: Vec<Held>,
 }

@@ -54,14 +54,15 @@ impl Inner {
         let slots = slots.map_err(|error| storage_error(&error))?;
         let footers = account.store.blobs.list(&key::footers_folder(account.id));
         let footers = footers.map_err(|error| storage_error(&error))?;
-        {
+        let (used, allowed) = {
             let tables = lock(&account.tables);
             of_account(&mut fields, account, &tables);
             of_log(&mut fields, &tables.state, first);
             of_devices(&mut fields, &tables.state);
             of_snapshots(&mut fields, &tables);
             of_packs(&mut fields, account, &tables);
-        }
+            (tables.used(), tables.standing.quota)
+        };
         fields.add("slots.sealed", count(slots.len()), "");
         fields.add("pack.footers", count(footers.len()), "");
         let progress = account.store.index.progress(account.id);
@@ -74,7 +75,7 @@ impl Inner {
         fields.times("invite.expires", invite.map(|i| i.expires));
         fields.add("invite.account", n, text(invite.map(|_| account.id)));
         fields.add("invite.genesis", n, text(invite.map(|i| i.genesis)));
-        Ok(Report { held: fields.0 })
+        Ok(Report { used, allowed, held: fields.0 })
     }
 }
 
