@@ -111,7 +111,7 @@ fn pins_are_shown_and_end() {
     assert_eq!(listed(&machine, &["snapshots"]), ids, "a pin goes before the rules");
     let id = &ids[0][..8];
     let told = machine.ok(&["unpin", "-n", id]).text();
-    let stay = "stay: no keep rule: everything stays; younger than an hour";
+    let stay = "stay: no keep rule: everything stays";
     assert_eq!(told, format!("snapshot {id} would no longer be pinned, and {stay}\n"));
     assert_eq!(pinned(), [true, false]);
     let told = machine.ok(&["unpin", id]).text();
