@@ -62,7 +62,7 @@ pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
         book.contact = daemon.contact;
         book.checked.clone_from(&daemon.checked);
     }
-    let sets = gather(&setup, &book, (daemon.as_ref(), mistake.is_some()));
+    let sets = gather(&setup, &book, (daemon.as_ref(), mistake.is_some()), now);
     let address = match &daemon {
         // What the configuration says is not known, what the daemon took from it is.
         Some(daemon) if mistake.is_some() => daemon.vault.clone(),
@@ -147,6 +147,7 @@ fn gather(
     setup: &Setup,
     book: &Book,
     (daemon, mistaken): (Option<&Status>, bool),
+    now: Timestamp,
 ) -> BTreeMap<String, Shown> {
     let mut sets: BTreeMap<String, Shown> = BTreeMap::new();
     let before = book.sets.keys().filter(|_| mistaken);
@@ -157,7 +158,9 @@ fn gather(
     let own = OwnSnapshots::open(&folders.own_snapshots());
     for (id, manifest) in own.newest(LOOK_BACK) {
         let set = sets.entry(manifest.set.clone()).or_default();
-        if set.snapshot.is_none() {
+        // One of a time to come was made before the clock was put right.
+        let ahead = set.snapshot.as_ref().is_some_and(|(_, at, _)| *at > now);
+        if set.snapshot.is_none() || ahead && manifest.end <= now {
             set.snapshot = Some((id, manifest.end, Some(manifest)));
         }
     }
