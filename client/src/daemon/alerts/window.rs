@@ -247,7 +247,9 @@ fn move_back(spans: &mut Vec<Span>, now: u64) {
 fn together(spans: &[Span]) -> Option<Amounts> {
     let (first, rest) = spans.split_first()?;
     let mut all = first.clone();
-    rest.iter().for_each(|span| all.merge(span));
+    for span in rest {
+        all.merge(span);
+    }
     Some(all.amounts())
 }
 

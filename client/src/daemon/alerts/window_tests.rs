@@ -33,8 +33,12 @@ impl Life {
 
     fn run(&mut self, run: &Run) {
         let mut touched = Touched::default();
-        run.changed.iter().for_each(|n| touched.changed.add(&n.to_le_bytes()));
-        run.new.iter().for_each(|n| touched.new.add(&n.to_le_bytes()));
+        for n in &run.changed {
+            touched.changed.add(&n.to_le_bytes());
+        }
+        for n in &run.new {
+            touched.new.add(&n.to_le_bytes());
+        }
         let before = self.files;
         self.files = self.files + u64::try_from(run.new.len()).unwrap() - run.gone;
         self.window.take(&Found {
@@ -240,7 +244,9 @@ proptest! {
         let mut window = Window::default();
         for (at, [begin, end, gone, raw, packed], seed) in runs {
             let mut touched = Touched::default();
-            (0..u64::from(seed)).for_each(|n| touched.changed.add(&(n ^ gone).to_le_bytes()));
+            for n in 0..u64::from(seed) {
+                touched.changed.add(&(n ^ gone).to_le_bytes());
+            }
             window.take(&Found {
                 at: Timestamp(at),
                 files: (begin, end),
