@@ -11,6 +11,7 @@ use unseen_common::time::Timestamp;
 use super::args::SnapshotFilter;
 use super::args::values::SnapshotPath;
 use super::context::{Context, Setup};
+use super::escape::escape_for_terminal;
 use super::exit::{CliError, Exit};
 use super::secrets::{Secret, meant_as_code};
 use super::units::{Align, Table};
@@ -220,7 +221,7 @@ impl Reading {
         let filter = one_filter(filter)?;
         let chosen = runtime
             .block_on(resolve(&self.repo, &wanted, &filter))
-            .map_err(|error| refused(ctx, error))?;
+            .map_err(|error| refused(ctx, (named, &filter), error))?;
         if chosen.only_checkpoint {
             ctx.ui.warn("there is no whole snapshot: this is a checkpoint of one that was begun");
         } else if chosen.snapshot.status == Status::Partial {
@@ -272,8 +273,25 @@ pub fn set_name(text: &str) -> Result<String, CliError> {
     name::typed(text).map_err(|error| CliError::from_error(Exit::Usage, error))
 }
 
-fn refused(ctx: &Context<'_>, error: ResolveError) -> CliError {
+fn refused(
+    ctx: &Context<'_>,
+    (named, filter): (&SnapshotPath, &Filter),
+    error: ResolveError,
+) -> CliError {
+    // Who gives a path may well mean a part of the snapshot.
+    let part = filter.path.as_ref().map(|path| {
+        let part = format!("{}:{}", named.snapshot, escape_for_terminal(path));
+        format!("--path takes what was backed up as a whole; a part of a snapshot is {part}")
+    });
     match error {
+        error @ ResolveError::Filtered { .. } => {
+            let hint = part.unwrap_or_else(|| "an id alone is enough to name one".to_owned());
+            CliError::from_error(Exit::Failed, error).hint(hint)
+        }
+        error @ ResolveError::None { filtered: true } if part.is_some() => {
+            let hint = format!("{}; `backup snapshots` lists them", part.unwrap_or_default());
+            CliError::from_error(Exit::Failed, error).hint(hint)
+        }
         ResolveError::SeveralSets { newest } => {
             for line in choice(&newest).lines() {
                 ctx.ui.status(&line);

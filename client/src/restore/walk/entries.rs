@@ -29,11 +29,11 @@ impl Walker<'_, '_> {
 
     /// Makes the directory of something that is to be restored; false if that is impossible.
     fn ready(&self, here: &Here, name: &Name) -> bool {
-        if self.options.dry_run || here.node.is_made() {
+        if here.node.is_made() {
             return true;
         }
-        match self.run.dirs.make(&here.node) {
-            Ok(_) => true,
+        match self.make(&here.node) {
+            Ok(()) => true,
             Err(error) => {
                 self.run.not_restored(&here.node.path_of(name));
                 self.run.trouble(here.node.path(), error);
