@@ -18,7 +18,7 @@ use unseen_common::vault::FooterItem;
 use super::rebuild::{RebuildError, Rebuilt};
 use super::references::{self, Place, References};
 use super::salvage::Salvage;
-use super::scrub::{is_of, whole};
+use super::pack_bytes::{is_of, whole};
 use super::table::Pack;
 use crate::store::key::{self, Key};
 use crate::store::row::{AccountRow, PackMark, PackRow};
