@@ -105,6 +105,10 @@ fn tell(report: &ScrubReport) {
     } else {
         tracing::info!(account, packs, repaired, finished = report.finished, "scrubbed");
     }
+    if report.no_room > 0 {
+        let missing = report.no_room;
+        tracing::warn!(account, missing, "repairs for which there was no room on the disk");
+    }
 }
 
 /// The time that so many bytes may take at least.

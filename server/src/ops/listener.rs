@@ -20,9 +20,9 @@ use super::meter::Text;
 use super::page;
 use crate::clock::SystemClock;
 use crate::http::{Listen, Listener, ServeError};
-use crate::vault::{Core, Held};
 use crate::vault::rounds::Rounds;
 use crate::vault::survey::{AccountSurvey, Survey};
+use crate::vault::{Core, Held};
 
 /// What the operator may look at.
 #[derive(Debug, Clone)]

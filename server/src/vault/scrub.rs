@@ -17,8 +17,8 @@ use unseen_common::vault::{FooterItem, Result, VaultError};
 use super::account::{Account, Tables, storage_error};
 use super::footers::Items;
 use super::lists::is_manifest;
-use super::pack_bytes::{cut, is_of, mended, whole};
 use super::log::slots_in;
+use super::pack_bytes::{cut, is_of, mended, whole};
 use super::packs::length_of;
 use super::references::Place;
 use super::table::Pack;
@@ -269,12 +269,7 @@ impl Account {
     }
 
     /// Looks at one pack; gives its footer too, from wherever it can be had.
-    fn scrub_pack(
-        &self,
-        number: PackNumber,
-        pack: &Pack,
-        copies: &Items,
-    ) -> Result<Scrubbed> {
+    fn scrub_pack(&self, number: PackNumber, pack: &Pack, copies: &Items) -> Result<Scrubbed> {
         let copy = copies.get(&number).filter(|copy| is_of(copy, pack));
         let damaged = lock(&self.tables).packs.is_damaged(number);
         let done = |outcome, item| Ok(Scrubbed { outcome, item, no_room: false });

@@ -357,7 +357,16 @@ async fn a_scrub_that_fails_anywhere_is_done_again() {
             let store = faults::store(&scene.blobs, &scene.journals, &plan);
             let faulty = core(store, &scene.clock);
             let account = faulty.account(vault).unwrap().unwrap();
-            let failed = account.scrub(Spot::default(), &mut Through).is_err();
+            let scrubbed = account.scrub(Spot::default(), &mut Through);
+            // That the disk is full is told, and everything is read all the same.
+            let failed = match &scrubbed {
+                Ok(report) => report.no_room > 0,
+                Err(_) => true,
+            };
+            assert_eq!(failed && scrubbed.is_ok(), failed && fault == Fault::DiskFull, "{at}");
+            if let Ok(report) = scrubbed {
+                assert_eq!((report.finished, report.found), (true, set(&[3])), "{fault:?} at {at}");
+            }
             drop((account, faulty));
             scene.journals.lose_power();
             let again =

@@ -204,7 +204,10 @@ impl Account {
     pub(super) fn note_if_room(&self, what: Looked) -> Result<()> {
         match self.note(what, None) {
             Err(VaultError::DiskFull) => {
-                tracing::warn!(account = self.id.short(), "no room for a line of the access record");
+                tracing::warn!(
+                    account = self.id.short(),
+                    "no room for a line of the access record"
+                );
                 Ok(())
             }
             noted => noted,

@@ -35,12 +35,6 @@ pub struct ReceiptArgs {
 /// A receipt in a file, as `--json` prints it here, or `account erase --json` on the server.
 #[derive(Deserialize)]
 struct Kept {
-    #[serde(flatten)]
-    signed: Signed,
-}
-
-#[derive(Deserialize)]
-struct Signed {
     receipt: serde_json::Value,
     signature: serde_json::Value,
 }
@@ -73,8 +67,8 @@ pub(super) fn run(
     let whose = match known {
         Some(_) => "signed by the server that this machine knows".to_owned(),
         None => format!(
-            "signed with the key {}; it is the server's if the address of the vault (in the kit) \
-             has this as id",
+            "signed with the key {}; with --vault and the address in the kit it is checked that \
+             this is the server's key",
             Hash::from_bytes(identity)
         ),
     };
@@ -109,7 +103,7 @@ fn read(file: &Path) -> Result<SignedReceipt, CliError> {
 
 /// Both fields are read as the protocol has them; whatever else is in the document is left alone.
 fn parse(bytes: &[u8]) -> Option<SignedReceipt> {
-    let Kept { signed: Signed { receipt, signature } } = serde_json::from_slice(bytes).ok()?;
+    let Kept { receipt, signature } = serde_json::from_slice(bytes).ok()?;
     let body = serde_json::json!({ "receipt": receipt, "signature": signature });
     serde_json::from_value::<ReceiptBody>(body).ok().map(SignedReceipt::from)
 }
@@ -148,10 +142,7 @@ fn show(ctx: &Context<'_>, (receipt, signed): (&Receipt, SignedReceipt), whose: 
 }
 
 /// The vault's address, its account, and the server's pinned identity key.
-fn whereabouts(
-    ctx: &Context<'_>,
-    setup: &Setup,
-) -> Result<(Address, VaultId, [u8; 32]), CliError> {
+fn whereabouts(ctx: &Context<'_>, setup: &Setup) -> Result<(Address, VaultId, [u8; 32]), CliError> {
     if setup.places.device_key().exists() {
         let key = vault::device_key(setup)?;
         let text = ctx.global.vault.clone().unwrap_or_else(|| key.server.clone());

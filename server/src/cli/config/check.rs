@@ -12,8 +12,8 @@ use crate::cli::error::CliError;
 use crate::cli::{admin, output, pinned};
 use crate::http::{Listen, Listener};
 use crate::ops::machine::Disk;
-use crate::vault::{OpenError, amount};
 use crate::vault::folder::foreign;
+use crate::vault::{OpenError, amount};
 
 /// Look at the settings without serving
 #[derive(Debug, Args)]
