@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use unseen_common::id::SnapshotId;
 use unseen_common::log::entry::{Body, SnapshotIds};
-use unseen_common::retention::{Decision, Verdict, decide};
+use unseen_common::retention::{Decision, Verdict, decide, decide_for_owner};
 use unseen_common::time::Timestamp;
 
 use super::args::SnapshotFilter;
@@ -151,11 +151,20 @@ fn act(ctx: &Context<'_>, args: &PinArgs, act: &Act) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-/// What the rules then make of snapshots, as things stand.
+/// What then becomes of snapshots, as things stand.
 struct Outlook {
-    decisions: BTreeMap<SnapshotId, Decision>,
+    then: BTreeMap<SnapshotId, Then>,
     /// Until when what goes now can be brought back.
     until: Timestamp,
+}
+
+/// What then becomes of a snapshot.
+#[derive(Debug, Clone, Copy)]
+struct Then {
+    /// By the rules alone.
+    by_rules: Decision,
+    /// With what protects from the device for a while: first hour, floor, pause.
+    now: Decision,
 }
 
 impl Outlook {
@@ -165,29 +174,85 @@ impl Outlook {
         after: Option<fn(Decision) -> Decision>,
     ) -> Self {
         let (state, now) = (&vault.owner.log.state, vault.now());
-        let until = now.plus_days(state.policy_at(now).grace_days);
+        let policy = state.policy_at(now);
+        let until = now.plus_days(policy.grace_days);
         let Some(after) = after else {
-            return Self { decisions: BTreeMap::new(), until };
+            return Self { then: BTreeMap::new(), until };
         };
-        let all = decide(state, now).into_iter().filter(|one| wanted.contains(&one.snapshot));
-        Self { decisions: all.map(|one| (one.snapshot, after(one))).collect(), until }
+        // Both are in log order, of the same snapshots.
+        let both = decide_for_owner(state, policy).into_iter().zip(decide(state, now));
+        let then = both
+            .filter(|(one, _)| wanted.contains(&one.snapshot))
+            .map(|(rules, now)| (rules.snapshot, Then { by_rules: after(rules), now: after(now) }));
+        Self { then: then.collect(), until }
     }
 
     fn going(&self) -> BTreeSet<SnapshotId> {
-        let going = self.decisions.values().filter(|one| !one.stays());
-        going.map(|one| one.snapshot).collect()
+        let going = self.then.iter().filter(|(_, then)| !then.now.stays());
+        going.map(|(id, _)| *id).collect()
     }
 
     /// Nothing of a snapshot to which nothing happens.
     fn in_words(&self, id: SnapshotId, dry_run: bool) -> Option<String> {
-        let decision = self.decisions.get(&id)?;
+        self.then.get(&id).map(|then| then.in_words(dry_run))
+    }
+}
+
+impl Then {
+    fn in_words(&self, dry_run: bool) -> String {
         let (stays, goes) = if dry_run { ("stay", "go") } else { ("stays", "goes") };
-        Some(match decision.verdict {
-            Verdict::Expired(why) => format!(", and {goes}: {why}"),
-            Verdict::Kept(_) => {
-                let reasons: Vec<_> = decision.reasons().iter().map(ToString::to_string).collect();
-                format!(", and {stays}: {}", reasons.join("; "))
+        let reasons = |decision: &Decision| {
+            let reasons: Vec<_> = decision.reasons().iter().map(ToString::to_string).collect();
+            reasons.join("; ")
+        };
+        match (self.by_rules.verdict, self.now.verdict) {
+            (Verdict::Kept(_), _) => format!(", and {stays}: {}", reasons(&self.by_rules)),
+            (Verdict::Expired(why), Verdict::Kept(_)) => {
+                format!(", and {stays} for now: {}; later {why}", reasons(&self.now))
             }
-        })
+            (_, Verdict::Expired(why)) => format!(", and {goes}: {why}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use unseen_common::id::{DeviceId, SetTag};
+    use unseen_common::log::entry::Status;
+    use unseen_common::retention::{Kept, Why};
+
+    fn decision(verdict: Verdict) -> Decision {
+        Decision {
+            snapshot: SnapshotId::from_bytes([1; 32]),
+            seq: 1,
+            device: DeviceId::from_bytes([1; 16]),
+            set: SetTag::from_bytes([1; 16]),
+            status: Status::Complete,
+            received: Timestamp(0),
+            verdict,
+        }
+    }
+
+    #[test]
+    fn what_becomes_of_it_in_words() {
+        let gone = decision(Verdict::Expired(Why::NoRuleKeepsIt));
+        let kept = |kept| decision(Verdict::Kept(kept));
+        let last = kept(Kept { last: Some(2), newest: true, ..Kept::default() });
+        let floor = kept(Kept { floor: Some(Timestamp(86_400)), ..Kept::default() });
+        for (by_rules, now, dry, real) in [
+            (gone, gone, "go: no rule keeps it", "goes: no rule keeps it"),
+            (last, floor, "stay: last 2; newest complete", "stays: last 2; newest complete"),
+            (
+                gone,
+                floor,
+                "stay for now: floor until 1970-01-02; later no rule keeps it",
+                "stays for now: floor until 1970-01-02; later no rule keeps it",
+            ),
+        ] {
+            let then = Then { by_rules, now };
+            assert_eq!(then.in_words(true), format!(", and {dry}"));
+            assert_eq!(then.in_words(false), format!(", and {real}"));
+        }
     }
 }
