@@ -158,8 +158,9 @@ fn show(shown: &Shown<'_>) {
 }
 
 fn row(one: &AccountStats) -> String {
+    let damaged = if one.journal_damaged { "  JOURNAL DAMAGED" } else { "" };
     format!(
-        "{:<9} {:<8} {:<11} {:<10} {:<8} {:<11} {:<8} {:<21} {}",
+        "{:<9} {:<8} {:<11} {:<10} {:<8} {:<11} {:<8} {:<21} {}{damaged}",
         one.account,
         one.packs,
         amount(one.pack_bytes.saturating_add(one.metadata_bytes)),
@@ -168,11 +169,7 @@ fn row(one: &AccountStats) -> String {
         amount(one.journal_bytes),
         one.devices,
         moment(one.last_backup),
-        format!(
-            "{}{}",
-            moment(one.last_scrub),
-            if one.journal_damaged { "  JOURNAL DAMAGED" } else { "" }
-        ),
+        moment(one.last_scrub),
     )
 }
 

@@ -74,16 +74,13 @@ impl Drop for Run<'_> {
         let mut jobs = lock(&self.metrics.jobs);
         let state = jobs.entry(self.job).or_default();
         state.running = false;
-        match self.found.take() {
-            Some((now, found)) => {
-                state.succeeded = Some(now);
-                state.found = found;
-                state.trouble.clear();
-            }
-            None => {
-                state.failures += 1;
-                "the log says why".clone_into(&mut state.trouble);
-            }
+        if let Some((now, found)) = self.found.take() {
+            state.succeeded = Some(now);
+            state.found = found;
+            state.trouble.clear();
+        } else {
+            state.failures += 1;
+            "the log says why".clone_into(&mut state.trouble);
         }
     }
 }

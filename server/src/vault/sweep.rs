@@ -96,13 +96,11 @@ impl Guard {
         let mut last = lock(&self.last);
         let held = last.map(|last| Held { last, now }).filter(|held| held.seconds() > most);
         *lock(&self.held) = held;
-        match held {
-            Some(held) => Err(held),
-            None => {
-                *last = (*last).max(Some(now));
-                Ok(())
-            }
+        if let Some(held) = held {
+            return Err(held);
         }
+        *last = (*last).max(Some(now));
+        Ok(())
     }
 }
 
