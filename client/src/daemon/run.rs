@@ -43,6 +43,8 @@ pub trait Around: Send {
     fn sets(&mut self) -> Result<Vec<SetSpec>, Trouble>;
     /// Whether the configuration is another one since it was last read, or tried to.
     fn has_other_sets(&mut self) -> bool;
+    /// Where the vault is.
+    fn vault(&self) -> String;
     /// Something happened that a log should have.
     fn log(&mut self, line: &str);
     /// What the service manager is told: in a few words, what is being done.
@@ -247,6 +249,11 @@ impl Daemon {
             self.around.log("the machine has slept: everything is looked at");
             self.core.woke(now.at);
         }
+        if passed.jumped != 0 {
+            self.around.log(&format!("the clock was set by {} s", passed.jumped));
+            self.core.clock_was_set(passed.jumped, now);
+            self.next_look = Duration::ZERO;
+        }
         if self.around.has_other_sets() {
             self.reload_told().ok();
         }
@@ -275,6 +282,11 @@ impl Daemon {
     fn begin_what_is_due(&mut self) -> Option<At> {
         self.take_in();
         let now = self.now();
+        if self.running.is_some() {
+            // Its set may be gone by now: then nothing but this says that it goes on.
+            self.core.tick(now);
+            return None;
+        }
         match self.core.step(now) {
             Step::Wait(until) => until,
             Step::Run(job) => {
@@ -403,20 +415,30 @@ impl Daemon {
     }
 
     fn reload(&mut self) -> Result<(), Trouble> {
+        let vault = self.around.vault();
         let sets = self.around.sets()?;
         let now = self.now();
-        self.core.set_sets(sets, now);
+        let again = self.core.set_sets(sets, now);
+        if let Some(under) = &self.running {
+            let moved = self.around.vault() != vault;
+            if moved {
+                self.around.log("stopping: the vault is elsewhere now");
+                self.core.make_way(Duration::ZERO, Some(&under.job), now);
+            }
+            let gone = self.core.named(Some(&under.job.set)).is_empty();
+            under.stop.fetch_or(moved || gone, Ordering::Relaxed);
+        }
         // Not after the watches: in a large tree they take longer than a service manager waits.
         self.around.state(State::Ready);
-        self.watch()?;
+        self.watch(&again)?;
         self.around.keep(&self.core.book);
         Ok(())
     }
 
-    fn watch(&mut self) -> Result<(), Trouble> {
+    fn watch(&mut self, again: &[PathBuf]) -> Result<(), Trouble> {
         let roots = self.core.roots();
         let (source, around) = (&mut self.source, &mut self.around);
-        let coverage = alive_while(around.as_mut(), || source.watch(&roots))
+        let coverage = alive_while(around.as_mut(), || source.watch(&roots, again))
             .map_err(|error| Trouble::new(Trouble::FAILED, no_thread(&error)))?;
         self.core.covered(&coverage, self.now().at);
         self.around.log("watching");

@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -58,19 +59,41 @@ impl Piped {
         let name = program.to_string_lossy().into_owned();
         Ok(Self { child: start.spawn()?, name, done: false, stop: Arc::clone(stop) })
     }
+}
 
-    /// Waits until there is something to read, or its end.
-    fn wait(&self, out: &ChildStdout) -> io::Result<()> {
-        loop {
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(io::Error::other("it was stopped"));
-            }
-            match poll(&mut [PollFd::new(out, PollFlags::IN)], Some(&LOOK_UP)) {
-                Ok(0) | Err(Errno::INTR) => {}
-                Ok(_) => return Ok(()),
-                Err(error) => return Err(error.into()),
-            }
+/// Waits until there is something to read, or its end. Fails once `stop` is raised.
+fn wait(from: impl AsFd, stop: &AtomicBool) -> io::Result<()> {
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return Err(io::Error::other("it was stopped"));
         }
+        match poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(&LOOK_UP)) {
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// What comes from a file, a pipe or a terminal, for as long as somebody wants it: nobody waits for
+/// more once `stop` is raised.
+#[derive(Debug)]
+pub struct Patient<F> {
+    from: F,
+    stop: Arc<AtomicBool>,
+}
+
+impl<F: AsFd> Patient<F> {
+    /// Reads from here. Nothing of it may have been read ahead by somebody else.
+    pub fn new(from: F, stop: &Arc<AtomicBool>) -> Self {
+        Self { from, stop: Arc::clone(stop) }
+    }
+}
+
+impl<F: AsFd> Read for Patient<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        wait(&self.from, &self.stop)?;
+        Ok(rustix::io::read(&self.from, buffer)?)
     }
 }
 
@@ -80,7 +103,7 @@ impl Read for Piped {
             return Ok(0);
         }
         if let Some(out) = &self.child.stdout {
-            self.wait(out)?;
+            wait(out, &self.stop)?;
         }
         let read = match &mut self.child.stdout {
             Some(out) => out.read(buffer)?,
@@ -109,6 +132,8 @@ impl Drop for Piped {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn start(line: &str, stop: &Arc<AtomicBool>) -> Piped {
@@ -135,6 +160,24 @@ mod tests {
         let values = SECRET_VARIABLES.iter().chain(&MANAGER_VARIABLES).map(|name| (name, "x"));
         command.envs(values);
         assert_eq!(for_others(&mut command).output().unwrap().stdout, b"<other>\n");
+    }
+
+    #[test]
+    fn a_pipe_that_says_nothing_is_not_waited_for() {
+        let (from, mut to) = io::pipe().unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut patient = Patient::new(from, &stop);
+        to.write_all(b"begun").unwrap();
+        let mut buffer = [0; 100];
+        assert_eq!(patient.read(&mut buffer).unwrap(), 5);
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(patient.read(&mut buffer).unwrap_err().to_string(), "it was stopped");
+        stop.store(false, Ordering::Relaxed);
+        to.write_all(b" and ended").unwrap();
+        drop(to);
+        let mut rest = String::new();
+        patient.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, " and ended");
     }
 
     #[test]
