@@ -86,11 +86,26 @@ pub enum Looked {
     Suspend,
     /// It was resumed.
     Resume,
+    /// It was scrubbed, or what is known of its damage was shown.
+    Scrub,
+    /// It was copied.
+    Copy,
+    /// Its journal was made anew.
+    Rebuild,
 }
 
 impl Looked {
     /// All kinds.
-    pub const ALL: [Self; 5] = [Self::List, Self::Show, Self::Quota, Self::Suspend, Self::Resume];
+    pub const ALL: [Self; 8] = [
+        Self::List,
+        Self::Show,
+        Self::Quota,
+        Self::Suspend,
+        Self::Resume,
+        Self::Scrub,
+        Self::Copy,
+        Self::Rebuild,
+    ];
 
     /// Its number in a journal.
     pub const fn number(self) -> u8 {
@@ -100,6 +115,9 @@ impl Looked {
             Self::Quota => 2,
             Self::Suspend => 3,
             Self::Resume => 4,
+            Self::Scrub => 5,
+            Self::Copy => 6,
+            Self::Rebuild => 7,
         }
     }
 

@@ -87,4 +87,18 @@ fn wrong_usage_is_two() {
     assert_eq!(refused.status.code(), Some(1));
     let text = String::from_utf8(refused.stderr).unwrap();
     assert!(text.contains("not a loopback address"), "{text}");
+    let portless = invite(dir.path(), &["--public-address", "nas.example"]);
+    assert_eq!(portless.status.code(), Some(2), "{portless:?}");
+}
+
+#[test]
+fn a_server_that_cannot_listen_makes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    let refused = program(&data, &["serve", "--listen", &listen]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8(refused.stderr).unwrap().contains(&listen));
+    assert!(!data.exists());
 }

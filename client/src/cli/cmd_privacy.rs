@@ -2,18 +2,17 @@
 
 mod entries;
 mod export;
+mod receipt;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 use unseen_common::disclosure::Level;
-use unseen_common::id::VaultId;
 use unseen_common::log::entry::Body;
 use unseen_common::log::policy::Policy;
 use unseen_common::log::state::Change;
 use unseen_common::privacy::{Held, Looked, Report, Statement, inventory};
-use unseen_common::receipt::{ErasedBy, Receipt};
 use unseen_common::time::Clock as _;
 
 use super::context::Context;
@@ -21,13 +20,13 @@ use super::escape::escape_for_terminal;
 use super::exit::{CliError, Exit};
 use super::reading::{local_time, machine_time, unlock_vault};
 use super::silence;
-use super::units::{bytes, count, plural};
+use super::units::{count, plural};
 use super::vault::{self, SystemClock, erase_due};
 use crate::maintain::policy::{last_word, waiting};
-use crate::remote::address::{Address, Target};
 use crate::repo::OwnerRepo;
 
 pub use export::ExportArgs;
+pub use receipt::ReceiptArgs;
 
 /// What `privacy` takes.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -69,9 +68,8 @@ pub enum PrivacyCommand {
         #[arg(long)]
         cancel: bool,
     },
-    /// Show the server's receipt for an account that was erased
-    #[command(after_help = "Example:\n  backup privacy receipt")]
-    Receipt,
+    /// Show the server's receipt for an account that was erased, or check one that was kept
+    Receipt(ReceiptArgs),
 }
 
 pub(super) fn level(text: &str) -> Result<Level, String> {
@@ -93,7 +91,7 @@ pub fn run(ctx: &Context<'_>, args: &PrivacyArgs) -> Result<Exit, CliError> {
         PrivacyCommand::Export(args) => export::run(ctx, args, &runtime),
         PrivacyCommand::Erase { cancel: false } => erase(ctx, &runtime),
         PrivacyCommand::Erase { cancel: true } => cancel(ctx, &runtime),
-        PrivacyCommand::Receipt => receipt(ctx, &runtime),
+        PrivacyCommand::Receipt(args) => receipt::run(ctx, args, &runtime),
     }
 }
 
@@ -214,6 +212,9 @@ const fn words(what: Looked) -> &'static str {
         Looked::Quota => "quota changed",
         Looked::Suspend => "suspended",
         Looked::Resume => "resumed",
+        Looked::Scrub => "looked at for damage",
+        Looked::Copy => "copied into another folder",
+        Looked::Rebuild => "journal made anew",
     }
 }
 
@@ -306,64 +307,6 @@ fn cancel(ctx: &Context<'_>, runtime: &Runtime) -> Result<Exit, CliError> {
         ctx.ui.summary("the vault stays");
     }
     Ok(Exit::Done)
-}
-
-fn receipt(ctx: &Context<'_>, runtime: &Runtime) -> Result<Exit, CliError> {
-    let setup = ctx.setup()?;
-    let (address, account, identity) = whereabouts(ctx, &setup)?;
-    let opened = vault::open(&address, Arc::default())?;
-    let signed = runtime.block_on(opened.service.erased(account))?;
-    let receipt = signed.open(account, &identity).map_err(|error| {
-        CliError::from_error(Exit::Failed, error).hint("do not take this for an erased vault")
-    })?;
-    let Receipt { by, requested, erased, packs, bytes: stored, snapshots, .. } = receipt;
-    let by = match by {
-        ErasedBy::Owner => "owner",
-        ErasedBy::Operator => "operator",
-    };
-    if ctx.ui.is_json() {
-        ctx.ui.json(&serde_json::json!({
-            "message_type": "receipt",
-            "account": account.to_string(),
-            "by": by,
-            "requested": machine_time(requested),
-            "erased": machine_time(erased),
-            "packs": packs,
-            "bytes": stored,
-            "snapshots": snapshots,
-        }));
-        return Ok(Exit::Done);
-    }
-    let asked = local_time(requested);
-    ctx.ui.line(&format!("account {account} was erased on {}", local_time(erased)));
-    ctx.ui.line(&format!("asked for on {asked} by the {by}"));
-    ctx.ui.line(&format!(
-        "{}, {}, {}; signed by the server that this machine knows",
-        plural(snapshots, "snapshot", "snapshots"),
-        plural(packs, "pack", "packs"),
-        bytes(stored)
-    ));
-    Ok(Exit::Done)
-}
-
-/// The vault's address, its account, and the server's pinned identity key.
-fn whereabouts(
-    ctx: &Context<'_>,
-    setup: &super::context::Setup,
-) -> Result<(Address, VaultId, [u8; 32]), CliError> {
-    if setup.places.device_key().exists() {
-        let key = vault::device_key(setup)?;
-        let text = ctx.global.vault.clone().unwrap_or_else(|| key.server.clone());
-        return Ok((vault::parse(&text)?, key.vault, key.server_identity.to_bytes()));
-    }
-    let address = vault::parse(setup.vault()?)?;
-    if let Address::Server(server) = &address
-        && let Target::Account(account) = server.target
-    {
-        let identity = server.pin.identity;
-        return Ok((address, account, identity));
-    }
-    Err(CliError::usage("which account? Give the address of the kit by --vault"))
 }
 
 #[cfg(test)]

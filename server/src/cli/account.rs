@@ -98,10 +98,12 @@ pub(super) fn run(command: Account) -> Result<(), CliError> {
         Command::List => {
             let list: Vec<Listed> = Manage::List.done(&data)?;
             if json {
-                return output::json(&list.iter().map(in_json).collect::<Vec<_>>());
+                output::json(&list.iter().map(in_json).collect::<Vec<_>>())?;
+            } else {
+                show_list(&list);
             }
-            show_list(&list);
-            return Ok(());
+            let damage = list.iter().any(|one| matches!(one, Listed::Damaged { .. }));
+            return if damage { Err(CliError::Damage) } else { Ok(()) };
         }
         Command::Erase { account, yes } => {
             let id: VaultId = Manage::Find { account }.done(&data)?;

@@ -41,7 +41,8 @@ struct Report {
     files: u64,
     /// Files that should be there and are not.
     missing_files: u64,
-    /// Accounts that are not in the copy, as their journals are damaged: the first digits of ids.
+    /// Accounts that are not in the copy, as their journals are damaged or gone: the first digits
+    /// of ids.
     left_out: Vec<String>,
 }
 
@@ -83,8 +84,8 @@ fn show(report: &Report) {
     }
     for account in &report.left_out {
         output::line(&format!(
-            "account {account} is not in the copy: its journal is damaged; run `backup-server \
-             rebuild`"
+            "account {account} is not in the copy: its journal is damaged or gone; stop the \
+             server, run `backup-server rebuild`, and copy again"
         ));
     }
 }

@@ -115,6 +115,9 @@ pub(super) enum CliError {
     /// Something went wrong in some accounts.
     #[error("in {0} accounts something went wrong; the server's log says what")]
     SweepFailed(u64),
+    /// Accounts of which nothing can be said.
+    #[error("accounts that could not be looked at: {0}")]
+    NotLookedAt(usize),
     /// A receipt cannot be read.
     #[error("the receipt cannot be read")]
     Receipt(#[source] DecodeError),
@@ -145,15 +148,19 @@ impl CliError {
             Self::Running { code, .. } => *code,
             Self::Open(OpenError::Busy(_)) => 11,
             Self::Damage
+            | Self::Vault(VaultError::Damaged { .. })
             | Self::Open(
                 OpenError::Journal(_)
+                | OpenError::NoJournal(_)
                 | OpenError::Identity(_)
                 | OpenError::IdentityLost(_)
                 | OpenError::Format(_),
             ) => 20,
             Self::Vault(VaultError::DiskFull) => 23,
             Self::Config(ConfigError::NoData)
+            | Self::Address { .. }
             | Self::Open(OpenError::Foreign { .. })
+            | Self::Copy(CopyError::NotEmpty(_) | CopyError::Within(_))
             | Self::Vault(VaultError::Invalid(_)) => 2,
             _ => 1,
         }

@@ -15,6 +15,7 @@ mod place;
 mod rebuild;
 mod reload;
 mod scrub;
+mod scrubs;
 mod serve;
 mod stats;
 mod units;

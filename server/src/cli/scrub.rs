@@ -1,10 +1,6 @@
-//! `backup-server scrub`, and the scrubs that a server makes by itself.
+//! `backup-server scrub`.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -14,8 +10,9 @@ use unseen_common::vault::VaultError;
 
 use super::admin::{self, Ask};
 use super::error::CliError;
-use super::{output, units};
+use super::{manage, output, units};
 use crate::ops::metrics::Job;
+use crate::store::space::DiskLimits;
 use crate::vault::rounds::Rounds;
 use crate::vault::scrub::{Broken, ScrubReport, Spot};
 use crate::vault::{Core, Options, amount};
@@ -67,6 +64,8 @@ struct Found {
     suffering_snapshots: Vec<u64>,
     /// What is lost in both copies, in words.
     lost: Vec<String>,
+    /// Repairs for which there was no room on the disk.
+    no_room: u64,
     /// Why it could not be looked at.
     problem: Option<String>,
     /// Whether `rebuild` is next.
@@ -85,7 +84,19 @@ struct Reading {
 
 impl Found {
     fn is_damaged(&self) -> bool {
-        !self.damaged_packs.is_empty() || !self.lost.is_empty() || self.problem.is_some()
+        let found = self.read.is_some_and(|read| read.newly_damaged > 0);
+        found || !self.damaged_packs.is_empty() || !self.lost.is_empty() || self.rebuild
+    }
+
+    /// Of an account that could not be looked at.
+    fn failed(id: VaultId, error: &VaultError) -> Self {
+        Self {
+            account: id.short(),
+            no_room: u64::from(matches!(error, VaultError::DiskFull)),
+            problem: Some(error.to_string()),
+            rebuild: matches!(error, VaultError::Damaged { .. }),
+            ..Self::default()
+        }
     }
 }
 
@@ -96,6 +107,7 @@ pub(super) fn run(command: &Scrub) -> Result<(), CliError> {
         told
     } else {
         let core = Core::open_existing(&command.data, Options::default())?;
+        manage::watch(&core, &command.data, DiskLimits::default());
         let rounds = Rounds::new(core.clone(), Some(&command.data));
         order.fulfil(&core, &rounds)?
     };
@@ -105,41 +117,61 @@ pub(super) fn run(command: &Scrub) -> Result<(), CliError> {
     } else {
         show(&found);
     }
-    if told.1 { Err(CliError::Damage) } else { Ok(()) }
+    outcome(&found)
+}
+
+/// Damage is said first: what there was no room for can be done again.
+fn outcome(all: &[Found]) -> Result<(), CliError> {
+    if all.iter().any(Found::is_damaged) {
+        return Err(CliError::Damage);
+    }
+    if all.iter().any(|found| found.no_room > 0) {
+        return Err(CliError::Vault(VaultError::DiskFull));
+    }
+    match all.iter().filter(|found| found.problem.is_some()).count() {
+        0 => Ok(()),
+        failed => Err(CliError::NotLookedAt(failed)),
+    }
+}
+
+/// What a scrub of everything is remembered by.
+pub(super) fn newly_damaged(packs: u64) -> String {
+    match packs {
+        1 => "1 pack newly found damaged".to_owned(),
+        _ => format!("{packs} packs newly found damaged"),
+    }
 }
 
 impl Order {
     /// What was found, as JSON, and whether there is damage.
     pub(super) fn fulfil(&self, core: &Core, rounds: &Rounds) -> Result<(String, bool), CliError> {
-        let mut accounts = match &self.account {
+        let accounts = match &self.account {
             Some(name) => vec![core.find_account(name)?],
             None => core.accounts().map_err(|e| VaultError::Server(e.to_string()))?,
         };
-        accounts.sort_unstable();
         let mut all = Vec::new();
         for id in accounts {
-            all.push(self.one(core, rounds, id).unwrap_or_else(|error| Found {
-                account: id.short(),
-                problem: Some(error.to_string()),
-                rebuild: matches!(error, VaultError::Damaged { .. }),
-                ..Found::default()
-            }));
+            let found = self.one(core, rounds, id);
+            all.push(found.unwrap_or_else(|error| Found::failed(id, &error)));
         }
         if self.now {
+            let found = all.iter().filter_map(|found| found.read).map(|read| read.newly_damaged);
             core.metrics().remember(Job::Scrub, rounds.all_finished());
+            core.metrics().found(Job::Scrub, newly_damaged(found.sum()));
         }
         let damage = all.iter().any(Found::is_damaged);
         Ok((serde_json::to_string(&all).map_err(CliError::Answer)?, damage))
     }
 
     fn one(&self, core: &Core, rounds: &Rounds, id: VaultId) -> Result<Found, VaultError> {
+        let account = core.account_to_tell(id)?;
+        let account = account.ok_or_else(|| VaultError::NotFound(format!("account {id}")))?;
+        account.note_scrub()?;
         let report = if self.now {
             Some(rounds.scrub_from(id, Spot::default(), &mut |_| true)?)
         } else {
             None
         };
-        let account = core.account(id)?;
-        let account = account.ok_or_else(|| VaultError::NotFound(format!("account {id}")))?;
         let suffering = account.suffering()?;
         let (packs, bytes) = account.totals();
         let hint = rounds.hint(id);
@@ -160,6 +192,7 @@ impl Order {
             damaged_packs: suffering.packs.0.iter().collect(),
             suffering_snapshots: suffering.snapshots,
             lost,
+            no_room: report.as_ref().map_or(0, |report| report.no_room),
             ..Found::default()
         })
     }
@@ -187,12 +220,25 @@ fn show(all: &[Found]) {
             output::line(&format!("  snapshots that need them, by log record: {snapshots}"));
             output::line("  `backup check` names the files that suffer");
             output::line("  the next `backup run` sends again what its machine still has");
+            output::line(
+                "  a pack is told of for as long as a snapshot names it, also once its content was \
+                 sent again",
+            );
+            output::line(
+                "  in other packs; if `backup check` finds nothing lost, it goes by itself with \
+                 those snapshots",
+            );
+            output::line("  (they expire, or `backup forget`; then the grace of the policy)");
         }
         for lost in &found.lost {
             output::line(&format!("  lost: {lost}"));
         }
+        if found.no_room > 0 && found.problem.is_none() {
+            let count = found.no_room;
+            output::line(&format!("  not repaired, for want of room on the disk: {count}"));
+        }
         if found.rebuild {
-            output::line("  `backup-server rebuild` makes its journal anew");
+            output::line("  stop the server; `backup-server rebuild` makes its journal anew");
         }
     }
 }
@@ -221,7 +267,7 @@ fn first_line(found: &Found) -> String {
     text
 }
 
-fn lost_in_words(lost: Broken) -> String {
+pub(super) fn lost_in_words(lost: Broken) -> String {
     match lost {
         Broken::Manifest(seq) => format!("the manifest of the snapshot of log record {seq}"),
         Broken::Packset(seq) => format!("the list of packs of the snapshot of log record {seq}"),
@@ -244,138 +290,9 @@ fn listed(numbers: impl Iterator<Item = u64>) -> String {
     if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }
 
-/// How long the thread rests between looks at what is due.
-const REST: Duration = Duration::from_secs(60);
-/// The same after something went wrong.
-const LONG_REST: Duration = Duration::from_secs(3600);
-
-/// How the server scrubs by itself.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Every {
-    /// Every account every so many seconds.
-    pub(super) seconds: u64,
-    /// At most so many bytes a second.
-    pub(super) rate: u64,
-}
-
-/// The thread that scrubs in the background.
-#[derive(Debug)]
-pub(super) struct Scrubs {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-}
-
-impl Scrubs {
-    pub(super) fn start(rounds: Arc<Rounds>, every: Every) -> Result<Self, CliError> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
-        let work = move || {
-            be_nice();
-            while !told.load(Ordering::Relaxed) {
-                let rest = if round(&rounds, every, &told) { REST } else { LONG_REST };
-                wait(rest, &told);
-            }
-        };
-        let thread = thread::Builder::new().name("scrub".to_owned()).spawn(work);
-        Ok(Self { stop, thread: thread.map_err(CliError::Runtime)? })
-    }
-
-    /// Ends it; what it was at is gone on with by the next server.
-    pub(super) fn end(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.thread().unpark();
-        // If it broke off, that was logged.
-        drop(self.thread.join());
-    }
-}
-
-/// Scrubs what is due; false if something went wrong.
-fn round(rounds: &Rounds, every: Every, stop: &AtomicBool) -> bool {
-    let due = match rounds.due(every.seconds) {
-        Ok(due) => due,
-        Err(error) => {
-            tracing::error!(%error, "accounts cannot be listed");
-            return false;
-        }
-    };
-    if due.is_empty() {
-        return true;
-    }
-    let core = rounds.core();
-    let run = core.metrics().start(Job::Scrub);
-    let (mut well, mut damaged) = (true, 0);
-    for id in due {
-        if stop.load(Ordering::Relaxed) {
-            return true;
-        }
-        let mut pace = |bytes: u64| {
-            wait(time_for(bytes, every.rate), stop);
-            !stop.load(Ordering::Relaxed)
-        };
-        match rounds.scrub(id, &mut pace) {
-            Ok(report) => {
-                damaged += report.found.0.len();
-                tell(&report);
-            }
-            Err(error) => {
-                tracing::error!(account = id.short(), %error, "an account cannot be scrubbed");
-                well = false;
-            }
-        }
-    }
-    if well {
-        run.succeed(core.now(), format!("{damaged} packs newly found damaged"));
-    }
-    well
-}
-
-fn tell(report: &ScrubReport) {
-    let account = report.account.short();
-    let (packs, found, repaired) = (report.packs, report.found.0.len(), report.repaired);
-    if found > 0 || !report.broken.is_empty() {
-        let lost: Vec<String> = report.broken.iter().copied().map(lost_in_words).collect();
-        tracing::error!(account, packs, found, repaired, ?lost, "scrub found damage");
-    } else {
-        tracing::info!(account, packs, repaired, finished = report.finished, "scrubbed");
-    }
-}
-
-/// The time that so many bytes may take at least.
-fn time_for(bytes: u64, rate: u64) -> Duration {
-    let micros = bytes.saturating_mul(1_000_000).checked_div(rate).unwrap_or(0);
-    Duration::from_micros(micros)
-}
-
-fn wait(time: Duration, stop: &AtomicBool) {
-    let end = Instant::now() + time;
-    while !stop.load(Ordering::Relaxed) {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return;
-        }
-        thread::park_timeout(left);
-    }
-}
-
-/// Whoever waits for an answer goes first. Where a thread has no priority of its own, nothing.
-fn be_nice() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19) {
-        tracing::debug!(%error, "the scrub runs at full priority");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_rate_is_kept() {
-        assert_eq!(time_for(30_000_000, 30_000_000), Duration::from_secs(1));
-        assert_eq!(time_for(1 << 24, 1 << 23), Duration::from_secs(2));
-        assert_eq!(time_for(5, 0), Duration::ZERO, "no rate is no limit");
-        assert_eq!(time_for(u64::MAX, 1).as_micros(), u128::from(u64::MAX));
-    }
 
     #[test]
     fn lists_are_short() {

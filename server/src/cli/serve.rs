@@ -10,7 +10,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use unseen_common::time::Clock as _;
-use unseen_common::vault::VaultError;
 
 use super::config::file::File;
 use super::config::flags::Flags;
@@ -18,13 +17,14 @@ use super::config::{Serving, Settings};
 use super::error::CliError;
 use super::pinned::Tls;
 use super::place::{Place, fingerprint, public_address};
-use super::scrub::Scrubs;
+use super::scrubs::Scrubs;
 use super::{admin, manage, output, reload};
 use crate::clock::SystemClock;
-use crate::http::{Server, ServerOptions};
+use crate::http::{Listener, ServeError, Server, ServerOptions};
 use crate::ops::listener::{self, Watched};
 use crate::ops::metrics::Job;
 use crate::ops::silence::{Silence, tell};
+use crate::vault::folder::is_in_use;
 use crate::vault::rounds::Rounds;
 use crate::vault::{Core, Options, Swept};
 use unseen_manager::Manager;
@@ -45,6 +45,7 @@ const SWEEP: Duration = Duration::from_secs(600);
 
 pub(super) fn run(command: &Serve, file: &File, everywhere: &Flags<true>) -> Result<(), CliError> {
     let serving = Serving::read(&Settings::new(file, everywhere, &command.flags))?;
+    can_listen(&serving)?;
     let core = Core::open(&serving.data, Options::default())?;
     manage::watch(&core, &serving.data, serving.disk);
     let tls = Tls::open(&serving)?;
@@ -61,6 +62,18 @@ pub(super) fn run(command: &Serve, file: &File, everywhere: &Flags<true>) -> Res
     runtime.shutdown_timeout(Duration::from_secs(5));
     admin::close(&serving.data);
     served
+}
+
+/// Nothing is made in a new folder by a server that could not serve: its address may be taken.
+fn can_listen(serving: &Serving) -> Result<(), CliError> {
+    if is_in_use(&serving.data) {
+        return Ok(());
+    }
+    for place in std::iter::once(&serving.listen).chain(&serving.metrics) {
+        let free = Listener::is_free(place);
+        free.map_err(|source| ServeError::Listen { place: place.clone(), source })?;
+    }
+    Ok(())
 }
 
 async fn serve(serving: &Serving, core: Core, tls: Tls) -> Result<(), CliError> {
@@ -116,7 +129,7 @@ async fn sweep(core: Core) {
     loop {
         timer.tick().await;
         let core = core.clone();
-        let swept = tokio::task::spawn_blocking(move || sweep_once(&core)).await;
+        let swept = tokio::task::spawn_blocking(move || core.sweep(SystemClock.now())).await;
         match swept {
             Ok(Ok(swept)) if swept == Swept::default() => {}
             Ok(Ok(swept)) => tracing::info!(
@@ -133,17 +146,6 @@ async fn sweep(core: Core) {
             Err(error) => tracing::error!(%error, "a sweep broke off; the next one goes on"),
         }
     }
-}
-
-/// A sweep counts as failed where it was held, or where an account was not swept.
-fn sweep_once(core: &Core) -> Result<Swept, VaultError> {
-    let now = SystemClock.now();
-    let run = core.metrics().start(Job::Gc);
-    let swept = core.sweep(now)?;
-    if swept.held.is_none() && swept.failed == 0 {
-        run.succeed(now, format!("{} packs, {} snapshots", swept.packs, swept.expired));
-    }
-    Ok(swept)
 }
 
 /// Tells the program of whoever runs the server which devices have gone quiet, now and again.

@@ -13,7 +13,7 @@ use crate::ops::machine::Disk;
 use crate::ops::metrics::{Job, JobState, Metrics};
 use crate::vault::rounds::Rounds;
 use crate::vault::stats::{AccountStats, Stats};
-use crate::vault::{Core, Options, amount};
+use crate::vault::{Core, Held, Options, amount};
 
 /// Show what is stored, and when the server last did its rounds
 ///
@@ -35,6 +35,7 @@ pub(super) struct StatsArgs {
 #[serde(deny_unknown_fields)]
 struct Answer {
     stats: Stats,
+    held: Option<Held>,
     jobs: Vec<JobStats>,
 }
 
@@ -47,6 +48,7 @@ struct JobStats {
     last_success: Option<Timestamp>,
     failures: u64,
     found: String,
+    trouble: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -58,6 +60,8 @@ struct Shown<'a> {
     totals: Totals,
     accounts: &'a [AccountStats],
     unsound: &'a [String],
+    /// Why nothing expires and nothing is deleted, if so.
+    deletion_held: Option<Held>,
     /// None when no server runs: nobody remembers.
     jobs: &'a [JobStats],
 }
@@ -79,15 +83,15 @@ struct Totals {
 /// What the process that has the folder open answers.
 pub(super) fn fulfil(core: &Core, rounds: &Rounds) -> Result<String, CliError> {
     let jobs = jobs(core.metrics());
-    let answer = Answer { stats: core.stats(rounds)?, jobs };
+    let answer = Answer { stats: core.stats(rounds)?, held: core.held(), jobs };
     serde_json::to_string(&answer).map_err(CliError::Answer)
 }
 
 fn jobs(metrics: &Metrics) -> Vec<JobStats> {
     let one = |job: Job| {
-        let JobState { running, succeeded, failures, found } = metrics.job(job);
+        let JobState { running, succeeded, failures, found, trouble } = metrics.job(job);
         let job = job.name().to_owned();
-        JobStats { job, running, last_success: succeeded, failures, found }
+        JobStats { job, running, last_success: succeeded, failures, found, trouble }
     };
     Job::ALL.into_iter().map(one).collect()
 }
@@ -101,7 +105,7 @@ pub(super) fn run(command: &StatsArgs) -> Result<(), CliError> {
         let core = Core::open_existing(&command.data, Options::default())?;
         fulfil(&core, &Rounds::new(core.clone(), Some(&command.data)))?
     };
-    let Answer { stats, jobs } = serde_json::from_str(&text).map_err(CliError::Answer)?;
+    let Answer { stats, held, jobs } = serde_json::from_str(&text).map_err(CliError::Answer)?;
     let shown = Shown {
         version: env!("CARGO_PKG_VERSION"),
         running,
@@ -109,6 +113,7 @@ pub(super) fn run(command: &StatsArgs) -> Result<(), CliError> {
         totals: totals(&stats.accounts),
         accounts: &stats.accounts,
         unsound: &stats.unsound,
+        deletion_held: held,
         jobs: if running { &jobs } else { &[] },
     };
     if command.json {
@@ -145,7 +150,7 @@ fn show(shown: &Shown<'_>) {
         output::line(&row(one));
     }
     for account in shown.unsound {
-        output::line(&format!("{account:<9} DAMAGED: the log of the server says why"));
+        output::line(&format!("{account:<9} DAMAGED: `backup-server scrub` says how"));
     }
     for (name, value) in lines(shown) {
         output::line(&format!("{name:<12} {value}"));
@@ -153,8 +158,9 @@ fn show(shown: &Shown<'_>) {
 }
 
 fn row(one: &AccountStats) -> String {
+    let damaged = if one.journal_damaged { "  JOURNAL DAMAGED" } else { "" };
     format!(
-        "{:<9} {:<8} {:<11} {:<10} {:<8} {:<11} {:<8} {:<21} {}",
+        "{:<9} {:<8} {:<11} {:<10} {:<8} {:<11} {:<8} {:<21} {}{damaged}",
         one.account,
         one.packs,
         amount(one.pack_bytes.saturating_add(one.metadata_bytes)),
@@ -187,12 +193,23 @@ fn lines(shown: &Shown<'_>) -> Vec<(String, String)> {
     for job in shown.jobs {
         let now = if job.running { "runs now; " } else { "" };
         let found = if job.found.is_empty() { String::new() } else { format!(", {}", job.found) };
-        let failures = match job.failures {
+        let mut failures = match job.failures {
             0 => String::new(),
+            1 => "; failed once".to_owned(),
             number => format!("; failed {number} times"),
         };
+        if !job.trouble.is_empty() {
+            failures = format!("{failures}, the last time: {}", job.trouble);
+        }
         let last = moment(job.last_success);
         lines.push((job.job.clone(), format!("{now}last success {last}{found}{failures}")));
+    }
+    if let Some(held) = shown.deletion_held {
+        lines.push(("deletion".to_owned(), held.words()));
+    }
+    if !shown.unsound.is_empty() {
+        let count = shown.unsound.len();
+        lines.push(("DAMAGED".to_owned(), format!("{count} accounts that are not counted above")));
     }
     if !shown.running {
         lines.push(("server".to_owned(), "does not run".to_owned()));

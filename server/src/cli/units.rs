@@ -22,17 +22,24 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| format!("{text} is too much"))
 }
 
+/// Nobody means more than about ten years.
+const LONGEST: u64 = 3650 * 24 * 60 * 60;
+
 /// Seconds: `90s`, `30m`, `12h`, `7d`.
 pub(super) fn seconds(text: &str) -> Result<u64, String> {
     let (number, unit) = split(text)?;
     let factor: u64 = match unit {
+        "" => return Err(format!("{text} has no unit: s, m, h or d, such as 7d")),
         "s" => 1,
         "m" => 60,
         "h" => 60 * 60,
         "d" => 24 * 60 * 60,
         _ => return Err(format!("{unit}: the units are s, m, h, d")),
     };
-    number.checked_mul(factor).ok_or_else(|| format!("{text} is too long"))
+    number
+        .checked_mul(factor)
+        .filter(|seconds| *seconds <= LONGEST)
+        .ok_or_else(|| format!("{text} is too long: 3650d at most"))
 }
 
 /// Bytes, and not none.
@@ -103,8 +110,18 @@ mod tests {
         }
         assert!(some_bytes("0GB").is_err() && some_seconds("0d").is_err());
         assert_eq!((some_bytes("1"), some_seconds("1s")), (Ok(1), Ok(1)));
-        for bad in ["", "7", "7w", "d"] {
-            assert!(seconds(bad).is_err(), "{bad}");
+        for (bad, told) in [
+            ("", "does not begin"),
+            ("d", "does not begin"),
+            ("7", "7 has no unit: s, m, h or d"),
+            ("0", "0 has no unit"),
+            ("7w", "w: the units are"),
+            ("3651d", "3650d at most"),
+            ("99999999d", "3650d at most"),
+            ("999999999999999999d", "3650d at most"),
+        ] {
+            assert!(seconds(bad).unwrap_err().contains(told), "{bad}");
         }
+        assert_eq!(seconds("3650d"), Ok(LONGEST));
     }
 }

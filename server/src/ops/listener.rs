@@ -20,9 +20,9 @@ use super::meter::Text;
 use super::page;
 use crate::clock::SystemClock;
 use crate::http::{Listen, Listener, ServeError};
-use crate::vault::Core;
 use crate::vault::rounds::Rounds;
 use crate::vault::survey::{AccountSurvey, Survey};
+use crate::vault::{Core, Held};
 
 /// What the operator may look at.
 #[derive(Debug, Clone)]
@@ -40,6 +40,8 @@ pub(super) struct Sight {
     pub(super) now: Timestamp,
     pub(super) survey: Option<Survey>,
     pub(super) disk: Option<Disk>,
+    /// Why nothing expires and nothing is deleted, if so.
+    pub(super) held: Option<Held>,
     /// Why the server should not be used now; nothing if it may.
     pub(super) troubles: Vec<&'static str>,
 }
@@ -74,7 +76,8 @@ impl Watched {
             tracing::error!(kind = ?error.kind(), "accounts cannot be listed");
         });
         let troubles = self.troubles(disk);
-        Sight { now: self.clock.now(), survey: survey.ok(), disk, troubles }
+        let held = self.core.held();
+        Sight { now: self.clock.now(), survey: survey.ok(), disk, held, troubles }
     }
 
     fn metrics(&self) -> String {
@@ -85,6 +88,10 @@ impl Watched {
         text.begin(name, "gauge", "The version that runs.").value(name, &version, 1);
         let ready = u8::from(sight.troubles.is_empty());
         text.single("unseen_ready", "gauge", "Whether the server can be used.", ready);
+        let what = "Whether nothing expires and is deleted until whoever runs the server says that \
+                    the clock is right.";
+        let held = u8::from(sight.held.is_some());
+        text.single("unseen_deletion_held", "gauge", what, held);
         if let Some(survey) = &sight.survey {
             write_survey(&mut text, survey, sight.now);
         }
@@ -111,7 +118,7 @@ fn write_survey(text: &mut Text, survey: &Survey, now: Timestamp) {
         accounts.iter().map(of).fold(0, u64::saturating_add)
     };
     text.single("unseen_accounts", "gauge", "Accounts that are open.", accounts.len());
-    let what = "Accounts that are being opened, or are damaged.";
+    let what = "Accounts that are being opened, or are out of reach.";
     text.single("unseen_accounts_closed", "gauge", what, survey.closed);
     let what = "Packs that are stored.";
     text.single("unseen_packs", "gauge", what, sum(|account| account.packs));
@@ -121,13 +128,14 @@ fn write_survey(text: &mut Text, survey: &Survey, now: Timestamp) {
     text.single("unseen_log_records", "gauge", what, sum(|account| account.records));
     let what = "Snapshots that are not forgotten.";
     text.single("unseen_snapshots", "gauge", what, sum(|account| account.snapshots));
+    let unreadable = u64::try_from(survey.unreadable.len()).unwrap_or(u64::MAX);
     let damaged = [
         ("packs", sum(|account| account.damage.packs)),
         ("metadata", sum(|account| account.damage.lost)),
-        ("journals", sum(|account| u64::from(account.damage.journal))),
+        ("journals", sum(|account| u64::from(account.damage.journal)).saturating_add(unreadable)),
     ];
     let name = "unseen_damaged";
-    text.begin(name, "gauge", "What is known to be damaged beyond repair from a second copy.");
+    text.begin(name, "gauge", "What is known to be damaged beyond repair from a second copy. A pack counts for as long as a snapshot needs it.");
     for (what, count) in damaged {
         text.value(name, &[("what", what)], count);
     }

@@ -42,6 +42,8 @@ pub struct JobState {
     pub failures: u64,
     /// What the last run found, for the operator: counts, no names.
     pub found: String,
+    /// Why the last run did not end well, if it did not.
+    pub trouble: String,
 }
 
 /// A run of a job. Dropped without [`succeed`](Self::succeed), it counts as a failure.
@@ -53,6 +55,14 @@ pub struct Run<'m> {
 }
 
 impl Run<'_> {
+    /// It did not end well, and this is why.
+    pub fn fail(self, why: impl Into<String>) {
+        let why = why.into();
+        let (metrics, job) = (self.metrics, self.job);
+        drop(self);
+        lock(&metrics.jobs).entry(job).or_default().trouble = why;
+    }
+
     /// It ended well, and found this.
     pub fn succeed(mut self, now: Timestamp, found: impl Into<String>) {
         self.found = Some((now, found.into()));
@@ -64,12 +74,13 @@ impl Drop for Run<'_> {
         let mut jobs = lock(&self.metrics.jobs);
         let state = jobs.entry(self.job).or_default();
         state.running = false;
-        match self.found.take() {
-            Some((now, found)) => {
-                state.succeeded = Some(now);
-                state.found = found;
-            }
-            None => state.failures += 1,
+        if let Some((now, found)) = self.found.take() {
+            state.succeeded = Some(now);
+            state.found = found;
+            state.trouble.clear();
+        } else {
+            state.failures += 1;
+            "the log says why".clone_into(&mut state.trouble);
         }
     }
 }
@@ -136,6 +147,11 @@ impl Metrics {
         if succeeded.is_some() {
             lock(&self.jobs).entry(job).or_default().succeeded = succeeded;
         }
+    }
+
+    /// What the last run of a job has found, one that was made by hand.
+    pub fn found(&self, job: Job, found: String) {
+        lock(&self.jobs).entry(job).or_default().found = found;
     }
 
     /// How a job stands.
@@ -237,10 +253,17 @@ mod tests {
             succeeded: Some(Timestamp(7)),
             failures: 0,
             found: "3 packs".to_owned(),
+            trouble: String::new(),
         };
         assert_eq!(metrics.job(Job::Scrub), wanted);
+        metrics.start(Job::Scrub).fail("nobody was there");
+        let failed = JobState { failures: 1, trouble: "nobody was there".into(), ..wanted.clone() };
+        assert_eq!(metrics.job(Job::Scrub), failed);
+        metrics.start(Job::Scrub).succeed(Timestamp(7), "3 packs");
+        assert_eq!(metrics.job(Job::Scrub), JobState { failures: 1, ..wanted.clone() });
         drop(metrics.start(Job::Scrub));
-        assert_eq!(metrics.job(Job::Scrub), JobState { failures: 1, ..wanted });
+        let broken = JobState { failures: 2, trouble: "the log says why".into(), ..wanted };
+        assert_eq!(metrics.job(Job::Scrub), broken);
         assert_eq!(metrics.job(Job::Gc), JobState::default());
     }
 }

@@ -7,6 +7,7 @@ use unseen_common::time::Timestamp;
 use super::listener::Sight;
 use super::machine::Disk;
 use super::metrics::{Job, JobState, Metrics};
+use crate::vault::amount;
 use crate::vault::survey::{AccountSurvey, Damage, Survey};
 
 const STYLE: &str = "\
@@ -54,6 +55,12 @@ fn head(page: &mut String, sight: &Sight) {
     for trouble in &sight.troubles {
         put(page, format_args!("<p class=\"bad\">Not ready: {}.</p>\n", escape(trouble)));
     }
+    if let Some(held) = sight.held {
+        put(page, format_args!("<p class=\"bad\">{}.</p>\n", escape(&capital(&held.words()))));
+    }
+    if sight.survey.as_ref().is_some_and(is_damaged) {
+        page.push_str("<p class=\"bad\">Something is damaged: see below.</p>\n");
+    }
     let version = env!("CARGO_PKG_VERSION");
     put(
         page,
@@ -77,8 +84,8 @@ fn disk(page: &mut String, disk: Option<Disk>) {
         format_args!(
             "<p><meter min=\"0\" max=\"{size}\" high=\"{high}\" optimum=\"0\" value=\"{used}\">\
              </meter> {} free of {}</p>\n",
-            bytes(free),
-            bytes(size)
+            amount(free),
+            amount(size)
         ),
     );
 }
@@ -90,20 +97,23 @@ fn accounts(page: &mut String, survey: &Survey, now: Timestamp) {
         put(
             page,
             format_args!(
-                "<p class=\"bad\">{closed} not open: still being read, or damaged; \
+                "<p class=\"bad\">{closed} not open: still being read, or out of reach; \
             the log says which.</p>\n"
             ),
         );
     }
-    if survey.accounts.is_empty() {
+    if survey.accounts.is_empty() && survey.unreadable.is_empty() {
         page.push_str(
             "<p class=\"dim\">None. <code>backup-server invite</code> makes an invite.</p>\n",
         );
         return;
     }
+    if survey.accounts.is_empty() {
+        return;
+    }
     page.push_str(
         "<div class=\"wide\"><table>\n<tr><th>account<th>devices<th>snapshots<th>packs\
-        <th>stored<th>quota<th>last backup</tr>\n",
+        <th>stored<th>quota<th>last backup<th class=\"left\">state</tr>\n",
     );
     for account in &survey.accounts {
         row(page, account, now);
@@ -112,23 +122,34 @@ fn accounts(page: &mut String, survey: &Survey, now: Timestamp) {
 }
 
 fn row(page: &mut String, account: &AccountSurvey, now: Timestamp) {
-    let quota = account.quota.map_or_else(|| "none".to_owned(), bytes);
+    let quota = account.quota.map_or_else(|| "none".to_owned(), amount);
     let tight = account.quota.is_some_and(|quota| account.bytes > quota / 10 * 9);
     let late = account.newest().is_none() || account.silent(now).next().is_some();
     put(
         page,
         format_args!(
-            "<tr><td><code>{}</code><td>{}<td>{}<td>{}<td{}>{}<td>{quota}<td{}>{}</tr>\n",
+            "<tr><td><code>{}</code><td>{}<td>{}<td>{}<td{}>{}<td>{quota}<td{}>{}\
+             <td class=\"left\">{}</tr>\n",
             account.id.short(),
             account.devices.len(),
             account.snapshots,
             account.packs,
             class(tight),
-            bytes(account.bytes),
+            amount(account.bytes),
             class(late),
             ago(account.newest(), now),
+            state(account, now),
         ),
     );
+}
+
+/// What is unusual about an account.
+fn state(account: &AccountSurvey, now: Timestamp) -> String {
+    match (account.erase_due, account.suspended) {
+        (Some(due), _) => format!("erased by its owner {}", ahead(due, now)),
+        (None, Some(since)) => format!("suspended {}", ago(Some(since), now)),
+        (None, None) => String::new(),
+    }
 }
 
 fn silent(page: &mut String, survey: &Survey, now: Timestamp) {
@@ -155,27 +176,44 @@ fn silent(page: &mut String, survey: &Survey, now: Timestamp) {
     page.push_str("</table></div>\n");
 }
 
+fn is_damaged(survey: &Survey) -> bool {
+    !survey.unreadable.is_empty() || survey.accounts.iter().any(|one| one.damage.is_there())
+}
+
 fn damage(page: &mut String, survey: &Survey) {
-    let damaged: Vec<_> = survey.accounts.iter().filter(|one| one.damage.is_there()).collect();
-    if damaged.is_empty() {
+    if !is_damaged(survey) {
         return;
     }
+    let damaged = survey.accounts.iter().filter(|one| one.damage.is_there());
     page.push_str("<h2>Damage</h2>\n<div class=\"wide\"><table>\n");
     page.push_str("<tr><th>account<th>packs<th>manifests, lists, slots<th>journal</tr>\n");
     for account in damaged {
         let Damage { packs, lost, journal } = account.damage;
-        let journal = if journal { "damaged" } else { "whole" };
-        let id = account.id.short();
+        let told = if journal { "damaged or gone" } else { "whole" };
         put(
             page,
             format_args!(
-                "<tr><td><code>{id}</code><td class=\"bad\">{packs}<td class=\"bad\">{lost}\
-                 <td>{journal}</tr>\n"
+                "<tr><td><code>{}</code><td{}>{packs}<td{}>{lost}<td{}>{told}</tr>\n",
+                account.id.short(),
+                class(packs > 0),
+                class(lost > 0),
+                class(journal),
+            ),
+        );
+    }
+    for id in &survey.unreadable {
+        let id = id.short();
+        put(
+            page,
+            format_args!(
+                "<tr><td><code>{id}</code><td>?<td>?<td class=\"bad\">damaged or gone: \
+                 nothing can be read</tr>\n"
             ),
         );
     }
     page.push_str(
-        "</table></div>\n<p class=\"dim\"><code>backup-server scrub</code> tells more.</p>\n",
+        "</table></div>\n<p class=\"dim\"><code>backup-server scrub</code> tells more; \
+         <code>backup-server rebuild</code> makes journals anew.</p>\n",
     );
 }
 
@@ -183,20 +221,22 @@ fn jobs(page: &mut String, metrics: &Metrics, now: Timestamp) {
     page.push_str("<h2>Jobs</h2>\n<div class=\"wide\"><table>\n");
     page.push_str(
         "<tr><th>job<th class=\"left\">now<th>last success<th>failures\
-        <th class=\"left\">found</tr>\n",
+        <th class=\"left\">found<th class=\"left\">trouble</tr>\n",
     );
     for job in Job::ALL {
-        let JobState { running, succeeded, failures, found } = metrics.job(job);
+        let JobState { running, succeeded, failures, found, trouble } = metrics.job(job);
         let running = if running { "running" } else { "" };
         put(
             page,
             format_args!(
-                "<tr><td>{}<td class=\"left\">{running}<td>{}<td{}>{failures}<td class=\"left\">{}\
-                 </tr>\n",
+                "<tr><td>{}<td class=\"left\">{running}<td>{}<td{}>{failures}\
+                 <td class=\"left\">{}<td class=\"left{}\">{}</tr>\n",
                 job.name(),
                 ago(succeeded, now),
-                class(failures > 0),
+                class(!trouble.is_empty()),
                 escape(&found),
+                if trouble.is_empty() { "" } else { " bad" },
+                escape(&trouble),
             ),
         );
     }
@@ -227,51 +267,44 @@ fn escape(text: &str) -> String {
     safe
 }
 
-/// `1.2 GB`: decimal, as disks are sold.
-pub(super) fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
-    if bytes < 1000 {
-        return format!("{bytes} B");
-    }
-    let mut tenths = bytes / 100;
-    let mut units = UNITS.iter();
-    let mut unit = units.next().copied().unwrap_or_default();
-    while tenths >= 10_000 {
-        tenths /= 1000;
-        unit = units.next().copied().unwrap_or_default();
-    }
-    format!("{}.{} {unit}", tenths / 10, tenths % 10)
-}
-
 /// How long ago, in the largest unit that fits.
 pub(super) fn ago(when: Option<Timestamp>, now: Timestamp) -> String {
     let Some(when) = when else {
         return "never".to_owned();
     };
-    let seconds = now.since(when);
+    span(now.since(when)).map_or_else(|| "just now".to_owned(), |span| format!("{span} ago"))
+}
+
+/// How long until then.
+fn ahead(when: Timestamp, now: Timestamp) -> String {
+    span(when.since(now)).map_or_else(|| "now".to_owned(), |span| format!("in {span}"))
+}
+
+fn span(seconds: u64) -> Option<String> {
     let (number, unit) = match seconds {
-        0..60 => return "just now".to_owned(),
+        0..60 => return None,
         60..3600 => (seconds / 60, "min"),
         3600..172_800 => (seconds / 3600, "h"),
         _ => (seconds / 86_400, "days"),
     };
-    format!("{number} {unit} ago")
+    Some(format!("{number} {unit}"))
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(chars).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vault::Held;
     use crate::vault::survey::DeviceSurvey;
     use unseen_common::id::{DeviceId, VaultId};
 
     #[test]
-    fn sizes_and_ages_are_for_people() {
-        let sizes = [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1_250_000, "1.2 MB")];
-        for (number, text) in sizes {
-            assert_eq!(bytes(number), text);
-        }
-        assert_eq!(bytes(999_999), "999.9 kB");
-        assert_eq!(bytes(u64::MAX), "18.4 EB");
+    fn ages_are_for_people() {
         let now = Timestamp(1_000_000);
         let text = |seconds: u64| ago(Some(Timestamp(now.0 - seconds)), now);
         assert_eq!(text(59), "just now");
@@ -280,10 +313,12 @@ mod tests {
         assert_eq!(text(172_800), "2 days ago");
         assert_eq!(ago(None, now), "never");
         assert_eq!(ago(Some(Timestamp(now.0 + 5)), now), "just now");
+        assert_eq!(ahead(Timestamp(now.0 + 7200), now), "in 2 h");
+        assert_eq!(ahead(Timestamp(now.0 - 7200), now), "now");
     }
 
     fn sight(survey: Option<Survey>, troubles: Vec<&'static str>) -> Sight {
-        Sight { now: Timestamp(10_000_000), survey, disk: None, troubles }
+        Sight { now: Timestamp(10_000_000), survey, disk: None, held: None, troubles }
     }
 
     #[test]
@@ -292,29 +327,45 @@ mod tests {
         let account = AccountSurvey {
             id: VaultId::from_bytes([0xab; 16]),
             packs: 3,
-            bytes: 9_500_000,
-            quota: Some(10_000_000),
+            bytes: 9_500 << 10,
+            quota: Some(10_000 << 10),
             records: 7,
             snapshots: 2,
             silent_days: 7,
             devices: vec![device(1, Some(Timestamp(9_999_000))), device(2, Some(Timestamp(1)))],
+            suspended: Some(Timestamp(10_000_000 - 7200)),
+            erase_due: None,
             damage: Damage { packs: 41, lost: 0, journal: false },
         };
-        let survey = Survey { accounts: vec![account], closed: 1 };
+        let leaving = AccountSurvey {
+            id: VaultId::from_bytes([0xcd; 16]),
+            erase_due: Some(Timestamp(10_000_000 + 172_800)),
+            damage: Damage { packs: 0, lost: 0, journal: true },
+            ..account.clone()
+        };
+        let unreadable = vec![VaultId::from_bytes([0xef; 16])];
+        let survey = Survey { accounts: vec![account, leaving], unreadable, closed: 1 };
         let metrics = Metrics::default();
         metrics.start(Job::Scrub).succeed(Timestamp(9_990_000), "<b>\"2\" & 'x'</b>");
         let mut shown = sight(Some(survey), Vec::new());
-        shown.disk = Some(Disk { free: 5_000_000_000, size: 10_000_000_000 });
+        shown.disk = Some(Disk { free: 5 << 30, size: 10 << 30 });
+        shown.held = Some(Held { last: Timestamp(1), now: Timestamp(86_401) });
         let page = render(&shown, &metrics);
         for part in [
             "Ready.",
             "<code>abababab</code>",
-            "class=\"bad\">9.5 MB",
-            "5.0 GB free of 10.0 GB",
+            "class=\"bad\">9.2 MiB",
+            "5 GiB free of 10 GiB",
+            "suspended 2 h ago",
+            "erased by its owner in 2 days",
+            "Something is damaged",
+            "Deletion is held: the clock is 1 day ahead",
             "<code>02020202</code>",
             "115 days ago",
             "1 not open",
-            "<td class=\"bad\">41<td class=\"bad\">0<td>whole",
+            "<td class=\"bad\">41<td>0<td>whole",
+            "<td>0<td>0<td class=\"bad\">damaged or gone",
+            "<code>efefefef</code><td>?<td>?<td class=\"bad\">",
             "&lt;b&gt;&quot;2&quot; &amp; &#39;x&#39;&lt;/b&gt;",
         ] {
             assert!(page.contains(part), "{part}\n{page}");
@@ -332,6 +383,10 @@ mod tests {
         assert!(page.contains("cannot be listed") && !page.contains("Ready."));
         let page = render(&sight(Some(Survey::default()), Vec::new()), &Metrics::default());
         assert!(page.contains("None. <code>backup-server invite"), "{page}");
-        assert!(!page.contains("Damage"), "{page}");
+        assert!(!page.contains("amage"), "{page}");
+        assert!(!page.contains("held"), "{page}");
+        let lost = Survey { unreadable: vec![VaultId::from_bytes([1; 16])], ..Survey::default() };
+        let page = render(&sight(Some(lost), Vec::new()), &Metrics::default());
+        assert!(page.contains("Damage") && !page.contains("invite"), "{page}");
     }
 }

@@ -65,7 +65,8 @@ impl Silence {
     pub fn news(&self, survey: &Survey, now: Timestamp) -> Option<News> {
         let open: BTreeSet<VaultId> = survey.accounts.iter().map(|account| account.id).collect();
         let closed = self.told.iter().filter(|(account, _)| !open.contains(account));
-        let closed = closed.filter(|_| survey.closed > 0).copied();
+        let unknown = survey.closed > 0 || !survey.unreadable.is_empty();
+        let closed = closed.filter(|_| unknown).copied();
         let mut now_silent: BTreeSet<_> = closed.collect();
         for account in &survey.accounts {
             now_silent.extend(account.silent(now).map(|device| (account.id, device.id)));
@@ -146,9 +147,11 @@ mod tests {
             snapshots: 0,
             silent_days: 3,
             devices: newest.iter().enumerate().map(device).collect(),
+            suspended: None,
+            erase_due: None,
             damage: Damage::default(),
         };
-        Survey { accounts: vec![account], closed: 0 }
+        Survey { accounts: vec![account], ..Survey::default() }
     }
 
     fn names(list: &[Quiet]) -> Vec<&str> {
@@ -169,7 +172,7 @@ mod tests {
         assert_eq!(silence.news(&two, now), None);
 
         // While an account is closed nothing is known of it; once it is gone it is not silent.
-        let closed = Survey { accounts: Vec::new(), closed: 1 };
+        let closed = Survey { closed: 1, ..Survey::default() };
         assert_eq!(silence.news(&closed, now), None);
         let later = Timestamp(13 * DAY);
         let back = survey(&[12 * DAY, 9 * DAY]);

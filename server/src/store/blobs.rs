@@ -40,8 +40,8 @@ pub trait Blobs: Send + Sync + fmt::Debug {
 /// Blobs as files below the data folder.
 pub struct FsBlobs {
     root: PathBuf,
-    /// Folders known to exist durably.
-    known: Mutex<HashSet<String>>,
+    /// Folders below it whose names are known to be durable.
+    known: Mutex<HashSet<PathBuf>>,
 }
 
 impl fmt::Debug for FsBlobs {
@@ -60,13 +60,26 @@ impl FsBlobs {
         self.root.join(key.folder()).join(key.name())
     }
 
+    /// Makes a folder, and durably so. One that is there may be the work of a process that was
+    /// killed before it synced the folder above, or of a thread that has not come so far.
     fn prepare(&self, folder: &str) -> io::Result<()> {
-        if super::lock(&self.known).contains(folder) {
+        let unsure = self.unsure(folder);
+        if unsure.is_empty() {
             return Ok(());
         }
         durable::make_dirs(&self.root.join(folder))?;
-        super::lock(&self.known).insert(folder.to_owned());
+        for part in &unsure {
+            durable::sync_folder(&self.root.join(part.parent().unwrap_or(Path::new(""))))?;
+        }
+        super::lock(&self.known).extend(unsure);
         Ok(())
+    }
+
+    /// A folder and those above it whose own names this process has not made durable.
+    fn unsure(&self, folder: &str) -> Vec<PathBuf> {
+        let known = super::lock(&self.known);
+        let parts = Path::new(folder).ancestors().take_while(|part| !part.as_os_str().is_empty());
+        parts.take_while(|part| !known.contains(*part)).map(Path::to_path_buf).collect()
     }
 }
 
@@ -131,9 +144,8 @@ impl Blobs for FsBlobs {
 
     fn remove_account(&self, account: VaultId) -> io::Result<()> {
         let folder = key::account_folder(account);
-        let within = format!("{folder}/");
         let removed = found(fs::remove_dir_all(self.root.join(&folder)))?;
-        super::lock(&self.known).retain(|known| !known.starts_with(&within));
+        super::lock(&self.known).retain(|known| !known.starts_with(&folder));
         match removed {
             Some(()) => durable::sync_folder(&self.root.join("accounts")),
             None => Ok(()),
@@ -175,6 +187,25 @@ mod tests {
     use super::super::memory::MemBlobs;
     use super::*;
     use unseen_common::id::{Hash, PackId, PackNumber};
+
+    #[test]
+    fn a_folder_counts_as_durable_once_this_process_synced_those_above_it() {
+        let dir = tempfile::tempdir().unwrap();
+        // Left by a process that was killed before it synced anything.
+        fs::create_dir_all(dir.path().join("accounts/a/packs/00000")).unwrap();
+        let blobs = FsBlobs::new(dir.path());
+        let unsure = |folder: &str| -> Vec<String> {
+            blobs.unsure(folder).iter().map(|part| part.display().to_string()).collect()
+        };
+        let all = ["accounts/a/packs/00000", "accounts/a/packs", "accounts/a", "accounts"];
+        assert_eq!(unsure("accounts/a/packs/00000"), all);
+        blobs.prepare("accounts/a/packs/00000").unwrap();
+        assert_eq!(unsure("accounts/a/packs/00000"), [""; 0]);
+        assert_eq!(unsure("accounts/a/packs/00001"), ["accounts/a/packs/00001"]);
+        blobs.prepare("accounts/a/packs/00001").unwrap();
+        assert!(dir.path().join("accounts/a/packs/00001").is_dir());
+        assert_eq!(unsure("accounts/a/packs/00001"), [""; 0]);
+    }
 
     /// What every body of [`Blobs`] must do.
     fn conforms(blobs: &dyn Blobs) {

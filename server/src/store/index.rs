@@ -12,6 +12,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
@@ -167,11 +168,20 @@ impl Index {
 }
 
 fn open_guarded(folder: &Path) -> Option<sled::Db> {
+    // sled would make it for everybody to read.
+    if let Err(error) = private(folder) {
+        tracing::warn!(kind = ?error.kind(), "the folder of the index");
+    }
     let config = sled::Config::new().path(folder).cache_capacity(CACHE).flush_every_ms(Some(500));
     catch_unwind(AssertUnwindSafe(|| config.open()))
         .ok()?
         .inspect_err(|error| tracing::warn!(%error, "opening the index"))
         .ok()
+}
+
+fn private(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
 }
 
 /// Copies everything but what belongs to an account.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use unseen_common::id::{Hash, PackId, PackNumber, SnapshotId, VaultId};
 
+/// The folder of all accounts.
+pub const ACCOUNTS: &str = "accounts";
 /// The folder of packs, below that of an account.
 pub const PACKS: &str = "packs";
 /// Packs of one shard folder: 2 to this power.

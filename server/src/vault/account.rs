@@ -113,7 +113,7 @@ impl Account {
     }
 
     /// Refuses to write where the journal is damaged.
-    pub(super) fn writable(&self) -> Result<(), VaultError> {
+    pub fn writable(&self) -> Result<(), VaultError> {
         match &self.read_only {
             Some(why) => Err(self.words.read_only(why)),
             None => Ok(()),
@@ -213,7 +213,11 @@ pub(super) fn journal_error(error: &JournalError, words: &Words) -> VaultError {
 
 /// What a caller is told of a storage error.
 pub(super) fn storage_error(error: &io::Error) -> VaultError {
-    tracing::error!(kind = ?error.kind(), "storage failed");
+    if kind_is_full(error.kind()) {
+        tracing::warn!("the disk is full");
+    } else {
+        tracing::error!(kind = ?error.kind(), "storage failed");
+    }
     io_kind(error.kind())
 }
 

@@ -9,10 +9,12 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use unseen_common::codec::Canonical;
 use unseen_common::id::{PackId, PackNumber, SnapshotId, VaultId};
 use unseen_common::log::fold::{FoldError, State};
+use unseen_common::privacy::Looked;
 use unseen_common::time::Timestamp;
 use unseen_common::vault::VaultError;
 
@@ -33,6 +35,9 @@ pub enum CopyError {
     /// Something is there already.
     #[error("{0} is not empty: name a folder that is not there yet")]
     NotEmpty(PathBuf),
+    /// It would lie in what is copied.
+    #[error("{0} is in the data folder itself: name a folder elsewhere")]
+    Within(PathBuf),
     /// The core has no folder.
     #[error("this vault is not in a folder")]
     NoFolder,
@@ -74,7 +79,7 @@ pub struct Copied {
     pub blobs: u64,
     /// What a journal names and is not there: damage that a scrub tells.
     pub missing: u64,
-    /// Accounts whose journal is damaged; they are not in the copy.
+    /// Accounts whose journal is damaged or gone; they are not in the copy.
     pub damaged: Vec<VaultId>,
 }
 
@@ -89,6 +94,9 @@ impl Core {
     pub fn copy_to(&self, target: &Path) -> Result<Copied, CopyError> {
         let from = self.0.folder.as_deref().ok_or(CopyError::NoFolder)?;
         let wrap = |source| CopyError::Io { path: target.to_owned(), source };
+        if is_within(target, from).map_err(wrap)? {
+            return Err(CopyError::Within(target.to_owned()));
+        }
         durable::make_dirs(target).map_err(wrap)?;
         if fs::read_dir(target).map_err(wrap)?.next().is_some() {
             return Err(CopyError::NotEmpty(target.to_owned()));
@@ -97,18 +105,17 @@ impl Core {
         let journals = FsJournals::open(&part).map_err(wrap)?;
         let mut copied = Copied::default();
         let mut folders = BTreeSet::new();
-        let mut ids = self.accounts().map_err(wrap)?;
-        ids.sort_unstable();
+        let ids = self.accounts().map_err(wrap)?;
         for &id in &ids {
-            let opened = self.account(id);
-            let account = opened.map_err(|source| CopyError::Account { id, source })?;
-            let Some(account) = account else {
-                continue;
+            let account = match self.account_to_copy(id) {
+                Ok(Some(account)) => account,
+                Ok(None) => continue,
+                Err(VaultError::Damaged { .. }) => {
+                    copied.damaged.push(id);
+                    continue;
+                }
+                Err(source) => return Err(CopyError::Account { id, source }),
             };
-            if account.read_only.is_some() {
-                copied.damaged.push(id);
-                continue;
-            }
             let done = account.copy_to((target, &part), &journals, (&mut copied, &mut folders));
             if lock(&account.tables).standing.gone {
                 // It was erased meanwhile, and leaves nothing here either.
@@ -128,6 +135,22 @@ impl Core {
         fs::rename(&part, target.join("journal")).map_err(wrap)?;
         durable::sync_folder(target).map_err(wrap)?;
         Ok(copied)
+    }
+}
+
+impl Core {
+    /// An account, if it can be copied; its access record has the line, and so has the copy's.
+    fn account_to_copy(&self, id: VaultId) -> Result<Option<Arc<Account>>, VaultError> {
+        let account = self.account(id)?;
+        if let Some(account) = &account {
+            account.writable()?;
+            let noted = account.note_if_room(Looked::Copy);
+            if lock(&account.tables).standing.gone {
+                return Ok(None);
+            }
+            noted?;
+        }
+        Ok(account)
     }
 }
 
@@ -166,6 +189,13 @@ impl Account {
         let source = VaultError::Server("packs are deleted faster than they are copied".to_owned());
         Err(CopyError::Account { id: self.id, source })
     }
+}
+
+/// Whether a path, which need not be there, lies in a folder or is it.
+fn is_within(path: &Path, folder: &Path) -> io::Result<bool> {
+    let folder = fs::canonicalize(folder)?;
+    let there = path.ancestors().find_map(|above| fs::canonicalize(above).ok());
+    Ok(there.is_some_and(|there| there.starts_with(folder)))
 }
 
 /// Removes what was copied of an account.

@@ -1,6 +1,6 @@
 //! The server's core: one data folder, open in one process.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ use super::sweep::Guard;
 use crate::clock::SystemClock;
 use crate::ops::metrics::Metrics;
 use crate::store::space::Disk;
-use crate::store::{Store, durable, key, lock};
+use crate::store::{Store, durable, lock};
 
 /// Why a data folder cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +136,8 @@ pub(super) struct Inner {
     /// bounded.
     pub(super) verifying: Mutex<()>,
     pub(super) accounts: Mutex<HashMap<VaultId, Arc<Cell>>>,
+    /// Those that could not be opened when that was last tried, as they are damaged.
+    pub(super) unreadable: Mutex<BTreeSet<VaultId>>,
     /// Released when the last clone is dropped.
     _lock: Option<Lock>,
 }
@@ -223,6 +225,7 @@ impl Core {
             metrics: Arc::default(),
             verifying: Mutex::default(),
             accounts: Mutex::default(),
+            unreadable: Mutex::default(),
             _lock: lock,
         })))
     }
@@ -247,7 +250,7 @@ impl Core {
         self.0.shared.clock.now()
     }
 
-    /// The ids of all accounts. Blocks.
+    /// The ids of all accounts, of those without a journal too. Blocks.
     pub fn accounts(&self) -> io::Result<Vec<VaultId>> {
         self.0.account_ids()
     }
@@ -338,12 +341,6 @@ impl Inner {
         self.identity.verifying_key().to_bytes()
     }
 
-    pub(super) fn account_ids(&self) -> io::Result<Vec<VaultId>> {
-        let names = self.shared.store.journals.list()?;
-        let ids = names.iter().filter_map(|name| name.parse().ok());
-        Ok(ids.filter(|id| !self.ledger.is_erased(*id)).collect())
-    }
-
     pub(super) fn account(&self, id: VaultId) -> Result<Option<Arc<Account>>> {
         if self.ledger.is_erased(id) {
             return Ok(None);
@@ -352,13 +349,8 @@ impl Inner {
         if let Some(cell) = cell {
             return self.load(&cell, id);
         }
-        let there = self.shared.store.journals.open(&id.to_string());
-        if there.map_err(|error| storage_error(&error))?.is_none() {
-            return if self.was_there(id)? {
-                Err(self.shared.words.no_journal())
-            } else {
-                Ok(None)
-            };
+        if !self.has_journal(id).map_err(|error| storage_error(&error))? {
+            return self.journal_is_there(id).map(|()| None);
         }
         let cell = Arc::clone(lock(&self.accounts).entry(id).or_default());
         let found = self.load(&cell, id)?;
@@ -370,16 +362,10 @@ impl Inner {
         Ok(found)
     }
 
-    /// Whether something of an account is stored that is stored only once it has a journal.
-    fn was_there(&self, id: VaultId) -> Result<bool> {
-        let blobs = &self.shared.store.blobs;
-        let log = blobs.list(&key::log_folder(id)).map_err(|error| storage_error(&error))?;
-        Ok(!log.is_empty())
-    }
-
     /// The account is not opened again; who has it keeps it for now.
     pub(super) fn forget_account(&self, id: VaultId) {
         lock(&self.accounts).remove(&id);
+        lock(&self.unreadable).remove(&id);
     }
 
     pub(super) fn sign_receipt(&self, receipt: &Receipt) -> SignedReceipt {
@@ -392,8 +378,12 @@ impl Inner {
             let loaded = load::load(&self.shared, id).or_else(|error| {
                 tracing::error!(account = id.short(), %error, "an account cannot be opened");
                 let read_only = rebuild::read_only(&self.shared, id, &error);
+                if read_only.is_none() && error.is_damage() {
+                    lock(&self.unreadable).insert(id);
+                }
                 read_only.map(Some).ok_or_else(|| error.tell(&self.shared.words))
             })?;
+            lock(&self.unreadable).remove(&id);
             *cell = loaded.map(Arc::new);
         }
         Ok(cell.clone())

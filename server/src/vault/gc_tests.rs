@@ -11,6 +11,7 @@ use unseen_common::time::Timestamp;
 use unseen_common::vault::VaultError;
 
 use super::gc_lab::{DAY, Lab, hash_of};
+use crate::ops::metrics::Job;
 use crate::store::blobs::Blobs;
 use crate::store::key::{self, Key};
 use crate::store::lock;
@@ -291,6 +292,9 @@ fn a_clock_that_jumps_deletes_nothing_until_it_is_confirmed() {
     let held = swept.held.unwrap();
     assert_eq!((held.last, held.now), (START, lab.now()));
     assert_eq!(lab.core.gc(false).unwrap().held, Some(held));
+    assert_eq!(lab.core.held(), Some(held));
+    let job = lab.core.metrics().job(Job::Gc);
+    assert!(job.trouble.contains("--confirm-clock") && job.failures == 2, "{job:?}");
     lab.restart();
     assert!(lab.sweep().held.is_some(), "a restart confirms nothing");
     // Everything else goes on.
@@ -311,6 +315,9 @@ fn a_clock_that_jumps_deletes_nothing_until_it_is_confirmed() {
     assert!(lab.sweep().held.is_some());
     let swept = lab.core.gc(true).unwrap();
     assert_eq!((swept.held, swept.packs), (None, 1));
+    assert_eq!(lab.core.held(), None);
+    let job = lab.core.metrics().job(Job::Gc);
+    assert_eq!((job.succeeded, job.trouble.as_str()), (Some(lab.now()), ""), "by hand, too");
     lab.restart();
     lab.clock.advance(DAY);
     assert_eq!(lab.sweep().held, None, "what was confirmed is remembered");

@@ -3,6 +3,9 @@
 
 pub mod account;
 pub mod auth;
+mod census;
+#[cfg(test)]
+mod census_tests;
 mod compact;
 pub mod copy;
 #[cfg(test)]
@@ -42,6 +45,7 @@ mod objects;
 mod operator;
 #[cfg(test)]
 mod operator_tests;
+mod pack_bytes;
 mod packs;
 mod presence;
 #[cfg(test)]

@@ -64,11 +64,10 @@ pub enum Listed {
 impl Core {
     /// All accounts, by pseudonym. Blocks.
     pub fn account_list(&self) -> Result<Vec<Listed>> {
-        let mut ids = self.accounts().map_err(|error| storage_error(&error))?;
-        ids.sort();
+        let ids = self.accounts().map_err(|error| storage_error(&error))?;
         let mut list = Vec::new();
         for id in ids {
-            let info = self.account(id).and_then(|found| match found {
+            let info = self.account_to_tell(id).and_then(|found| match found {
                 Some(account) => {
                     account.note(Looked::List, None)?;
                     account.info().map(Some)
@@ -102,19 +101,12 @@ impl Core {
 
     /// Suspends an account: it can be read, and not written. Blocks.
     pub fn account_suspend(&self, name: &str) -> Result<AccountInfo> {
-        self.with_account(name, |account| {
-            let row = AccountRow::Suspended { suspended: true, at: account.clock.now() };
-            let already = lock(&account.tables).standing.suspended.is_some();
-            account.note(Looked::Suspend, (!already).then_some(row))
-        })
+        self.with_account(name, |account| account.suspend(true))
     }
 
     /// Lets a suspended account be written again. Blocks.
     pub fn account_resume(&self, name: &str) -> Result<AccountInfo> {
-        self.with_account(name, |account| {
-            let row = AccountRow::Suspended { suspended: false, at: account.clock.now() };
-            account.note(Looked::Resume, Some(row))
-        })
+        self.with_account(name, |account| account.suspend(false))
     }
 
     /// Erases an account at once, one that is damaged too. Blocks.
@@ -148,7 +140,7 @@ impl Core {
         act: impl FnOnce(&Arc<Account>) -> Result<()>,
     ) -> Result<AccountInfo> {
         let id = self.find_account(name)?;
-        let account = self.account(id)?;
+        let account = self.account_to_tell(id)?;
         let account = account.ok_or_else(|| VaultError::NotFound(format!("account {name}")))?;
         act(&account)?;
         account.info()
@@ -156,6 +148,17 @@ impl Core {
 }
 
 impl Account {
+    /// Suspends or resumes. Where that is so already, nothing is changed: it is only shown.
+    fn suspend(&self, suspended: bool) -> Result<()> {
+        let at = self.clock.now();
+        let already = lock(&self.tables).standing.suspended.is_some() == suspended;
+        match suspended {
+            _ if already => self.note(Looked::Show, None),
+            true => self.note(Looked::Suspend, Some(AccountRow::Suspended { suspended, at })),
+            false => self.note(Looked::Resume, Some(AccountRow::Suspended { suspended, at })),
+        }
+    }
+
     fn info(&self) -> Result<AccountInfo> {
         let first = self.record(0)?;
         let tables = lock(&self.tables);

@@ -278,11 +278,14 @@ async fn every_look_lands_in_the_access_record() {
     bench.core.account_quota(&name, Some(1)).unwrap();
     bench.core.account_quota(&name, Some(2)).unwrap();
     bench.core.account_suspend(&name).unwrap();
+    assert_eq!(bench.core.account_suspend(&name).unwrap().suspended, Some(bench.core.now()));
+    bench.core.account_resume(&name).unwrap();
     bench.core.account_resume(&name).unwrap();
     let seen: Vec<_> = device.access().await.unwrap();
     let kinds: Vec<_> = seen.iter().map(|line| line.what).collect();
-    let [list, show, quota, suspend, resume] = Looked::ALL;
-    assert_eq!(kinds, [list, show, list, quota, quota, suspend, resume]);
+    let [list, show, quota, suspend, resume, ..] = Looked::ALL;
+    // What was so already is shown, and not changed.
+    assert_eq!(kinds, [list, show, list, quota, quota, suspend, show, resume]);
     assert_eq!((seen[0].at, seen[2].at.since(seen[0].at)), (START, 3600));
     let other = session(&bench, &two).await.access().await.unwrap();
     assert_eq!(other.iter().map(|line| line.what).collect::<Vec<_>>(), [Looked::List; 2]);

@@ -14,6 +14,7 @@ use ed25519_dalek::VerifyingKey;
 use tokio::sync::watch;
 use unseen_common::codec::Canonical;
 use unseen_common::id::{PackNumber, VaultId};
+use unseen_common::privacy::{Access, Looked};
 
 use super::account::Account;
 use super::core::{OpenError, Options};
@@ -29,6 +30,7 @@ use crate::store::frame::Owner;
 use crate::store::index::Index;
 use crate::store::journal::{Journal, JournalError};
 use crate::store::memory::MemJournals;
+use crate::store::row::AccountRow;
 
 /// Why an account is not rebuilt. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -173,7 +175,10 @@ impl Rebuilder {
 
     fn replace(&self, id: VaultId) -> Result<Rebuilt, RebuildError> {
         let store = &self.shared.store;
-        let (plan, state) = Planner::new(store, id, self.shared.clock.now())?.plan(true)?;
+        let now = self.shared.clock.now();
+        let (mut plan, state) = Planner::new(store, id, now)?.plan(true)?;
+        let access = Access { at: now, what: Looked::Rebuild };
+        plan.items.push(AccountRow::Access(access).to_bytes());
         let same_identity = state.server_identity == self.identity.to_bytes();
         store.journals.keep_aside(&Owner::Account(id).file_name())?;
         Journal::create(&*store.journals, Owner::Account(id), &plan.items)?;

@@ -15,10 +15,10 @@ use unseen_common::packset::{PackSet, PackSetHasher};
 use unseen_common::time::Timestamp;
 use unseen_common::vault::FooterItem;
 
+use super::pack_bytes::{is_of, whole};
 use super::rebuild::{RebuildError, Rebuilt};
 use super::references::{self, Place, References};
 use super::salvage::Salvage;
-use super::scrub::{is_of, whole};
 use super::table::Pack;
 use crate::store::key::{self, Key};
 use crate::store::row::{AccountRow, PackMark, PackRow};

@@ -263,7 +263,7 @@ async fn quota_suspension_and_access_record_survive_a_rebuild() {
     let root = scene.owner.log_in(&scene.core).await.unwrap();
     let access = root.access().await.unwrap();
     let kinds: Vec<Looked> = access.iter().map(|line| line.what).collect();
-    assert_eq!(kinds, [Looked::Quota, Looked::Suspend, Looked::Show]);
+    assert_eq!(kinds, [Looked::Quota, Looked::Suspend, Looked::Rebuild, Looked::Show]);
     assert!(matches!(scene.commit(b"still").await, Err(VaultError::Suspended(_))));
 }
 

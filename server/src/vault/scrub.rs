@@ -10,15 +10,15 @@ use std::collections::{BTreeSet, HashMap};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use unseen_common::codec::Canonical;
-use unseen_common::id::{Hash, PackNumber, VaultId};
-use unseen_common::limits::{PACK_HEADER, PACK_TRAILER};
+use unseen_common::id::{PackNumber, VaultId};
 use unseen_common::packset::PackSet;
-use unseen_common::vault::{FooterItem, Result, pack_id};
+use unseen_common::vault::{FooterItem, Result, VaultError};
 
 use super::account::{Account, Tables, storage_error};
 use super::footers::Items;
 use super::lists::is_manifest;
 use super::log::slots_in;
+use super::pack_bytes::{cut, is_of, mended, whole};
 use super::packs::length_of;
 use super::references::Place;
 use super::table::Pack;
@@ -72,6 +72,8 @@ pub struct ScrubReport {
     pub healed: PackSet,
     /// What was repaired from its other copy.
     pub repaired: u64,
+    /// What could have been repaired, or had to be noted, and there was no room on the disk.
+    pub no_room: u64,
     /// What is lost besides packs.
     pub broken: Vec<Broken>,
     /// Whether it came to the end.
@@ -104,6 +106,26 @@ enum Outcome {
     Gone,
 }
 
+/// That, and its footer from wherever it can be had.
+struct Scrubbed {
+    outcome: Outcome,
+    item: Option<FooterItem>,
+    /// It could not be repaired, or what was found could not be noted: the disk is full.
+    no_room: bool,
+}
+
+impl ScrubReport {
+    /// Counts a repair. That the disk is full is no reason not to read on.
+    fn repairs(&mut self, done: Result<()>) -> Result<()> {
+        match done {
+            Ok(()) => self.repaired += 1,
+            Err(VaultError::DiskFull) => self.no_room += 1,
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
 impl Account {
     /// Looks at everything that comes after `spot`. Stops when `watch` says so, and tells it where.
     pub fn scrub(&self, mut spot: Spot, watch: &mut dyn Watch) -> Result<ScrubReport> {
@@ -115,6 +137,7 @@ impl Account {
             found: PackSet::default(),
             healed: PackSet::default(),
             repaired: 0,
+            no_room: 0,
             broken: Vec::new(),
             finished: false,
         };
@@ -183,8 +206,9 @@ impl Account {
                 items.extend(self.seen_before(number, &pack, &copies)?);
                 continue;
             }
-            let (outcome, item) = self.scrub_pack(number, &pack, &copies)?;
+            let Scrubbed { outcome, item, no_room } = self.scrub_pack(number, &pack, &copies)?;
             items.extend(item);
+            report.no_room += u64::from(no_room);
             report.packs += 1;
             report.bytes += pack.length;
             match outcome {
@@ -204,8 +228,7 @@ impl Account {
         }
         let kept = items.iter().all(|item| copies.get(&item.number) == Some(item));
         if self.is_closed(first) && !(whole && kept) {
-            self.write_segment(first, &items)?;
-            report.repaired += 1;
+            report.repairs(self.write_segment(first, &items))?;
         }
         Ok(true)
     }
@@ -234,27 +257,28 @@ impl Account {
             let copy = copies.get(&number).filter(|copy| is_of(copy, pack));
             return Ok(matches!(self.look(number, pack, copy)?, Seen::Whole(_)));
         }
-        self.scrub_pack(number, pack, copies)?;
+        let scrubbed = self.scrub_pack(number, pack, copies)?;
+        match scrubbed.outcome {
+            Outcome::Found => return Ok(false),
+            _ if scrubbed.no_room => return Err(VaultError::DiskFull),
+            _ => {}
+        }
         let tables = lock(&self.tables);
         let same = tables.packs.get(number).is_some_and(|there| there.id == pack.id);
         Ok(same && !tables.packs.is_damaged(number))
     }
 
     /// Looks at one pack; gives its footer too, from wherever it can be had.
-    fn scrub_pack(
-        &self,
-        number: PackNumber,
-        pack: &Pack,
-        copies: &Items,
-    ) -> Result<(Outcome, Option<FooterItem>)> {
+    fn scrub_pack(&self, number: PackNumber, pack: &Pack, copies: &Items) -> Result<Scrubbed> {
         let copy = copies.get(&number).filter(|copy| is_of(copy, pack));
         let damaged = lock(&self.tables).packs.is_damaged(number);
+        let done = |outcome, item| Ok(Scrubbed { outcome, item, no_room: false });
         if !damaged && let Seen::Whole(item) = self.look(number, pack, copy)? {
-            return Ok((Outcome::Same, Some(item)));
+            return done(Outcome::Same, Some(item));
         }
         // Nobody may write it between the second look and what follows from it.
         let Some(_claim) = self.claim_known(number, pack.id) else {
-            return Ok((Outcome::Gone, None));
+            return done(Outcome::Gone, None);
         };
         let damaged = lock(&self.tables).packs.is_damaged(number);
         let (outcome, item) = match self.look(number, pack, copy)? {
@@ -263,9 +287,16 @@ impl Account {
             }
             Seen::Mendable(bytes) => {
                 let key = Key::pack(self.id, number, pack.id);
-                self.store.blobs.put(&key, &[&bytes]).map_err(|error| storage_error(&error))?;
-                let healed = if damaged { Outcome::Healed } else { Outcome::Repaired };
-                (healed, copy.cloned())
+                let put = self.store.blobs.put(&key, &[&bytes]);
+                match put.map_err(|error| storage_error(&error)) {
+                    Ok(()) if damaged => (Outcome::Healed, copy.cloned()),
+                    Ok(()) => (Outcome::Repaired, copy.cloned()),
+                    Err(VaultError::DiskFull) => {
+                        let (outcome, item) = (Outcome::Same, copy.cloned());
+                        return Ok(Scrubbed { outcome, item, no_room: true });
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             Seen::Bad if damaged => (Outcome::Same, copy.cloned()),
             Seen::Bad => {
@@ -273,12 +304,17 @@ impl Account {
                 (Outcome::Found, copy.cloned())
             }
         };
-        match outcome {
-            Outcome::Found => self.mark(&[number], true)?,
-            Outcome::Healed => self.mark(&[number], false)?,
-            _ => {}
+        let marked = match outcome {
+            Outcome::Found => self.mark(&[number], true),
+            Outcome::Healed => self.mark(&[number], false),
+            _ => Ok(()),
+        };
+        match marked {
+            Ok(()) => done(outcome, item),
+            // It is told all the same; the next scrub notes it.
+            Err(VaultError::DiskFull) => Ok(Scrubbed { outcome, item, no_room: true }),
+            Err(error) => Err(error),
         }
-        Ok((outcome, item))
     }
 
     fn look(&self, number: PackNumber, pack: &Pack, copy: Option<&FooterItem>) -> Result<Seen> {
@@ -311,8 +347,8 @@ impl Account {
             let key = Key::log(self.id, seq);
             if self.blob_bytes(&key)?.is_none_or(|found| found != wanted) {
                 let _writer = self.writer()?;
-                self.store.blobs.put(&key, &[&wanted]).map_err(|error| storage_error(&error))?;
-                report.repaired += 1;
+                let put = self.store.blobs.put(&key, &[&wanted]);
+                report.repairs(put.map_err(|error| storage_error(&error)))?;
             }
             report.bytes += length_of(&wanted);
             spot.records = seq.saturating_add(1);
@@ -398,8 +434,7 @@ impl Account {
         // Whoever deletes it holds this before, and its files go after that.
         let _writer = self.writer()?;
         if in_use(&lock(&self.tables)) {
-            self.put_blob(bad, &good)?;
-            report.repaired += 1;
+            report.repairs(self.put_blob(bad, &good))?;
         }
         Ok(true)
     }
@@ -423,56 +458,4 @@ impl Account {
             read => read.map_err(|error| storage_error(&error)),
         }
     }
-}
-
-/// Whether a second copy is of this pack, by the pack's name.
-pub(super) fn is_of(copy: &FooterItem, pack: &Pack) -> bool {
-    copy.id == pack.id
-        && length_of(&copy.footer) == pack.footer_len + PACK_TRAILER
-        && length_of(&copy.header) == PACK_HEADER
-        && pack_id(copy.content_hash, &copy.footer, pack.length, pack.footer_len) == pack.id
-}
-
-/// The ends of a pack, if its bytes are those of its name.
-pub(super) fn whole(number: PackNumber, pack: &Pack, bytes: &Bytes) -> Option<FooterItem> {
-    let (content, footer) = parts(pack, bytes)?;
-    let content_hash = Hash::of(&content);
-    let id = pack_id(content_hash, &footer, pack.length, pack.footer_len);
-    let header = usize::try_from(PACK_HEADER).ok()?;
-    (id == pack.id).then(|| FooterItem {
-        number,
-        id,
-        content_hash,
-        length: pack.length,
-        header: content.slice(..header),
-        footer,
-    })
-}
-
-fn parts(pack: &Pack, bytes: &Bytes) -> Option<(Bytes, Bytes)> {
-    let tail = pack.footer_len + PACK_TRAILER;
-    let split = usize::try_from(pack.length.checked_sub(tail)?).ok()?;
-    let fits = length_of(bytes) == pack.length && pack.length >= tail + PACK_HEADER;
-    fits.then(|| (bytes.slice(..split), bytes.slice(split..)))
-}
-
-/// The pack as it was, if something was only put behind it.
-fn cut(number: PackNumber, pack: &Pack, bytes: &Bytes) -> Option<Vec<u8>> {
-    let length = usize::try_from(pack.length).ok()?;
-    let start = (bytes.len() > length).then(|| bytes.slice(..length))?;
-    whole(number, pack, &start).map(|_| start.to_vec())
-}
-
-/// The pack as it was, if only its ends are damaged.
-fn mended(pack: &Pack, bytes: &Bytes, copy: &FooterItem) -> Option<Vec<u8>> {
-    let split = usize::try_from(pack.length - pack.footer_len - PACK_TRAILER).ok()?;
-    let body = bytes.get(copy.header.len()..split)?;
-    let mut out = Vec::with_capacity(usize::try_from(pack.length).ok()?);
-    out.extend_from_slice(&copy.header);
-    out.extend_from_slice(body);
-    if Hash::of(&out) != copy.content_hash {
-        return None;
-    }
-    out.extend_from_slice(&copy.footer);
-    Some(out)
 }

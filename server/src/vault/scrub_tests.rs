@@ -342,6 +342,7 @@ async fn uploads_and_a_scrub_side_by_side_quarantine_nothing() {
 /// power each is repeated, and all come to the same end.
 #[tokio::test]
 async fn a_scrub_that_fails_anywhere_is_done_again() {
+    let mut no_room = 0;
     for fault in [Fault::Half, Fault::Done, Fault::DiskFull] {
         let mut at = 0;
         loop {
@@ -357,7 +358,17 @@ async fn a_scrub_that_fails_anywhere_is_done_again() {
             let store = faults::store(&scene.blobs, &scene.journals, &plan);
             let faulty = core(store, &scene.clock);
             let account = faulty.account(vault).unwrap().unwrap();
-            let failed = account.scrub(Spot::default(), &mut Through).is_err();
+            let scrubbed = account.scrub(Spot::default(), &mut Through);
+            // That the disk is full is told, and everything is read all the same.
+            let failed = match &scrubbed {
+                Ok(report) => report.no_room > 0,
+                Err(_) => true,
+            };
+            if let Ok(report) = scrubbed {
+                assert_eq!((report.finished, report.found), (true, set(&[3])), "{fault:?} at {at}");
+                assert!(report.no_room == 0 || fault == Fault::DiskFull, "{fault:?} at {at}");
+                no_room += report.no_room;
+            }
             drop((account, faulty));
             scene.journals.lose_power();
             let again =
@@ -375,6 +386,7 @@ async fn a_scrub_that_fails_anywhere_is_done_again() {
             at += 1;
         }
     }
+    assert!(no_room > 3, "told {no_room} times");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

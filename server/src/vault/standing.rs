@@ -108,7 +108,7 @@ impl Standing {
 
     /// Whether this look makes a line of its own.
     fn is_news(&self, access: Access) -> bool {
-        let repeats = matches!(access.what, Looked::List | Looked::Show);
+        let repeats = matches!(access.what, Looked::List | Looked::Show | Looked::Scrub);
         let last = self.access.iter().rev().find(|line| line.what == access.what);
         !repeats || last.is_none_or(|line| access.at.0.abs_diff(line.at.0) >= SAME_LOOK)
     }
@@ -192,6 +192,26 @@ impl Account {
         one.bytes = one.bytes.max(bytes);
         let account = Arc::clone(self);
         Ok(Some(Reservation { account, id, bytes, settled: false, _disk: disk }))
+    }
+
+    /// Notes that whoever runs the server looks for damage; refuses a damaged journal.
+    pub fn note_scrub(&self) -> Result<()> {
+        self.writable()?;
+        self.note_if_room(Looked::Scrub)
+    }
+
+    /// Notes a look that keeps what is stored safe: it is not to fail for want of room.
+    pub(super) fn note_if_room(&self, what: Looked) -> Result<()> {
+        match self.note(what, None) {
+            Err(VaultError::DiskFull) => {
+                tracing::warn!(
+                    account = self.id.short(),
+                    "no room for a line of the access record"
+                );
+                Ok(())
+            }
+            noted => noted,
+        }
     }
 
     /// Journals rows of whoever runs the server and takes them over. The access record has its

@@ -44,6 +44,8 @@ pub struct AccountStats {
     pub last_backup: Option<Timestamp>,
     /// When everything of it was last read again.
     pub last_scrub: Option<Timestamp>,
+    /// Its journal is damaged: it can be read and not written, and its access record, too.
+    pub journal_damaged: bool,
 }
 
 /// All of it.
@@ -52,7 +54,7 @@ pub struct AccountStats {
 pub struct Stats {
     /// Those that can be opened, by id.
     pub accounts: Vec<AccountStats>,
-    /// Pseudonyms of those that cannot, or only be read.
+    /// Pseudonyms of those that cannot.
     pub unsound: Vec<String>,
 }
 
@@ -60,10 +62,11 @@ impl Core {
     /// What is stored. It counts as a look at each account. Blocks.
     pub fn stats(&self, rounds: &Rounds) -> Result<Stats> {
         let mut stats = Stats::default();
-        let mut ids = self.accounts().map_err(|error| storage_error(&error))?;
-        ids.sort_unstable();
+        let ids = self.accounts().map_err(|error| storage_error(&error))?;
         for id in ids {
-            let found = self.account(id).and_then(|found| match found {
+            let found = self.account_to_tell(id).and_then(|found| match found {
+                // Its totals are the server's, and there is nowhere to note the look.
+                Some(account) if account.read_only.is_some() => Ok(Some(account)),
                 Some(account) => account.note(Looked::List, None).map(|()| Some(account)),
                 None => Ok(None),
             });
@@ -107,6 +110,7 @@ impl Account {
             silent: count(state.silent_devices(now).len()),
             last_backup: state.snapshots.values().map(|snapshot| snapshot.received).max(),
             last_scrub: scrubs.finished,
+            journal_damaged: self.read_only.is_some(),
         }
     }
 }

@@ -29,6 +29,10 @@ pub struct AccountSurvey {
     pub silent_days: u32,
     /// Its devices that are not revoked.
     pub devices: Vec<DeviceSurvey>,
+    /// Since when it is suspended.
+    pub suspended: Option<Timestamp>,
+    /// When its owner's wish to erase it is carried out.
+    pub erase_due: Option<Timestamp>,
     /// What is known to be damaged of it.
     pub damage: Damage,
 }
@@ -40,7 +44,7 @@ pub struct Damage {
     pub packs: u64,
     /// Manifests, lists of packs and slots, as [`Rounds`](super::rounds::Rounds) knows them.
     pub lost: u64,
-    /// Its journal: it can be read and not written.
+    /// Its journal: it can be read and not written, or its file is gone.
     pub journal: bool,
 }
 
@@ -65,7 +69,9 @@ pub struct DeviceSurvey {
 pub struct Survey {
     /// Those that are open, by id.
     pub accounts: Vec<AccountSurvey>,
-    /// Those that are not: being opened, or damaged.
+    /// Those that are not since they are damaged, by id: nothing can be read of them.
+    pub unreadable: Vec<VaultId>,
+    /// Those that are not for another reason: being opened, or out of reach.
     pub closed: u64,
 }
 
@@ -87,11 +93,18 @@ impl Core {
     /// How all accounts stand. Waits for none that is being opened. Blocks.
     pub fn survey(&self) -> std::io::Result<Survey> {
         let mut survey = Survey::default();
-        let mut ids = self.accounts()?;
-        ids.sort_unstable();
-        for id in ids {
+        let census = self.0.census()?;
+        for id in census.ids {
+            let no_journal = census.without_journal.contains(&id);
             match self.if_open(id) {
-                Some(account) => survey.accounts.push(account.survey()),
+                Some(account) => {
+                    let mut one = account.survey();
+                    one.damage.journal |= no_journal;
+                    survey.accounts.push(one);
+                }
+                None if no_journal || lock(&self.0.unreadable).contains(&id) => {
+                    survey.unreadable.push(id);
+                }
                 None => survey.closed += 1,
             }
         }
@@ -123,6 +136,8 @@ impl Account {
             snapshots: u64::try_from(state.snapshots.len()).unwrap_or(u64::MAX),
             silent_days: state.policy_at(self.clock.now()).silent_days,
             devices: newest.map(|(id, newest)| DeviceSurvey { id, newest }).collect(),
+            suspended: tables.standing.suspended,
+            erase_due: super::erase::due(state),
             damage: Damage {
                 packs: tables.packs.damaged().0.len(),
                 lost: 0,
@@ -159,6 +174,8 @@ mod tests {
                 device(2, Some(Timestamp(7 * day - 1))),
                 device(3, None),
             ],
+            suspended: None,
+            erase_due: None,
             damage: Damage::default(),
         };
         let now = Timestamp(10 * day);

@@ -10,6 +10,7 @@ use unseen_common::vault::Result;
 use super::account::{Account, storage_error};
 use super::core::{Core, Inner};
 use super::erase::wish;
+use crate::ops::metrics::Job;
 use crate::store::lock;
 use crate::store::server_row::ServerRow;
 
@@ -29,6 +30,29 @@ pub struct Held {
     pub last: Timestamp,
     /// What it says now.
     pub now: Timestamp,
+}
+
+impl Held {
+    /// By how much it went forward.
+    pub fn seconds(&self) -> u64 {
+        self.now.since(self.last)
+    }
+
+    /// What is so, and what to do about it.
+    pub fn words(&self) -> String {
+        format!(
+            "deletion is held: the clock is {} ahead of when it was last seen; if it is right, run \
+             `backup-server gc --confirm-clock`",
+            days(self.seconds())
+        )
+    }
+}
+
+fn days(seconds: u64) -> String {
+    match seconds / SECONDS_A_DAY {
+        1 => "1 day".to_owned(),
+        days => format!("{days} days"),
+    }
 }
 
 /// What a sweep did.
@@ -58,23 +82,25 @@ pub struct Swept {
 pub(super) struct Guard {
     last: Mutex<Option<Timestamp>>,
     noted: Mutex<Option<Timestamp>>,
+    /// Why nothing was deleted when that was last tried.
+    held: Mutex<Option<Held>>,
 }
 
 impl Guard {
     /// Begins with what the journal has.
     pub(super) fn new(noted: Option<Timestamp>) -> Self {
-        Self { last: Mutex::new(noted), noted: Mutex::new(noted) }
+        Self { last: Mutex::new(noted), noted: Mutex::new(noted), held: Mutex::default() }
     }
 
     fn look(&self, now: Timestamp, most: u64) -> std::result::Result<(), Held> {
         let mut last = lock(&self.last);
-        match *last {
-            Some(last) if now.since(last) > most => Err(Held { last, now }),
-            known => {
-                *last = known.max(Some(now));
-                Ok(())
-            }
+        let held = last.map(|last| Held { last, now }).filter(|held| held.seconds() > most);
+        *lock(&self.held) = held;
+        if let Some(held) = held {
+            return Err(held);
         }
+        *last = (*last).max(Some(now));
+        Ok(())
     }
 }
 
@@ -82,7 +108,12 @@ impl Core {
     /// Carries out what is due at this time: erasures, begun ones first; what has expired; packs
     /// that nothing needs. The reserve of the disk is filled again. Blocks.
     pub fn sweep(&self, now: Timestamp) -> Result<Swept> {
-        self.0.sweep(now, false)
+        self.0.counted_sweep(now, false)
+    }
+
+    /// Why nothing expires and nothing is deleted, if so.
+    pub fn held(&self) -> Option<Held> {
+        *lock(&self.0.guard.held)
     }
 
     /// The same at once, whatever the last sweep has seen; `confirm_clock` if whoever runs the
@@ -92,11 +123,25 @@ impl Core {
         if confirm_clock {
             self.0.believe(now, true)?;
         }
-        self.0.sweep(now, true)
+        self.0.counted_sweep(now, true)
     }
 }
 
 impl Inner {
+    /// It counts as failed where it was held, or where an account was not swept.
+    fn counted_sweep(&self, now: Timestamp, force: bool) -> Result<Swept> {
+        let run = self.metrics.start(Job::Gc);
+        let swept = self.sweep(now, force)?;
+        match swept.held {
+            Some(held) => run.fail(held.words()),
+            None if swept.failed > 0 => {
+                run.fail(format!("accounts in which something went wrong: {}", swept.failed));
+            }
+            None => run.succeed(now, format!("{} packs, {} snapshots", swept.packs, swept.expired)),
+        }
+        Ok(swept)
+    }
+
     fn sweep(&self, now: Timestamp, force: bool) -> Result<Swept> {
         self.shared.disk.refill();
         let mut swept = Swept::default();

@@ -216,10 +216,10 @@ fn snapshots_disclose_what_the_level_says() {
 #[test]
 fn an_erased_account_leaves_nothing_but_a_receipt() {
     let world = world!();
-    let server = world.server("server");
+    let mut server = world.server("server");
     let (machine, name) = enrolled(&world, &server);
-    let data = server.data.to_str().unwrap();
-    let unconfirmed = world.backup_server(&["account", "erase", &name, "--data", data]);
+    let data = server.data.to_str().unwrap().to_owned();
+    let unconfirmed = world.backup_server(&["account", "erase", &name, "--data", &data]);
     assert_eq!(unconfirmed.code, Some(1), "{unconfirmed}");
     machine.exits(10, &["privacy", "receipt"]);
     let said = account(&world, &server, &["erase", &name, "--yes"]);
@@ -229,6 +229,18 @@ fn an_erased_account_leaves_nothing_but_a_receipt() {
     machine.exits(22, &["run", world.path("source").to_str().unwrap()]);
     let receipt = machine.ok(&["privacy", "receipt"]).text();
     assert!(receipt.contains("1 snapshot, 1 pack") && receipt.contains("operator"), "{receipt}");
+    // Kept, it can be checked without the server, on any machine.
+    let kept = machine.ok(&["privacy", "receipt", "--json"]).text();
+    let file = world.path("receipt.json");
+    std::fs::write(&file, &kept).unwrap();
+    let file = file.to_str().unwrap();
+    server.stop();
+    let known = machine.ok(&["privacy", "receipt", "--verify", file]).text();
+    assert!(known.contains("server that this machine knows"), "{known}");
+    let stranger = world.machine("stranger").ok(&["privacy", "receipt", "--verify", file]).text();
+    assert!(stranger.contains("signed with the key"), "{stranger}");
+    std::fs::write(file, "{}").unwrap();
+    machine.exits(2, &["privacy", "receipt", "--verify", file]);
 }
 
 #[test]

@@ -11,8 +11,9 @@ use super::{Serving, Settings};
 use crate::cli::error::CliError;
 use crate::cli::{admin, output, pinned};
 use crate::http::{Listen, Listener};
-use crate::vault::OpenError;
+use crate::ops::machine::Disk;
 use crate::vault::folder::foreign;
+use crate::vault::{OpenError, amount};
 
 /// Look at the settings without serving
 #[derive(Debug, Args)]
@@ -73,6 +74,7 @@ fn problems(serving: &Serving) -> Vec<String> {
     if let Err(error) = pinned::Tls::look(serving) {
         found.push(output::with_causes(&error));
     }
+    found.extend(keep_free(serving));
     found.extend(serving.on_silent.as_deref().and_then(program));
     // Our own server holds its addresses: that is no problem.
     if !admin::is_running(&serving.data) {
@@ -83,13 +85,25 @@ fn problems(serving: &Serving) -> Vec<String> {
     found
 }
 
+/// The data folder, or the nearest one above it that is there.
+fn nearest(data: &Path) -> PathBuf {
+    let there = data.ancestors().find(|path| path.exists()).map(Path::to_owned);
+    there.filter(|path| !path.as_os_str().is_empty()).unwrap_or_else(|| PathBuf::from("."))
+}
+
+/// A disk that could never take a pack.
+fn keep_free(serving: &Serving) -> Option<String> {
+    let keep = serving.disk.keep_free?;
+    let size = Disk::of(&nearest(&serving.data))?.size;
+    (keep >= size).then(|| {
+        let (keep, size) = (amount(keep), amount(size));
+        format!("keep-free: {keep} can never be free on a disk of {size}: no pack would be taken")
+    })
+}
+
 /// What is wrong with the data folder, or with the one that it would be made in.
 fn folder(data: &Path) -> Option<String> {
-    let there = data
-        .ancestors()
-        .find(|path| path.exists())
-        .map_or_else(|| PathBuf::from("."), Path::to_owned);
-    let there = if there.as_os_str().is_empty() { PathBuf::from(".") } else { there };
+    let there = nearest(data);
     if !there.is_dir() {
         return Some(format!("data: {} is not a folder", there.display()));
     }
@@ -134,6 +148,12 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         assert!(folder(&file.join("below")).unwrap().contains("is not a folder"));
         assert!(folder(dir.path()).unwrap().contains("has other files in it"));
+        let mut serving = super::super::test_serving(&dir.path().join("new"));
+        assert_eq!(keep_free(&serving), None);
+        serving.disk.keep_free = Some(1 << 20);
+        assert_eq!(keep_free(&serving), None);
+        serving.disk.keep_free = Some(999_000_000_000_000_000);
+        assert!(keep_free(&serving).unwrap().contains("no pack would be taken"));
         assert!(program(&file).unwrap().contains("cannot be run"));
         assert_eq!(program(Path::new("/bin/sh")), None);
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -154,7 +154,7 @@ pub(in crate::cli) const SCRUB_EVERY: Key = Key {
     default: Some("30d"),
     help: "How often everything that is stored is read again and checked",
     everywhere: false,
-    check: |text| units::seconds(text).map(drop),
+    check: |text| scrub_every(text).map(drop),
 };
 
 pub(in crate::cli) const SCRUB_RATE: Key = Key {
@@ -181,7 +181,7 @@ pub(in crate::cli) const SHUTDOWN_DEADLINE: Key = Key {
     default: Some("60s"),
     help: "How long running requests may go on when the server is told to end",
     everywhere: false,
-    check: |text| units::seconds(text).map(drop),
+    check: |text| units::some_seconds(text).map(drop),
 };
 
 pub(in crate::cli) const LOG_ADDRESSES: Key = Key {
@@ -243,6 +243,15 @@ pub(super) const OFF: &str = "off";
 /// `true` or `false`.
 pub(super) fn switch(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_e| "true and false are possible".to_owned())
+}
+
+/// Seconds between scrubs: with fewer the server would do nothing else.
+pub(super) fn scrub_every(text: &str) -> Result<u64, String> {
+    let seconds = units::seconds(text)?;
+    if seconds < 60 * 60 {
+        return Err(format!("{text} is less than an hour: the server would read without end"));
+    }
+    Ok(seconds)
 }
 
 /// Permission bits in octal digits.
@@ -312,6 +321,8 @@ mod tests {
             assert!((key.check)("").is_err() || key.name == "log-level", "{}", key.name);
         }
         assert_eq!(SHUTDOWN_DEADLINE.variable(), "UNSEEN_SHUTDOWN_DEADLINE");
+        assert_eq!(scrub_every("1h"), Ok(3600));
+        assert!(scrub_every("0d").is_err() && (SHUTDOWN_DEADLINE.check)("0s").is_err());
         assert_eq!(mode("0660"), Ok(0o660));
         for bad in ["", "8", "1777", "-1"] {
             assert!(mode(bad).is_err(), "{bad}");

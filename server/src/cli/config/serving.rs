@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::keys::{self, Key};
 use super::{ConfigError, Settings, owner};
-use crate::cli::scrub::Every;
+use crate::cli::scrubs::Every;
 use crate::cli::units;
 use crate::http::Listen;
 use crate::store::space::DiskLimits;
@@ -34,7 +34,7 @@ impl Serving {
     pub(in crate::cli) fn read(settings: &Settings) -> Result<Self, ConfigError> {
         let path = |key: &Key| settings.get(key).map(PathBuf::from);
         let switch = |key: &Key| Ok(settings.read(key, keys::switch)?.unwrap_or_default());
-        let seconds = settings.read(&keys::SHUTDOWN_DEADLINE, units::seconds)?;
+        let seconds = settings.read(&keys::SHUTDOWN_DEADLINE, units::some_seconds)?;
         let serving = Self {
             data: path(&keys::DATA).ok_or(ConfigError::NoData)?,
             listen: place(settings, &keys::LISTEN)?.ok_or(ConfigError::NoData)?,
@@ -59,7 +59,7 @@ impl Serving {
     }
 
     fn scrub(settings: &Settings) -> Result<Every, ConfigError> {
-        let seconds = settings.read(&keys::SCRUB_EVERY, units::seconds)?.unwrap_or_default();
+        let seconds = settings.read(&keys::SCRUB_EVERY, keys::scrub_every)?.unwrap_or_default();
         let rate = settings.read(&keys::SCRUB_RATE, units::bytes)?.unwrap_or_default();
         Ok(Every { seconds, rate })
     }
