@@ -189,9 +189,7 @@ impl Reading {
     pub fn index(&self, ctx: &Context<'_>, runtime: &Runtime) -> Result<ReaderIndex, CliError> {
         let dir = self.repo.folders.reader_index();
         let index = runtime.block_on(self.repo.open_index(&dir))?;
-        for damaged in index.damaged() {
-            ctx.ui.warn(&format!("{}: what is in it cannot be read", damaged.error));
-        }
+        tell_damaged(ctx, &index);
         Ok(index)
     }
 
@@ -203,8 +201,7 @@ impl Reading {
         runtime: &Runtime,
         act: impl FnOnce(&Chosen, &mut Chunks<'_>) -> Result<T, CliError>,
     ) -> Result<T, CliError> {
-        let chosen = self.choose(ctx, named, runtime)?;
-        let index = self.index(ctx, runtime)?;
+        let (chosen, index) = self.choose_with_index(ctx, named, runtime)?;
         let packs = Packs::new(&self.repo, &index, &Silent, runtime.handle());
         let within = runtime.block_on(self.repo.vault.packs_of(chosen.snapshot.id))?;
         act(&chosen, &mut Chunks::new(&packs, Arc::new(within.0)))
@@ -217,21 +214,52 @@ impl Reading {
         (named, filter): (&SnapshotPath, &SnapshotFilter),
         runtime: &Runtime,
     ) -> Result<Chosen, CliError> {
-        let wanted = wanted(named)?;
-        let filter = one_filter(filter)?;
-        let chosen = runtime
-            .block_on(resolve(&self.repo, &wanted, &filter))
-            .map_err(|error| refused(ctx, (named, &filter), error))?;
-        if chosen.only_checkpoint {
-            ctx.ui.warn("there is no whole snapshot: this is a checkpoint of one that was begun");
-        } else if chosen.snapshot.status == Status::Partial {
-            ctx.ui.status("some files of this snapshot could not be read when it was made");
-        }
-        if !chosen.snapshot.trusted {
-            ctx.ui.warn("this snapshot was made by a device after it was revoked: do not trust it");
-        }
-        Ok(chosen)
+        let (wanted, filter) = (wanted(named)?, one_filter(filter)?);
+        let chosen = runtime.block_on(resolve(&self.repo, &wanted, &filter));
+        tell_chosen(ctx, (named, &filter), chosen)
     }
+
+    /// The snapshot that is meant, and where every chunk is: asked for at the same time.
+    pub fn choose_with_index(
+        &self,
+        ctx: &Context<'_>,
+        (named, filter): (&SnapshotPath, &SnapshotFilter),
+        runtime: &Runtime,
+    ) -> Result<(Chosen, ReaderIndex), CliError> {
+        let (wanted, filter) = (wanted(named)?, one_filter(filter)?);
+        let dir = self.repo.folders.reader_index();
+        let (index, chosen) = runtime.block_on(async {
+            // The longest first: it gets the connection that is open.
+            tokio::join!(biased; self.repo.open_index(&dir), resolve(&self.repo, &wanted, &filter))
+        });
+        let chosen = tell_chosen(ctx, (named, &filter), chosen)?;
+        let index = index?;
+        tell_damaged(ctx, &index);
+        Ok((chosen, index))
+    }
+}
+
+fn tell_damaged(ctx: &Context<'_>, index: &ReaderIndex) {
+    for damaged in index.damaged() {
+        ctx.ui.warn(&format!("{}: what is in it cannot be read", damaged.error));
+    }
+}
+
+fn tell_chosen(
+    ctx: &Context<'_>,
+    (named, filter): (&SnapshotPath, &Filter),
+    chosen: Result<Chosen, ResolveError>,
+) -> Result<Chosen, CliError> {
+    let chosen = chosen.map_err(|error| refused(ctx, (named, filter), error))?;
+    if chosen.only_checkpoint {
+        ctx.ui.warn("there is no whole snapshot: this is a checkpoint of one that was begun");
+    } else if chosen.snapshot.status == Status::Partial {
+        ctx.ui.status("some files of this snapshot could not be read when it was made");
+    }
+    if !chosen.snapshot.trusted {
+        ctx.ui.warn("this snapshot was made by a device after it was revoked: do not trust it");
+    }
+    Ok(chosen)
 }
 
 fn wanted(named: &SnapshotPath) -> Result<Wanted, CliError> {

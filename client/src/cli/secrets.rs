@@ -24,11 +24,10 @@ use zeroize::{Zeroize, Zeroizing};
 use super::env::{Environment, Terminal};
 use super::exit::{CliError, Exit};
 use crate::crypto::recovery::{RecoveryCode, RecoveryCodeError};
+use crate::sets::command::for_others;
 
 /// The longest secret that is read, in bytes.
 const MAX_SECRET: u64 = 4096;
-
-pub use crate::sets::command::SECRET_VARIABLES;
 
 /// Why there is no secret.
 #[derive(Debug, thiserror::Error)]
@@ -308,9 +307,7 @@ impl Kind {
             let mut shell = Command::new("/bin/sh");
             shell.arg("-c").arg(command);
             shell.stdin(Stdio::null()).stdout(Stdio::piped());
-            for variable in SECRET_VARIABLES {
-                shell.env_remove(variable);
-            }
+            for_others(&mut shell);
             let mut child = shell.spawn()?;
             let output = child.stdout.take().map(read_all).transpose()?;
             Ok((output.unwrap_or_default(), child.wait()?))

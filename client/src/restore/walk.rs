@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use super::dirs::DirNode;
 use super::error::TargetError;
 use super::guard::{Guard, Sides};
+use super::near::Near;
 use super::options::{Existing, RestoreOptions, Why};
 use super::plan::Planner;
 use super::policy::Ownership;
@@ -54,6 +55,7 @@ pub(super) enum Start {
 pub(super) struct Walker<'r, 'a> {
     run: &'r Run<'a>,
     chunks: Chunks<'r>,
+    near: Near,
     options: &'r RestoreOptions,
     /// The packs of the snapshot.
     within: Arc<RoaringBitmap>,
@@ -127,6 +129,7 @@ impl<'r, 'a> Walker<'r, 'a> {
     ) -> Self {
         Self {
             chunks: Chunks::new(run.packs, Arc::clone(&within)),
+            near: Near::default(),
             run,
             options,
             within,
