@@ -125,7 +125,7 @@ fn an_upload_finishes_after_the_server_was_told_to_end() {
 
 #[test]
 fn the_deadline_ends_what_does_not_finish() {
-    let server = start("127.0.0.1:0", "shutdown-deadline = \"0s\"", &[]);
+    let server = start("127.0.0.1:0", "shutdown-deadline = \"1s\"", &[]);
     let mut upload = server.upload();
     server.signal(Signal::TERM);
     let mut answer = Vec::new();
