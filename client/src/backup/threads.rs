@@ -28,7 +28,7 @@ use crate::crypto::content_id::{ChunkId, ChunkKind, ContentKeys};
 use crate::crypto::device::DeviceSecrets;
 use crate::pack::builder::{BufferPool, Sealer};
 use crate::progress::Monitor;
-use crate::scan::names::OwnerNames;
+use crate::scan::names::{LastOwner, OwnerNames};
 use crate::state::db::StateDb;
 use crate::state::records::RulesKey;
 use crate::state::summary::Contents;
@@ -177,7 +177,7 @@ impl<'a> Threads<'a> {
         }
         let root = root?;
         walked?;
-        let (contents, left_out) = (assembler.contents, assembler.left_out);
+        let (contents, left_out) = (assembler.contents(), assembler.left_out);
         let (packer, mut recorder) = assembler.into_packer();
         packer.finish(leftovers)?;
         self.flow.wait_uploaded()?;
@@ -193,7 +193,7 @@ impl<'a> Threads<'a> {
         scope: &'scope Scope<'scope, '_>,
         source: &mut Source,
         context: &PackerContext<'a>,
-        results: &Sender<Vec<Done>>,
+        results: &Sender<Done>,
     ) -> Line<'scope>
     where
         'a: 'scope,
@@ -209,7 +209,7 @@ impl<'a> Threads<'a> {
             let work = WorkerContext {
                 jobs: jobs.clone(),
                 results: results.clone(),
-                owners: self.owners,
+                owners: LastOwner::new(self.owners),
                 monitor: self.monitor,
                 flow: self.flow,
                 racy_from: self.racy_from,
@@ -255,6 +255,7 @@ impl<'a> Threads<'a> {
                     };
                     let job = Job::Stream {
                         ticket: 0,
+                        name: stream.name,
                         source: stream.source,
                         meta: Box::new(stream.meta),
                     };
@@ -266,8 +267,7 @@ impl<'a> Threads<'a> {
                         header: None,
                         old: None,
                     };
-                    let file =
-                        Event::Pending { name: stream.name, ticket: 0, pieces: 1, old: None };
+                    let file = Event::Pending { ticket: 0, pieces: 1, old: None };
                     let all = vec![Event::Enter(Box::new(root)), file, Event::Leave];
                     jobs_in.send(job).map_err(|_e| BackupError::Stopped)?;
                     events_in.send(all).map_err(|_e| BackupError::Stopped)
@@ -336,7 +336,7 @@ impl<'a> Threads<'a> {
         assembler.flush()?;
         self.flow.wait_uploaded()?;
         assembler.write_records(true)?;
-        checkpoint(root, assembler.contents)
+        checkpoint(root, assembler.contents())
     }
 
     /// Has every worker seal what it has open. False if one has come to its end, as they do when

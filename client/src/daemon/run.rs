@@ -6,7 +6,7 @@ mod asked;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ use super::schedule::At;
 use super::signs::Verdict;
 use super::signs::clock::{Clocks, Now as Clocked, between};
 use crate::progress::{Level, Problem};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 /// The longest the loop rests: timers do not run while the machine sleeps, and signs change
 /// without a word.
@@ -58,7 +58,7 @@ pub trait Around: Send {
 /// What the service manager is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State<'a> {
-    /// It can be used.
+    /// It knows what to do and can be asked; watches may still be placed.
     Ready,
     /// It reads its configuration again; [`State::Ready`] follows.
     Reloading,
@@ -170,7 +170,6 @@ pub fn run(parts: Parts, ears: &Ears) -> Result<(), Trouble> {
     };
     daemon.reload()?;
     daemon.core.book.config = None;
-    daemon.around.state(State::Ready);
     while daemon.turn(&ears.hear) {}
     daemon.live.close();
     drop(server);
@@ -327,8 +326,7 @@ impl Daemon {
         };
         let thread = std::thread::Builder::new().name("run".to_owned());
         if let Err(error) = thread.spawn(work) {
-            let text = format!("cannot start a thread: {error}");
-            self.ended(Err(Trouble::new(Trouble::FAILED, text)));
+            self.ended(Err(Trouble::new(Trouble::FAILED, no_thread(&error))));
         }
     }
 
@@ -407,12 +405,12 @@ impl Daemon {
         self.around.log("config.toml is read again");
         let read = self.reload();
         if let Err(trouble) = &read {
+            self.around.state(State::Ready);
             self.around.log(&format!("the old configuration stays: {}", trouble.message));
         }
         self.core.book.config = read.as_ref().err().map(|trouble| trouble.message.clone());
         self.core.try_again();
         self.next_look = Duration::ZERO;
-        self.around.state(State::Ready);
         read
     }
 
@@ -430,11 +428,50 @@ impl Daemon {
             let gone = self.core.named(Some(&under.job.set)).is_empty();
             under.stop.fetch_or(moved || gone, Ordering::Relaxed);
         }
-        let coverage = self.source.watch(&self.core.roots(), &again);
-        self.core.covered(&coverage, self.now().at);
+        // Not after the watches: in a large tree they take longer than a service manager waits.
+        self.around.state(State::Ready);
+        self.watch(&again)?;
         self.around.keep(&self.core.book);
         Ok(())
     }
+
+    fn watch(&mut self, again: &[PathBuf]) -> Result<(), Trouble> {
+        let roots = self.core.roots();
+        let (source, around) = (&mut self.source, &mut self.around);
+        let coverage = alive_while(around.as_mut(), || source.watch(&roots, again))
+            .map_err(|error| Trouble::new(Trouble::FAILED, no_thread(&error)))?;
+        self.core.covered(&coverage, self.now().at);
+        self.around.log("watching");
+        if self.running.is_none() {
+            self.around.state(State::Doing("watching"));
+        }
+        Ok(())
+    }
+}
+
+/// Does what may take long on a thread of its own, and tells the service manager meanwhile that all
+/// is well.
+fn alive_while<T: Send>(
+    around: &mut dyn Around,
+    work: impl FnOnce() -> T + Send,
+) -> std::io::Result<T> {
+    let (done, ended) = bounded::<()>(0);
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("place".to_owned());
+        let thread = thread.spawn_scoped(scope, move || {
+            // Gone when the work is done, also by a panic.
+            let _done = done;
+            work()
+        })?;
+        while ended.recv_timeout(REST) == Err(RecvTimeoutError::Timeout) {
+            around.state(State::Alive);
+        }
+        Ok(thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}
+
+fn no_thread(error: &std::io::Error) -> String {
+    format!("cannot start a thread: {error}")
 }
 
 fn in_words(set: &str, result: &RunResult) -> String {

@@ -12,8 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// Variables that hold secrets or lead to them. No command that this program starts inherits them.
-pub const SECRET_VARIABLES: [&str; 8] = [
+/// Variables that hold secrets or lead to them.
+const SECRET_VARIABLES: [&str; 8] = [
     "BACKUP_PASSPHRASE",
     "BACKUP_PASSPHRASE_FILE",
     "BACKUP_PASSPHRASE_COMMAND",
@@ -23,6 +23,17 @@ pub const SECRET_VARIABLES: [&str; 8] = [
     "BACKUP_RECOVERY_CODE_COMMAND",
     "BACKUP_RECOVERY_CODE_FD",
 ];
+
+/// By these the service manager and this process alone talk: other programs answer, too.
+const MANAGER_VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
+
+/// Takes from a command's environment what is meant for this process alone.
+pub fn for_others(command: &mut Command) -> &mut Command {
+    for variable in SECRET_VARIABLES.iter().chain(&MANAGER_VARIABLES) {
+        command.env_remove(variable);
+    }
+    command
+}
 
 /// The output of a command, which fails at its end if the command failed: half a dump is no backup.
 #[derive(Debug)]
@@ -44,9 +55,7 @@ impl Piped {
         let (program, args) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let mut start = Command::new(program);
         start.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
-        for secret in SECRET_VARIABLES {
-            start.env_remove(secret);
-        }
+        for_others(&mut start);
         let name = program.to_string_lossy().into_owned();
         Ok(Self { child: start.spawn()?, name, done: false, stop: Arc::clone(stop) })
     }
@@ -158,6 +167,17 @@ mod tests {
         let mut rest = String::new();
         patient.read_to_string(&mut rest).unwrap();
         assert_eq!(rest, " and ended");
+    }
+
+    #[test]
+    fn no_secret_and_no_service_manager_is_told_of() {
+        let mut command = Command::new("sh");
+        let all = SECRET_VARIABLES.iter().chain(&MANAGER_VARIABLES);
+        let shown: String = all.map(|name| format!("${{{name}-}}")).collect();
+        command.args(["-c", &format!("echo \"<{shown}$OTHER>\"")]).env("OTHER", "other");
+        let values = SECRET_VARIABLES.iter().chain(&MANAGER_VARIABLES).map(|name| (name, "x"));
+        command.envs(values);
+        assert_eq!(for_others(&mut command).output().unwrap().stdout, b"<other>\n");
     }
 
     #[test]

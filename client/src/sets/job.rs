@@ -279,5 +279,7 @@ pub fn pattern_file(path: &Path) -> Result<Vec<Pattern>, JobError> {
 
 fn user_name() -> String {
     let uid = rustix::process::geteuid().as_raw();
-    OwnerNames::of_this_machine().user(uid).unwrap_or_else(|| uid.to_string())
+    OwnerNames::of_this_machine()
+        .user(uid)
+        .map_or_else(|| uid.to_string(), |name| (*name).to_owned())
 }

@@ -110,10 +110,7 @@ impl Around for Machine {
 
     fn state(&mut self, state: State<'_>) {
         match state {
-            State::Ready => {
-                self.log("watching");
-                self.manager.ready();
-            }
+            State::Ready => self.manager.ready(),
             State::Reloading => self.manager.reloading(),
             State::Doing(words) => self.manager.doing(words),
             State::Stopping => self.manager.stopping(),

@@ -61,6 +61,7 @@ struct Quiet {
     names: Arc<Mutex<Vec<&'static str>>>,
     held: Arc<AtomicBool>,
     edited: Arc<AtomicBool>,
+    said: Arc<Mutex<Vec<String>>>,
 }
 
 impl Around for Quiet {
@@ -89,8 +90,12 @@ impl Around for Quiet {
     fn vault(&self) -> String {
         self.read.clone()
     }
-    fn log(&mut self, _: &str) {}
-    fn state(&mut self, _: State<'_>) {}
+    fn log(&mut self, line: &str) {
+        self.said.lock().unwrap().push(line.to_owned());
+    }
+    fn state(&mut self, state: State<'_>) {
+        self.said.lock().unwrap().push(format!("{state:?}"));
+    }
     fn keep(&mut self, _: &Book) {}
     fn alert(&mut self, _: &alerts::Alert) {}
 }
@@ -107,6 +112,7 @@ struct Lab {
     vault: Arc<Mutex<String>>,
     held: Arc<AtomicBool>,
     edited: Arc<AtomicBool>,
+    said: Arc<Mutex<Vec<String>>>,
     thread: std::thread::JoinHandle<Result<(), Trouble>>,
     _dir: tempfile::TempDir,
 }
@@ -121,8 +127,8 @@ impl Lab {
         let around = Quiet::default();
         around.names.lock().unwrap().push("a");
         let (names, held) = (Arc::clone(&around.names), Arc::clone(&around.held));
-        let edited = Arc::clone(&around.edited);
         let vault = Arc::clone(&around.vault);
+        let (edited, said) = (Arc::clone(&around.edited), Arc::clone(&around.said));
         let now = Now { at: hand.read().boot, wall: hand.read().wall };
         let parts = Parts {
             core: Core::new(Box::new(InMemory::default()), Book::default(), now),
@@ -151,6 +157,7 @@ impl Lab {
             vault,
             held,
             edited,
+            said,
             thread,
             _dir: dir,
         }
@@ -199,6 +206,22 @@ fn it_scans_watches_and_saves_what_changes() {
     assert_eq!((running.run, running.counts.read), (2, 1));
     lab.order(Ok(summary(None)));
     assert_eq!(lab.status().sets[0].pending, 0);
+    lab.stop();
+}
+
+/// Watches take long in a large tree, and a service manager does not wait that long.
+#[test]
+fn it_is_ready_before_it_watches() {
+    let lab = Lab::new();
+    lab.jobs.recv().unwrap();
+    let said = lab.said.lock().unwrap().clone();
+    assert_eq!(said[..3], ["Ready", "watching", "Doing(\"watching\")"], "{said:?}");
+    lab.names.lock().unwrap().push("wrong");
+    lab.said.lock().unwrap().clear();
+    lab.ask(&Request::Reload).unwrap_err();
+    let said = lab.said.lock().unwrap().clone();
+    assert!(said.starts_with(&["Reloading".into(), "config.toml is read again".into()]));
+    assert!(said.contains(&"Ready".to_owned()), "the old configuration is in force: {said:?}");
     lab.stop();
 }
 
