@@ -145,7 +145,7 @@ mod tests {
             let before = std::fs::read_dir(dir.path()).unwrap().count();
             let refused = open().unwrap_err();
             assert!(matches!(&refused, OpenError::Foreign { name: told, .. } if told == name));
-            assert!(refused.to_string().contains(&format!("{:?}", name)), "{refused}");
+            assert!(refused.to_string().contains(&format!("{name:?}")), "{refused}");
             assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), before, "nothing is made");
             std::fs::remove_file(dir.path().join(name)).unwrap();
         }
