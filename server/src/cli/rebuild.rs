@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn accounts_are_found_by_files_or_journal_and_the_first_digits() {
         let dir = tempfile::tempdir().unwrap();
-        let ids = ["aaaa0000", "aaaabbbb", "bbbbbbbb"].map(|eight| eight.repeat(4));
+        let ids = ["aaaa0000", "aaaabbbb", "bbbbcccc"].map(|digits| digits.repeat(4));
         std::fs::create_dir_all(dir.path().join("accounts").join(&ids[0])).unwrap();
         let code = |name: &str| named(dir.path(), name).unwrap_err().exit_code();
         assert_eq!(named(dir.path(), "aaaa").unwrap().to_string(), ids[0], "no journals at all");
