@@ -10,7 +10,7 @@ pub mod events;
 pub mod listener;
 pub mod long_file;
 pub mod merge;
-pub mod nearly_full;
+pub mod open_packs;
 pub mod outbox;
 pub mod packer;
 pub mod plan;
