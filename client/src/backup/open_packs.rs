@@ -234,12 +234,8 @@ impl Open {
     fn place<'a>(&mut self, segment: Segment<'a>) -> Placed<'a> {
         // Content fills gaps first; trees stay together where they can.
         let placed = match segment.row.kind {
-            ChunkKind::Data => {
-                self.into_waiting(segment).or_else(|s| into_filling(&mut self.data, s))
-            }
-            ChunkKind::Tree => {
-                into_filling(&mut self.trees, segment).or_else(|s| self.into_waiting(s))
-            }
+            ChunkKind::Data => self.fill_waiting(segment).or_else(|s| fill(&mut self.data, s)),
+            ChunkKind::Tree => fill(&mut self.trees, segment).or_else(|s| self.fill_waiting(s)),
         };
         match placed {
             Ok(None) => Placed::There,
@@ -252,7 +248,7 @@ impl Open {
     }
 
     /// Tells of the pack that is full now.
-    fn into_waiting<'a>(
+    fn fill_waiting<'a>(
         &mut self,
         mut segment: Segment<'a>,
     ) -> Result<Option<OpenPack>, Segment<'a>> {
@@ -283,7 +279,7 @@ impl Open {
     }
 }
 
-fn into_filling<'a>(
+fn fill<'a>(
     filling: &mut Option<OpenPack>,
     segment: Segment<'a>,
 ) -> Result<Option<OpenPack>, Segment<'a>> {

@@ -132,12 +132,12 @@ impl<'a> Worker<'a> {
         let mut flush = flush.clone();
         loop {
             select! {
-                recv(self.context.jobs) -> job => match job {
-                    Ok(job) => self.job(job)?,
-                    Err(_) => {
+                recv(self.context.jobs) -> job => {
+                    let Ok(job) = job else {
                         self.packer.close_segment()?;
                         return Ok(self.packer.added);
-                    }
+                    };
+                    self.job(job)?;
                 },
                 recv(flush) -> request => match request {
                     Ok(done) => {

@@ -94,7 +94,7 @@ fn of_three_that_wait_the_fullest_leaves_unless_somebody_is_about_to_fill_it() {
         }
         bench.data(12 * MIB);
         assert_eq!((bench.open().len(), bench.left.len()), (WAITING + 1, 1));
-        let length = bench.left[0].builder.needed() as usize / MIB;
+        let length = bench.left[0].builder.needed() >> 20;
         assert_eq!(length, if promised { 14 } else { 15 });
     }
 }
