@@ -63,8 +63,13 @@ pub trait Canonical: Sized {
     /// The canonical bytes.
     fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        self.encode(&mut Encoder::new(&mut out)).expect("writing to memory cannot fail");
+        self.append_to(&mut out);
         out
+    }
+
+    /// Appends the canonical bytes.
+    fn append_to(&self, out: &mut Vec<u8>) {
+        self.encode(&mut Encoder::new(out)).expect("writing to memory cannot fail");
     }
 
     /// Reads exactly one value that fills `bytes`.
@@ -72,7 +77,9 @@ pub trait Canonical: Sized {
         check_cap(Self::WHAT, bytes.len(), Self::CAP)?;
         let mut decoder = Decoder::new(bytes);
         let value = Self::decode(&mut decoder)?;
-        if decoder.position() != bytes.len() || value.to_bytes() != bytes {
+        let mut again = Vec::with_capacity(bytes.len());
+        value.append_to(&mut again);
+        if decoder.position() != bytes.len() || again != bytes {
             return Err(DecodeError::NotCanonical(Self::WHAT));
         }
         Ok(value)

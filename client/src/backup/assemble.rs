@@ -14,13 +14,14 @@ use unseen_common::codec::Canonical;
 use super::BackupError;
 use super::dedup::Dedup;
 use super::events::{Entered, Event, Old};
+use super::few::Few;
 use super::packer::Packer;
-use super::recorder::{Needs, RecordBuilder, Recorder};
+use super::recorder::{NOTHING, Needed, Needs, RecordBuilder, Recorder};
 use super::replay::{name_of, places, replay};
 use super::subtree::Subtree;
 use super::upload::Flow;
 
-use super::worker::{Done, FileRead};
+use super::worker::{Done, MaybeRead};
 use crate::crypto::content_id::ChunkId;
 use crate::progress::{Change, Item, Monitor};
 use crate::state::db::StateDb;
@@ -38,18 +39,23 @@ const LOOK_UP: std::time::Duration = std::time::Duration::from_millis(100);
 pub struct Assembler<'a> {
     dedup: &'a Dedup<'a>,
     state: &'a StateDb,
-    results: Receiver<Vec<Done>>,
-    waiting: HashMap<u64, Option<Box<FileRead>>>,
+    results: Receiver<Done>,
+    /// Results of jobs that it is not yet the turn of, by their first ticket.
+    waiting: HashMap<u64, Vec<MaybeRead>>,
+    /// What is left of the job whose turn it is.
+    current: std::vec::IntoIter<MaybeRead>,
     sink: TreeSink<'a>,
     recorder: Recorder,
     stack: Vec<Frame>,
     path: Vec<u8>,
+    /// The bytes of an entry: a new place for each would take a while.
+    encoded: Vec<u8>,
     monitor: &'a dyn Monitor,
     flow: &'a Flow,
     /// Whether records are written.
     records: bool,
-    /// What is in the snapshot so far.
-    pub contents: Contents,
+    /// What is in the snapshot, once all of it has been taken.
+    whole: Contents,
     /// Files that were too long for this pass.
     pub left_out: u64,
 }
@@ -101,7 +107,7 @@ impl<'a> Assembler<'a> {
     pub fn new(
         dedup: &'a Dedup<'a>,
         state: &'a StateDb,
-        (results, monitor, flow): (Receiver<Vec<Done>>, &'a dyn Monitor, &'a Flow),
+        (results, monitor, flow): (Receiver<Done>, &'a dyn Monitor, &'a Flow),
         packer: Packer<'a>,
         records: bool,
     ) -> Self {
@@ -110,14 +116,16 @@ impl<'a> Assembler<'a> {
             state,
             results,
             waiting: HashMap::new(),
+            current: Vec::new().into_iter(),
             sink: TreeSink { packer, objects: Vec::new() },
             recorder: Recorder::new(state),
             stack: Vec::new(),
             path: Vec::new(),
+            encoded: Vec::new(),
             monitor,
             flow,
             records,
-            contents: Contents::default(),
+            whole: Contents::default(),
             left_out: 0,
         }
     }
@@ -144,14 +152,21 @@ impl<'a> Assembler<'a> {
             Event::Ready(ready) => {
                 let (entry, seen, old) = *ready;
                 self.count(entry.name.as_bytes(), 0, &seen)?;
-                self.write_entry(&entry, seen, &Needs::default(), (&[], old.as_ref()))?;
+                self.write_entry(&entry, seen, NOTHING, (&[], old.as_ref()))?;
             }
-            Event::Pending { name, ticket, pieces, old } => {
-                self.pending(name, (ticket, pieces), old.as_ref())?;
+            Event::Pending { ticket, pieces, old } => {
+                self.pending((ticket, pieces), old.as_ref())?;
             }
             Event::Leave => return self.leave(),
         }
         Ok(None)
+    }
+
+    /// What is in the snapshot so far: the open directories have counted what has been taken.
+    pub fn contents(&self) -> Contents {
+        let mut contents = self.whole;
+        self.stack.iter().for_each(|frame| contents.add(&frame.subtree.contents));
+        contents
     }
 
     /// Writes records whose packs have arrived.
@@ -214,7 +229,6 @@ impl<'a> Assembler<'a> {
     fn enter(&mut self, entered: Entered) {
         let mut subtree = Subtree::default();
         subtree.contents.totals.dirs = u64::from(entered.key.is_some());
-        self.contents.add(&subtree.contents);
         if let Some(name) = &entered.name {
             self.path.push(b'/');
             self.path.extend_from_slice(name.as_bytes());
@@ -238,7 +252,6 @@ impl<'a> Assembler<'a> {
     }
 
     fn count(&mut self, name: &[u8], size: u64, seen: &Seen) -> Result<(), BackupError> {
-        self.contents.file(name, size);
         self.subtree()?.file(name, size, seen);
         Ok(())
     }
@@ -253,7 +266,7 @@ impl<'a> Assembler<'a> {
         self.path.truncate(length);
     }
 
-    fn push(&mut self, name: &Name, row: &Row<'_>, needs: &Needs) -> Result<(), BackupError> {
+    fn push(&mut self, name: &Name, row: &Row<'_>, needs: Needed<'_>) -> Result<(), BackupError> {
         let Some(frame) = self.stack.last_mut() else {
             return Err(BackupError::Internal("no directory is open"));
         };
@@ -272,10 +285,12 @@ impl<'a> Assembler<'a> {
         &mut self,
         entry: &Entry,
         seen: Seen,
-        needs: &Needs,
+        needs: Needed<'_>,
         (lists, old): (&[ChunkId], Option<&Old>),
     ) -> Result<(), BackupError> {
-        let encoded = entry.to_bytes();
+        let mut encoded = std::mem::take(&mut self.encoded);
+        encoded.clear();
+        entry.append_to(&mut encoded);
         let before = old.and_then(|o| o.part.row(o.index));
         let change = match &before {
             None => Change::New,
@@ -287,26 +302,27 @@ impl<'a> Assembler<'a> {
         self.diverge()?;
         let lists: Vec<u8> = lists.iter().flat_map(|id| id.0).collect();
         let name = entry.name.as_bytes();
-        self.push(&entry.name, &Row { seen, name, encoded: &encoded, lists: &lists }, needs)
+        self.push(&entry.name, &Row { seen, name, encoded: &encoded, lists: &lists }, needs)?;
+        self.encoded = encoded;
+        Ok(())
     }
 
     fn pending(
         &mut self,
-        name: Name,
         (ticket, pieces): (u64, u64),
         old: Option<&Old>,
     ) -> Result<(), BackupError> {
         let mut content = ContentWriter::default();
-        let mut needs = Needs::default();
+        let (mut needs, mut places) = (Needs::default(), Few::None);
         let mut size: u64 = 0;
-        let mut first: Option<(Meta, Seen)> = None;
+        let mut first: Option<(Name, Meta, Seen)> = None;
         let (mut whole, mut troubled) = (true, false);
         for piece in 0..pieces {
-            let Some(read) = self.await_result(ticket + piece)? else {
+            let Some((name, read)) = self.await_result(ticket + piece)? else {
                 whole = false;
                 continue;
             };
-            let length = total_length(&read.out.extents).unwrap_or(0);
+            let length = total_length(read.out.extents.as_slice()).unwrap_or(0);
             let gap = read.from.saturating_sub(size);
             if gap > 0 && length > 0 {
                 // The file was shorter while the piece before was read: what follows stays where
@@ -315,15 +331,18 @@ impl<'a> Assembler<'a> {
                 size += gap;
             }
             size = size.saturating_add(length);
-            for place in &read.out.refs {
-                needs.add(*place);
+            // Of one piece they are few.
+            if pieces == 1 {
+                places = read.out.refs;
+            } else {
+                read.out.refs.as_slice().iter().for_each(|place| needs.add(*place));
             }
             troubled |= read.troubled;
-            for extent in read.out.extents {
-                content.push(extent, &mut self.sink)?;
+            for extent in read.out.extents.as_slice() {
+                content.push(*extent, &mut self.sink)?;
             }
             let seen = read.seen;
-            let (_, kept) = first.get_or_insert((read.meta, seen));
+            let (.., kept) = first.get_or_insert((name, read.meta, seen));
             kept.racy |= seen.racy || seen.ctime != kept.ctime;
         }
         let (content, lists) = content.finish(&mut self.sink)?;
@@ -331,22 +350,27 @@ impl<'a> Assembler<'a> {
         if troubled || !whole {
             self.subtree()?.look_again();
         }
-        let Some((meta, seen)) = first.filter(|_| whole) else {
+        let Some((name, meta, seen)) = first.filter(|_| whole) else {
             // Reported where it happened.
             return self.diverge();
         };
         self.count(name.as_bytes(), size, &seen)?;
         let entry = Entry { name, meta, kind: Kind::File { size, content } };
-        self.write_entry(&entry, Seen { size: seen.size, ..seen }, &needs, (&lists, old))
+        self.write_entry(&entry, seen, (Some(&needs), places.as_slice()), (&lists, old))
     }
 
-    fn await_result(&mut self, ticket: u64) -> Result<Option<Box<FileRead>>, BackupError> {
+    /// The result of the next ticket: they are asked for one after the other, without a gap.
+    fn await_result(&mut self, ticket: u64) -> Result<MaybeRead, BackupError> {
         loop {
-            if let Some(read) = self.waiting.remove(&ticket) {
+            if let Some(read) = self.current.next() {
                 return Ok(read);
             }
+            if let Some(files) = self.waiting.remove(&ticket) {
+                self.current = files.into_iter();
+                continue;
+            }
             match self.results.recv_timeout(LOOK_UP) {
-                Ok(done) => self.waiting.extend(done),
+                Ok(done) => drop(self.waiting.insert(done.ticket, done.files)),
                 // The worker that had this ticket may have failed while the others wait for work.
                 Err(RecvTimeoutError::Timeout) if !self.flow.has_failed() => {}
                 Err(_) => return Err(BackupError::Stopped),
@@ -387,8 +411,9 @@ impl<'a> Assembler<'a> {
                 return Err(BackupError::Internal("a directory matches no record"));
             }
         };
-        if let Some(above) = self.stack.last_mut() {
-            above.subtree.add(&subtree);
+        match self.stack.last_mut() {
+            Some(above) => above.subtree.add(&subtree),
+            None => self.whole = subtree.contents,
         }
         self.recorder.write(self.dedup, self.state, false)?;
         let Some(name) = entered.name else {
@@ -437,6 +462,6 @@ impl<'a> Assembler<'a> {
             ctime: FileTime::default(),
         };
         let row = Row { seen, name: entry.name.as_bytes(), encoded: &encoded, lists: &[] };
-        self.push(&entry.name, &row, &Needs::default())
+        self.push(&entry.name, &row, NOTHING)
     }
 }

@@ -429,4 +429,6 @@ mod incremental;
 #[cfg(test)]
 mod restless;
 #[cfg(test)]
+mod short;
+#[cfg(test)]
 mod tests;

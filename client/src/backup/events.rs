@@ -35,8 +35,6 @@ pub enum Event {
     Ready(Box<(Entry, Seen, Option<Old>)>),
     /// A file whose content comes from the workers, in so many pieces.
     Pending {
-        /// Its name.
-        name: Name,
         /// The ticket of the first piece; the others follow.
         ticket: u64,
         /// Number of pieces.

@@ -23,7 +23,8 @@ const MOST_PIECES: u64 = 64 * 1024;
 pub struct LongFile {
     dir: Arc<Dir>,
     place: DirPath,
-    name: Name,
+    /// Its name in its directory.
+    pub name: Name,
     /// What it was when it was listed.
     pub stat: Stat,
     opened: Mutex<Opened>,

@@ -7,6 +7,7 @@ pub mod dedup;
 pub mod engine;
 pub mod error;
 pub mod events;
+pub mod few;
 pub mod listener;
 pub mod long_file;
 pub mod merge;

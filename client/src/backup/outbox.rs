@@ -8,16 +8,18 @@ use super::BackupError;
 use super::events::{Event, Old};
 use super::long_file::LongFile;
 use super::seen::DirPath;
-use super::worker::{Job, Task};
+use super::worker::{InDir, Job, Task};
 use crate::scan::os::{Dir, Stat};
 use crate::tree::entry::Name;
 
 /// Entries in one message.
 pub const BATCH: usize = 256;
 /// Files in one job.
-const JOB_FILES: usize = 48;
+const JOB_FILES: usize = 128;
 /// Bytes in one job, about.
 const JOB_BYTES: u64 = 2 * 1024 * 1024;
+/// Directories in one job: as long as it waits, they are open.
+const JOB_DIRS: usize = 16;
 
 /// Both streams that leave the walk.
 #[derive(Debug)]
@@ -28,8 +30,8 @@ pub struct Outbox {
     next_ticket: u64,
     tasks: Vec<Task>,
     task_bytes: u64,
-    /// The directory that the tasks are in, and its path.
-    task_dir: Option<(Arc<Dir>, DirPath)>,
+    /// The directories that the tasks are in.
+    dirs: Vec<InDir>,
 }
 
 impl Outbox {
@@ -38,11 +40,11 @@ impl Outbox {
         Self {
             events,
             jobs,
-            batch: Vec::new(),
+            batch: Vec::with_capacity(BATCH),
             next_ticket: 0,
             tasks: Vec::new(),
             task_bytes: 0,
-            task_dir: None,
+            dirs: Vec::new(),
         }
     }
 
@@ -66,10 +68,10 @@ impl Outbox {
     ) -> Result<(), BackupError> {
         let ticket = self.next_ticket;
         let pieces = LongFile::pieces_of(stat.size);
-        self.next_ticket += pieces;
-        self.push(Event::Pending { name: name.clone(), ticket, pieces, old });
         if pieces > 1 {
             self.flush_tasks()?;
+            self.next_ticket += pieces;
+            self.push(Event::Pending { ticket, pieces, old });
             let file = Arc::new(LongFile::new((dir, place), name, stat));
             for piece in 0..pieces {
                 self.send()?;
@@ -78,8 +80,18 @@ impl Outbox {
             }
             return Ok(());
         }
-        self.task_dir = Some((Arc::clone(dir), place.clone()));
-        self.tasks.push(Task { ticket, name, stat });
+        self.next_ticket += 1;
+        self.push(Event::Pending { ticket, pieces, old });
+        match self.dirs.last_mut().filter(|last| Arc::ptr_eq(&last.dir, dir)) {
+            Some(last) => last.files += 1,
+            None => {
+                self.dirs.push(InDir { dir: Arc::clone(dir), path: place.clone(), files: 1 });
+            }
+        }
+        if self.tasks.is_empty() {
+            self.tasks.reserve(JOB_FILES);
+        }
+        self.tasks.push(Task { name, stat });
         self.task_bytes += stat.size;
         if self.tasks.len() >= JOB_FILES || self.task_bytes >= JOB_BYTES {
             // With its events, so that what is seen of the run keeps up with it.
@@ -88,19 +100,28 @@ impl Outbox {
         Ok(())
     }
 
-    /// Ends the job of a directory; one that will take a while goes with its events.
-    pub fn end_of_directory(&mut self) -> Result<(), BackupError> {
-        if self.task_bytes >= JOB_BYTES / 2 { self.send() } else { self.flush_tasks() }
+    /// A directory begins or ends. What has come together goes on its way if it will take a while,
+    /// then with its events, or if nobody has anything else to do.
+    pub fn between_directories(&mut self) -> Result<(), BackupError> {
+        if self.task_bytes >= JOB_BYTES / 2 {
+            self.send()
+        } else if self.dirs.len() >= JOB_DIRS || self.jobs.is_empty() {
+            self.flush_tasks()
+        } else {
+            Ok(())
+        }
     }
 
     /// Ends the open job.
-    pub fn flush_tasks(&mut self) -> Result<(), BackupError> {
-        let Some((dir, path)) = self.task_dir.take() else {
+    fn flush_tasks(&mut self) -> Result<(), BackupError> {
+        if self.tasks.is_empty() {
             return Ok(());
-        };
+        }
         self.task_bytes = 0;
         let tasks = std::mem::take(&mut self.tasks);
-        self.send_job(Job::Files { dir, path, tasks })
+        let dirs = std::mem::take(&mut self.dirs);
+        let ticket = self.next_ticket - tasks.len() as u64;
+        self.send_job(Job::Files { ticket, dirs, tasks })
     }
 
     /// Sends what has been found. Jobs go first: an event may make the other end wait for its job.
@@ -109,7 +130,7 @@ impl Outbox {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let batch = std::mem::take(&mut self.batch);
+        let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
         self.events.send(batch).map_err(|_e| BackupError::Stopped)
     }
 

@@ -6,6 +6,7 @@ use crossbeam_channel::Sender;
 use super::BackupError;
 use super::dedup::{Dedup, PackRef, SegmentHandle};
 use super::open_packs::{OpenPack, OpenPacks, Placed, Promise, Segment, Trend};
+use super::reading::ReadError;
 use super::tail::settle;
 use super::upload::Flow;
 use crate::compress::{Compressor, Encoding, Level, MAX_RAW};
@@ -88,7 +89,10 @@ pub struct Packer<'a> {
 
 #[derive(Debug)]
 struct OpenSegment {
-    raw: Vec<u8>,
+    /// Of the longest segment so far; what follows the open one is of no use, and not cleared.
+    buffer: Vec<u8>,
+    /// Bytes of the open one.
+    filled: usize,
     chunks: Vec<ChunkRow>,
     handle: SegmentHandle,
 }
@@ -102,7 +106,7 @@ impl<'a> Packer<'a> {
             kind,
             compressor: Compressor::new(level),
             rng,
-            open: OpenSegment { raw: Vec::new(), chunks: Vec::new(), handle },
+            open: OpenSegment { buffer: Vec::new(), filled: 0, chunks: Vec::new(), handle },
             goal: longest_goal(kind),
             promise: None,
             scratch: Vec::new(),
@@ -124,7 +128,7 @@ impl<'a> Packer<'a> {
         if let Some(known) = self.context.dedup.claim(&id, self.open.handle)? {
             return Ok((id, known));
         }
-        self.open.raw.extend_from_slice(bytes);
+        self.open.room(bytes.len()).copy_from_slice(bytes);
         self.added_to_open(id, bytes.len())
     }
 
@@ -141,32 +145,34 @@ impl<'a> Packer<'a> {
         Ok((id, PackRef::Pending(handle)))
     }
 
-    /// Adds a chunk of about `expected` bytes that `fill` writes straight into the open segment.
-    /// It must not be empty.
+    /// Adds a chunk of at most `most` bytes that `fill` writes straight into the open segment. It
+    /// tells how many it wrote; none makes no chunk. What was there before is not zero.
     pub fn add_with(
         &mut self,
-        expected: usize,
-        fill: impl FnOnce(&mut Vec<u8>) -> Result<(), BackupError>,
-    ) -> Result<(ChunkId, PackRef), BackupError> {
-        self.make_room(expected)?;
-        let start = self.open.raw.len();
-        fill(&mut self.open.raw)?;
-        let bytes = self.open.raw.get(start..).unwrap_or_default();
-        let id = self.context.ids.chunk_id(self.kind, bytes);
-        let length = bytes.len();
-        if let Some(known) = self.context.dedup.claim(&id, self.open.handle)? {
-            self.open.raw.truncate(start);
-            return Ok((id, known));
+        most: usize,
+        fill: impl FnOnce(&mut [u8]) -> std::io::Result<usize>,
+    ) -> Result<Option<(ChunkId, PackRef)>, ReadError> {
+        self.make_room(most)?;
+        let room = self.open.room(most);
+        let length = fill(room).map_err(ReadError::Source)?;
+        let bytes = room.get(..length).unwrap_or_default();
+        if bytes.is_empty() {
+            return Ok(None);
         }
-        self.added_to_open(id, length)
+        let id = self.context.ids.chunk_id(self.kind, bytes);
+        let known = self.context.dedup.claim(&id, self.open.handle).map_err(BackupError::from)?;
+        if let Some(known) = known {
+            return Ok(Some((id, known)));
+        }
+        Ok(Some(self.added_to_open(id, length)?))
     }
 
     fn make_room(&mut self, expected: usize) -> Result<(), BackupError> {
-        let long = self.open.raw.len() + expected > LONGEST.min(self.goal + self.goal / 4);
+        let long = self.open.filled + expected > LONGEST.min(self.goal + self.goal / 4);
         if long && !self.open.chunks.is_empty() { self.close_segment() } else { Ok(()) }
     }
 
-    /// The open segment ends with this chunk.
+    /// The open segment goes on with the chunk that was written to its room.
     fn added_to_open(
         &mut self,
         id: ChunkId,
@@ -174,16 +180,11 @@ impl<'a> Packer<'a> {
     ) -> Result<(ChunkId, PackRef), BackupError> {
         let here = PackRef::Pending(self.open.handle);
         self.open.chunks.push(ChunkRow { id, length: chunk_len(length) });
-        if self.open.raw.len() >= self.goal || self.open.chunks.len() >= SEGMENT_CHUNKS {
+        self.open.filled += length;
+        if self.open.filled >= self.goal || self.open.chunks.len() >= SEGMENT_CHUNKS {
             self.close_segment()?;
         }
         Ok((id, here))
-    }
-
-    /// Undoes nothing but frees a failed [`Self::add_with`]: drops bytes after the last chunk.
-    pub fn discard_partial(&mut self) {
-        let kept: usize = self.open.chunks.iter().map(|c| c.length as usize).sum();
-        self.open.raw.truncate(kept);
     }
 
     /// Ends the open segment and seals what is open in any thread, whether full or not. The open
@@ -202,11 +203,12 @@ impl<'a> Packer<'a> {
             return Ok(());
         }
         let chunks = std::mem::take(&mut self.open.chunks);
-        let raw = std::mem::take(&mut self.open.raw);
+        let buffer = std::mem::take(&mut self.open.buffer);
+        let raw = buffer.get(..std::mem::take(&mut self.open.filled)).unwrap_or_default();
         let handle = std::mem::replace(&mut self.open.handle, self.context.dedup.new_segment());
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
-        let encoding = self.compressor.compress_into(&raw, &mut scratch);
+        let encoding = self.compressor.compress_into(raw, &mut scratch);
         let (length, kind) = (chunk_len(raw.len()), self.kind);
         let row = SegmentRow { sealed: 0, raw: length, encoding, kind, chunks };
         let promise = self.promise.take();
@@ -215,8 +217,7 @@ impl<'a> Packer<'a> {
         let trend = Trend { raw: raw.len(), encoded: scratch.len(), longest };
         (self.goal, self.promise) = self.context.open.aim(kind, trend);
         self.scratch = scratch;
-        self.open.raw = raw;
-        self.open.raw.clear();
+        self.open.buffer = buffer;
         placed
     }
 
@@ -258,6 +259,17 @@ impl<'a> Packer<'a> {
         let outgoing = Outgoing { pack: sealed, handles: pack.handles };
         // The other end hangs up only after it has recorded why.
         self.context.out.send(outgoing).map_err(|_e| BackupError::Stopped)
+    }
+}
+
+impl OpenSegment {
+    /// Room for so many bytes after what it holds.
+    fn room(&mut self, length: usize) -> &mut [u8] {
+        let end = self.filled + length;
+        if self.buffer.len() < end {
+            self.buffer.resize(end, 0);
+        }
+        self.buffer.get_mut(self.filled..end).unwrap_or_default()
     }
 }
 

@@ -3,26 +3,26 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 
 use super::BackupError;
 use super::dedup::PackRef;
+use super::few::Few;
 use super::long_file::DataRun;
 use super::packer::Packer;
 use super::stop::Stop;
 use super::upload::Flow;
 use crate::chunk::Chunker;
 use crate::scan::holes::{Span, extents};
-use crate::scan::os::Stat;
+use crate::scan::os::{Stat, read_at};
 use crate::tree::entry::Extent;
 
 /// What reading gave.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct ReadOut {
     /// The content, in order.
-    pub extents: Vec<Extent>,
+    pub extents: Few<Extent>,
     /// Where its chunks are; the same ref may come more than once.
-    pub refs: Vec<PackRef>,
+    pub refs: Few<PackRef>,
 }
 
 /// Trouble with the source is told apart from trouble with the vault: the first costs one file,
@@ -136,7 +136,7 @@ impl<'a> Reader<'a> {
         let mut at = from;
         self.chunks(packer, out, |buffer| {
             let left = usize::try_from(to - at).unwrap_or(usize::MAX).min(buffer.len());
-            let read = file.read_at(buffer.get_mut(..left).unwrap_or_default(), at)?;
+            let read = read_at(file, buffer.get_mut(..left).unwrap_or_default(), at)?;
             at += read as u64;
             Ok(read)
         })?;
@@ -188,40 +188,23 @@ fn small(
     packer: &mut Packer<'_>,
     out: &mut ReadOut,
 ) -> Result<u64, ReadError> {
-    let mut trouble = None;
     let mut got = 0;
     let added = packer.add_with(length, |room| {
-        let start = room.len();
-        room.resize(start + length, 0);
+        // The first read is the only one, unless the file has become shorter.
         while got < length {
-            match file.read_at(room.get_mut(start + got..).unwrap_or_default(), from + got as u64) {
+            match read_at(file, room.get_mut(got..).unwrap_or_default(), from + got as u64) {
                 Ok(0) => break,
                 Ok(read) => got += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    trouble = Some(error);
-                    break;
-                }
+                Err(error) => return Err(error),
             }
         }
-        room.truncate(start + got);
-        if trouble.is_some() || got == 0 { Err(BackupError::Stopped) } else { Ok(()) }
-    });
-    match (added, trouble) {
-        (_, Some(error)) => {
-            packer.discard_partial();
-            Err(ReadError::Source(error))
-        }
-        (Err(BackupError::Stopped), None) if got == 0 => {
-            packer.discard_partial();
-            Ok(from)
-        }
-        (Err(error), None) => Err(error.into()),
-        (Ok((chunk, place)), None) => {
-            let length = u32::try_from(got).expect("a small file is below 4 GiB");
-            out.extents.push(Extent::Data { chunk, length });
-            out.refs.push(place);
-            Ok(from + got as u64)
-        }
+        Ok(got)
+    })?;
+    if let Some((chunk, place)) = added {
+        let length = u32::try_from(got).expect("a small file is below 4 GiB");
+        out.extents.push(Extent::Data { chunk, length });
+        out.refs.push(place);
     }
+    Ok(from + got as u64)
 }

@@ -15,6 +15,9 @@ use crate::state::records::{
 };
 use crate::state::summary::{decode_packs, encode_packs};
 
+/// Bytes of memory for a part with its last entry.
+const ROOM: usize = PART + 512;
+
 /// Packs that something needs, some still without a number.
 #[derive(Debug, Clone, Default)]
 pub struct Needs {
@@ -73,6 +76,12 @@ impl Needs {
     }
 }
 
+/// What an entry needs: both together.
+pub type Needed<'n> = (Option<&'n Needs>, &'n [PackRef]);
+
+/// An entry that needs nothing.
+pub const NOTHING: Needed<'_> = (None, &[]);
+
 /// A record in the making. Its entries are on disk already; what is in memory of a part is where
 /// it is and what it needs, about 60 bytes.
 #[derive(Debug)]
@@ -102,21 +111,29 @@ impl RecordBuilder {
         }
     }
 
-    /// Adds an entry. A file with content lists gets a part of its own.
+    /// Adds an entry and what it needs. A file with content lists gets a part of its own.
     pub fn push(
         &mut self,
         row: &Row<'_>,
-        needs: &Needs,
+        (needs, places): Needed<'_>,
         state: &StateDb,
     ) -> Result<(), BackupError> {
         let (lists, _) = row.lists.as_chunks::<32>();
         if !lists.is_empty() {
             self.close(state)?;
         }
+        if self.rows.capacity() == 0 {
+            self.rows.reserve(ROOM);
+        }
         write_row(&mut self.rows, row);
         self.entries += 1;
         self.objects.extend(lists.iter().map(|id| ChunkId(*id)));
-        self.needs.merge(needs);
+        if let Some(needs) = needs {
+            self.needs.merge(needs);
+        }
+        for place in places {
+            self.needs.add(*place);
+        }
         if self.rows.len() >= PART || !lists.is_empty() {
             self.close(state)?;
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::scan::names::OwnerNames;
+use crate::scan::names::Owner;
 use crate::scan::os::{FileType, Stat};
 use crate::state::records::Seen;
 use crate::tree::entry::{Meta, Name};
@@ -81,10 +81,9 @@ pub fn seen_of(stat: &Stat, racy_from: i64, racy: bool) -> Seen {
 }
 
 /// Metadata with the names of the owners and the hard-link group; attributes are added later.
-pub fn meta_of(stat: &Stat, owners: &OwnerNames) -> Meta {
+pub fn meta_of(stat: &Stat, owner: Owner) -> Meta {
     let mut meta = stat.meta();
-    meta.user = owners.user(stat.uid);
-    meta.group = owners.group(stat.gid);
+    (meta.user, meta.group) = owner;
     if is_linked(stat) {
         meta.hard_link = Some(link_group(stat));
     }

@@ -28,7 +28,7 @@ use crate::crypto::content_id::{ChunkId, ChunkKind, ContentKeys};
 use crate::crypto::device::DeviceSecrets;
 use crate::pack::builder::{BufferPool, Sealer};
 use crate::progress::Monitor;
-use crate::scan::names::OwnerNames;
+use crate::scan::names::{LastOwner, OwnerNames};
 use crate::state::db::StateDb;
 use crate::state::records::RulesKey;
 use crate::state::summary::Contents;
@@ -170,7 +170,7 @@ impl<'a> Threads<'a> {
         }
         let root = root?;
         walked?;
-        let (contents, left_out) = (assembler.contents, assembler.left_out);
+        let (contents, left_out) = (assembler.contents(), assembler.left_out);
         let (mut packer, mut recorder) = assembler.into_packer();
         packer.flush()?;
         self.flow.wait_uploaded()?;
@@ -186,7 +186,7 @@ impl<'a> Threads<'a> {
         scope: &'scope Scope<'scope, '_>,
         source: &mut Source,
         context: &PackerContext<'a>,
-        results: &Sender<Vec<Done>>,
+        results: &Sender<Done>,
     ) -> Line<'scope>
     where
         'a: 'scope,
@@ -202,7 +202,7 @@ impl<'a> Threads<'a> {
             let work = WorkerContext {
                 jobs: jobs.clone(),
                 results: results.clone(),
-                owners: self.owners,
+                owners: LastOwner::new(self.owners),
                 monitor: self.monitor,
                 flow: self.flow,
                 racy_from: self.racy_from,
@@ -248,6 +248,7 @@ impl<'a> Threads<'a> {
                     };
                     let job = Job::Stream {
                         ticket: 0,
+                        name: stream.name,
                         source: stream.source,
                         meta: Box::new(stream.meta),
                     };
@@ -259,8 +260,7 @@ impl<'a> Threads<'a> {
                         header: None,
                         old: None,
                     };
-                    let file =
-                        Event::Pending { name: stream.name, ticket: 0, pieces: 1, old: None };
+                    let file = Event::Pending { ticket: 0, pieces: 1, old: None };
                     let all = vec![Event::Enter(Box::new(root)), file, Event::Leave];
                     jobs_in.send(job).map_err(|_e| BackupError::Stopped)?;
                     events_in.send(all).map_err(|_e| BackupError::Stopped)
@@ -329,7 +329,7 @@ impl<'a> Threads<'a> {
         assembler.flush()?;
         self.flow.wait_uploaded()?;
         assembler.write_records(true)?;
-        checkpoint(root, assembler.contents)
+        checkpoint(root, assembler.contents())
     }
 
     /// Has every worker put what it has open into packs, which the assembler then seals. False if

@@ -339,7 +339,7 @@ impl<'a> Walker<'a> {
             && !matches!(frame.children, Children::Some(_))
             && stat.dev != frame.device;
         let node = if foreign { Node::Via(std::collections::BTreeMap::new()) } else { node };
-        self.out.flush_tasks()?;
+        self.out.between_directories()?;
         self.path.push(b'/');
         self.path.extend_from_slice(name.as_bytes());
         let inside = Inside {
@@ -411,7 +411,7 @@ impl<'a> Walker<'a> {
     }
 
     fn leave(&mut self, mut frame: Frame<'a>) -> Result<(), BackupError> {
-        self.out.end_of_directory()?;
+        self.out.between_directories()?;
         if frame.record.as_mut().is_some_and(Merge::has_more) {
             self.out.push(Event::Gone);
         }

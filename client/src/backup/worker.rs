@@ -13,7 +13,7 @@ use super::reading::{ReadError, ReadOut, Reader};
 use super::seen::{DirPath, describe, meta_of, seen_of};
 use super::upload::Flow;
 use crate::progress::{During, Monitor, Problem};
-use crate::scan::names::OwnerNames;
+use crate::scan::names::LastOwner;
 use crate::scan::os::{Dir, Stat, fstat};
 use crate::scan::xattrs::xattrs_of_fd;
 use crate::state::records::Seen;
@@ -22,23 +22,32 @@ use crate::tree::entry::{Meta, Name};
 /// A file to read.
 #[derive(Debug)]
 pub struct Task {
-    /// Under which its result is awaited.
-    pub ticket: u64,
     /// Its name in its directory.
     pub name: Name,
     /// What it was when it was listed.
     pub stat: Stat,
 }
 
+/// Files of one directory, one after the other.
+#[derive(Debug)]
+pub struct InDir {
+    /// The directory.
+    pub dir: Arc<Dir>,
+    /// Its path.
+    pub path: DirPath,
+    /// How many of the tasks of the job are in it.
+    pub files: usize,
+}
+
 /// Work for one worker.
 pub enum Job {
-    /// Files of one directory.
+    /// Files of a few directories.
     Files {
-        /// The directory.
-        dir: Arc<Dir>,
-        /// Its path.
-        path: DirPath,
-        /// The files.
+        /// Under which the result of the first is awaited; the others follow.
+        ticket: u64,
+        /// The directories, in order.
+        dirs: Vec<InDir>,
+        /// The files, in order.
         tasks: Vec<Task>,
     },
     /// A piece of a long file.
@@ -54,6 +63,8 @@ pub enum Job {
     Stream {
         /// Under which its result is awaited.
         ticket: u64,
+        /// Its name in the snapshot.
+        name: Name,
         /// The bytes.
         source: Box<dyn std::io::Read + Send>,
         /// Metadata of the file that it becomes.
@@ -71,9 +82,18 @@ impl std::fmt::Debug for Job {
     }
 }
 
-/// The result of a task; `None`: it could not be read, which has been reported, or the run is
-/// being stopped.
-pub type Done = (u64, Option<Box<FileRead>>);
+/// The results of a job.
+#[derive(Debug)]
+pub struct Done {
+    /// The ticket of the first; the others follow.
+    pub ticket: u64,
+    /// One a file.
+    pub files: Vec<MaybeRead>,
+}
+
+/// A file with its name. `None`: it could not be read, which has been reported, or the run is being
+/// stopped.
+pub type MaybeRead = Option<(Name, FileRead)>;
 
 /// A file, or a piece of one, that has been read.
 #[derive(Debug)]
@@ -92,6 +112,9 @@ pub struct FileRead {
 
 /// Of a longer file it is told that it is being read, in bytes.
 const WORTH_TELLING: u64 = 1024 * 1024;
+/// A file of at most so many bytes is read before it is looked at: reading it once more, should it
+/// be another one by now, costs less than a look at each.
+const SHORT: u64 = 128 * 1024;
 
 /// What workers share.
 #[derive(Debug, Clone)]
@@ -99,9 +122,9 @@ pub struct WorkerContext<'a> {
     /// The work.
     pub jobs: Receiver<Job>,
     /// Results go here.
-    pub results: Sender<Vec<Done>>,
+    pub results: Sender<Done>,
     /// Names of owners.
-    pub owners: &'a OwnerNames,
+    pub owners: LastOwner<'a>,
     /// Hears of progress.
     pub monitor: &'a dyn Monitor,
     /// How the run is going.
@@ -157,59 +180,68 @@ impl<'a> Worker<'a> {
             return Err(BackupError::Stopped);
         }
         let done = match job {
-            Job::Files { dir, path, tasks } => {
-                let mut done = Vec::with_capacity(tasks.len());
-                for task in tasks {
-                    done.push(self.file(&dir, &path, &task)?);
-                }
-                done
+            Job::Files { ticket, dirs, tasks } => Done { ticket, files: self.files(dirs, tasks)? },
+            Job::Piece { file, ticket, piece } => {
+                Done { ticket, files: vec![self.piece(&file, piece)?] }
             }
-            Job::Piece { file, ticket, piece } => vec![self.piece(&file, ticket, piece)?],
-            Job::Stream { ticket, source, meta } => vec![self.stream(ticket, source, *meta)?],
+            Job::Stream { ticket, name, source, meta } => {
+                Done { ticket, files: vec![self.stream(name, source, *meta)?] }
+            }
         };
         self.context.results.send(done).map_err(|_e| BackupError::Stopped)
     }
 
-    fn file(&mut self, dir: &Dir, path: &DirPath, task: &Task) -> Result<Done, BackupError> {
-        let full = || path.join(&task.name);
-        if task.stat.size > WORTH_TELLING {
-            self.context.monitor.file_started(&full());
+    fn files(&mut self, dirs: Vec<InDir>, tasks: Vec<Task>) -> Result<Vec<MaybeRead>, BackupError> {
+        let mut done = Vec::with_capacity(tasks.len());
+        let mut tasks = tasks.into_iter();
+        for InDir { dir, path, files } in dirs {
+            for task in tasks.by_ref().take(files) {
+                done.push(self.file(&dir, &path, task)?);
+            }
         }
-        let (read, why) = match self.open_and_read(dir, task) {
+        Ok(done)
+    }
+
+    fn file(&mut self, dir: &Dir, path: &DirPath, task: Task) -> Result<MaybeRead, BackupError> {
+        let Task { name, stat } = task;
+        if stat.size > WORTH_TELLING {
+            self.context.monitor.file_started(&path.join(&name));
+        }
+        let (read, why) = match self.open_and_read(dir, &name, &stat) {
             Ok(read) => read,
             Err(ReadError::Fatal(error)) => return Err(error),
-            Err(ReadError::Stopped) => return Ok((task.ticket, None)),
+            Err(ReadError::Stopped) => return Ok(None),
             Err(ReadError::Source(error)) => {
-                self.problem(full(), unreadable(&error));
-                return Ok((task.ticket, None));
+                self.problem(path.join(&name), unreadable(&error));
+                return Ok(None);
             }
         };
         for what in why {
-            self.problem(full(), what);
+            self.problem(path.join(&name), what);
         }
-        self.context.monitor.bytes_read(task.stat.size);
-        Ok((task.ticket, Some(Box::new(read))))
+        self.context.monitor.bytes_read(stat.size);
+        Ok(Some((name, read)))
     }
 
-    fn piece(&mut self, file: &LongFile, ticket: u64, piece: u64) -> Result<Done, BackupError> {
+    fn piece(&mut self, file: &LongFile, piece: u64) -> Result<MaybeRead, BackupError> {
         self.context.monitor.file_started(&file.path());
         let range = file.range(piece);
         let (read, why) = match self.read_piece(file, range.clone()) {
             Ok(read) => read,
             Err(ReadError::Fatal(error)) => return Err(error),
-            Err(ReadError::Stopped) => return Ok((ticket, None)),
+            Err(ReadError::Stopped) => return Ok(None),
             Err(ReadError::Source(error)) => {
                 if file.give_up() {
                     self.problem(file.path(), unreadable(&error));
                 }
-                return Ok((ticket, None));
+                return Ok(None);
             }
         };
         for what in why.into_iter().filter(|what| file.is_news(what)) {
             self.problem(file.path(), what);
         }
         self.context.monitor.bytes_read(range.end - range.start);
-        Ok((ticket, Some(Box::new(read))))
+        Ok(Some((file.name.clone(), read)))
     }
 
     fn problem(&self, path: Vec<u8>, what: String) {
@@ -217,25 +249,31 @@ impl<'a> Worker<'a> {
     }
 
     /// Reads, and reads once more if the file changed meanwhile. Tells what to report.
+    ///
+    /// Of a short file the listing is what it was before: should what was opened be anything else,
+    /// or have changed since, then a look after reading tells, and it counts as not read yet.
     fn open_and_read(
         &mut self,
         dir: &Dir,
-        task: &Task,
+        name: &Name,
+        listed: &Stat,
     ) -> Result<(FileRead, Vec<String>), ReadError> {
         self.reader.go_on()?;
-        let file = dir.open_file(&task.name).map_err(ReadError::Source)?;
-        let mut before = looked_at(&file, &task.stat)?;
-        for last_try in [false, true] {
+        let file = dir.open_file(name).map_err(ReadError::Source)?;
+        let short = listed.size <= SHORT;
+        let mut before = if short { *listed } else { looked_at(&file, listed)? };
+        for left in (0..if short { 3 } else { 2 }).rev() {
             let (part, run) = (0..before.size, DataRun::default());
-            let out = self.reader.read((&file, &before), part, &run, &mut self.packer)?;
-            let after = fstat(&file).map_err(ReadError::Source)?;
-            let same = after.same_content(&before);
-            if same || last_try {
+            let read = self.reader.read((&file, &before), part, &run, &mut self.packer);
+            // Something else than a file may well have refused to be read.
+            let after = looked_at(&file, listed)?;
+            let (out, same) = (read?, after.same_content(&before));
+            if same || left == 0 {
                 return Ok(self.describe(&file, (&after, same), (0, out)));
             }
             before = after;
         }
-        Err(ReadError::Fatal(BackupError::Internal("a file is read at most twice")))
+        Err(ReadError::Fatal(BackupError::Internal("a file is read a few times at most")))
     }
 
     /// Reads a piece. One that changed is not read again: the others would have to be, too.
@@ -255,7 +293,7 @@ impl<'a> Worker<'a> {
     }
 
     fn describe(
-        &self,
+        &mut self,
         file: &File,
         (stat, same): (&Stat, bool),
         (from, out): (u64, ReadOut),
@@ -264,7 +302,7 @@ impl<'a> Worker<'a> {
         if !same {
             why.push("it changed while it was read; saved as it was read".to_owned());
         }
-        let mut meta = meta_of(stat, self.context.owners);
+        let mut meta = meta_of(stat, self.context.owners.of(stat.uid, stat.gid));
         match xattrs_of_fd(file) {
             Ok(xattrs) => meta.xattrs = xattrs,
             Err(error) => why.push(error.to_string()),
@@ -275,10 +313,10 @@ impl<'a> Worker<'a> {
 
     fn stream(
         &mut self,
-        ticket: u64,
+        name: Name,
         mut source: Box<dyn std::io::Read + Send>,
         meta: Meta,
-    ) -> Result<Done, BackupError> {
+    ) -> Result<MaybeRead, BackupError> {
         match self.reader.stream(&mut source, &mut self.packer) {
             Ok(out) => {
                 let zero = crate::tree::entry::FileTime::default();
@@ -291,10 +329,10 @@ impl<'a> Worker<'a> {
                     mtime: zero,
                     ctime: zero,
                 };
-                Ok((ticket, Some(Box::new(FileRead { meta, seen, from: 0, out, troubled: false }))))
+                Ok(Some((name, FileRead { meta, seen, from: 0, out, troubled: false })))
             }
             Err(ReadError::Fatal(error)) => Err(error),
-            Err(ReadError::Stopped) => Ok((ticket, None)),
+            Err(ReadError::Stopped) => Ok(None),
             Err(ReadError::Source(source)) => {
                 let path = std::path::PathBuf::from("standard input");
                 Err(BackupError::Source { path, source })

@@ -5,6 +5,7 @@
 pub mod chunks;
 pub mod dump;
 pub mod error;
+mod lanes;
 pub(crate) mod lru;
 pub mod ls;
 pub mod packs;

@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use roaring::RoaringBitmap;
 use tokio::runtime::Handle;
 use unseen_common::id::PackNumber;
+use unseen_common::vault::PackBytes;
 
 use super::error::{PackFault, PackTrouble};
+use super::lanes::Lanes;
 use super::lru::Lru;
 use super::pieces::Pieces;
 use crate::crypto::content_id::{ChunkId, ContentKeys};
@@ -22,10 +24,9 @@ use crate::repo::{ReaderIndex, ReaderRepo};
 
 /// Bytes of tables of contents that are kept.
 const TABLES: usize = 12 * 1024 * 1024;
-/// Bytes of one request, at most. Over a network fewer and larger ones are faster; in one process
-/// smaller ones leave less memory in pieces.
-const REMOTE_REQUEST: u64 = 4 * 1024 * 1024;
-const LOCAL_REQUEST: u64 = 1024 * 1024;
+/// Bytes of one request, at most: a multiple of a block. Small ones leave less memory in pieces,
+/// and over a network the last ones end at about the same time.
+const REQUEST: u64 = 1024 * 1024;
 
 /// The packs of a vault, for reading. Shared by the threads of a command.
 #[derive(Debug)]
@@ -37,6 +38,7 @@ pub struct Packs<'a> {
     runtime: Handle,
     monitor: &'a dyn Monitor,
     opened: Mutex<Lru<PackNumber, Arc<OpenPack>>>,
+    lanes: Lanes,
     fetched: AtomicU64,
     /// Packs that were not what they should be.
     suspects: Mutex<RoaringBitmap>,
@@ -72,6 +74,7 @@ impl<'a> Packs<'a> {
             runtime: runtime.clone(),
             monitor,
             opened: Mutex::new(Lru::new(TABLES)),
+            lanes: Lanes::default(),
             fetched: AtomicU64::new(0),
             suspects: Mutex::default(),
         }
@@ -176,24 +179,29 @@ impl<'a> Packs<'a> {
         runs: Vec<Range<u64>>,
         pieces: &mut Pieces,
     ) -> Result<(), PackFault> {
-        let request = if self.repo.is_local() { LOCAL_REQUEST } else { REMOTE_REQUEST };
-        for run in runs {
-            let mut start = run.start;
-            while start < run.end {
-                let end = run.end.min(start.saturating_add(request));
-                let asked = self.repo.vault.get_pack(info.number, Some(start..end));
-                let found = self.wait(asked)?;
-                let length = u64::try_from(found.bytes.len()).unwrap_or(u64::MAX);
-                self.fetched.fetch_add(length, Ordering::Relaxed);
-                self.monitor.transferred(length);
-                if start.checked_add(length) != Some(end) || found.total != info.length {
-                    return Err(PackTrouble::Short.into());
-                }
-                pieces.add(start, found.bytes);
-                start = end;
+        let number = info.number;
+        let asks = requests(runs);
+        let mut arrived = |(ask, found): (Range<u64>, PackBytes)| {
+            let length = u64::try_from(found.bytes.len()).unwrap_or(u64::MAX);
+            self.fetched.fetch_add(length, Ordering::Relaxed);
+            self.monitor.transferred(length);
+            if ask.start.checked_add(length) != Some(ask.end) || found.total != info.length {
+                return Err(PackTrouble::Short.into());
             }
+            pieces.add(ask.start, found.bytes);
+            Ok(())
+        };
+        if self.repo.is_local() {
+            return asks.into_iter().try_for_each(|ask| {
+                let found = self.wait(self.repo.vault.get_pack(number, Some(ask.clone())))?;
+                arrived((ask, found))
+            });
         }
-        Ok(())
+        let ask = |ask: Range<u64>| {
+            let vault = Arc::clone(&self.repo.vault);
+            async move { Ok((ask.clone(), vault.get_pack(number, Some(ask)).await?)) }
+        };
+        self.wait(self.lanes.all(asks, ask, arrived))
     }
 
     fn opened(&self) -> MutexGuard<'_, Lru<PackNumber, Arc<OpenPack>>> {
@@ -309,6 +317,19 @@ impl<E> From<PackError> for Inner<E> {
     }
 }
 
+/// Runs of a pack as requests for it.
+fn requests(runs: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    let mut requests = Vec::new();
+    for Range { mut start, end } in runs {
+        while start < end {
+            let next = end.min(start.saturating_add(REQUEST));
+            requests.push(start..next);
+            start = next;
+        }
+    }
+    requests
+}
+
 fn prefix(id: &ChunkId) -> u32 {
     let first = id.0.first_chunk().expect("an id has 32 bytes");
     u32::from_le_bytes(*first)
@@ -320,4 +341,25 @@ fn header_len() -> u64 {
 
 fn index(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::browse::pieces::BLOCK;
+
+    #[test]
+    fn requests_are_of_blocks_and_leave_nothing_out() {
+        assert_eq!(REQUEST % BLOCK, 0);
+        let end = 4 * REQUEST + 7;
+        let runs = vec![0..BLOCK, REQUEST..2 * REQUEST, 2 * REQUEST + BLOCK..end];
+        let expected = [
+            0..BLOCK,
+            REQUEST..2 * REQUEST,
+            2 * REQUEST + BLOCK..3 * REQUEST + BLOCK,
+            3 * REQUEST + BLOCK..end,
+        ];
+        assert_eq!(requests(runs), expected);
+        assert!(requests(Vec::new()).is_empty());
+    }
 }

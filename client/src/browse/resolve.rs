@@ -85,6 +85,14 @@ pub enum ResolveError {
         /// How many whole ones there are.
         whole: usize,
     },
+    /// The filter leaves out what has this id.
+    #[error("snapshot {} is there, but does not match {}", .prefix, .by.join(" and "))]
+    Filtered {
+        /// The digits.
+        prefix: String,
+        /// What it was to match.
+        by: Vec<&'static str>,
+    },
     /// No id begins so.
     #[error("no snapshot has an id that begins with {0}")]
     Unknown(String),
@@ -155,6 +163,19 @@ impl Filter {
     /// Whether it leaves all.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// What it goes by, as the options are called.
+    fn names(&self) -> Vec<&'static str> {
+        let Self { set, device, host, path, tags } = self;
+        let set = [
+            ("--set", set.is_some()),
+            ("--device", device.is_some()),
+            ("--host", host.is_some()),
+            ("--path", path.is_some()),
+            ("--tag", !tags.is_empty()),
+        ];
+        set.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect()
     }
 
     fn needs_manifest(&self) -> bool {
@@ -242,7 +263,7 @@ pub async fn resolve(
     let (snapshot, only_checkpoint) = match &wanted.which {
         Which::Id(prefix) => {
             let found = by_id(rows, prefix);
-            (found.map_err(|error| or_gone(repo, prefix, error))?, false)
+            (found.map_err(|error| why_none(repo, (prefix, filter), error))?, false)
         }
         Which::Latest(back) => {
             if filter.is_empty() {
@@ -265,14 +286,22 @@ fn by_id(rows: Vec<Row>, prefix: &str) -> Result<Row, ResolveError> {
     }
 }
 
-/// Says so if the snapshot that is not there is one that went.
-fn or_gone(repo: &ReaderRepo, prefix: &str, error: ResolveError) -> ResolveError {
+/// Says so if the snapshot that is not there is one that the filter leaves out, or one that went.
+fn why_none(
+    repo: &ReaderRepo,
+    (prefix, filter): (&str, &Filter),
+    error: ResolveError,
+) -> ResolveError {
     if !matches!(error, ResolveError::Unknown(_)) {
         return error;
     }
+    let begins = |row: &Row| row.id.to_string().starts_with(prefix);
+    if rows(repo).iter().any(begins) {
+        return ResolveError::Filtered { prefix: prefix.to_owned(), by: filter.names() };
+    }
     // What the last record found restorable. The server decides when it is asked to restore.
     let mut gone = gone_rows(repo, repo.log.state.head_received);
-    gone.retain(|gone| gone.row.id.to_string().starts_with(prefix));
+    gone.retain(|gone| begins(&gone.row));
     match gone.pop() {
         Some(one) if gone.is_empty() => ResolveError::Gone { gone: Box::new(one) },
         _ => error,

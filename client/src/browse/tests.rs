@@ -136,6 +136,15 @@ fn snapshots_are_resolved_by_time_id_and_filter() {
     let none = Filter { tags: vec![vec!["tag".into(), "other".into()]], ..Filter::default() };
     let error = find(&repo, "latest", &none).unwrap_err();
     assert!(matches!(error, ResolveError::None { filtered: true }));
+    // An id is there whatever else was said, and that is told.
+    assert_eq!(find(&repo, &first.short(), &path).unwrap(), first);
+    let other = Filter { path: Some(b"/elsewhere".to_vec()), ..device };
+    let error = find(&repo, &first.short(), &other).unwrap_err();
+    let wanted =
+        format!("snapshot {} is there, but does not match --device and --path", first.short());
+    assert_eq!(error.to_string(), wanted);
+    let unknown = find(&repo, &"f".repeat(64), &other).unwrap_err();
+    assert!(matches!(unknown, ResolveError::Unknown(_)));
 
     all_are_listed(&world, &repo, &index);
 }

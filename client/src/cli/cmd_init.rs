@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tokio::runtime::Runtime;
+use unseen_server::vault::folder::{foreign, is_in_use};
 use zeroize::Zeroizing;
 
 use super::cmd_run::host_name;
@@ -175,7 +176,7 @@ impl Site {
             .map_err(|error| CliError::usage("--local names no folder").because(error))?;
         vault::address_of(&folder)?;
         check_folder(&folder)?;
-        if vault::is_vault(&folder) && !vault::open_folder(&folder)?.accounts.is_empty() {
+        if is_in_use(&folder) && !vault::open_folder(&folder)?.accounts.is_empty() {
             let message = format!("there is a vault in {} already", folder.display());
             let hint = format!(
                 "`backup connect --local {}` joins it with the recovery code",
@@ -203,34 +204,18 @@ impl Site {
 
 /// Nobody wants the files of a vault among their own.
 fn check_folder(folder: &Path) -> Result<(), CliError> {
-    if vault::is_vault(folder) {
-        return Ok(());
-    }
-    let failed = |error| {
+    let looked = foreign(folder).map_err(|error| {
         let message = format!("{}: a vault cannot be made here", folder.display());
         CliError::new(Exit::Failed, message).because(error)
+    })?;
+    let Some(_name) = looked else {
+        return Ok(());
     };
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed(error)),
-    };
-    for entry in entries {
-        let name = entry.map_err(failed)?.file_name();
-        // What an `init` that was cut off left, and what a disk of its own has.
-        let known = OF_A_VAULT.iter().any(|known| name == *known);
-        if !known && !name.as_encoded_bytes().starts_with(b".tmp-") {
-            let message = format!("{}: there are other files in this folder", folder.display());
-            let own = folder.join("unseen");
-            let hint = format!("give the vault a folder of its own: --local {}", own.display());
-            return Err(CliError::usage(message).hint(hint));
-        }
-    }
-    Ok(())
+    let message = format!("{}: there are other files in this folder", folder.display());
+    let own = folder.join("unseen");
+    let hint = format!("give the vault a folder of its own: --local {}", own.display());
+    Err(CliError::usage(message).hint(hint))
 }
-
-/// What may be in a folder before the journal is there.
-const OF_A_VAULT: [&str; 5] = ["lock", "format", "index", "identity.key", "lost+found"];
 
 #[cfg(test)]
 mod tests;

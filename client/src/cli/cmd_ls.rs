@@ -119,7 +119,9 @@ fn show(ctx: &Context<'_>, args: &LsArgs, path: &[u8], entry: &Entry) {
         ctx.ui.line(&name);
         return;
     }
-    let owner = |name: &Option<String>, id: u32| name.clone().unwrap_or_else(|| id.to_string());
+    let owner = |name: &Option<std::sync::Arc<str>>, id: u32| {
+        name.as_ref().map_or_else(|| id.to_string(), |name| (**name).to_owned())
+    };
     let size = if args.human_readable { bytes(size) } else { size.to_string() };
     let arrow = match &entry.kind {
         Kind::Symlink { target } => format!(" -> {}", escape_for_terminal(target)),

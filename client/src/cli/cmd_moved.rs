@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use super::cmd_daemon::daemon_status;
 use super::config::set_server;
 use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
 use super::vault;
 use crate::crypto::device_file::DeviceKey;
+use crate::daemon::control::{Call, CallError, Request};
 use crate::remote::address::{Address, Target};
 
 /// What stands for the account in the address that a server prints.
@@ -25,11 +27,31 @@ pub fn run(ctx: &Context<'_>, text: &str) -> Result<Exit, CliError> {
     set_server(&setup.places.config, &setup.name, &address)?;
     if ctx.ui.is_json() {
         ctx.ui.json(&serde_json::json!({ "message_type": "moved", "server": address }));
-        return Ok(Exit::Done);
+    } else {
+        ctx.ui.status(&format!("the vault is there; from now on it is used at {address}"));
+        ctx.ui.status("write this address into the recovery kit, too");
     }
-    ctx.ui.status(&format!("the vault is there; from now on it is used at {address}"));
-    ctx.ui.status("write this address into the recovery kit, too, and start a running daemon anew");
+    tell_daemon(ctx, &setup, &address);
     Ok(Exit::Done)
+}
+
+/// A daemon takes the address with its next run, and tries at once what has failed.
+fn tell_daemon(ctx: &Context<'_>, setup: &Setup, address: &str) {
+    let told = Call::send(&setup.places.sockets(), &Request::Reload).and_then(Call::only);
+    match told.and_then(|_| daemon_status(&setup.places)) {
+        Err(CallError::NotRunning) | Ok(None) => {}
+        Ok(Some(daemon)) if daemon.vault == address => {
+            ctx.ui.status("the daemon uses it from its next run on");
+        }
+        Ok(Some(daemon)) => ctx.ui.warn(&format!(
+            "the daemon goes on with {}, as it was started with --vault: start it anew without",
+            daemon.vault
+        )),
+        Err(error) => {
+            let why = CliError::from(error).report();
+            ctx.ui.warn(&format!("the daemon may not know it yet: {why}"));
+        }
+    }
 }
 
 /// The address, if it is of the vault and the server that this machine knows.

@@ -103,9 +103,9 @@ pub fn run(ctx: &Context<'_>, args: &RestoreArgs) -> Result<Exit, CliError> {
     let runtime = vault::runtime()?;
     let select = Select::new(patterns(&args.include)?, patterns(&args.exclude)?);
     let reading = reading::open(ctx, &runtime)?;
-    let chosen = reading.choose(ctx, (&args.snapshot, &args.filter), &runtime)?;
+    let named = (&args.snapshot, &args.filter);
+    let (chosen, index) = reading.choose_with_index(ctx, named, &runtime)?;
     let target = target(ctx, args, &chosen)?;
-    let index = reading.index(ctx, &runtime)?;
     let options = RestoreOptions {
         target,
         in_place: args.in_place,

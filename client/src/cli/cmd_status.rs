@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use unseen_common::id::SnapshotId;
 use unseen_common::time::{Clock, Timestamp};
 
 use super::cmd_daemon::daemon_status;
-use super::config::Config;
+use super::config::{ConfigError, Spot};
 use super::context::{Context, Setup};
 use super::escape::escape_for_terminal;
 use super::exit::{CliError, Exit};
@@ -26,7 +27,8 @@ const LOOK_BACK: usize = 500;
 /// What `status` takes.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(after_help = "\
-Asks neither for a secret nor the server: it shows what this machine knows.
+Asks neither for a secret nor the server: it shows what this machine knows. Exits 1 if config.toml
+has a mistake, and shows the rest all the same.
 
 Example:
   backup status")]
@@ -48,9 +50,8 @@ struct Shown {
 
 /// Shows how things stand.
 pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
-    let setup = ctx.setup()?;
+    let (setup, mistake) = ctx.setup_as_far()?;
     let key = vault::device_key(&setup)?;
-    let address = setup.vault.clone().unwrap_or_else(|| key.server.clone());
     let (daemon, silent) = match daemon_status(&setup.places) {
         Ok(daemon) => (daemon, None),
         Err(error) => (None, Some(CliError::from(error).report())),
@@ -61,14 +62,27 @@ pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
         book.contact = daemon.contact;
         book.checked.clone_from(&daemon.checked);
     }
-    let sets = gather(&setup, &book, daemon.as_ref())?;
-    let alerts = match &daemon {
+    let sets = gather(&setup, &book, (daemon.as_ref(), mistake.is_some()), now);
+    let address = match &daemon {
+        // What the configuration says is not known, what the daemon took from it is.
+        Some(daemon) if mistake.is_some() => daemon.vault.clone(),
+        _ => setup.vault.clone().unwrap_or_else(|| key.server.clone()),
+    };
+    let mut alerts = match &daemon {
         Some(daemon) => daemon.alerts.clone(),
         None => alerts::current(&book, now),
     };
+    if daemon.is_none() || mistake.is_some() {
+        // It is told as it is now, and nobody goes on with what was before.
+        alerts.retain(|alert| alert.key != alerts::CONFIG);
+    }
+    let bad = mistake.is_some() || alerts.iter().any(|alert| alert.key == alerts::CONFIG);
+    let exit = if bad { Exit::Failed } else { Exit::Done };
+    let mistake = mistake.map(|error| Mistake::of(error, daemon.is_some()));
     if ctx.ui.is_json() {
         ctx.ui.json(&json!({
             "vault": address,
+            "config": mistake,
             "contact": book.contact.map(machine_time),
             "checked": book.checked.as_ref().map(|checked| {
                 json!({"time": machine_time(checked.at), "trouble": checked.trouble})
@@ -77,11 +91,16 @@ pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
             "sets": sets.iter().map(|(name, set)| set_json(name, set, now)).collect::<Vec<_>>(),
             "alerts": alerts,
         }));
-        return Ok(Exit::Done);
+        return Ok(exit);
     }
     let contact =
         book.contact.map_or(String::new(), |at| format!(", last answered {}", ago(now.since(at))));
-    row(ctx, "Vault", &format!("{address}{contact}"));
+    let guess = if mistake.is_some() && daemon.is_none() && setup.vault.is_none() {
+        " (as it was set up: config.toml may name another place)"
+    } else {
+        ""
+    };
+    row(ctx, "Vault", &format!("{address}{guess}{contact}"));
     row(ctx, "Daemon", &daemon_words(daemon.as_ref(), silent));
     if let Some(checked) = &book.checked {
         let how = checked.trouble.as_deref().unwrap_or("all well");
@@ -96,23 +115,52 @@ pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
     for alert in &alerts {
         ctx.ui.warn(&format!("{} {}", alert.text, alert.hint));
     }
-    Ok(Exit::Done)
+    if let Some(mistake) = &mistake {
+        ctx.ui.warn(&mistake.text);
+    }
+    Ok(exit)
 }
 
+/// What is wrong with config.toml.
+#[derive(Debug, Serialize)]
+struct Mistake {
+    #[serde(flatten)]
+    at: Option<Spot>,
+    text: String,
+}
+
+impl Mistake {
+    fn of(error: ConfigError, daemon: bool) -> Self {
+        let at = if let ConfigError::Content { at, .. } = &error { *at } else { None };
+        let then = if daemon {
+            "The daemon goes on with the settings it read before, and takes the new ones as soon \
+             as that is mended."
+        } else {
+            "Nothing is backed up until that is mended; what is shown is from before."
+        };
+        Self { at, text: format!("{}. {then}", CliError::from(error).report()) }
+    }
+}
+
+/// The sets, as config.toml has them, or if it has a mistake as they were.
 fn gather(
     setup: &Setup,
     book: &Book,
-    daemon: Option<&Status>,
-) -> Result<BTreeMap<String, Shown>, CliError> {
+    (daemon, mistaken): (Option<&Status>, bool),
+    now: Timestamp,
+) -> BTreeMap<String, Shown> {
     let mut sets: BTreeMap<String, Shown> = BTreeMap::new();
-    for set in Config::load(&setup.places.config)?.sets(&setup.name) {
-        sets.entry(set.name.clone()).or_default().configured = true;
+    let before = book.sets.keys().filter(|_| mistaken);
+    for name in setup.sets.iter().map(|set| &set.name).chain(before) {
+        sets.entry(name.clone()).or_default().configured = true;
     }
     let folders = vault::folders(&setup.places);
     let own = OwnSnapshots::open(&folders.own_snapshots());
     for (id, manifest) in own.newest(LOOK_BACK) {
         let set = sets.entry(manifest.set.clone()).or_default();
-        if set.snapshot.is_none() {
+        // One of a time to come was made before the clock was put right.
+        let ahead = set.snapshot.as_ref().is_some_and(|(_, at, _)| *at > now);
+        if set.snapshot.is_none() || ahead && manifest.end <= now {
             set.snapshot = Some((id, manifest.end, Some(manifest)));
         }
     }
@@ -128,7 +176,7 @@ fn gather(
         set.next = status.next;
         set.not_watched.clone_from(&status.not_watched);
     }
-    Ok(sets)
+    sets
 }
 
 fn daemon_words(daemon: Option<&Status>, silent: Option<String>) -> String {

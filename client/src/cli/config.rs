@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use toml_edit::{DocumentMut, Item, Table, value};
 
 use super::exit::{CliError, Exit};
@@ -58,18 +58,39 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// It is no TOML, or has a key or value that is not known.
-    #[error("{}, line {line}: {message}", .path.display())]
+    #[error("{}{}: {message}", .path.display(), in_words(.at.as_ref()))]
     Content {
         /// The file.
         path: PathBuf,
-        /// Counted from 1.
-        line: usize,
+        /// Where, if it is one place.
+        at: Option<Spot>,
         /// What is wrong.
         message: String,
     },
     /// The folder cannot be made.
     #[error(transparent)]
     Place(#[from] PlaceError),
+}
+
+/// A place in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Spot {
+    /// Counted from 1.
+    pub line: usize,
+    /// In characters, counted from 1.
+    pub column: usize,
+}
+
+impl Spot {
+    /// The place that comes after so much of the file.
+    fn after(text: &str) -> Self {
+        let line = text.rsplit('\n').next().unwrap_or_default();
+        Self { line: text.matches('\n').count() + 1, column: line.chars().count() + 1 }
+    }
+}
+
+fn in_words(at: Option<&Spot>) -> String {
+    at.map(|at| format!(", line {}, column {}", at.line, at.column)).unwrap_or_default()
 }
 
 impl From<ConfigError> for CliError {
@@ -93,22 +114,21 @@ impl Config {
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let fail = |line, message| ConfigError::Content { path: path.to_path_buf(), line, message };
+        let fail = |at, message| ConfigError::Content { path: path.to_path_buf(), at, message };
         let config: Self = toml::from_str(text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start));
-            let line = before.map_or(1, |before| before.matches('\n').count() + 1);
-            fail(line, error.message().to_owned())
+            fail(before.map(Spot::after), error.message().to_owned())
         })?;
         for name in config.profiles.keys() {
             let parsed = name.parse::<ProfileName>();
-            parsed.map_err(|error| fail(1, error.to_string()))?;
+            parsed.map_err(|error| fail(None, error.to_string()))?;
         }
         let mut seen = BTreeSet::new();
         for set in &config.sets {
             let parsed = set.profile.parse::<ProfileName>();
-            parsed.map_err(|error| fail(1, format!("the set {}: {error}", set.name)))?;
+            parsed.map_err(|error| fail(None, format!("the set {}: {error}", set.name)))?;
             if !seen.insert((&set.profile, &set.name)) {
-                return Err(fail(1, format!("there are two sets {}", set.name)));
+                return Err(fail(None, format!("there are two sets {}", set.name)));
             }
         }
         Ok(config)
@@ -136,7 +156,7 @@ pub fn set_server(path: &Path, profile: &ProfileName, server: &str) -> Result<()
     let (path, text) = text_to_change(path)?;
     let changed = with_server(&text, profile, server).ok_or_else(|| ConfigError::Content {
         path: path.clone(),
-        line: 1,
+        at: None,
         message: "`profile` is not a table".to_owned(),
     })?;
     write_private(&path, changed.as_bytes())
@@ -150,7 +170,7 @@ pub fn change_sets(
     let (path, text) = text_to_change(path)?;
     let changed = change(&text).map_err(|error| ConfigError::Content {
         path: path.clone(),
-        line: 1,
+        at: None,
         message: error.to_string(),
     })?;
     Config::parse(&changed, &path)?;
@@ -258,16 +278,16 @@ mod tests {
     #[test]
     fn what_is_not_known_is_named_with_its_line() {
         let error = parse("[profile.default]\nserver = 'x'\nservr = 'y'\n").unwrap_err();
-        assert!(error.starts_with("c.toml, line 3: unknown field `servr`"), "{error}");
+        assert!(error.starts_with("c.toml, line 3, column 1: unknown field `servr`"), "{error}");
         let error = parse("\nprofil = 1").unwrap_err();
-        assert!(error.starts_with("c.toml, line 2: unknown field `profil`"), "{error}");
+        assert!(error.starts_with("c.toml, line 2, column 1: unknown field `profil`"), "{error}");
         let error = parse("[profile.default]\nserver = 7").unwrap_err();
-        assert!(error.starts_with("c.toml, line 2: invalid type"), "{error}");
+        assert!(error.starts_with("c.toml, line 2, column 10: invalid type"), "{error}");
         assert!(parse("[profile.\"a/b\"]").unwrap_err().contains("profile name"));
         let error = parse("[[set]]\nname = 'a'\npaths = ['/']\nexclde = []").unwrap_err();
-        assert!(error.starts_with("c.toml, line 4: unknown field `exclde`"), "{error}");
+        assert!(error.starts_with("c.toml, line 4, column 1: unknown field `exclde`"), "{error}");
         let error = parse("[[set]]\nname = 'a'\npaths = ['/']\nquiet = '7'").unwrap_err();
-        assert!(error.starts_with("c.toml, line 4: a length of time"), "{error}");
+        assert!(error.starts_with("c.toml, line 4, column 9: a length of time"), "{error}");
         let set = "[[set]]\nname = 'a'\npaths = ['/']\n";
         assert!(parse(&format!("{set}{set}")).unwrap_err().contains("two sets a"));
         assert!(parse(&format!("{set}{set}profile = 'b'")).is_ok());

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::args::Global;
-use super::config::{Config, Profile};
+use super::config::{Config, ConfigError, Profile};
 use super::env::{Environment, Terminal};
 use super::exit::{CliError, Exit};
 use super::output::Ui;
@@ -61,14 +61,34 @@ impl Setup {
 impl<'a> Context<'a> {
     /// Reads the configuration and finds the profile's places. Makes nothing.
     pub fn setup(&self) -> Result<Setup, CliError> {
-        let name = self.global.profile_name();
-        let places = Places::find(self.env, &name)?;
+        let places = self.places()?;
         let config = Config::load(&places.config)?;
+        Ok(self.setup_of(places, &config))
+    }
+
+    /// Likewise, for whoever can do without the configuration: if it cannot be used, it counts as
+    /// empty, and why comes with it.
+    pub fn setup_as_far(&self) -> Result<(Setup, Option<ConfigError>), CliError> {
+        let places = self.places()?;
+        let (config, error) = match Config::load(&places.config) {
+            Ok(config) => (config, None),
+            Err(error) => (Config::default(), Some(error)),
+        };
+        Ok((self.setup_of(places, &config), error))
+    }
+
+    /// Where the files of the profile are.
+    pub fn places(&self) -> Result<Places, CliError> {
+        Ok(Places::find(self.env, &self.global.profile_name())?)
+    }
+
+    fn setup_of(&self, places: Places, config: &Config) -> Setup {
+        let name = self.global.profile_name();
         let profile = config.profile(&name);
         let sets = config.sets(&name).cloned().collect();
         let home = self.env.var("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
         let vault = self.global.vault.clone().or_else(|| profile.server.clone());
-        Ok(Setup { name, places, profile, sets, home, vault })
+        Setup { name, places, profile, sets, home, vault }
     }
 
     /// Where secrets come from.

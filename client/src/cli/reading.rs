@@ -11,6 +11,7 @@ use unseen_common::time::Timestamp;
 use super::args::SnapshotFilter;
 use super::args::values::SnapshotPath;
 use super::context::{Context, Setup};
+use super::escape::escape_for_terminal;
 use super::exit::{CliError, Exit};
 use super::secrets::{Secret, meant_as_code};
 use super::units::{Align, Table};
@@ -188,9 +189,7 @@ impl Reading {
     pub fn index(&self, ctx: &Context<'_>, runtime: &Runtime) -> Result<ReaderIndex, CliError> {
         let dir = self.repo.folders.reader_index();
         let index = runtime.block_on(self.repo.open_index(&dir))?;
-        for damaged in index.damaged() {
-            ctx.ui.warn(&format!("{}: what is in it cannot be read", damaged.error));
-        }
+        tell_damaged(ctx, &index);
         Ok(index)
     }
 
@@ -202,8 +201,7 @@ impl Reading {
         runtime: &Runtime,
         act: impl FnOnce(&Chosen, &mut Chunks<'_>) -> Result<T, CliError>,
     ) -> Result<T, CliError> {
-        let chosen = self.choose(ctx, named, runtime)?;
-        let index = self.index(ctx, runtime)?;
+        let (chosen, index) = self.choose_with_index(ctx, named, runtime)?;
         let packs = Packs::new(&self.repo, &index, &Silent, runtime.handle());
         let within = runtime.block_on(self.repo.vault.packs_of(chosen.snapshot.id))?;
         act(&chosen, &mut Chunks::new(&packs, Arc::new(within.0)))
@@ -216,21 +214,52 @@ impl Reading {
         (named, filter): (&SnapshotPath, &SnapshotFilter),
         runtime: &Runtime,
     ) -> Result<Chosen, CliError> {
-        let wanted = wanted(named)?;
-        let filter = one_filter(filter)?;
-        let chosen = runtime
-            .block_on(resolve(&self.repo, &wanted, &filter))
-            .map_err(|error| refused(ctx, error))?;
-        if chosen.only_checkpoint {
-            ctx.ui.warn("there is no whole snapshot: this is a checkpoint of one that was begun");
-        } else if chosen.snapshot.status == Status::Partial {
-            ctx.ui.status("some files of this snapshot could not be read when it was made");
-        }
-        if !chosen.snapshot.trusted {
-            ctx.ui.warn("this snapshot was made by a device after it was revoked: do not trust it");
-        }
-        Ok(chosen)
+        let (wanted, filter) = (wanted(named)?, one_filter(filter)?);
+        let chosen = runtime.block_on(resolve(&self.repo, &wanted, &filter));
+        tell_chosen(ctx, (named, &filter), chosen)
     }
+
+    /// The snapshot that is meant, and where every chunk is: asked for at the same time.
+    pub fn choose_with_index(
+        &self,
+        ctx: &Context<'_>,
+        (named, filter): (&SnapshotPath, &SnapshotFilter),
+        runtime: &Runtime,
+    ) -> Result<(Chosen, ReaderIndex), CliError> {
+        let (wanted, filter) = (wanted(named)?, one_filter(filter)?);
+        let dir = self.repo.folders.reader_index();
+        let (index, chosen) = runtime.block_on(async {
+            // The longest first: it gets the connection that is open.
+            tokio::join!(biased; self.repo.open_index(&dir), resolve(&self.repo, &wanted, &filter))
+        });
+        let chosen = tell_chosen(ctx, (named, &filter), chosen)?;
+        let index = index?;
+        tell_damaged(ctx, &index);
+        Ok((chosen, index))
+    }
+}
+
+fn tell_damaged(ctx: &Context<'_>, index: &ReaderIndex) {
+    for damaged in index.damaged() {
+        ctx.ui.warn(&format!("{}: what is in it cannot be read", damaged.error));
+    }
+}
+
+fn tell_chosen(
+    ctx: &Context<'_>,
+    (named, filter): (&SnapshotPath, &Filter),
+    chosen: Result<Chosen, ResolveError>,
+) -> Result<Chosen, CliError> {
+    let chosen = chosen.map_err(|error| refused(ctx, (named, filter), error))?;
+    if chosen.only_checkpoint {
+        ctx.ui.warn("there is no whole snapshot: this is a checkpoint of one that was begun");
+    } else if chosen.snapshot.status == Status::Partial {
+        ctx.ui.status("some files of this snapshot could not be read when it was made");
+    }
+    if !chosen.snapshot.trusted {
+        ctx.ui.warn("this snapshot was made by a device after it was revoked: do not trust it");
+    }
+    Ok(chosen)
 }
 
 fn wanted(named: &SnapshotPath) -> Result<Wanted, CliError> {
@@ -272,8 +301,25 @@ pub fn set_name(text: &str) -> Result<String, CliError> {
     name::typed(text).map_err(|error| CliError::from_error(Exit::Usage, error))
 }
 
-fn refused(ctx: &Context<'_>, error: ResolveError) -> CliError {
+fn refused(
+    ctx: &Context<'_>,
+    (named, filter): (&SnapshotPath, &Filter),
+    error: ResolveError,
+) -> CliError {
+    // Who gives a path may well mean a part of the snapshot.
+    let part = filter.path.as_ref().map(|path| {
+        let part = format!("{}:{}", named.snapshot, escape_for_terminal(path));
+        format!("--path takes what was backed up as a whole; a part of a snapshot is {part}")
+    });
     match error {
+        error @ ResolveError::Filtered { .. } => {
+            let hint = part.unwrap_or_else(|| "an id alone is enough to name one".to_owned());
+            CliError::from_error(Exit::Failed, error).hint(hint)
+        }
+        error @ ResolveError::None { filtered: true } if part.is_some() => {
+            let hint = format!("{}; `backup snapshots` lists them", part.unwrap_or_default());
+            CliError::from_error(Exit::Failed, error).hint(hint)
+        }
         ResolveError::SeveralSets { newest } => {
             for line in choice(&newest).lines() {
                 ctx.ui.status(&line);

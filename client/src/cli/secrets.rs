@@ -24,11 +24,10 @@ use zeroize::{Zeroize, Zeroizing};
 use super::env::{Environment, Terminal};
 use super::exit::{CliError, Exit};
 use crate::crypto::recovery::{RecoveryCode, RecoveryCodeError};
+use crate::sets::command::for_others;
 
 /// The longest secret that is read, in bytes.
 const MAX_SECRET: u64 = 4096;
-
-pub use crate::sets::command::SECRET_VARIABLES;
 
 /// Why there is no secret.
 #[derive(Debug, thiserror::Error)]
@@ -175,18 +174,17 @@ impl<'a> Secrets<'a> {
 
     /// Whether somebody at a terminal is asked what to unlock with.
     pub fn will_ask(&self) -> bool {
-        let command = |kind: &Kind| self.env.var(&format!("{}_COMMAND", kind.variable)).is_some();
-        let given = self.are_at_hand() || command(&CODE) || command(&PASSPHRASE);
-        !given && self.terminal.is_present()
+        self.first().is_none() && self.terminal.is_present()
     }
 
     /// Whether a secret is given in a way that asks nobody: a command might.
     pub fn are_at_hand(&self) -> bool {
-        let set = |kind: &Kind| {
-            let variable = |suffix| self.env.var(&format!("{}{suffix}", kind.variable)).is_some();
-            ["", "_FILE", "_FD"].into_iter().any(variable) || self.credential(kind).is_some()
-        };
-        set(&CODE) || set(&PASSPHRASE)
+        self.first().is_some_and(|source| !matches!(source, Source::Command(..)))
+    }
+
+    /// Where that comes from with which it is unlocked, if it is given.
+    fn first(&self) -> Option<Source> {
+        self.source(&CODE).or_else(|| self.source(&PASSPHRASE))
     }
 
     /// The same for a machine that is new: the recovery code is asked for.
@@ -226,32 +224,41 @@ impl<'a> Secrets<'a> {
         check(typed, wanted.0, || "the terminal".to_owned())
     }
 
-    fn credential(&self, kind: &Kind) -> Option<PathBuf> {
-        let folder = self.env.var("CREDENTIALS_DIRECTORY")?;
-        Some(PathBuf::from(folder).join(kind.credential)).filter(|path| path.exists())
+    fn given(&self, kind: &Kind) -> Result<Option<Zeroizing<String>>, SecretError> {
+        self.source(kind).map(|source| kind.read(source)).transpose()
     }
 
-    fn given(&self, kind: &Kind) -> Result<Option<Zeroizing<String>>, SecretError> {
+    /// The first of the sources of a secret that is set.
+    fn source(&self, kind: &Kind) -> Option<Source> {
         let variable = |suffix: &str| {
             let name = format!("{}{suffix}", kind.variable);
             self.env.var(&name).map(|value| (name, value))
         };
         if let Some((name, value)) = variable("") {
-            return kind.text(Zeroizing::new(value.into_vec()), name).map(Some);
+            return Some(Source::Text(name, Zeroizing::new(value.into_vec())));
         }
         if let Some((name, path)) = variable("_FILE") {
-            return kind.file(&path, &name).map(Some);
+            return Some(Source::File(name, path));
         }
         if let Some((name, command)) = variable("_COMMAND") {
-            return kind.command(&command, &name).map(Some);
+            return Some(Source::Command(name, command));
         }
         if let Some((name, number)) = variable("_FD") {
-            return kind.fd(&number, &name).map(Some);
+            return Some(Source::Fd(name, number));
         }
-        self.credential(kind)
-            .map(|path| kind.file(path.as_os_str(), "systemd credential"))
-            .transpose()
+        let folder = self.env.var("CREDENTIALS_DIRECTORY")?;
+        let path = PathBuf::from(folder).join(kind.credential);
+        let name = "systemd credential".to_owned();
+        path.exists().then(|| Source::File(name, path.into_os_string()))
     }
+}
+
+/// Where a secret is to be had: the name of what is set, and its value.
+enum Source {
+    Text(String, Zeroizing<Vec<u8>>),
+    File(String, OsString),
+    Command(String, OsString),
+    Fd(String, OsString),
 }
 
 /// One of the two secrets.
@@ -278,6 +285,15 @@ const EITHER: Wanted = ("passphrase or recovery code", &[PASSPHRASE.variable, CO
 const CODE_FIRST: Wanted = ("recovery code", &[CODE.variable, PASSPHRASE.variable]);
 
 impl Kind {
+    fn read(&self, source: Source) -> Result<Zeroizing<String>, SecretError> {
+        match source {
+            Source::Text(name, text) => self.text(text, name),
+            Source::File(name, path) => self.file(&path, &name),
+            Source::Command(name, command) => self.command(&command, &name),
+            Source::Fd(name, number) => self.fd(&number, &name),
+        }
+    }
+
     fn file(&self, path: &OsStr, name: &str) -> Result<Zeroizing<String>, SecretError> {
         let from = format!("{name} ({})", Path::new(path).display());
         match File::open(path).and_then(read_all) {
@@ -291,9 +307,7 @@ impl Kind {
             let mut shell = Command::new("/bin/sh");
             shell.arg("-c").arg(command);
             shell.stdin(Stdio::null()).stdout(Stdio::piped());
-            for variable in SECRET_VARIABLES {
-                shell.env_remove(variable);
-            }
+            for_others(&mut shell);
             let mut child = shell.spawn()?;
             let output = child.stdout.take().map(read_all).transpose()?;
             Ok((output.unwrap_or_default(), child.wait()?))

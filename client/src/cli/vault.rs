@@ -10,6 +10,7 @@ use unseen_common::id::VaultId;
 use unseen_common::log::state::{Change, State};
 use unseen_common::time::{Clock, SECONDS_A_DAY, Timestamp};
 use unseen_common::vault::{Service, Vault};
+use unseen_server::vault::folder::is_in_use;
 
 use super::args::values::BytesPerSecond;
 use super::cmd_init::after_a_cut;
@@ -321,13 +322,8 @@ fn tell_scrub(ui: &Ui, report: &ScrubReport) {
     }
 }
 
-/// Whether this is the folder of a local vault, or of a server.
-pub fn is_vault(folder: &Path) -> bool {
-    folder.join("journal").is_dir() || folder.join("accounts").is_dir()
-}
-
 fn open_existing(folder: &Path) -> Result<Opened, CliError> {
-    if !is_vault(folder) {
+    if !is_in_use(folder) {
         let message = format!("there is no vault in {}", folder.display());
         return Err(CliError::new(Exit::NoVault, message)
             .hint("is its disk mounted? Or name another place with --vault"));

@@ -4,6 +4,8 @@
 //! it comes and when it grows. Only a backup that has been missing for a week is told every day.
 
 mod mass;
+mod sketch;
+mod window;
 
 use serde::{Deserialize, Serialize};
 use unseen_common::time::{SECONDS_A_DAY, Timestamp};
@@ -12,6 +14,7 @@ use super::book::{Book, SetBook};
 use super::job::{Room, Trouble};
 
 pub use mass::{Mass, unusual};
+pub use window::{Found, GOOD, Touched, Window};
 
 /// Something the user should know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +54,9 @@ const NEARLY_FULL: [u64; 3] = [98, 95, 90];
 /// How long an unusual change is shown.
 const MASS: u64 = 14 * SECONDS_A_DAY;
 
+/// What an alert is about that says that the configuration is no good.
+pub const CONFIG: &str = "config";
+
 /// All that is wrong now, the worst first.
 pub fn current(book: &Book, now: Timestamp) -> Vec<Alert> {
     let mut alerts = Vec::new();
@@ -82,7 +88,7 @@ pub fn current(book: &Book, now: Timestamp) -> Vec<Alert> {
     alerts.extend(nearly_full(book));
     if let Some(why) = &book.config {
         alerts.push(Alert {
-            key: "config".to_owned(),
+            key: CONFIG.to_owned(),
             state: why.clone(),
             level: Level::Told,
             text: format!("The daemon goes on with its old configuration: {why}."),
@@ -188,8 +194,9 @@ fn mass_change(name: &str, set: &SetBook, now: Timestamp) -> Option<Alert> {
         state: at.0.to_string(),
         level: Level::Told,
         text: format!(
-            "Far more of {name} has changed at once than ever before: {}. The snapshots from \
-             before are held and do not expire.",
+            "Far more of {name} has changed {} than ever before: {}. The snapshots from before \
+             are held and do not expire.",
+            mass.within.in_words(),
             mass.in_words()
         ),
         hint: "if it was not you, look at what changed before anything else; `backup snapshots` \
@@ -233,7 +240,7 @@ mod tests {
 
     fn book() -> Book {
         let mut book = Book::default();
-        book.know("a", at(0));
+        book.know("a", "x", at(0));
         book.ended(&job(), &Ok(summary(None)), on(0));
         book
     }

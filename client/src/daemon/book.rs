@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use unseen_common::id::SnapshotId;
 use unseen_common::time::Timestamp;
 
-use super::alerts::{Mass, unusual};
+use super::alerts::{Found, GOOD, Mass, Window, unusual};
 use super::job::{Job, Room, RunResult, Summary, Trouble};
 use super::signs::active::ActiveDays;
 use crate::pins::write_durably;
@@ -20,8 +20,6 @@ const NAME: &str = "daemon.json";
 const CAP: u64 = 16 * 1024 * 1024;
 /// Runs whose size is remembered, to know what is usual.
 const SAMPLES: usize = 50;
-/// Snapshots that are held after an unusual change.
-const GOOD: usize = 3;
 
 /// What is remembered.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -49,6 +47,11 @@ pub struct Book {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SetBook {
+    /// Names what it saves.
+    pub what: String,
+    /// That is something else now, and not all of it has been looked at since: how much is
+    /// different says nothing.
+    pub anew: bool,
     /// When all of it was last found saved, with or without a new snapshot.
     pub ok: Option<Timestamp>,
     /// Since when it is known at all.
@@ -65,6 +68,10 @@ pub struct SetBook {
     pub days: ActiveDays,
     /// The last runs that found changes.
     pub samples: Vec<Sample>,
+    /// Files that were in it at the last look.
+    pub files: Option<u64>,
+    /// What changed in the last days.
+    pub window: Window,
     /// The last unusual change.
     pub mass: Option<(Timestamp, Mass)>,
     /// The last snapshots from before it.
@@ -124,11 +131,37 @@ impl Book {
         write_durably(&state.join(NAME), &serde_json::to_vec(self)?)
     }
 
-    /// A set is there.
-    pub fn know(&mut self, set: &str, now: Timestamp) {
+    /// A set is there, and `what` names what it saves. Whether that is the same as before.
+    pub fn know(&mut self, set: &str, what: &str, now: Timestamp) -> bool {
         let book = self.sets.entry(set.to_owned()).or_default();
         if book.since == Timestamp(0) {
             book.since = now;
+        }
+        let same = book.what == what;
+        if !same {
+            what.clone_into(&mut book.what);
+            book.anew = true;
+        }
+        same
+    }
+
+    /// The clock on the wall was set, by so many seconds, or may have been: nothing that happened
+    /// lies in the future, where it would keep everybody waiting.
+    pub fn clock_was_set(&mut self, seconds: i64, now: Timestamp) {
+        if let Some(since) = &mut self.unreachable_since {
+            since.0 = since.0.saturating_add_signed(seconds);
+        }
+        let times = [&mut self.contact, &mut self.unreachable_since].into_iter().flatten();
+        let checked = self.checked.as_mut().map(|checked| &mut checked.at);
+        let told = self.told.values_mut().map(|(_, at)| at);
+        let sets = self.sets.values_mut().flat_map(|set| {
+            let failing = set.failing.as_mut().map(|failing| &mut failing.since);
+            let snapshot = set.snapshot.as_mut().map(|(_, at)| at);
+            let mass = set.mass.as_mut().map(|(at, _)| at);
+            [Some(&mut set.since), set.ok.as_mut(), failing, snapshot, mass].into_iter().flatten()
+        });
+        for at in times.chain(checked).chain(told).chain(sets) {
+            *at = (*at).min(now);
         }
     }
 
@@ -172,15 +205,20 @@ impl Book {
                 self.room = None;
             }
         }
-        let book = self.sets.entry(job.set.clone()).or_default();
+        let Some(book) = self.sets.get_mut(&job.set) else {
+            // It was taken out of the configuration meanwhile.
+            return;
+        };
         match result {
             Ok(summary) => {
                 if let Some(id) = summary.snapshot {
                     book.snapshot = Some((id, now));
                 }
                 if summary.interrupted || summary.left_out > 0 {
+                    book.note(summary, (0, None), now);
                     return;
                 }
+                let worse = summary.problems > book.problems;
                 book.ok = Some(now);
                 book.failing = None;
                 book.days.saved(day);
@@ -188,7 +226,7 @@ impl Book {
                 book.problem_runs =
                     if summary.problems > 0 { book.problem_runs.saturating_add(1) } else { 0 };
                 book.hold.retain(|id| !job.hold.contains(id));
-                book.compare(summary, now);
+                book.compare(summary, (job.changes.is_none(), worse), now);
             }
             Err(trouble) if matches!(trouble.code, Trouble::BUSY | Trouble::STOPPED) => {}
             Err(trouble) => {
@@ -205,24 +243,83 @@ impl Book {
 }
 
 impl SetBook {
-    /// Takes in how much has changed, and whether that is unusual.
-    fn compare(&mut self, summary: &Summary, now: Timestamp) {
-        let (files, stored) = (summary.counts.files, summary.counts.stored);
-        let changed = files.changed + files.deleted;
-        if changed > 0 || stored.raw > 0 {
-            let (raw, packed) = (stored.raw, stored.packed);
-            self.samples.push(Sample { files: summary.files, changed, raw, packed });
-            let over = self.samples.len().saturating_sub(SAMPLES);
-            self.samples.drain(..over);
-            if let Some(mass) = unusual(&self.samples) {
-                self.mass = Some((now, mass));
-                self.hold = std::mem::take(&mut self.good);
-                return;
-            }
+    /// Without what is only there to judge by.
+    #[must_use]
+    pub fn in_short(&self) -> Self {
+        Self { window: Window::default(), ..self.clone() }
+    }
+
+    /// Takes in how much has changed, and whether that is unusual. `full` is a look at everything,
+    /// `worse` one that could read less than the one before.
+    fn compare(&mut self, summary: &Summary, (full, worse): (bool, bool), now: Timestamp) {
+        let gone = if worse { 0 } else { self.gone(summary) };
+        let before = self.files.replace(summary.files);
+        if self.anew {
+            // Whoever changes what is saved changes how much is different.
+            self.anew = !full;
+        } else if self.stands_out(summary, (gone, before), now) {
+            self.window.settle();
+            return;
         }
         self.good.extend(summary.snapshot);
         let over = self.good.len().saturating_sub(GOOD);
         self.good.drain(..over);
+    }
+
+    fn stands_out(
+        &mut self,
+        summary: &Summary,
+        (gone, before): (u64, Option<u64>),
+        now: Timestamp,
+    ) -> bool {
+        self.note(summary, (gone, before), now);
+        let stored = summary.counts.stored;
+        let changed = summary.counts.files.changed.saturating_add(gone);
+        if changed == 0 && stored.raw == 0 {
+            return false;
+        }
+        let (raw, packed) = (stored.raw, stored.packed);
+        self.samples.push(Sample { files: summary.files, changed, raw, packed });
+        let over = self.samples.len().saturating_sub(SAMPLES);
+        self.samples.drain(..over);
+        let (mass, good) = if let Some(mass) = unusual(&self.samples) {
+            (mass, std::mem::take(&mut self.good))
+        } else if let Some(found) = self.window.unusual() {
+            self.good.clear();
+            found
+        } else {
+            return false;
+        };
+        self.mass = Some((now, mass));
+        self.hold.retain(|id| !good.contains(id));
+        self.hold.extend(good);
+        true
+    }
+
+    /// Notes what a run found different.
+    fn note(&mut self, summary: &Summary, (gone, before): (u64, Option<u64>), now: Timestamp) {
+        let files = self.files.unwrap_or(summary.files);
+        let stored = summary.counts.stored;
+        self.window.take(&Found {
+            at: now,
+            files: (before.unwrap_or(files), files),
+            gone,
+            stored: (stored.raw, stored.packed),
+            touched: &summary.touched,
+            before: self.good.last().copied(),
+        });
+    }
+
+    /// Files that were there at the last look and are not any more. Runs do not count them: they
+    /// are what is missing from those that were there and those that came.
+    fn gone(&self, summary: &Summary) -> u64 {
+        let counts = &summary.counts;
+        if counts.dirs.new >= summary.dirs {
+            // Nothing was known of what was there before.
+            return 0;
+        }
+        let known = self.files.unwrap_or(0).saturating_add(counts.files.new);
+        if self.files.is_none() { 0 } else { known.saturating_sub(summary.files) }
     }
 }
 
@@ -244,7 +341,7 @@ mod tests {
     #[test]
     fn failures_are_counted_until_one_succeeds() {
         let (mut book, at) = (Book::default(), |n| Timestamp(1000 + n));
-        book.know("a", at(0));
+        book.know("a", "x", at(0));
         for n in 1_i32..4 {
             book.in_use(n, Duration::from_secs(600));
             book.ended(
@@ -268,6 +365,7 @@ mod tests {
     #[test]
     fn snapshots_from_before_an_unusual_change_are_to_be_held() {
         let mut book = Book::default();
+        book.know("a", "x", Timestamp(0));
         let id = |n| SnapshotId::from_bytes([n; 32]);
         let run = |n, changed| {
             let mut one = crate::daemon::core::tests::summary(Some(id(n)));
@@ -297,7 +395,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Book::read(dir.path()), Book::default());
         let mut book = Book::default();
-        book.know("a", Timestamp(7));
+        book.know("a", "x", Timestamp(7));
         let id = SnapshotId::from_bytes([3; 32]);
         book.ended(&job(), &Ok(crate::daemon::core::tests::summary(Some(id))), (Timestamp(9), 0));
         book.told.insert("x".to_owned(), ("y".to_owned(), Timestamp(9)));

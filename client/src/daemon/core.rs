@@ -23,6 +23,7 @@ use super::signs::Verdict;
 use super::signs::active::day;
 use crate::backup::{Changes, Depth};
 use crate::scan::exclude::Rules;
+use crate::sets::JobSource;
 
 pub use super::dirty::Moment as Now;
 pub use status::{Running, SetStatus, Status, Why};
@@ -31,18 +32,42 @@ pub use status::{Running, SetStatus, Status, Why};
 const POLL: Duration = Duration::from_secs(900);
 
 /// A set, as far as the daemon cares.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SetSpec {
     /// Its name.
     pub name: String,
-    /// Absolute paths; none for the output of a command.
-    pub roots: Vec<PathBuf>,
+    /// What is saved.
+    pub source: JobSource,
     /// What is left out.
     pub rules: Rules,
-    /// What makes it due.
-    pub kind: Kind,
+    /// Only what is on the file systems of its paths.
+    pub one_file_system: bool,
     /// How often.
     pub pace: Pace,
+}
+
+impl SetSpec {
+    /// Its absolute paths; none for the output of a command.
+    pub fn roots(&self) -> &[PathBuf] {
+        match &self.source {
+            JobSource::Paths(paths) => paths,
+            JobSource::Command { .. } | JobSource::Stdin(_) => &[],
+        }
+    }
+
+    /// What makes it due.
+    pub fn kind(&self) -> Kind {
+        match &self.source {
+            JobSource::Paths(_) => Kind::Watched,
+            JobSource::Command { .. } | JobSource::Stdin(_) => Kind::Timed,
+        }
+    }
+
+    /// Names what is saved: the same name as long as it is the same.
+    fn what(&self) -> String {
+        let all = format!("{:?} {} {:?}", self.source, self.one_file_system, self.rules.name());
+        blake3::hash(all.as_bytes()).to_hex().to_string()
+    }
 }
 
 #[derive(Debug)]
@@ -81,6 +106,8 @@ pub struct Core {
     since: Timestamp,
     /// Where days begin and end.
     zone: TimeZone,
+    /// The pause was asked for since the start: until then nobody knows how the clock stood.
+    paused_here: bool,
 }
 
 impl Core {
@@ -97,11 +124,31 @@ impl Core {
             left: Changes::default(),
             since: now.wall,
             zone: TimeZone::UTC,
+            paused_here: false,
         };
-        if let Some(until) = core.book.paused_until {
-            core.schedule.pause(now.at + Duration::from_secs(until.since(now.wall)));
-        }
+        core.book.clock_was_set(0, now.wall);
+        core.pause_as_kept(now);
         core
+    }
+
+    fn pause_as_kept(&mut self, now: Now) {
+        if let Some(until) = self.book.paused_until {
+            self.schedule.pause(now.at + Duration::from_secs(until.since(now.wall)));
+        }
+    }
+
+    /// The clock on the wall was set, by so many seconds. Nothing is due for it, earlier or later.
+    pub fn clock_was_set(&mut self, seconds: i64, now: Now) {
+        self.book.clock_was_set(seconds, now.wall);
+        if self.paused_here {
+            // It is as long as somebody said.
+            let end = self.schedule.paused(now.at);
+            self.book.paused_until = end.map(|end| {
+                Timestamp(now.wall.0.saturating_add(end.saturating_sub(now.at).as_secs()))
+            });
+        } else {
+            self.pause_as_kept(now);
+        }
     }
 
     /// Days begin and end as they do here.
@@ -111,24 +158,39 @@ impl Core {
     }
 
     /// The sets, at the beginning and whenever the configuration was read again. New ones, and
-    /// those whose paths or rules have changed, are scanned.
-    pub fn set_sets(&mut self, specs: Vec<SetSpec>, now: Now) {
+    /// those that save something else than before, are scanned: their directories are what is
+    /// returned. The others go on as they were.
+    pub fn set_sets(&mut self, specs: Vec<SetSpec>, now: Now) -> Vec<PathBuf> {
         let mut old = std::mem::take(&mut self.sets);
-        for SetSpec { name, roots, rules, kind, pace } in specs {
-            self.book.know(&name, now.wall);
-            let before = old.remove(&name).filter(|set| set.kind == kind);
-            if before.is_some() {
-                self.schedule.set_pace(&name, pace);
-                self.schedule.lost(&name, now.at);
+        let mut again = Vec::new();
+        for spec in specs {
+            let (kind, what) = (spec.kind(), spec.what());
+            let SetSpec { name, pace, .. } = &spec;
+            let same = self.book.know(name, &what, now.wall);
+            let before = old.remove(name).filter(|set| set.kind == kind);
+            if let Some(set) = before {
+                self.schedule.set_pace(name, *pace);
+                if same {
+                    self.sets.insert(name.clone(), Set { pace: *pace, ..set });
+                    continue;
+                }
+                self.schedule.other(name, now.at);
             } else {
-                let last = self.book.sets.get(&name).and_then(|set| set.ok);
+                // What a new command prints is not saved yet, whatever the old one did.
+                let last = self.book.sets.get(name).and_then(|set| set.ok).filter(|_| same);
                 let since = last.map(|last| Duration::from_secs(now.wall.since(last)));
-                self.schedule.add(&name, (kind, pace), (now.at, since));
+                self.schedule.add(name, (kind, *pace), (now.at, since));
             }
-            self.marks.set(&name, &roots, now);
-            let (busy, coverage) = before.map(|set| (set.busy, set.coverage)).unwrap_or_default();
-            let set = Set { filter: Filter::new(roots, rules), kind, pace, busy, coverage };
-            self.sets.insert(name, set);
+            self.marks.set(name, spec.roots(), now);
+            again.extend(spec.roots().iter().cloned());
+            let set = Set {
+                filter: Filter::new(spec.roots().to_vec(), spec.rules),
+                kind,
+                pace: spec.pace,
+                busy: Busy::default(),
+                coverage: Vec::new(),
+            };
+            self.sets.insert(spec.name, set);
         }
         for gone in old.keys() {
             self.schedule.remove(gone);
@@ -136,6 +198,7 @@ impl Core {
         }
         let sets = &self.sets;
         self.book.keep_only(|set| sets.contains_key(set));
+        again
     }
 
     /// All directories that are to be watched.
@@ -223,6 +286,7 @@ impl Core {
     pub fn pause(&mut self, time: Duration, now: Now) {
         self.schedule.pause(now.at + time);
         self.book.paused_until = Some(Timestamp(now.wall.0.saturating_add(time.as_secs())));
+        self.paused_here = true;
     }
 
     /// It may again.
@@ -264,10 +328,15 @@ impl Core {
         self.schedule.want(set, full || !sure, now);
     }
 
-    /// What is to be done. A job that is handed out counts as begun.
-    pub fn step(&mut self, now: Now) -> Step {
+    /// Time has passed.
+    pub fn tick(&mut self, now: Now) {
         self.poll(now);
         self.marks.tick(now);
+    }
+
+    /// What is to be done, if nothing is being done. A job that is handed out counts as begun.
+    pub fn step(&mut self, now: Now) -> Step {
+        self.tick(now);
         loop {
             match self.schedule.next(now.at) {
                 Next::Wait(until) => {

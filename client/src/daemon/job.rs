@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use unseen_common::id::SnapshotId;
 use unseen_common::log::entry::Status;
 
+use super::alerts::Touched;
 use crate::backup::{Changes, Outcome};
 use crate::progress::{Counts, Monitor};
 
@@ -39,7 +40,7 @@ pub trait Runner: Send + Sync + std::fmt::Debug {
 pub type RunResult = Result<Summary, Trouble>;
 
 /// A backup that was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// The snapshot; none if nothing had changed.
     pub snapshot: Option<SnapshotId>,
@@ -68,6 +69,9 @@ pub struct Summary {
     pub interrupted: bool,
     /// What was counted on the way.
     pub counts: Counts,
+    /// Which files were different; for the book alone.
+    #[serde(skip)]
+    pub touched: Box<Touched>,
     /// How long it took, in milliseconds.
     pub took: u64,
 }
@@ -98,6 +102,7 @@ impl Summary {
             room: None,
             interrupted: outcome.interrupted,
             counts,
+            touched: Box::default(),
             took: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         }
     }

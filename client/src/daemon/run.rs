@@ -6,7 +6,7 @@ mod asked;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ use super::schedule::At;
 use super::signs::Verdict;
 use super::signs::clock::{Clocks, Now as Clocked, between};
 use crate::progress::{Level, Problem};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 /// The longest the loop rests: timers do not run while the machine sleeps, and signs change
 /// without a word.
@@ -43,6 +43,8 @@ pub trait Around: Send {
     fn sets(&mut self) -> Result<Vec<SetSpec>, Trouble>;
     /// Whether the configuration is another one since it was last read, or tried to.
     fn has_other_sets(&mut self) -> bool;
+    /// Where the vault is.
+    fn vault(&self) -> String;
     /// Something happened that a log should have.
     fn log(&mut self, line: &str);
     /// What the service manager is told: in a few words, what is being done.
@@ -56,7 +58,7 @@ pub trait Around: Send {
 /// What the service manager is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State<'a> {
-    /// It can be used.
+    /// It knows what to do and can be asked; watches may still be placed.
     Ready,
     /// It reads its configuration again; [`State::Ready`] follows.
     Reloading,
@@ -168,7 +170,6 @@ pub fn run(parts: Parts, ears: &Ears) -> Result<(), Trouble> {
     };
     daemon.reload()?;
     daemon.core.book.config = None;
-    daemon.around.state(State::Ready);
     while daemon.turn(&ears.hear) {}
     daemon.live.close();
     drop(server);
@@ -248,6 +249,11 @@ impl Daemon {
             self.around.log("the machine has slept: everything is looked at");
             self.core.woke(now.at);
         }
+        if passed.jumped != 0 {
+            self.around.log(&format!("the clock was set by {} s", passed.jumped));
+            self.core.clock_was_set(passed.jumped, now);
+            self.next_look = Duration::ZERO;
+        }
         if self.around.has_other_sets() {
             self.reload_told().ok();
         }
@@ -276,6 +282,11 @@ impl Daemon {
     fn begin_what_is_due(&mut self) -> Option<At> {
         self.take_in();
         let now = self.now();
+        if self.running.is_some() {
+            // Its set may be gone by now: then nothing but this says that it goes on.
+            self.core.tick(now);
+            return None;
+        }
         match self.core.step(now) {
             Step::Wait(until) => until,
             Step::Run(job) => {
@@ -315,8 +326,7 @@ impl Daemon {
         };
         let thread = std::thread::Builder::new().name("run".to_owned());
         if let Err(error) = thread.spawn(work) {
-            let text = format!("cannot start a thread: {error}");
-            self.ended(Err(Trouble::new(Trouble::FAILED, text)));
+            self.ended(Err(Trouble::new(Trouble::FAILED, no_thread(&error))));
         }
     }
 
@@ -395,28 +405,73 @@ impl Daemon {
         self.around.log("config.toml is read again");
         let read = self.reload();
         if let Err(trouble) = &read {
+            self.around.state(State::Ready);
             self.around.log(&format!("the old configuration stays: {}", trouble.message));
         }
         self.core.book.config = read.as_ref().err().map(|trouble| trouble.message.clone());
         self.core.try_again();
         self.next_look = Duration::ZERO;
-        self.around.state(State::Ready);
         read
     }
 
     fn reload(&mut self) -> Result<(), Trouble> {
+        let vault = self.around.vault();
         let sets = self.around.sets()?;
         let now = self.now();
-        self.core.set_sets(sets, now);
-        self.watch();
+        let again = self.core.set_sets(sets, now);
+        if let Some(under) = &self.running {
+            let moved = self.around.vault() != vault;
+            if moved {
+                self.around.log("stopping: the vault is elsewhere now");
+                self.core.make_way(Duration::ZERO, Some(&under.job), now);
+            }
+            let gone = self.core.named(Some(&under.job.set)).is_empty();
+            under.stop.fetch_or(moved || gone, Ordering::Relaxed);
+        }
+        // Not after the watches: in a large tree they take longer than a service manager waits.
+        self.around.state(State::Ready);
+        self.watch(&again)?;
         self.around.keep(&self.core.book);
         Ok(())
     }
 
-    fn watch(&mut self) {
-        let coverage = self.source.watch(&self.core.roots());
+    fn watch(&mut self, again: &[PathBuf]) -> Result<(), Trouble> {
+        let roots = self.core.roots();
+        let (source, around) = (&mut self.source, &mut self.around);
+        let coverage = alive_while(around.as_mut(), || source.watch(&roots, again))
+            .map_err(|error| Trouble::new(Trouble::FAILED, no_thread(&error)))?;
         self.core.covered(&coverage, self.now().at);
+        self.around.log("watching");
+        if self.running.is_none() {
+            self.around.state(State::Doing("watching"));
+        }
+        Ok(())
     }
+}
+
+/// Does what may take long on a thread of its own, and tells the service manager meanwhile that all
+/// is well.
+fn alive_while<T: Send>(
+    around: &mut dyn Around,
+    work: impl FnOnce() -> T + Send,
+) -> std::io::Result<T> {
+    let (done, ended) = bounded::<()>(0);
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("place".to_owned());
+        let thread = thread.spawn_scoped(scope, move || {
+            // Gone when the work is done, also by a panic.
+            let _done = done;
+            work()
+        })?;
+        while ended.recv_timeout(REST) == Err(RecvTimeoutError::Timeout) {
+            around.state(State::Alive);
+        }
+        Ok(thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}
+
+fn no_thread(error: &std::io::Error) -> String {
+    format!("cannot start a thread: {error}")
 }
 
 fn in_words(set: &str, result: &RunResult) -> String {

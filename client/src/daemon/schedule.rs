@@ -137,6 +137,13 @@ impl Schedule {
         }
     }
 
+    /// A set saves something else now.
+    pub fn other(&mut self, set: &str, now: At) {
+        if let Some(item) = self.items.get_mut(set) {
+            item.other(now);
+        }
+    }
+
     /// The machine was asleep: what happened meanwhile is not known, and what failed may work now.
     pub fn woke(&mut self, now: At) {
         for item in self.items.values_mut() {

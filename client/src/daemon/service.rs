@@ -73,10 +73,9 @@ impl Service {
         let mut unit = format!(
             "\
 # Made by `backup daemon install`; `backup daemon uninstall` removes it. Changes belong in a drop-in:
-# systemctl {edit}edit {name}
+# systemctl {edit}edit {name}.service
 [Unit]
 Description=Unseen backup, watching (profile {profile_plain})
-Documentation=man:systemd.service(5)
 # A network that comes later is waited for.
 StartLimitIntervalSec=0
 
@@ -129,11 +128,9 @@ RestrictRealtime=yes
         if user.is_empty() || !user.bytes().all(plain) {
             return Err(Unwritable { what: "the user's name", text: user.to_owned() });
         }
-        writeln!(unit, "User={}", user.replace('$', "$$")).ok();
-        // The control socket: without a session there is no XDG_RUNTIME_DIR.
-        let name = self.unit_name();
-        writeln!(unit, "RuntimeDirectory={name}\nRuntimeDirectoryMode=0700").ok();
-        writeln!(unit, "Environment=BACKUP_RUNTIME_DIR=%t/{name}").ok();
+        // Nothing but specifiers is expanded here. Without a session there is no XDG_RUNTIME_DIR: the
+        // control socket is in the state folder, where the commands of that user find it.
+        writeln!(unit, "User={user}").ok();
         if reads_all {
             writeln!(
                 unit,
@@ -276,7 +273,7 @@ mod tests {
         };
         let unit = service(scope(false, None)).systemd().unwrap();
         assert!(unit.contains("\nUser=ann\n") && unit.contains("\nWantedBy=multi-user.target\n"));
-        assert!(unit.contains("\nEnvironment=BACKUP_RUNTIME_DIR=%t/unseen-backup\n"), "{unit}");
+        assert!(!unit.contains("RUNTIME_DIR"), "the user's own commands look elsewhere: {unit}");
         assert!(!unit.contains("Capabilities") && !unit.contains("Credential"), "{unit}");
         let unit = service(scope(true, Some("/etc/k%.cred"))).systemd().unwrap();
         assert!(unit.contains("\nAmbientCapabilities=CAP_DAC_READ_SEARCH\n"), "{unit}");

@@ -4,25 +4,28 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use unseen_common::id::SnapshotId;
 use unseen_common::time::Clock;
 
+use super::alerts::Touched;
 use super::book::Book;
 use super::changes::{Event, Lost};
 use super::core::{Core, Now, SetSpec, Step};
 use super::inbox::Noticed;
 use super::job::{Job, RunResult, Summary, Trouble};
 use super::marks::InMemory;
-use super::schedule::{Kind, Pace};
+use super::schedule::Pace;
 use crate::backup::{self, BackupError, Depth, Source};
 use crate::browse::resolve::{Filter, parse, resolve};
 use crate::progress::{Monitor, Silent, Tally};
 use crate::restore::engine::restore;
 use crate::restore::options::RestoreOptions;
 use crate::scan::exclude::Rules;
+use crate::sets::JobSource;
 use crate::testing::{Machine, World, noise, options};
 
 const DAYS: u64 = 30;
@@ -123,6 +126,7 @@ impl Files {
 #[derive(Debug)]
 struct Stopper<'a> {
     tally: Tally,
+    touched: Mutex<Box<Touched>>,
     stop: Option<&'a AtomicBool>,
 }
 
@@ -134,6 +138,7 @@ impl Monitor for Stopper<'_> {
     }
     fn done(&self, item: crate::progress::Item<'_>) {
         self.tally.done(item);
+        self.touched.lock().unwrap().done(&item);
     }
 }
 
@@ -195,9 +200,9 @@ impl Month {
         self.core = Core::new(Box::new(InMemory::default()), book, now);
         let spec = SetSpec {
             name: "s".to_owned(),
-            roots: vec![self.files.root.clone()],
+            source: JobSource::Paths(vec![self.files.root.clone()]),
             rules: Rules::default(),
-            kind: Kind::Watched,
+            one_file_system: false,
             pace: pace(),
         };
         self.core.set_sets(vec![spec], now);
@@ -262,7 +267,11 @@ impl Month {
     fn back_up(&mut self, job: &Job) -> RunResult {
         let stop = AtomicBool::new(false);
         let stops = self.dice.one_in(12);
-        let monitor = Stopper { tally: Tally::default(), stop: stops.then_some(&stop) };
+        let monitor = Stopper {
+            tally: Tally::default(),
+            touched: Mutex::default(),
+            stop: stops.then_some(&stop),
+        };
         let mut options = options("s");
         options.changes.clone_from(&job.changes);
         options.skip_if_unchanged = true;
@@ -277,7 +286,9 @@ impl Month {
         );
         match outcome {
             Ok(outcome) => {
-                Ok(Summary::new(&outcome, monitor.tally.counts(), Duration::from_millis(1)))
+                let took = Duration::from_millis(1);
+                let touched = monitor.touched.lock().unwrap().clone();
+                Ok(Summary { touched, ..Summary::new(&outcome, monitor.tally.counts(), took) })
             }
             Err(BackupError::Interrupted) => Err(Trouble::new(Trouble::STOPPED, "stopped")),
             Err(error) => panic!("{}", crate::progress::in_words(&error)),

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::io::Errno;
+
 use super::error::TargetError;
 use super::policy::Policy;
 use super::root::{Root, TargetDir};
@@ -153,6 +155,20 @@ impl Dirs {
         Ok(dir)
     }
 
+    /// For a dry run: what [`Self::make`] would make or use counts as made.
+    pub(super) fn foresee(&self, node: &DirNode) {
+        let mut at = node;
+        while !at.made.swap(true, Ordering::Relaxed)
+            && let Place::Below { parent, .. } = &at.place
+        {
+            if at.above {
+                let missing = self.look(at).is_err_and(|e| e.errno() == Some(Errno::NOENT));
+                at.was_missing.store(missing, Ordering::Relaxed);
+            }
+            at = parent;
+        }
+    }
+
     /// For the walk: opens a directory that is there.
     pub(super) fn look(&self, node: &DirNode) -> Result<TargetDir, TargetError> {
         self.open_with(node, &self.walked)
@@ -208,5 +224,5 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn no_target() -> TargetError {
-    TargetError::Io { action: "open", name: None, source: rustix::io::Errno::NOENT }
+    TargetError::Io { action: "open", name: None, source: Errno::NOENT }
 }

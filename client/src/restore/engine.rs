@@ -239,7 +239,8 @@ fn open_target(options: &RestoreOptions) -> Result<Option<Root>, RestoreError> {
     if options.dry_run && !Path::new(&options.target).exists() {
         return Ok(None);
     }
-    let root = Root::open(&options.target, Arc::new(RandomNames)).map_err(RestoreError::Target)?;
+    let root = Root::open(&options.target, Arc::new(RandomNames::default()))
+        .map_err(RestoreError::Target)?;
     Ok(Some(root))
 }
 

@@ -170,8 +170,8 @@ struct Slim {
 
 #[derive(Debug)]
 struct More {
-    user: Option<String>,
-    group: Option<String>,
+    user: Option<Arc<str>>,
+    group: Option<Arc<str>>,
     xattrs: Vec<Xattr>,
 }
 

@@ -18,7 +18,7 @@ use super::transfer::{Finish, Retry, deliver};
 use crate::browse::chunks::Chunks;
 use crate::browse::error::{PackTrouble, ReadError};
 use crate::crypto::content_id::{ChunkId, ChunkKind};
-use crate::progress::{Change, Item};
+use crate::progress::Change;
 use crate::tree::entry::Name;
 
 /// Bytes that are copied at a time.
@@ -118,8 +118,7 @@ fn wrap_up(run: &Run<'_>, after: After) {
             Ok(notes) => run.left_out(|| dir.path(), &notes),
             Err(error) => run.trouble(dir.path(), error),
         }
-        run.count(|tally| tally.dirs += 1);
-        run.monitor.done(Item { path: &dir.path(), is_dir: true, change: Change::New, size: 0 });
+        run.dir_done(&dir);
     }
 }
 

@@ -17,6 +17,7 @@ mod handle;
 mod kept;
 mod left;
 mod links;
+mod near;
 pub mod options;
 mod plan;
 pub mod policy;

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, Mode, OFlags, RawMode};
 use rustix::io::Errno;
@@ -23,15 +23,24 @@ pub trait TempNames: fmt::Debug + Send + Sync {
     fn next(&self) -> io::Result<[u8; 8]>;
 }
 
-/// Names from the system's random numbers.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RandomNames;
+/// Names from the system's random numbers, of which it asks for some at a time.
+#[derive(Debug, Default)]
+pub struct RandomNames(Mutex<Vec<[u8; 8]>>);
+
+/// Names that are drawn at a time.
+const DRAWN: usize = 64;
 
 impl TempNames for RandomNames {
     fn next(&self) -> io::Result<[u8; 8]> {
-        let mut bytes = [0; 8];
+        let mut drawn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(name) = drawn.pop() {
+            return Ok(name);
+        }
+        let mut bytes = [0; 8 * DRAWN];
         getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(bytes)
+        let (names, _) = bytes.as_chunks();
+        drawn.extend_from_slice(names);
+        drawn.pop().ok_or_else(|| io::Error::other("no random names"))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use unseen_common::packset::PackSet;
 
-use super::dirs::Dirs;
+use super::dirs::{DirNode, Dirs};
 use super::error::TargetError;
 use super::left::Left;
 use super::links::Links;
@@ -143,6 +143,13 @@ impl<'a> Run<'a> {
     /// A file is done, or left as it was.
     pub(super) fn done(&self, path: &[u8], change: Change, size: u64) {
         self.monitor.done(Item { path, is_dir: false, change, size });
+    }
+
+    /// A directory is done, with all that is in it.
+    pub(super) fn dir_done(&self, dir: &DirNode) {
+        self.count(|tally| tally.dirs += 1);
+        let path = dir.path();
+        self.monitor.done(Item { path: &path, is_dir: true, change: Change::New, size: 0 });
     }
 
     /// The end: how it went.

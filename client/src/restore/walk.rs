@@ -11,7 +11,9 @@ use roaring::RoaringBitmap;
 use rustix::io::Errno;
 
 use super::dirs::DirNode;
+use super::error::TargetError;
 use super::guard::{Guard, Sides};
+use super::near::Near;
 use super::options::{Existing, RestoreOptions, Why};
 use super::plan::Planner;
 use super::policy::Ownership;
@@ -53,6 +55,7 @@ pub(super) enum Start {
 pub(super) struct Walker<'r, 'a> {
     run: &'r Run<'a>,
     chunks: Chunks<'r>,
+    near: Near,
     options: &'r RestoreOptions,
     /// The packs of the snapshot.
     within: Arc<RoaringBitmap>,
@@ -126,6 +129,7 @@ impl<'r, 'a> Walker<'r, 'a> {
     ) -> Self {
         Self {
             chunks: Chunks::new(run.packs, Arc::clone(&within)),
+            near: Near::default(),
             run,
             options,
             within,
@@ -140,8 +144,7 @@ impl<'r, 'a> Walker<'r, 'a> {
         let Begin { start, path, meta, ctx } = begin;
         let node = self.run.dirs.target(path, meta);
         if ctx.scope.is_inside(&self.options.select)
-            && !self.options.dry_run
-            && let Err(error) = self.run.dirs.make(&node)
+            && let Err(error) = self.make(&node)
         {
             self.run.trouble(node.path(), error);
             return Ok(());
@@ -263,14 +266,22 @@ impl<'r, 'a> Walker<'r, 'a> {
         }
         if step.pick == Pick::Take
             && !step.above
-            && !self.options.dry_run
-            && let Err(error) = self.run.dirs.make(&node)
+            && let Err(error) = self.make(&node)
         {
             self.run.trouble(node.path(), error);
             return Ok(None);
         }
         let here = self.here(node, ctx, Some(tree))?;
         Ok(Some(Frame { reader: DirReader::new(tree), here }))
+    }
+
+    /// Makes a directory and those above it, or takes them for made.
+    fn make(&self, node: &DirNode) -> Result<(), TargetError> {
+        if self.options.dry_run {
+            self.run.dirs.foresee(node);
+            return Ok(());
+        }
+        self.run.dirs.make(node).map(drop)
     }
 
     /// Looks at what is there. With the directory's tree, what is not in that is removed.
@@ -375,6 +386,10 @@ impl<'r, 'a> Walker<'r, 'a> {
         }
         let stays = self.options.existing == Existing::Never && here.there.something;
         if here.node.to_finish().is_none() || stays {
+            return Ok(());
+        }
+        if self.options.dry_run {
+            self.run.dir_done(&here.node);
             return Ok(());
         }
         self.planner.leave(here.node)

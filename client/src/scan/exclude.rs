@@ -186,6 +186,11 @@ impl Rules {
         rules
     }
 
+    /// Names the rules. The same name: the same is left out.
+    pub const fn name(&self) -> [u8; 32] {
+        self.digest
+    }
+
     /// Names the rules and, in the directory of this context, what those above it brought. The
     /// same name: the same entries of the directory are left out, whoever walks it.
     pub fn digest(&self, ctx: &DirCtx) -> [u8; 32] {

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The longest user or group name that is kept or looked up, in bytes.
 pub const MAX_OWNER_NAME: usize = 255;
@@ -26,7 +26,7 @@ struct Table {
     database: &'static str,
     getent: Option<PathBuf>,
     loaded: bool,
-    by_id: HashMap<u32, Option<String>>,
+    by_id: HashMap<u32, Option<Arc<str>>>,
     by_name: HashMap<String, Option<u32>>,
     questions: usize,
 }
@@ -47,13 +47,18 @@ impl OwnerNames {
     }
 
     /// The name of a user, if it has one. May run `getent` and wait for it, once an id.
-    pub fn user(&self, uid: u32) -> Option<String> {
+    pub fn user(&self, uid: u32) -> Option<Arc<str>> {
         locked(&self.users).name(uid)
     }
 
     /// The name of a group, if it has one. As [`user`](Self::user).
-    pub fn group(&self, gid: u32) -> Option<String> {
+    pub fn group(&self, gid: u32) -> Option<Arc<str>> {
         locked(&self.groups).name(gid)
+    }
+
+    /// Both names.
+    pub fn of(&self, uid: u32, gid: u32) -> Owner {
+        (self.user(uid), self.group(gid))
     }
 
     /// The number of a user of that name, if there is one here. The name may be anything.
@@ -64,6 +69,38 @@ impl OwnerNames {
     /// The number of a group of that name, if there is one here. The name may be anything.
     pub fn gid(&self, group: &str) -> Option<u32> {
         locked(&self.groups).id(group)
+    }
+}
+
+/// The names of a user and of a group.
+pub type Owner = (Option<Arc<str>>, Option<Arc<str>>);
+
+/// The names of whoever a thread came across last: nearly always the next file is theirs, too.
+#[derive(Debug, Clone)]
+pub struct LastOwner<'a> {
+    names: &'a OwnerNames,
+    last: Option<((u32, u32), Owner)>,
+}
+
+impl<'a> LastOwner<'a> {
+    /// None yet.
+    pub const fn new(names: &'a OwnerNames) -> Self {
+        Self { names, last: None }
+    }
+
+    /// The names of this user and this group. As [`OwnerNames::user`].
+    pub fn of(&mut self, uid: u32, gid: u32) -> Owner {
+        if let Some((ids, owner)) = &self.last
+            && *ids == (uid, gid)
+        {
+            return owner.clone();
+        }
+        // Copies of its own: threads that count on one place slow each other down.
+        let own = |name: Option<Arc<str>>| name.map(|name| Arc::from(&*name));
+        let (user, group) = self.names.of(uid, gid);
+        let owner = (own(user), own(group));
+        self.last = Some(((uid, gid), owner.clone()));
+        owner
     }
 }
 
@@ -80,13 +117,13 @@ impl Table {
         }
     }
 
-    fn name(&mut self, id: u32) -> Option<String> {
+    fn name(&mut self, id: u32) -> Option<Arc<str>> {
         self.load();
         if let Some(known) = self.by_id.get(&id) {
             return known.clone();
         }
         let line = self.ask(&id.to_string())?;
-        let found = parse(&line).filter(|&(_, found)| found == id).map(|(name, _)| name.to_owned());
+        let found = parse(&line).filter(|&(_, found)| found == id).map(|(name, _)| name.into());
         self.by_id.insert(id, found.clone());
         found
     }
@@ -115,7 +152,7 @@ impl Table {
             let Some((name, id)) = std::str::from_utf8(line).ok().and_then(parse) else {
                 continue;
             };
-            self.by_id.entry(id).or_insert_with(|| Some(name.to_owned()));
+            self.by_id.entry(id).or_insert_with(|| Some(name.into()));
             self.by_name.entry(name.to_owned()).or_insert(Some(id));
         }
     }

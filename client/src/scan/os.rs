@@ -229,6 +229,12 @@ pub fn fstat(fd: impl AsFd) -> io::Result<Stat> {
     Ok(sys::stat_fd(fd.as_fd())?)
 }
 
+/// Reads from a place in an open file, by one system call: it may read less, and reads nothing at
+/// the end.
+pub fn read_at(file: &File, room: &mut [u8], offset: u64) -> io::Result<usize> {
+    Ok(rustix::io::pread(file, room, offset)?)
+}
+
 /// Whether this process may do what only root may.
 pub fn running_as_root() -> bool {
     rustix::process::geteuid().is_root()

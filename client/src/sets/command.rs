@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,8 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// Variables that hold secrets or lead to them. No command that this program starts inherits them.
-pub const SECRET_VARIABLES: [&str; 8] = [
+/// Variables that hold secrets or lead to them.
+const SECRET_VARIABLES: [&str; 8] = [
     "BACKUP_PASSPHRASE",
     "BACKUP_PASSPHRASE_FILE",
     "BACKUP_PASSPHRASE_COMMAND",
@@ -22,6 +23,17 @@ pub const SECRET_VARIABLES: [&str; 8] = [
     "BACKUP_RECOVERY_CODE_COMMAND",
     "BACKUP_RECOVERY_CODE_FD",
 ];
+
+/// By these the service manager and this process alone talk: other programs answer, too.
+const MANAGER_VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
+
+/// Takes from a command's environment what is meant for this process alone.
+pub fn for_others(command: &mut Command) -> &mut Command {
+    for variable in SECRET_VARIABLES.iter().chain(&MANAGER_VARIABLES) {
+        command.env_remove(variable);
+    }
+    command
+}
 
 /// The output of a command, which fails at its end if the command failed: half a dump is no backup.
 #[derive(Debug)]
@@ -43,25 +55,45 @@ impl Piped {
         let (program, args) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let mut start = Command::new(program);
         start.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
-        for secret in SECRET_VARIABLES {
-            start.env_remove(secret);
-        }
+        for_others(&mut start);
         let name = program.to_string_lossy().into_owned();
         Ok(Self { child: start.spawn()?, name, done: false, stop: Arc::clone(stop) })
     }
+}
 
-    /// Waits until there is something to read, or its end.
-    fn wait(&self, out: &ChildStdout) -> io::Result<()> {
-        loop {
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(io::Error::other("it was stopped"));
-            }
-            match poll(&mut [PollFd::new(out, PollFlags::IN)], Some(&LOOK_UP)) {
-                Ok(0) | Err(Errno::INTR) => {}
-                Ok(_) => return Ok(()),
-                Err(error) => return Err(error.into()),
-            }
+/// Waits until there is something to read, or its end. Fails once `stop` is raised.
+fn wait(from: impl AsFd, stop: &AtomicBool) -> io::Result<()> {
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return Err(io::Error::other("it was stopped"));
         }
+        match poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(&LOOK_UP)) {
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// What comes from a file, a pipe or a terminal, for as long as somebody wants it: nobody waits for
+/// more once `stop` is raised.
+#[derive(Debug)]
+pub struct Patient<F> {
+    from: F,
+    stop: Arc<AtomicBool>,
+}
+
+impl<F: AsFd> Patient<F> {
+    /// Reads from here. Nothing of it may have been read ahead by somebody else.
+    pub fn new(from: F, stop: &Arc<AtomicBool>) -> Self {
+        Self { from, stop: Arc::clone(stop) }
+    }
+}
+
+impl<F: AsFd> Read for Patient<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        wait(&self.from, &self.stop)?;
+        Ok(rustix::io::read(&self.from, buffer)?)
     }
 }
 
@@ -71,7 +103,7 @@ impl Read for Piped {
             return Ok(0);
         }
         if let Some(out) = &self.child.stdout {
-            self.wait(out)?;
+            wait(out, &self.stop)?;
         }
         let read = match &mut self.child.stdout {
             Some(out) => out.read(buffer)?,
@@ -100,6 +132,8 @@ impl Drop for Piped {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn start(line: &str, stop: &Arc<AtomicBool>) -> Piped {
@@ -115,6 +149,35 @@ mod tests {
         assert_eq!(silent.read(&mut buffer).unwrap(), 6);
         stop.store(true, Ordering::Relaxed);
         assert_eq!(silent.read(&mut buffer).unwrap_err().to_string(), "it was stopped");
+    }
+
+    #[test]
+    fn no_secret_and_no_service_manager_is_told_of() {
+        let mut command = Command::new("sh");
+        let all = SECRET_VARIABLES.iter().chain(&MANAGER_VARIABLES);
+        let shown: String = all.map(|name| format!("${{{name}-}}")).collect();
+        command.args(["-c", &format!("echo \"<{shown}$OTHER>\"")]).env("OTHER", "other");
+        let values = SECRET_VARIABLES.iter().chain(&MANAGER_VARIABLES).map(|name| (name, "x"));
+        command.envs(values);
+        assert_eq!(for_others(&mut command).output().unwrap().stdout, b"<other>\n");
+    }
+
+    #[test]
+    fn a_pipe_that_says_nothing_is_not_waited_for() {
+        let (from, mut to) = io::pipe().unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut patient = Patient::new(from, &stop);
+        to.write_all(b"begun").unwrap();
+        let mut buffer = [0; 100];
+        assert_eq!(patient.read(&mut buffer).unwrap(), 5);
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(patient.read(&mut buffer).unwrap_err().to_string(), "it was stopped");
+        stop.store(false, Ordering::Relaxed);
+        to.write_all(b" and ended").unwrap();
+        drop(to);
+        let mut rest = String::new();
+        patient.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, " and ended");
     }
 
     #[test]

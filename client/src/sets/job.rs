@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use unseen_common::time::Timestamp;
 
-use super::command::Piped;
+use super::command::{Patient, Piped};
 use super::defaults;
 use super::named::{Hooks, Label, NamedSet, NoHome, SetSource};
 use super::values::Compression;
@@ -187,7 +187,7 @@ impl Job {
     }
 
     /// Opens what is read. At least one of the paths must be there; those that are not are told by
-    /// the run. A command is not waited for once `stop` is raised.
+    /// the run. Neither a command nor standard input is waited for once `stop` is raised.
     pub fn open(&self, now: Timestamp, stop: &Arc<AtomicBool>) -> Result<Source, JobError> {
         let (reader, file): (Box<dyn Read + Send>, &Name) = match &self.source {
             JobSource::Paths(paths) => {
@@ -206,7 +206,7 @@ impl Job {
                 })?;
                 (Box::new(piped), file)
             }
-            JobSource::Stdin(file) => (Box::new(io::stdin()), file),
+            JobSource::Stdin(file) => (Box::new(Patient::new(io::stdin(), stop)), file),
         };
         let seconds = i64::try_from(now.0).unwrap_or(i64::MAX);
         let meta = Meta {
@@ -279,5 +279,7 @@ pub fn pattern_file(path: &Path) -> Result<Vec<Pattern>, JobError> {
 
 fn user_name() -> String {
     let uid = rustix::process::geteuid().as_raw();
-    OwnerNames::of_this_machine().user(uid).unwrap_or_else(|| uid.to_string())
+    OwnerNames::of_this_machine()
+        .user(uid)
+        .map_or_else(|| uid.to_string(), |name| (*name).to_owned())
 }

@@ -62,8 +62,11 @@ fn kind_of(name: &[u8]) -> &'static str {
     if extension.is_empty() || extension.len() > MAX_EXTENSION {
         return "other";
     }
-    let extension = extension.to_ascii_lowercase();
-    match extension.as_slice() {
+    let mut lower = [0; MAX_EXTENSION];
+    for (to, from) in lower.iter_mut().zip(extension) {
+        *to = from.to_ascii_lowercase();
+    }
+    match lower.get(..extension.len()).unwrap_or_default() {
         b"zip" | b"gz" | b"tgz" | b"bz2" | b"xz" | b"zst" | b"7z" | b"rar" | b"tar" | b"lz4"
         | b"iso" | b"jar" | b"deb" | b"rpm" | b"apk" | b"dmg" => "archive",
         b"mp3" | b"flac" | b"ogg" | b"opus" | b"wav" | b"m4a" | b"aac" | b"wma" | b"aiff"

@@ -150,8 +150,8 @@ fn decode_meta(d: &mut Decoder<'_>) -> Result<Meta, DecodeError> {
     if mode > 0o7777 {
         return Err(DecodeError::Invalid("mode has bits beyond the permissions"));
     }
-    let user = optional(d, |d| Ok(text_capped(d, "owner name", MAX_OWNER)?.to_owned()))?;
-    let group = optional(d, |d| Ok(text_capped(d, "group name", MAX_OWNER)?.to_owned()))?;
+    let user = optional(d, |d| Ok(text_capped(d, "owner name", MAX_OWNER)?.into()))?;
+    let group = optional(d, |d| Ok(text_capped(d, "group name", MAX_OWNER)?.into()))?;
     let mtime = FileTime { seconds: d.i64()?, nanos: d.u32()? };
     if mtime.nanos >= 1_000_000_000 {
         return Err(DecodeError::Invalid("more than a second of nanoseconds"));
@@ -315,8 +315,8 @@ pub(crate) mod tests {
                     mode,
                     uid,
                     gid,
-                    user: user.map(|u| u.chars().take(20).collect()),
-                    group: group.map(|g| g.chars().take(20).collect()),
+                    user: user.map(|u| u.chars().take(20).collect::<String>().into()),
+                    group: group.map(|g| g.chars().take(20).collect::<String>().into()),
                     mtime: FileTime { seconds, nanos },
                     xattrs: xattrs.into_iter().map(|(name, value)| Xattr { name, value }).collect(),
                     hard_link,

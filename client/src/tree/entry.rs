@@ -1,5 +1,7 @@
 //! One name in a directory and everything that is kept about it.
 
+use std::sync::Arc;
+
 use crate::crypto::content_id::ChunkId;
 
 /// The longest name of one path component, in bytes.
@@ -19,12 +21,16 @@ pub struct NotAName(pub Vec<u8>);
 impl Name {
     /// Checks and wraps one component.
     pub fn new(bytes: &[u8]) -> Result<Self, NotAName> {
-        let bad = bytes.is_empty()
-            || bytes.len() > MAX_NAME
-            || bytes == b"."
-            || bytes == b".."
-            || bytes.iter().any(|&b| b == b'/' || b == 0);
-        if bad { Err(NotAName(bytes.to_vec())) } else { Ok(Self(bytes.into())) }
+        if Self::is_one(bytes) { Ok(Self(bytes.into())) } else { Err(NotAName(bytes.to_vec())) }
+    }
+
+    /// Whether these bytes are a name.
+    pub fn is_one(bytes: &[u8]) -> bool {
+        !bytes.is_empty()
+            && bytes.len() <= MAX_NAME
+            && bytes != b"."
+            && bytes != b".."
+            && !bytes.iter().any(|&b| b == b'/' || b == 0)
     }
 
     /// The bytes, as the file system has them; not necessarily UTF-8.
@@ -63,9 +69,9 @@ pub struct Meta {
     /// Group.
     pub gid: u32,
     /// The owner's name on the source machine, if it has one.
-    pub user: Option<String>,
+    pub user: Option<Arc<str>>,
     /// The group's name on the source machine, if it has one.
-    pub group: Option<String>,
+    pub group: Option<Arc<str>>,
     /// Last modification.
     pub mtime: FileTime,
     /// Extended attributes, sorted by name; POSIX ACLs and capabilities are among them.

@@ -11,6 +11,8 @@ use crate::crypto::content_id::ChunkId;
 
 /// Below this, in bytes, a leaf is never cut.
 const MIN_LEAF: usize = 32 * 1024;
+/// Memory that a leaf begins with, in bytes: enough for some forty entries.
+const ROOM: usize = 8 * 1024;
 /// Above this, in bytes, a leaf is always cut.
 const MAX_LEAF: usize = 256 * 1024;
 /// One name in so many ends a leaf.
@@ -93,6 +95,9 @@ impl DirWriter {
         let current = &mut self.levels[level];
         if current.first.is_none() {
             current.first = Some(name.clone());
+        }
+        if current.encoded.capacity() == 0 {
+            current.encoded.reserve(ROOM);
         }
         current.encoded.extend_from_slice(encoded);
         current.count += 1;

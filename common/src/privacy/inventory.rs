@@ -18,6 +18,8 @@ const LINES: &str = "the request log of the process";
 const MEMORY: &str = "memory alone";
 
 const ERASED: &str = "until the account is erased";
+const UNTIL_REPLACED: &str =
+    "a day longer than the log names them; all go when the account is erased";
 const FOREVER: &str = "as long as the server's data folder";
 const RUNNING: &str = "at most an hour";
 const NEWEST: &str = "the newest 1000 are shown; all go when the account is erased";
@@ -57,7 +59,12 @@ pub const ACCOUNT: &[Field] = &[
     field("genesis.server_identity", LOG, "binds the vault to this server", ERASED),
     field("slots.hash", LOG, "which unlock slots are valid", ERASED),
     field("slots.login_keys", LOG, "verifies who may fetch the slots", ERASED),
-    field("slots.sealed", TWICE, "open with the passphrase or the recovery code alone", ERASED),
+    field(
+        "slots.sealed",
+        TWICE,
+        "open with the passphrase or the recovery code alone",
+        UNTIL_REPLACED,
+    ),
     field("device.id", LOG, "tells devices apart; random", ERASED),
     field("device.manifest_key", LOG, "verifies its entries", ERASED),
     field("device.login_key", LOG, "verifies its logins", ERASED),

@@ -1,6 +1,6 @@
 //! The verdict on each snapshot.
 
-use super::reason::{Decision, Kept, Verdict, Why};
+use super::reason::{Decision, Kept, Verdict};
 use super::series::Series;
 use crate::id::{DeviceId, SetTag, SnapshotId};
 use crate::limits::MAX_ENTRY_SNAPSHOTS;
@@ -149,13 +149,6 @@ impl Scene<'_> {
     }
 
     fn decision(&self, seq: u64, member: &Member, kept: Kept) -> Decision {
-        let verdict = if kept.any() {
-            Verdict::Kept(kept)
-        } else if member.status == Status::Checkpoint {
-            Verdict::Expired(Why::Superseded)
-        } else {
-            Verdict::Expired(Why::NoRuleKeepsIt)
-        };
         Decision {
             snapshot: member.id,
             seq,
@@ -163,7 +156,7 @@ impl Scene<'_> {
             set: self.key.1,
             status: member.status,
             received: member.received,
-            verdict,
+            verdict: Verdict::of(kept, member.status),
         }
     }
 }

@@ -44,6 +44,19 @@ pub enum Why {
     Superseded,
 }
 
+impl Verdict {
+    /// On a snapshot of this status, for which so much speaks.
+    pub(super) fn of(kept: Kept, status: Status) -> Self {
+        if kept.any() {
+            Self::Kept(kept)
+        } else if status == Status::Checkpoint {
+            Self::Expired(Why::Superseded)
+        } else {
+            Self::Expired(Why::NoRuleKeepsIt)
+        }
+    }
+}
+
 /// All reasons for which a snapshot stays.
 #[expect(clippy::struct_excessive_bools, reason = "a list of independent facts, not a state")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -134,6 +147,26 @@ impl Decision {
     /// Whether it stays.
     pub const fn stays(&self) -> bool {
         matches!(self.verdict, Verdict::Kept(_))
+    }
+
+    /// The same without the pin.
+    #[must_use]
+    pub fn unpinned(self) -> Self {
+        self.but(|kept| Kept { pinned: false, ..kept })
+    }
+
+    /// The same without the hold.
+    #[must_use]
+    pub fn lifted(self) -> Self {
+        self.but(|kept| Kept { held: false, ..kept })
+    }
+
+    /// A mark takes no other snapshot's place: nothing else changes without it.
+    fn but(self, change: impl FnOnce(Kept) -> Kept) -> Self {
+        match self.verdict {
+            Verdict::Kept(kept) => Self { verdict: Verdict::of(change(kept), self.status), ..self },
+            Verdict::Expired(_) => self,
+        }
     }
 
     /// The reasons for which it stays; none if it goes.

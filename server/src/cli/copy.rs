@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::{Deserialize, Serialize};
+use unseen_common::id::VaultId;
 
 use super::admin::{self, Ask};
 use super::error::CliError;
 use super::output;
+use crate::vault::copy::Copied;
 use crate::vault::{Core, Options};
 
 /// Copy everything into another folder, while clients go on
@@ -23,6 +26,23 @@ pub(super) struct Copy {
     /// Where to: a folder that is not there yet
     #[arg(value_name = "TO")]
     to: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was copied, as it is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Report {
+    /// Accounts in the copy.
+    accounts: u64,
+    /// Files, or second names of them.
+    files: u64,
+    /// Files that should be there and are not.
+    missing_files: u64,
+    /// Accounts that are not in the copy, as their journals are damaged: the first digits of ids.
+    left_out: Vec<String>,
 }
 
 pub(super) fn run(command: &Copy) -> Result<(), CliError> {
@@ -35,24 +55,36 @@ pub(super) fn run(command: &Copy) -> Result<(), CliError> {
         let core = Core::open_existing(&command.data, Options::default())?;
         fulfil(&core, &to)?
     };
-    output::line(&told.0);
+    let report: Report = serde_json::from_str(&told.0).map_err(CliError::Answer)?;
+    if command.json {
+        output::json(&report)?;
+    } else {
+        show(&report);
+    }
     if told.1 { Err(CliError::Damage) } else { Ok(()) }
 }
 
-/// Copies; tells what was done, and whether something is damaged.
+/// Copies; tells what was done, as JSON, and whether something is damaged.
 pub(super) fn fulfil(core: &Core, to: &Path) -> Result<(String, bool), CliError> {
-    let copied = core.copy_to(to)?;
-    let mut lines = vec![format!("copied: accounts {}, files {}", copied.accounts, copied.blobs)];
-    if copied.missing > 0 {
-        lines.push(format!(
+    let Copied { accounts, blobs, missing, damaged } = core.copy_to(to)?;
+    let left_out = damaged.iter().map(VaultId::short).collect();
+    let report = Report { accounts, files: blobs, missing_files: missing, left_out };
+    let damage = report.missing_files > 0 || !report.left_out.is_empty();
+    Ok((serde_json::to_string(&report).map_err(CliError::Answer)?, damage))
+}
+
+fn show(report: &Report) {
+    output::line(&format!("copied: accounts {}, files {}", report.accounts, report.files));
+    if report.missing_files > 0 {
+        output::line(&format!(
             "{} files are not there: run `backup-server scrub --now`",
-            copied.missing
+            report.missing_files
         ));
     }
-    for id in &copied.damaged {
-        lines.push(format!(
-            "account {id} is not in the copy: its journal is damaged; run `backup-server rebuild`"
+    for account in &report.left_out {
+        output::line(&format!(
+            "account {account} is not in the copy: its journal is damaged; run `backup-server \
+             rebuild`"
         ));
     }
-    Ok((lines.join("\n"), copied.missing > 0 || !copied.damaged.is_empty()))
 }

@@ -152,7 +152,9 @@ impl CliError {
                 | OpenError::Format(_),
             ) => 20,
             Self::Vault(VaultError::DiskFull) => 23,
-            Self::Config(ConfigError::NoData) | Self::Vault(VaultError::Invalid(_)) => 2,
+            Self::Config(ConfigError::NoData)
+            | Self::Open(OpenError::Foreign { .. })
+            | Self::Vault(VaultError::Invalid(_)) => 2,
             _ => 1,
         }
     }

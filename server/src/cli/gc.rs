@@ -57,6 +57,6 @@ fn show(swept: &Swept) {
         output::line(&format!("erased     {} accounts", swept.erased));
     }
     if swept.strays > 0 {
-        output::line(&format!("left over  {} files of what was cut off", swept.strays));
+        output::line(&format!("left over  {} files that nothing names", swept.strays));
     }
 }

@@ -1,18 +1,17 @@
 //! `backup-server rebuild`.
 
 use std::collections::BTreeSet;
-use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::{Value, json};
 use unseen_common::id::VaultId;
-use unseen_common::vault::VaultError;
 
 use super::error::CliError;
 use super::output;
 use crate::vault::rebuild::{Fate, Rebuilt, rebuild};
-use crate::vault::{Core, Options};
+use crate::vault::{Core, Options, account_among};
 
 /// Make damaged or lost journals anew from what is stored
 ///
@@ -28,6 +27,9 @@ pub(super) struct Rebuild {
     /// Only this account: the first digits of its id
     #[arg(long, value_name = "ACCOUNT")]
     account: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(command: &Rebuild) -> Result<(), CliError> {
@@ -35,25 +37,12 @@ pub(super) fn run(command: &Rebuild) -> Result<(), CliError> {
     let account = command.account.as_deref();
     let account = account.map(|name| named(&command.data, name)).transpose()?;
     let fates = rebuild(&command.data, account, &Options::default())?;
-    let mut refused = false;
-    for (id, fate) in &fates {
-        match fate {
-            Fate::Whole => {
-                output::line(&format!("account {id}: its journal is whole; left as it is"));
-            }
-            Fate::Rebuilt(rebuilt) => tell(*id, rebuilt),
-            Fate::Refused(error) => {
-                refused = true;
-                let mut text = format!("account {id}: not rebuilt, nothing was changed: {error}");
-                let mut cause = error.source();
-                while let Some(error) = cause {
-                    text = format!("{text}: {error}");
-                    cause = error.source();
-                }
-                output::line(&text);
-            }
-        }
+    if command.json {
+        output::json(&fates.iter().map(in_json).collect::<Vec<_>>())?;
+    } else {
+        fates.iter().for_each(tell);
     }
+    let refused = fates.iter().any(|(_, fate)| matches!(fate, Fate::Refused(_)));
     if refused { Err(CliError::Damage) } else { Ok(()) }
 }
 
@@ -68,18 +57,46 @@ fn named(data: &Path, name: &str) -> Result<VaultId, CliError> {
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         found.extend(names.filter_map(|name| name.parse::<VaultId>().ok()));
     }
-    found.retain(|id| id.to_string().starts_with(name));
-    match (found.pop_first(), found.is_empty()) {
-        (Some(id), true) => Ok(id),
-        (Some(_), false) => Err(VaultError::Invalid(format!(
-            "{name} begins the ids of several accounts: give more digits"
-        ))
-        .into()),
-        (None, _) => Err(VaultError::NotFound(format!("account {name}")).into()),
+    Ok(account_among(found, name)?)
+}
+
+fn in_json((id, fate): &(VaultId, Fate)) -> Value {
+    let account = id.short();
+    match fate {
+        Fate::Whole => json!({ "account": account, "fate": "whole" }),
+        Fate::Refused(error) => {
+            json!({ "account": account, "fate": "refused", "problem": output::with_causes(error) })
+        }
+        Fate::Rebuilt(rebuilt) => {
+            let Rebuilt { records, packs, damaged, missing, strange, same_identity } = rebuilt;
+            json!({
+                "account": account,
+                "fate": "rebuilt",
+                "log_records": records,
+                "packs": packs,
+                "damaged_packs": damaged,
+                "missing_packs": missing,
+                "strange_files": strange,
+                "same_identity": same_identity,
+            })
+        }
     }
 }
 
-fn tell(id: VaultId, rebuilt: &Rebuilt) {
+fn tell((id, fate): &(VaultId, Fate)) {
+    match fate {
+        Fate::Whole => {
+            output::line(&format!("account {id}: its journal is whole; left as it is"));
+        }
+        Fate::Rebuilt(rebuilt) => tell_rebuilt(*id, rebuilt),
+        Fate::Refused(error) => {
+            let error = output::with_causes(error);
+            output::line(&format!("account {id}: not rebuilt, nothing was changed: {error}"));
+        }
+    }
+}
+
+fn tell_rebuilt(id: VaultId, rebuilt: &Rebuilt) {
     let Rebuilt { records, packs, damaged, missing, strange, same_identity } = *rebuilt;
     output::line(&format!("account {id}: rebuilt, {records} log records, {packs} packs"));
     for (count, what) in [
@@ -96,5 +113,61 @@ fn tell(id: VaultId, rebuilt: &Rebuilt) {
             "  identity.key is not the one of this account: its clients will refuse this server",
         );
         output::line("  put the identity.key of the old server into the data folder");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vault::rebuild::RebuildError;
+
+    #[test]
+    fn accounts_are_found_by_files_or_journal_and_the_first_digits() {
+        let dir = tempfile::tempdir().unwrap();
+        let ids = ["aaaa0".repeat(7), "aaaab".repeat(7), "bbbbb".repeat(7)];
+        let ids = ids.each_ref().map(|id| id[..32].to_owned());
+        std::fs::create_dir_all(dir.path().join("accounts").join(&ids[0])).unwrap();
+        let code = |name: &str| named(dir.path(), name).unwrap_err().exit_code();
+        assert_eq!(named(dir.path(), "aaaa").unwrap().to_string(), ids[0], "no journals at all");
+        std::fs::create_dir(dir.path().join("journal")).unwrap();
+        for file in [&*ids[1], &*ids[2], "server", "bbbb.old"] {
+            std::fs::write(dir.path().join("journal").join(file), "").unwrap();
+        }
+        assert_eq!(named(dir.path(), "bbbb").unwrap().to_string(), ids[2]);
+        assert_eq!(named(dir.path(), &ids[1]).unwrap().to_string(), ids[1]);
+        assert_eq!(code("aaaa"), 2, "several");
+        assert_eq!(code("bbb"), 2, "too short, as for every other command");
+        assert_eq!(code("BBBB"), 2);
+        assert_eq!(code("cccc"), 1);
+    }
+
+    #[test]
+    fn what_became_of_an_account_in_json() {
+        let id = VaultId::from_bytes([0xab; 16]);
+        let refused = Fate::Refused(RebuildError::Gap { missing: 3, beyond: 5 });
+        let problem = "log record 3 is damaged or missing, and record 5 is there";
+        let rebuilt = Rebuilt {
+            records: 1,
+            packs: 2,
+            damaged: 3,
+            missing: 4,
+            strange: 5,
+            same_identity: true,
+        };
+        for (fate, wanted) in [
+            (Fate::Whole, json!({ "fate": "whole" })),
+            (refused, json!({ "fate": "refused", "problem": problem })),
+            (
+                Fate::Rebuilt(rebuilt),
+                json!({
+                    "fate": "rebuilt", "log_records": 1, "packs": 2, "damaged_packs": 3,
+                    "missing_packs": 4, "strange_files": 5, "same_identity": true,
+                }),
+            ),
+        ] {
+            let mut wanted = wanted;
+            wanted["account"] = id.short().into();
+            assert_eq!(in_json(&(id, fate)), wanted);
+        }
     }
 }

@@ -9,22 +9,20 @@ use std::task::{Context, Poll, ready};
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::connections::Busy;
+use super::lane::Share;
 
 /// Handed to the connection at a time.
 const SLICE: usize = 256 * 1024;
 
 /// The share that an answer has of the memory for all; travels beside it.
 #[derive(Debug, Clone)]
-pub(super) struct Share(
-    #[expect(dead_code, reason = "held until it is dropped")] Arc<OwnedSemaphorePermit>,
-);
+pub(super) struct Counted(#[expect(dead_code, reason = "held until it is dropped")] Arc<Share>);
 
-impl Share {
-    pub(super) fn new(permit: OwnedSemaphorePermit) -> Self {
-        Self(Arc::new(permit))
+impl Counted {
+    pub(super) fn new(share: Share) -> Self {
+        Self(Arc::new(share))
     }
 }
 
@@ -34,11 +32,12 @@ pub(super) struct Answer {
     body: Body,
     rest: Bytes,
     busy: Busy,
-    _share: Option<Share>,
+    _share: Option<Counted>,
 }
 
 impl Answer {
-    pub(super) fn new(body: Body, busy: Busy, share: Option<Share>) -> Self {
+    pub(super) fn new(body: Body, busy: Busy, share: Option<Counted>) -> Self {
+        busy.answers(body.size_hint().exact().unwrap_or_default());
         Self { body, rest: Bytes::new(), busy, _share: share }
     }
 }

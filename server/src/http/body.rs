@@ -2,35 +2,35 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, header};
-use bytes::{Bytes, BytesMut};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout};
-use unseen_common::vault::VaultError;
+use bytes::Bytes;
+use tokio::time::{Instant, timeout, timeout_at};
 use unseen_common::wire::endpoint::Endpoint;
 use unseen_common::wire::problem;
 
 use super::app::{App, Limits};
 use super::failure::Failure;
+use super::lane::{Owner, Share};
+use super::lanes::SHORT;
 
-/// How long a request waits for its turn.
-pub(super) const TURN: Duration = Duration::from_secs(30);
+/// What a body that has fallen behind reserves at a time, in bytes.
+const STEP: usize = 256 * 1024;
 
 /// A body in memory, and its share of what may be in flight.
 #[derive(Debug)]
 pub(super) struct Received {
     pub(super) bytes: Bytes,
     /// Given back when the request has been dealt with.
-    _share: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 /// Reads a body whose length the client states, and whose type is the one given.
 pub(super) async fn receive(
     app: &App,
+    owner: Owner,
     headers: &HeaderMap,
     body: Body,
     (endpoint, kind): (&Endpoint, &str),
@@ -41,29 +41,78 @@ pub(super) async fn receive(
         discard(app, body, cap).await;
         return Err(Failure::detailed(&problem::WRONG_TYPE, format!("{kind} is accepted here")));
     }
-    let kib = u32::try_from(length.div_ceil(1024)).map_err(|_e| Failure::too_large(cap))?;
-    let turn = timeout(TURN, Arc::clone(&app.in_flight).acquire_many_owned(kib)).await;
-    let Ok(Ok(share)) = turn else {
-        return Err(VaultError::Busy(5).into());
+    // Even one of no length costs something.
+    let share = app.lanes.for_body(owner, length).take(owner, length.max(1024)).await?;
+    let arriving = Arriving {
+        length,
+        bytes: Vec::with_capacity(length),
+        share,
+        pace: Pace::start(app.limits, length),
+        behind: false,
     };
-    let mut bytes = BytesMut::with_capacity(length);
-    let mut pace = Pace::start(app.limits);
-    let mut body = body;
-    while let Some(data) = pace.next(&mut body).await? {
-        if bytes.len() + data.len() > length {
+    arriving.all(body).await
+}
+
+/// A body that comes in.
+struct Arriving {
+    length: usize,
+    bytes: Vec<u8>,
+    share: Share,
+    pace: Pace,
+    /// It is slow: only what has arrived is reserved.
+    behind: bool,
+}
+
+impl Arriving {
+    async fn all(mut self, mut body: Body) -> Result<Received, Failure> {
+        while let Some(data) = self.next(&mut body).await? {
+            let after = self.bytes.len() + data.len();
+            if after > self.length {
+                return Err(Failure::of(&problem::CUT_OFF));
+            }
+            if self.behind && after > self.share.held() {
+                self.step(after).await?;
+            }
+            self.bytes.extend_from_slice(&data);
+        }
+        if self.bytes.len() != self.length {
             return Err(Failure::of(&problem::CUT_OFF));
         }
-        bytes.extend_from_slice(&data);
+        Ok(Received { bytes: self.bytes.into(), _share: self.share })
     }
-    if bytes.len() != length {
-        return Err(Failure::of(&problem::CUT_OFF));
+
+    async fn next(&mut self, body: &mut Body) -> Result<Option<Bytes>, Failure> {
+        if !self.behind && self.length > SHORT {
+            match timeout_at(self.pace.lead(), self.pace.next(body)).await {
+                Ok(next) => return next,
+                Err(_elapsed) => self.fall_behind()?,
+            }
+        }
+        self.pace.next(body).await
     }
-    Ok(Received { bytes: bytes.freeze(), _share: share })
+
+    fn fall_behind(&mut self) -> Result<(), Failure> {
+        self.behind = true;
+        self.bytes.shrink_to(0);
+        Ok(self.share.fall_behind(self.bytes.len())?)
+    }
+
+    /// Reserves what is needed for so many bytes, and some more.
+    async fn step(&mut self, needed: usize) -> Result<(), Failure> {
+        let wanted = needed.max(self.share.held() + STEP).min(self.length);
+        let asked = Instant::now();
+        self.share.more(wanted - self.share.held()).await?;
+        // Nothing was read meanwhile: the client could not send.
+        self.pace.forgive(asked.elapsed());
+        self.bytes.reserve_exact(wanted - self.bytes.len());
+        Ok(())
+    }
 }
 
 /// Takes a body and throws it away, so that a client that is still sending can read the answer.
 pub(super) async fn discard(app: &App, mut body: Body, cap: usize) {
-    let mut pace = Pace::start(app.limits);
+    let stated = body.size_hint().exact().and_then(|length| usize::try_from(length).ok());
+    let mut pace = Pace::start(app.limits, stated.unwrap_or(cap));
     let mut taken = 0;
     while let Ok(Some(data)) = pace.next(&mut body).await {
         taken += data.len();
@@ -91,13 +140,27 @@ fn is_of(headers: &HeaderMap, kind: &str) -> bool {
 
 struct Pace {
     limits: Limits,
+    /// Bytes per second.
+    floor: u64,
     start: Instant,
     received: u64,
 }
 
 impl Pace {
-    fn start(limits: Limits) -> Self {
-        Self { limits, start: Instant::now(), received: 0 }
+    fn start(limits: Limits, length: usize) -> Self {
+        let length = u64::try_from(length).unwrap_or(u64::MAX);
+        Self { limits, floor: limits.floor(length), start: Instant::now(), received: 0 }
+    }
+
+    /// Until when the next bytes must come for all of it to stay reserved.
+    fn lead(&self) -> Instant {
+        let earned = self.received.saturating_mul(1000) / self.limits.brisk_rate.max(1);
+        self.start + self.limits.head_start + Duration::from_millis(earned)
+    }
+
+    /// The client is not to blame for this time.
+    fn forgive(&mut self, time: Duration) {
+        self.start += time;
     }
 
     async fn next(&mut self, body: &mut Body) -> Result<Option<Bytes>, Failure> {
@@ -115,17 +178,17 @@ impl Pace {
             };
             self.received =
                 self.received.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
-            if too_slow(&self.limits, self.start.elapsed(), self.received) {
+            if self.is_too_slow(self.start.elapsed()) {
                 return Err(Failure::of(&problem::TOO_SLOW));
             }
             return Ok(Some(data));
         }
     }
-}
 
-fn too_slow(limits: &Limits, elapsed: Duration, received: u64) -> bool {
-    let needed = u128::from(limits.minimum_rate).saturating_mul(elapsed.as_millis()) / 1000;
-    elapsed > limits.grace && u128::from(received) < needed
+    fn is_too_slow(&self, elapsed: Duration) -> bool {
+        let needed = u128::from(self.floor).saturating_mul(elapsed.as_millis()) / 1000;
+        elapsed > self.limits.grace && u128::from(self.received) < needed
+    }
 }
 
 #[cfg(test)]
@@ -134,10 +197,15 @@ mod tests {
 
     #[test]
     fn the_rate_counts_after_the_grace() {
-        let limits = Limits::default();
         let seconds = Duration::from_secs;
-        assert!(!too_slow(&limits, seconds(20), 0));
-        assert!(too_slow(&limits, seconds(21), 21 * 4096 - 1));
-        assert!(!too_slow(&limits, seconds(21), 21 * 4096));
+        let after = |length, received| Pace { received, ..Pace::start(Limits::default(), length) };
+        assert!(!after(1 << 24, 0).is_too_slow(seconds(20)));
+        assert!(after(1 << 20, 21 * 8192 - 1).is_too_slow(seconds(21)));
+        assert!(!after(1 << 20, 21 * 8192).is_too_slow(seconds(21)));
+        // A pack, and the longest body there is: home in half an hour.
+        assert!(after(1 << 24, (1 << 24) - 2000).is_too_slow(seconds(1800)));
+        assert!(!after(1 << 24, 1 << 24).is_too_slow(seconds(1799)));
+        assert!(!after(96 << 20, 96 << 20).is_too_slow(seconds(1799)));
+        assert!(after(96 << 20, 90 << 20).is_too_slow(seconds(1799)));
     }
 }

@@ -11,26 +11,23 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, timeout};
-use unseen_common::vault::VaultError;
-use unseen_common::wire::endpoint::{Endpoint, Takes};
+use tokio::time::Instant;
+use unseen_common::wire::endpoint::{self, Endpoint, Takes};
 use unseen_common::wire::problem;
 use unseen_common::wire::{JSON, OCTET_STREAM};
 
-use super::answer::Share;
+use super::answer::Counted;
 use super::app::App;
-use super::body::{Received, TURN, discard, receive, stated_length};
+use super::body::{Received, discard, receive, stated_length};
 use super::connections::Ticket;
 use super::failure::Failure;
+use super::handlers::byte_range;
+use super::lane::Owner;
+use super::lanes::{PACK, SHORT};
 use super::rate::Budget;
 use super::request_log::Whose;
 use crate::store::lock;
 use crate::vault::Session;
-
-/// Answers up to this length, in bytes, are not counted.
-const SHORT: usize = 64 * 1024;
-/// Longest answer that is counted in full before it is made, in bytes: a pack.
-const LONGEST: usize = 16 * 1024 * 1024;
 
 /// An answer, or why there is none.
 pub(super) type Reply = Result<Response, Failure>;
@@ -62,7 +59,7 @@ impl Waiting {
 pub(super) async fn open<F, Fut>(
     app: App,
     (endpoint, budget): (&'static Endpoint, Budget),
-    request: Request,
+    mut request: Request,
     handler: F,
 ) -> Response
 where
@@ -72,6 +69,8 @@ where
     if let Err(failure) = app.count(&request, budget) {
         return refuse(&app, endpoint, request.into_body(), failure).await;
     }
+    let owner = app.stranger(&request);
+    request.extensions_mut().insert(owner);
     answer(app, endpoint, request, ((), handler)).await.unwrap_or_else(IntoResponse::into_response)
 }
 
@@ -79,7 +78,7 @@ where
 pub(super) async fn guarded<F, Fut>(
     app: App,
     (endpoint, budget): (&'static Endpoint, Budget),
-    request: Request,
+    mut request: Request,
     handler: F,
 ) -> Response
 where
@@ -92,6 +91,7 @@ where
     };
     admit(request.extensions().get());
     let whose = Whose(session.account());
+    request.extensions_mut().insert(Owner::Account(session.account()));
     let mut response = match shared(app, endpoint, request, (session, handler)).await {
         Ok(response) => response,
         Err(failure) => failure.into_response(),
@@ -111,22 +111,38 @@ where
     F: FnOnce(Call<Session>) -> Fut + Send,
     Fut: Future<Output = Reply> + Send,
 {
-    if endpoint.takes != Takes::Nothing || endpoint.answer_cap <= SHORT {
-        return answer(app, endpoint, request, (session, handler)).await;
-    }
-    let answers = Arc::clone(&app.answers);
-    // The longest there may be until it is known how long it is.
-    let most = endpoint.answer_cap.min(LONGEST).div_ceil(1024);
-    let most = u32::try_from(most.min(app.limits.answers_kib)).unwrap_or(u32::MAX);
-    let Ok(Ok(mut permit)) = timeout(TURN, answers.acquire_many_owned(most)).await else {
-        return Err(VaultError::Busy(5).into());
+    let owner = Owner::Account(session.account());
+    let lanes = Arc::clone(&app.lanes);
+    let share = match longest(endpoint, request.headers()) {
+        ..=SHORT => None,
+        most => Some(lanes.answers.take(owner, most.min(lanes.answers.longest())).await?),
     };
-    let mut response = answer(app, endpoint, request, (session, handler)).await?;
-    let length = response.body().size_hint().exact().unwrap_or_default().div_ceil(1024);
-    let rest = usize::try_from(length).map_or(0, |kib| permit.num_permits().saturating_sub(kib));
-    drop(permit.split(rest));
-    response.extensions_mut().insert(Share::new(permit));
+    let answered = answer(app, endpoint, request, (session, handler)).await;
+    let mut response = answered.unwrap_or_else(IntoResponse::into_response);
+    let length = response.body().size_hint().exact().unwrap_or_default();
+    let length = usize::try_from(length).unwrap_or(PACK).min(PACK);
+    if length > SHORT {
+        let share = match share {
+            Some(share) => share,
+            // Records that a writer missed, for one: nobody knew that it would be long.
+            None => lanes.answers.take(owner, length).await?,
+        };
+        response.extensions_mut().insert(Counted::new(share.of(length)));
+    }
     Ok(response)
+}
+
+/// The longest answer that there may be, in bytes, until it is known how long it is; a pack at most.
+/// Nothing for a request that brings something: its answer is short, or long as an exception.
+fn longest(endpoint: &Endpoint, headers: &HeaderMap) -> usize {
+    if endpoint.takes != Takes::Nothing {
+        return 0;
+    }
+    let most = endpoint.answer_cap.min(PACK);
+    let range = text_header(headers, &header::RANGE).and_then(byte_range);
+    let range = range.filter(|_| *endpoint == endpoint::GET_PACK);
+    let length = range.and_then(|range| usize::try_from(range.end.checked_sub(range.start)?).ok());
+    length.map_or(most, |length| length.min(most))
 }
 
 /// Calls the handler, and reads what it left of the body.
@@ -210,7 +226,8 @@ impl<W> Call<W> {
             return Ok(Bytes::new());
         };
         let headers = &self.parts.headers;
-        let received = receive(&self.app, headers, body, (self.endpoint, kind)).await?;
+        let owner = self.parts.extensions.get().copied().unwrap_or(Owner::Nobody);
+        let received = receive(&self.app, owner, headers, body, (self.endpoint, kind)).await?;
         admit(self.parts.extensions.get());
         let bytes = received.bytes.clone();
         self.body = Some(received);

@@ -78,7 +78,7 @@ impl Connections {
         }
         let id = held.next;
         held.next += 1;
-        let pulse = Arc::new(Pulse::new(bucket, &self.limits));
+        let pulse = Arc::new(Pulse::new(bucket, self.limits));
         held.open.insert(id, Arc::clone(&pulse));
         *held.by_address.entry(bucket).or_default() += 1;
         Some(Place { connections: Arc::clone(self), id, pulse })
@@ -109,9 +109,7 @@ impl Drop for Place {
 #[derive(Debug)]
 pub(super) struct Pulse {
     bucket: AddrBucket,
-    head: Duration,
-    grace: Duration,
-    minimum_rate: u64,
+    limits: Limits,
     state: Mutex<State>,
     evicted: Notify,
 }
@@ -129,21 +127,16 @@ struct State {
 struct Progress {
     /// It was let in.
     admitted: bool,
+    /// The length of its answer.
+    length: u64,
     /// When its answer began, and how much of it was taken.
     answer: Option<(Instant, u64)>,
 }
 
 impl Pulse {
-    fn new(bucket: AddrBucket, limits: &Limits) -> Self {
+    fn new(bucket: AddrBucket, limits: Limits) -> Self {
         let state = State { next: 0, since: Instant::now(), requests: HashMap::new() };
-        Self {
-            bucket,
-            head: limits.head,
-            grace: limits.grace,
-            minimum_rate: limits.minimum_rate.max(1),
-            state: Mutex::new(state),
-            evicted: Notify::new(),
-        }
+        Self { bucket, limits, state: Mutex::new(state), evicted: Notify::new() }
     }
 
     fn resting_since(&self) -> Option<Instant> {
@@ -165,13 +158,14 @@ impl Pulse {
     fn deadline(&self) -> Option<Instant> {
         let state = lock(&self.state);
         if state.requests.is_empty() {
-            return state.since.checked_add(self.head);
+            return state.since.checked_add(self.limits.head);
         }
-        let answers = state.requests.values().filter_map(|request| request.answer);
+        let answers = state.requests.values();
         answers
-            .filter_map(|(start, taken)| {
-                let earned = Duration::from_secs(taken / self.minimum_rate);
-                start.checked_add(self.grace)?.checked_add(earned)
+            .filter_map(|request| {
+                let (start, taken) = request.answer?;
+                let earned = Duration::from_secs(taken / self.limits.floor(request.length));
+                start.checked_add(self.limits.grace)?.checked_add(earned)
             })
             .min()
     }
@@ -180,7 +174,7 @@ impl Pulse {
     pub(super) async fn expired(&self) {
         loop {
             // Deadlines only move away: looking again when one has passed is enough.
-            let soon = Instant::now() + self.head.min(self.grace);
+            let soon = Instant::now() + self.limits.head.min(self.limits.grace);
             let next = self.deadline().unwrap_or(soon).min(soon);
             tokio::select! {
                 () = self.evicted.notified() => return,
@@ -204,6 +198,13 @@ impl Busy {
     /// What lets the request in.
     pub(super) fn ticket(&self) -> Ticket {
         Ticket { pulse: Arc::clone(&self.pulse), id: self.id }
+    }
+
+    /// There is an answer of so many bytes.
+    pub(super) fn answers(&self, length: u64) {
+        if let Some(request) = lock(&self.pulse.state).requests.get_mut(&self.id) {
+            request.length = length;
+        }
     }
 
     /// The client took so many bytes more of the answer.
@@ -302,11 +303,12 @@ mod tests {
         slow.ticket().admit();
         assert!(place.pulse.resting_since().is_none());
         assert_eq!(place.pulse.deadline(), None, "the server may take its time");
-        // 4096 bytes a second, after a grace of 20 s.
+        // 8192 bytes a second, after a grace of 20 s; a long one twice as fast, to be through in time.
         let before = Instant::now();
-        fast.taken(400 * 4096);
-        slow.taken(39 * 4096);
-        slow.taken(4096);
+        fast.answers(1800 * 16384);
+        fast.taken(400 * 16384);
+        slow.taken(39 * 8192);
+        slow.taken(8192);
         let after = Instant::now();
         let deadline = place.pulse.deadline().unwrap();
         assert!((before + seconds(60)..=after + seconds(60)).contains(&deadline));

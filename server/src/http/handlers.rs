@@ -225,7 +225,7 @@ pub(super) async fn erased(call: Call<()>) -> Reply {
 }
 
 /// `bytes=FIRST-LAST`, the only form that clients send.
-fn byte_range(text: &str) -> Option<Range<u64>> {
+pub(super) fn byte_range(text: &str) -> Option<Range<u64>> {
     let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if !digits(first) || !digits(last) {

@@ -10,6 +10,8 @@ mod connections;
 mod failure;
 mod forwarded;
 mod handlers;
+mod lane;
+mod lanes;
 mod listen;
 mod rate;
 mod request_log;

@@ -20,10 +20,11 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use unseen_common::time::Clock;
 
-use super::answer::{Answer, Share};
+use super::answer::{Answer, Counted};
 use super::app::{App, Limits};
 use super::client_addr::ClientAddr;
 use super::connections::{Connections, Place};
+use super::lanes::Lanes;
 use super::listen::{Listen, Listener, Stream};
 use super::{api, forwarded, routes};
 use crate::clock::SystemClock;
@@ -129,6 +130,7 @@ impl Server {
         let document = api::document(&routes);
         let mut app = App::new(self.core.clone(), limits, clock, document);
         app.log_addresses = log_addresses;
+        self.core.metrics().watch_memory(Arc::<Lanes>::clone(&app.lanes));
         let router = routes::router(app, routes);
         let acceptor = tls.map(TlsAcceptor::from);
         let serving = Serving { acceptor, router, head: limits.head, proxied };
@@ -222,8 +224,9 @@ impl Serving {
         builder
             .http2()
             .timer(TokioTimer::new())
-            .initial_stream_window_size(4 * 1024 * 1024)
-            .initial_connection_window_size(16 * 1024 * 1024)
+            // What is not read yet is counted by nobody.
+            .initial_stream_window_size(256 * 1024)
+            .initial_connection_window_size(1024 * 1024)
             .max_frame_size(256 * 1024)
             .max_concurrent_streams(32)
             .max_header_list_size(16 * 1024)
@@ -238,7 +241,7 @@ impl Serving {
             let answer = routes.call(request);
             async move {
                 answer.await.map(|mut response| {
-                    let share = response.extensions_mut().remove::<Share>();
+                    let share = response.extensions_mut().remove::<Counted>();
                     response.map(|body| Answer::new(body, busy, share))
                 })
             }

@@ -21,6 +21,7 @@ use crate::testkit::{Bench, Owner, TestClock};
 use crate::vault::{Core, Options};
 
 mod api;
+mod floods;
 mod matrix;
 mod repeats;
 mod slow;

@@ -62,6 +62,7 @@ impl Watched {
             (self.core.has_failed(), "a journal could not be made durable"),
             (disk.is_none(), "the data folder cannot be looked at"),
             (self.core.disk().is_full(), "the disk is full: packs are refused"),
+            (self.core.metrics().is_starved(), "requests wait for memory longer than they should"),
             (self.ending.load(Ordering::Relaxed), "the server is ending"),
         ];
         found.into_iter().filter(|(there, _)| *there).map(|(_, why)| why).collect()

@@ -149,3 +149,23 @@ fn a_full_disk_is_not_ready() {
     assert_eq!(watched.troubles(room), ["the disk is full: packs are refused"]);
     assert_eq!(watched.troubles(None).len(), 2);
 }
+
+#[derive(Debug)]
+struct Starved(bool);
+
+impl crate::ops::metrics::Starving for Starved {
+    fn is_starved(&self) -> bool {
+        self.0
+    }
+}
+
+#[test]
+fn requests_that_get_no_memory_make_it_not_ready() {
+    let core = core();
+    let watched = Watched::new(rounds(core.clone()), Path::new("/nowhere"));
+    let room = Some(Disk { free: 1, size: 1 });
+    core.metrics().watch_memory(Arc::new(Starved(false)));
+    assert_eq!(watched.troubles(room), [""; 0]);
+    core.metrics().watch_memory(Arc::new(Starved(true)));
+    assert_eq!(watched.troubles(room), ["requests wait for memory longer than they should"]);
+}

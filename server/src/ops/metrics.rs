@@ -1,7 +1,7 @@
 //! What the server counts about itself. Never anything by account or address.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use unseen_common::time::Timestamp;
@@ -80,11 +80,18 @@ struct Route {
     times: Times,
 }
 
+/// Memory that requests wait for.
+pub trait Starving: std::fmt::Debug + Send + Sync {
+    /// Whether requests have not got any for long, and are not to blame for it themselves.
+    fn is_starved(&self) -> bool;
+}
+
 /// All counters of one server.
 #[derive(Debug, Default)]
 pub struct Metrics {
     routes: Mutex<BTreeMap<String, Route>>,
     jobs: Mutex<BTreeMap<Job, JobState>>,
+    memory: Mutex<Option<Arc<dyn Starving>>>,
     /// Bytes of request bodies.
     pub received: Counter,
     /// Bytes of answers.
@@ -106,6 +113,16 @@ impl Metrics {
             *counts.by_status.entry(status).or_default() += 1;
             counts.times.record(took);
         }
+    }
+
+    /// From now on this is the memory that requests wait for.
+    pub fn watch_memory(&self, memory: Arc<dyn Starving>) {
+        *lock(&self.memory) = Some(memory);
+    }
+
+    /// Whether requests cannot get memory.
+    pub fn is_starved(&self) -> bool {
+        lock(&self.memory).as_ref().is_some_and(|memory| memory.is_starved())
     }
 
     /// Notes that a job begins.

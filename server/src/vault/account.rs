@@ -68,6 +68,8 @@ pub(super) struct Tables {
     pub(super) leaving: RoaringBitmap,
     /// Which lists of packs count.
     pub(super) references: References,
+    /// Since when the log names the slots that it names.
+    pub(super) slots_since: Timestamp,
     /// There may be files that nothing names.
     pub(super) strays: bool,
 }

@@ -1,17 +1,14 @@
 //! The server's core: one data folder, open in one process.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::ffi::OsString;
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use data_encoding::HEXLOWER;
 use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use unseen_common::id::{Hash, VaultId};
@@ -29,6 +26,7 @@ use super::account::{Account, storage_error};
 use super::auth::Challenges;
 use super::create::INVITE_BYTES;
 use super::damage::Words;
+use super::folder::{self, has_accounts, identity_of, lock_folder};
 use super::format;
 use super::ledger::Ledger;
 use super::load::{self, LoadError, Shared};
@@ -38,7 +36,7 @@ use super::sweep::Guard;
 use crate::clock::SystemClock;
 use crate::ops::metrics::Metrics;
 use crate::store::space::Disk;
-use crate::store::{Store, durable, key, lock, random};
+use crate::store::{Store, durable, key, lock};
 
 /// Why a data folder cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +44,17 @@ pub enum OpenError {
     /// Nothing is there.
     #[error("there is no data folder in {0}; `serve` makes one")]
     NoFolder(PathBuf),
+    /// It is somebody's folder.
+    #[error(
+        "{folder} has other files in it, such as {name:?}: name a folder of the server's own, such \
+         as {folder}/unseen; nothing was changed"
+    )]
+    Foreign {
+        /// The folder.
+        folder: PathBuf,
+        /// The name of one of the files.
+        name: OsString,
+    },
     /// Another process has it open.
     #[error("{0} is in use by another process")]
     Busy(PathBuf),
@@ -145,6 +154,9 @@ impl Core {
     pub fn open(dir: &Path, options: Options) -> std::result::Result<Self, OpenError> {
         let wrap = |source| OpenError::Io { folder: dir.to_owned(), source };
         durable::make_dirs(dir).map_err(wrap)?;
+        if let Some(name) = folder::foreign(dir).map_err(wrap)? {
+            return Err(OpenError::Foreign { folder: dir.to_owned(), name });
+        }
         let lock = lock_folder(dir)?;
         format::check(dir)?;
         if !dir.join("journal").exists() && has_accounts(dir).map_err(wrap)? {
@@ -163,7 +175,7 @@ impl Core {
 
     /// Refuses a folder that is no data folder.
     pub fn is_there(dir: &Path) -> std::result::Result<(), OpenError> {
-        if dir.join("journal").is_dir() || dir.join("accounts").is_dir() {
+        if folder::is_in_use(dir) {
             return Ok(());
         }
         Err(OpenError::NoFolder(dir.to_owned()))
@@ -430,64 +442,4 @@ pub(super) async fn blocking<T: Send + 'static>(
         tracing::error!(%error, "a request broke off");
         Err(VaultError::Server("the request broke off".to_owned()))
     })
-}
-
-/// Whether something of an account is stored in a data folder.
-fn has_accounts(dir: &Path) -> io::Result<bool> {
-    match std::fs::read_dir(dir.join("accounts")) {
-        Ok(mut entries) => Ok(entries.next().is_some()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-pub(super) fn lock_folder(dir: &Path) -> std::result::Result<File, OpenError> {
-    let wrap = |source| OpenError::Io { folder: dir.to_owned(), source };
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(dir.join("lock"))
-        .map_err(wrap)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => Err(OpenError::Busy(dir.to_owned())),
-        Err(error) => Err(wrap(error.into())),
-    }
-}
-
-/// The identity key of a data folder. A new one is made in a new folder alone: where accounts are
-/// or were, clients know the server by the old one, and no command makes them take another.
-pub(super) fn identity_of(dir: &Path, store: &Store) -> std::result::Result<SigningKey, OpenError> {
-    let wrap = |source| OpenError::Io { folder: dir.to_owned(), source };
-    let key = dir.join("identity.key");
-    let in_use = || -> io::Result<bool> {
-        let accounts = store.blobs.list("accounts")?;
-        Ok(!accounts.is_empty() || !store.journals.list()?.is_empty())
-    };
-    if !key.exists() && in_use().map_err(wrap)? {
-        return Err(OpenError::IdentityLost(key));
-    }
-    identity(&key)
-}
-
-/// The identity key: 64 hexadecimal digits in a file of its owner alone; made at first.
-fn identity(path: &Path) -> std::result::Result<SigningKey, OpenError> {
-    let wrap = |source| OpenError::Io { folder: path.to_owned(), source };
-    match std::fs::read(path) {
-        Ok(text) => {
-            let bytes = HEXLOWER.decode(text.trim_ascii()).ok();
-            let seed: Option<[u8; 32]> = bytes.and_then(|bytes| bytes.try_into().ok());
-            seed.map(|seed| SigningKey::from_bytes(&seed))
-                .ok_or_else(|| OpenError::Identity(path.to_owned()))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let seed = random::<32>();
-            let text = HEXLOWER.encode(&seed);
-            durable::write(path, &[text.as_bytes(), b"\n"]).map_err(wrap)?;
-            Ok(SigningKey::from_bytes(&seed))
-        }
-        Err(error) => Err(wrap(error)),
-    }
 }

@@ -33,7 +33,8 @@ pub struct Collected {
     pub bytes: u64,
     /// Snapshots of which nothing is left but the log.
     pub snapshots: u64,
-    /// Files that no row names, left by a crash or an upload that was cut off.
+    /// Files that nothing names, left by a crash or an upload that was cut off, and slots that were
+    /// replaced.
     pub strays: u64,
 }
 
@@ -81,6 +82,8 @@ impl Account {
         if !force && looked.at <= now && now < looked.until {
             return Ok(Collected::default());
         }
+        // They go although a list cannot be read: no list has to do with them.
+        let slots = self.remove_old_slots(now);
         let mut collected = Collected::default();
         // First of all: where a list cannot be read, nothing is deleted.
         let plan = self.plan_collection(now)?;
@@ -94,6 +97,7 @@ impl Account {
         collected.bytes = gone.bytes;
         collected.snapshots = u64::try_from(gone.manifests.len()).unwrap_or(u64::MAX);
         self.delete_blobs(&gone);
+        collected.strays += slots?;
         *looked = Looked { at: now, until: self.next_look(&plan) };
         Ok(collected)
     }
@@ -198,6 +202,9 @@ impl Account {
         let now = plan.now;
         let mut next = now.plus_days(1);
         next = tables.references.next_end(now).map_or(next, |end| next.min(end));
+        if now < tables.slots_end() {
+            next = next.min(tables.slots_end());
+        }
         for pending in &tables.state.pending {
             next = next.min(pending.effective.max(now));
         }

@@ -13,6 +13,7 @@ use unseen_common::log::chain::Record;
 use unseen_common::log::entry::{Author, Body, Entry};
 use unseen_common::log::fold::{FoldError, State};
 use unseen_common::time::Clock;
+use unseen_common::time::Timestamp;
 use unseen_common::vault::VaultError;
 
 use super::account::{Account, Tables, kind_is_full};
@@ -104,6 +105,7 @@ struct Replay<'s> {
     commits: HashMap<(DeviceId, SnapshotId), u64>,
     standing: Standing,
     references: References,
+    slots_since: Timestamp,
     index_from: u64,
     unindexed: Vec<PackRow>,
     /// There were more of them than are kept.
@@ -124,6 +126,7 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
         commits: HashMap::new(),
         standing: Standing::default(),
         references: References::default(),
+        slots_since: Timestamp(0),
         index_from: progress.map_or(0, |p| p.read),
         unindexed: Vec::new(),
         overflowed: false,
@@ -150,6 +153,7 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
         storing: HashMap::new(),
         leaving: RoaringBitmap::new(),
         references: replay.references,
+        slots_since: replay.slots_since,
         strays: true,
     };
     let account = Account {
@@ -180,6 +184,9 @@ impl Replay<'_> {
             AccountRow::Log(record) => {
                 let entry = self.fold(&record)?;
                 remember_commit(&mut self.commits, &entry);
+                if names_slots(&entry) {
+                    self.slots_since = record.received;
+                }
                 self.records.push(at);
             }
             AccountRow::Pack(row) => {
@@ -327,6 +334,11 @@ pub(super) fn remember_commit(commits: &mut HashMap<(DeviceId, SnapshotId), u64>
     if let (Author::Device(device), Body::Snapshot(snapshot)) = (entry.author, &entry.body) {
         commits.insert((device, snapshot.manifest), entry.seq);
     }
+}
+
+/// Whether an entry says which slots are valid from then on.
+pub(super) const fn names_slots(entry: &Entry) -> bool {
+    matches!(entry.body, Body::Genesis(_) | Body::Slots(_))
 }
 
 /// The lowest number that no blob has either, so that the number of an upload that was cut off is

@@ -14,7 +14,7 @@ use unseen_common::vault::{CommitRequest, Result, VaultError, slot_set_hash};
 
 use super::account::{Account, Tables, storage_error};
 use super::lists::{bytes_of, is_manifest, row_of};
-use super::load::remember_commit;
+use super::load::{names_slots, remember_commit};
 use super::packs::length_of;
 use super::references::{Place, fold};
 use crate::store::key::Key;
@@ -176,6 +176,9 @@ impl Account {
                 tables.references.take(row);
             }
             remember_commit(&mut tables.commits, &entry);
+            if names_slots(&entry) {
+                tables.slots_since = record.received;
+            }
             entry.seq
         };
         let key = Key::log(self.id, seq);

@@ -16,6 +16,7 @@ mod erase_tests;
 mod expire;
 #[cfg(test)]
 mod expire_tests;
+pub mod folder;
 mod footers;
 mod format;
 mod gc;
@@ -59,6 +60,8 @@ pub mod scrub;
 #[cfg(test)]
 pub(crate) mod scrub_tests;
 pub mod session;
+#[cfg(test)]
+mod slots_tests;
 mod standing;
 pub mod stats;
 mod strays;
@@ -73,7 +76,7 @@ mod upkeep_tests;
 pub use core::{Core, OpenError, Options};
 pub use gc::Collected;
 pub use ledger::InviteInfo;
-pub use operator::{AccountInfo, Listed};
+pub use operator::{AccountInfo, Listed, account_among};
 pub use session::Session;
 pub use standing::{Reservation, amount};
 pub use sweep::{Held, Swept};

@@ -139,10 +139,7 @@ impl Core {
 
     /// The id of the account whose id begins like this. Blocks.
     pub fn find_account(&self, name: &str) -> Result<VaultId> {
-        let name = checked(name)?;
-        let ids = self.accounts().map_err(|error| storage_error(&error))?;
-        let found: Vec<_> = ids.into_iter().filter(|id| id.to_string().starts_with(name)).collect();
-        one_of(&found, "account", name).copied()
+        account_among(self.accounts().map_err(|error| storage_error(&error))?, name)
     }
 
     fn with_account(
@@ -177,6 +174,13 @@ impl Account {
             erase_due: super::erase::due(state),
         })
     }
+}
+
+/// The one of these accounts whose id begins like this.
+pub fn account_among(ids: impl IntoIterator<Item = VaultId>, name: &str) -> Result<VaultId> {
+    let name = checked(name)?;
+    let found: Vec<_> = ids.into_iter().filter(|id| id.to_string().starts_with(name)).collect();
+    one_of(&found, "account", name).copied()
 }
 
 /// Names are the beginnings of hexadecimal ids.

@@ -16,8 +16,9 @@ use unseen_common::codec::Canonical;
 use unseen_common::id::{PackNumber, VaultId};
 
 use super::account::Account;
-use super::core::{OpenError, Options, lock_folder};
+use super::core::{OpenError, Options};
 use super::damage::Words;
+use super::folder::{identity_of, lock_folder};
 use super::format;
 use super::ledger::Ledger;
 use super::load::{self, LoadError, Shared};
@@ -99,7 +100,7 @@ pub fn rebuild(
     let _lock = lock_folder(dir)?;
     format::check(dir)?;
     let store = Store::folder(dir).map_err(wrap)?;
-    let identity = super::core::identity_of(dir, &store)?;
+    let identity = identity_of(dir, &store)?;
     let rebuilder = Rebuilder::new(store, options, identity.verifying_key());
     let ledger = rebuilder.server()?;
     let mut fates = Vec::new();

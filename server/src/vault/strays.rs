@@ -3,15 +3,51 @@
 use std::collections::BTreeSet;
 
 use roaring::RoaringBitmap;
-use unseen_common::id::PackNumber;
+use unseen_common::id::{Hash, PackNumber};
+use unseen_common::time::{SECONDS_A_DAY, Timestamp};
 use unseen_common::vault::Result;
 
-use super::account::{Account, storage_error};
+use super::account::{Account, Tables, storage_error};
 use super::references::Place;
 use crate::store::key::{self, Key};
 use crate::store::lock;
 
+/// How long a set of slots stays that was replaced: a copy that is made of the folder by its files,
+/// journals first, still finds the set that its journal names.
+const REPLACED: u64 = SECONDS_A_DAY;
+
+impl Tables {
+    /// From when on no set of slots is needed but the one that the log names.
+    pub(super) fn slots_end(&self) -> Timestamp {
+        Timestamp(self.slots_since.0.saturating_add(REPLACED))
+    }
+}
+
 impl Account {
+    /// Removes the sets of slots that were replaced, so that nobody can try an old passphrase on
+    /// what lies on the disk; tells how many. One that is being put holds the writer.
+    pub(super) fn remove_old_slots(&self, now: Timestamp) -> Result<u64> {
+        let _writer = self.writer()?;
+        let named = {
+            let tables = lock(&self.tables);
+            if now < tables.slots_end() {
+                return Ok(0);
+            }
+            tables.state.slots.hash
+        };
+        let mut removed = 0;
+        for name in self.names_twice(&key::slots_folder(self.id))? {
+            let Ok(hash) = name.parse::<Hash>() else {
+                continue;
+            };
+            if hash != named {
+                self.delete_both(&Key::slots(self.id, hash))?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
     /// Removes them; tells how many. What lies under the number of a needed pack stays: it may be
     /// all that a rebuild found of it.
     pub(super) fn remove_strays(&self, needed: &RoaringBitmap) -> Result<u64> {

@@ -12,31 +12,31 @@ use unseen_tests::machine::Machine;
 use unseen_tests::{World, trees, world};
 
 /// Long enough for any machine; nothing waits for it but a test that fails.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A machine with a set `docs`, and a daemon that saves it.
-struct Lab {
-    machine: Machine,
+pub(super) struct Lab {
+    pub(super) machine: Machine,
     docs: PathBuf,
     _world: World,
 }
 
 /// A daemon that runs.
-struct Daemon {
+pub(super) struct Daemon {
     child: Child,
     lines: Receiver<String>,
-    said: Vec<String>,
+    pub(super) said: Vec<String>,
 }
 
 impl Lab {
     /// The daemon waits a second, and looks at everything as seldom as this.
-    fn new(rescan: &str) -> Self {
+    pub(super) fn new(rescan: &str) -> Self {
         let world = world!();
         let (machine, _vault) = world.local();
         Self::with(world, machine, rescan)
     }
 
-    fn with(world: World, machine: Machine, rescan: &str) -> Self {
+    pub(super) fn with(world: World, machine: Machine, rescan: &str) -> Self {
         let docs = world.folder("home/docs");
         std::fs::write(docs.join("first"), b"first").unwrap();
         let config = machine.home.join(".config/unseen/config.toml");
@@ -51,7 +51,7 @@ impl Lab {
         Self { machine, docs, _world: world }
     }
 
-    fn start(&self) -> Daemon {
+    pub(super) fn start(&self) -> Daemon {
         let mut command = self.machine.command(&["daemon", "run"]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let (tell, lines) = channel();
@@ -86,7 +86,7 @@ impl Lab {
     }
 
     /// Changes a line of config.toml, as an editor does: in one step.
-    fn edit(&self, from: &str, to: &str) {
+    pub(super) fn edit(&self, from: &str, to: &str) {
         let config = self.machine.home.join(".config/unseen/config.toml");
         let text = std::fs::read_to_string(&config).unwrap();
         assert!(text.contains(from), "{text}");
@@ -103,12 +103,12 @@ impl Lab {
         self.edit("[profile.default]", "[profile.default]\nlimit_upload = \"8M\"");
     }
 
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+    pub(super) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         std::fs::write(self.docs.join(name), content).unwrap();
     }
 
     /// The snapshot holds what the folder holds now.
-    fn holds(&self, snapshot: &str) {
+    pub(super) fn holds(&self, snapshot: &str) {
         let machine = self.machine.clone().by_passphrase();
         machine.restores_to(snapshot, &self.docs, &trees::capture(&self.docs));
     }
@@ -148,7 +148,7 @@ impl Runs {
 
 impl Daemon {
     /// Waits for a line with these words.
-    fn says(&mut self, words: &str) {
+    pub(super) fn says(&mut self, words: &str) {
         self.says_either(words, words);
     }
 
@@ -168,7 +168,7 @@ impl Daemon {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    fn stop(mut self) {
+    pub(super) fn stop(mut self) {
         self.signal(rustix::process::Signal::TERM);
         assert_eq!(self.child.wait().unwrap().code(), Some(0), "{:#?}", self.said);
     }

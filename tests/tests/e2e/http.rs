@@ -200,3 +200,28 @@ fn connect_from_a_folder() {
     new.ok(&["connect", "--local", vault.to_str().unwrap()]);
     new.restores_to("latest", &source, &wanted);
 }
+
+/// A folder of somebody's own does not become a data folder by a slip.
+#[test]
+fn a_server_takes_no_folder_that_has_other_files_in_it() {
+    let world = world!();
+    let home = world.folder("home of somebody");
+    fs::create_dir(home.join("lost+found")).unwrap();
+    build::write(&home, "letter.txt", "dear");
+    let data = home.to_str().unwrap();
+    let before = trees::capture(&home);
+    let serve = ["serve", "--data", data, "--listen", "127.0.0.1:0"];
+    let invite = ["invite", "--data", data, "--public-address", "localhost:1"];
+    for words in [&serve[..], &invite] {
+        let told = world.backup_server(words).check(2);
+        assert!(told.err.contains("other files in it, such as \"letter.txt\""), "{told}");
+        assert!(told.err.contains(&format!("such as {data}/unseen")), "{told}");
+        trees::assert_same(&before, &trees::capture(&home));
+    }
+    let check = ["config", "check", "--data", data, "--listen", "127.0.0.1:0"];
+    let told = world.backup_server(&check).check(1);
+    assert!(told.err.contains("letter.txt"), "{told}");
+    // A disk of its own is taken.
+    fs::remove_file(home.join("letter.txt")).unwrap();
+    drop(world.backup_server(&invite).check(0));
+}

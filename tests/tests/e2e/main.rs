@@ -7,6 +7,7 @@ mod compact;
 mod crash_client;
 mod crash_server;
 mod daemon;
+mod daemon_settings;
 mod deleting;
 mod deletion;
 mod enrol;

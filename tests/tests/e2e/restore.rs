@@ -52,6 +52,18 @@ fn a_dry_run_changes_nothing_and_delete_deletes() {
     let before = trees::capture(&target);
     machine.restore("latest", &target, &["--dry-run", "--delete"]);
     trees::assert_same(&before, &trees::capture(&target));
+    let summary = |options: &[&str]| {
+        let mut words = vec!["restore", "latest", "--json", "--target"];
+        let elsewhere = world.path("elsewhere");
+        words.push(elsewhere.to_str().unwrap());
+        words.extend(options);
+        machine.ok(&words).json_lines().pop().unwrap()
+    };
+    let (dry, done) = (summary(&["-n"]), summary(&[]));
+    assert!(done["dirs_restored"].as_u64().unwrap() > 0, "{done}");
+    for count in ["dirs_restored", "files_restored", "bytes_restored"] {
+        assert_eq!(dry[count], done[count], "{count}");
+    }
     machine.restore("latest", &target, &["--delete", "--yes"]);
     assert!(!copy.join("not in the snapshot").exists());
     assert_eq!(fs::read_to_string(copy.join("newer here")).unwrap(), "of the snapshot");
@@ -168,4 +180,35 @@ fn an_include_that_matches_nothing_is_told() {
     assert!(ran.err.contains("warning: --include *.odt: nothing in the snapshot matches it"));
     assert!(!ran.err.contains("*.txt"), "{ran}");
     assert!(ran.text().contains("restored 1 file, "), "{ran}");
+}
+
+/// `--path` is about what was backed up as a whole. Who means a part of the snapshot is told how to
+/// name it, and not that there is no snapshot.
+#[test]
+fn a_path_that_is_taken_for_a_part_of_a_snapshot_is_told_apart() {
+    let world = world!();
+    let (machine, _) = world.local();
+    let source = world.folder("source");
+    let part = build::write(&source, "sub/file", "x");
+    let id = machine.back_up(&source, &[]).snapshot()[..8].to_owned();
+    let (source, part) = (source.to_str().unwrap(), part.to_str().unwrap());
+    let target = world.path("target");
+    let restore = |snapshot: &str, options: &[&str]| {
+        let mut words = vec!["restore", snapshot, "--target", target.to_str().unwrap()];
+        words.extend(options);
+        machine.run(&words)
+    };
+    let told = restore(&id, &["--path", part]).check(1);
+    let wanted = format!("snapshot {id} is there, but does not match --path");
+    assert!(told.err.contains(&wanted), "{told}");
+    assert!(told.err.contains(&format!("a part of a snapshot is {id}:{part}")), "{told}");
+    let told = restore("latest", &["--path", part]).check(1);
+    assert!(told.err.contains("there is no snapshot that matches"), "{told}");
+    assert!(told.err.contains(&format!("a part of a snapshot is latest:{part}")), "{told}");
+    let told = restore(&id, &["--host", "another"]).check(1);
+    assert!(told.err.contains("does not match --host"), "{told}");
+    assert!(!target.exists());
+    drop(restore(&format!("{id}:{part}"), &[]).check(0));
+    assert_eq!(fs::read_to_string(target.join("file")).unwrap(), "x");
+    drop(restore(&id, &["--path", source, "-n"]).check(0));
 }

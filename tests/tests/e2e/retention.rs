@@ -109,7 +109,16 @@ fn pins_are_shown_and_end() {
     assert!(machine.ok(&["snapshots"]).text().contains("pinned"));
     machine.ok(&["forget", "--keep-last", "1"]);
     assert_eq!(listed(&machine, &["snapshots"]), ids, "a pin goes before the rules");
-    machine.ok(&["unpin", &ids[0]]);
+    let id = &ids[0][..8];
+    let told = machine.ok(&["unpin", "-n", id]).text();
+    let stay = "stay: no keep rule: everything stays";
+    assert_eq!(told, format!("snapshot {id} would no longer be pinned, and {stay}\n"));
+    assert_eq!(pinned(), [true, false]);
+    let told = machine.ok(&["unpin", id]).text();
+    assert!(told.starts_with(&format!("snapshot {id} is no longer pinned, and stays: ")), "{told}");
+    for words in [&["unpin", "-n", id][..], &["unpin", id]] {
+        assert_eq!(machine.ok(words).text(), format!("snapshot {id} is not pinned\n"));
+    }
     machine.ok(&["forget", "--keep-last", "1"]);
     assert_eq!(listed(&machine, &["snapshots"]), ids[1..]);
 }
@@ -197,6 +206,11 @@ fn the_rules_of_the_owner_are_carried_out_by_the_server() {
     machine.ok(&["undelete", &first]);
     machine.restores_to(&first, &source, &wanted);
     assert_eq!(eager.tidy(), (0, 0), "what came back stays: it is pinned");
+    let told = machine.ok(&["unpin", "-n", &first]).text();
+    assert!(told.contains(" would no longer be pinned, and go: no rule keeps it\n"), "{told}");
+    assert!(told.contains("`backup undelete` would bring back what goes, until "), "{told}");
+    let told = document(&machine, &["unpin", "-n", &first]);
+    assert_eq!(told["would_expire"], serde_json::json!([first]));
 
     assert!(eager.sweep() > 0, "what the second alone needed");
     let late = machine.exits(1, &["undelete", &second]);

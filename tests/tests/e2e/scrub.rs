@@ -234,6 +234,18 @@ fn a_rebuilt_server_gives_everything_to_a_bare_machine_with_the_recovery_code() 
     assert!(told.text().contains("rebuilt, 3 log records"), "{told}");
     let again = world.backup_server(&["rebuild", "--data", &data]).check(0);
     assert!(again.text().contains("left as it is"), "{again}");
+    let json = |options: &[&str], code| {
+        let mut words = vec!["rebuild", "--data", &data, "--json"];
+        words.extend(options);
+        world.backup_server(&words).check(code).json_lines().pop().unwrap()
+    };
+    let told = json(&[], 0);
+    let name = told[0]["account"].as_str().unwrap().to_owned();
+    assert_eq!(told[0]["fate"], "whole");
+    fs::remove_dir_all(server.data.join("journal")).unwrap();
+    let told = json(&["--account", &name[..4]], 0);
+    assert_eq!((&told[0]["fate"], &told[0]["log_records"]), (&"rebuilt".into(), &3.into()));
+    assert_eq!((&told[0]["account"], &told[0]["missing_packs"]), (&name.into(), &0.into()));
     server.restart();
     let bare = world.machine("bare").with("BACKUP_RECOVERY_CODE", &kit.code);
     bare.ok(&["connect", &kit.address]);
@@ -259,7 +271,15 @@ fn a_copy_of_a_running_server_serves_in_its_place() {
     let told = world.backup_server(&words).check(0);
     assert!(told.text().starts_with("copied: accounts 1, "), "{told}");
     assert!(world.backup_server(&words).check(1).err.contains("is not empty"));
+    let other = world.path("other");
+    let words = ["copy", "--json", "--data", data.to_str().unwrap(), other.to_str().unwrap()];
+    let of_running = world.backup_server(&words).check(0).json_lines().pop().unwrap();
+    assert_eq!((&of_running["accounts"], &of_running["missing_files"]), (&1.into(), &0.into()));
+    assert_eq!(of_running["left_out"], serde_json::json!([]));
     server.stop();
+    fs::remove_dir_all(&other).unwrap();
+    let of_stopped = world.backup_server(&words).check(0).json_lines().pop().unwrap();
+    assert_eq!(of_stopped["files"], of_running["files"]);
     fs::rename(&data, world.path("original")).unwrap();
     fs::rename(&copy, &data).unwrap();
     server.restart();

@@ -23,7 +23,6 @@ impl Assembler<'_> {
     /// Counts a directory and what is beneath it as recorded; nothing in it has changed.
     pub(super) fn unvisited(&mut self, header: &Header, dirs: u64) {
         let summary = &header.summary;
-        self.contents.add(&summary.contents);
         self.dedup.use_packs(&summary.packs);
         if let Some(frame) = self.stack.last_mut() {
             frame.subtree.add_recorded(summary);
@@ -72,7 +71,7 @@ impl Assembler<'_> {
             return Err(BackupError::Internal("a record has fewer rows than it says"));
         };
         let needs = needs_of_row(&row, &old.part.packs, self.dedup)?;
-        self.push(&name_of(&row)?, &row, &needs)
+        self.push(&name_of(&row)?, &row, (Some(&needs), &[]))
     }
 
     /// From here on the directory is written anew.
@@ -91,7 +90,7 @@ impl Assembler<'_> {
         let state = self.state;
         replay(state, key, seen, |row, packs| {
             let needs = needs_of_row(row, packs, self.dedup)?;
-            self.push(&name_of(row)?, row, &needs)
+            self.push(&name_of(row)?, row, (Some(&needs), &[]))
         })
     }
 

@@ -32,7 +32,7 @@ impl Walker<'_> {
                 return;
             }
         };
-        let mut meta = meta_of(stat, self.context.owners);
+        let mut meta = meta_of(stat, self.context.owners.of(stat.uid, stat.gid));
         match frame.dir.xattrs_of(&name) {
             Ok(xattrs) => meta.xattrs = xattrs,
             Err(error) => self.problem_at(&name, error.to_string()),
@@ -48,7 +48,8 @@ impl Walker<'_> {
         stat: Result<&Stat, &std::io::Error>,
     ) -> (Meta, bool) {
         let stat = stat.map_err(|error| self.tell(&self.path, describe(error)));
-        let mut meta = stat.map(|s| meta_of(s, self.context.owners)).unwrap_or_default();
+        let mut meta =
+            stat.map(|s| meta_of(s, self.context.owners.of(s.uid, s.gid))).unwrap_or_default();
         meta.hard_link = None;
         let xattrs = dir.xattrs().map_err(|error| self.tell(&self.path, error.to_string()));
         let troubled = stat.is_err() || xattrs.is_err();

@@ -89,11 +89,15 @@ impl Around for Machine {
         if specs.is_empty() {
             self.log("config.toml has no [[set]] for this profile: there is nothing to watch");
         }
-        let filter = |spec: &SetSpec| Filter::new(spec.roots.clone(), spec.rules.clone());
+        let filter = |spec: &SetSpec| Filter::new(spec.roots().to_vec(), spec.rules.clone());
         *self.filters.write().unwrap_or_else(PoisonError::into_inner) =
             specs.iter().map(filter).collect();
         *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
         Ok(specs)
+    }
+
+    fn vault(&self) -> String {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner).vault.clone()
     }
 
     fn log(&mut self, line: &str) {
@@ -106,10 +110,7 @@ impl Around for Machine {
 
     fn state(&mut self, state: State<'_>) {
         match state {
-            State::Ready => {
-                self.log("watching");
-                self.manager.ready();
-            }
+            State::Ready => self.manager.ready(),
             State::Reloading => self.manager.reloading(),
             State::Doing(words) => self.manager.doing(words),
             State::Stopping => self.manager.stopping(),

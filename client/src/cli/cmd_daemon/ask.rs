@@ -16,7 +16,7 @@ use unseen_common::time::{Clock, Timestamp};
 
 /// Shows what the daemon does.
 pub(super) fn status(ctx: &Context<'_>) -> Result<Exit, CliError> {
-    let Some(status) = daemon_status(&ctx.setup()?.places)? else {
+    let Some(status) = daemon_status(&ctx.places()?)? else {
         return Err(CallError::NotRunning.into());
     };
     if ctx.ui.is_json() {
@@ -109,7 +109,7 @@ pub(super) fn now(ctx: &Context<'_>, set: Option<&str>, full: bool) -> Result<Ex
 }
 
 fn done(ctx: &Context<'_>, request: &Request) -> Result<Vec<String>, CliError> {
-    match Call::send(&ctx.setup()?.places.sockets(), request)?.only()? {
+    match Call::send(&ctx.places()?.sockets(), request)?.only()? {
         Answer::Done { sets } => Ok(sets),
         _ => Err(CallError::BadAnswer.into()),
     }

@@ -8,9 +8,9 @@ use serde_json::json;
 use tokio::runtime::Handle;
 
 use super::super::output::Ui;
-use super::super::secrets::SECRET_VARIABLES;
 use crate::daemon::alerts::Alert;
 use crate::daemon::config::AlertConfig;
+use crate::sets::command::for_others;
 
 /// How long an address may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -67,10 +67,7 @@ fn desktop(alert: &Alert) -> Command {
 
 /// Starts a command that is waited for on a thread of its own. False if it cannot be started.
 fn start(mut command: Command) -> bool {
-    for secret in SECRET_VARIABLES {
-        command.env_remove(secret);
-    }
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    for_others(&mut command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let Ok(mut child) = command.spawn() else {
         return false;
     };

@@ -16,6 +16,7 @@ use super::super::output::Ui;
 use super::super::vault::{self, SystemClock};
 use super::settings::{Place, Settings};
 use crate::backup::{self, Outcome, RunOptions};
+use crate::daemon::alerts::Touched;
 use crate::daemon::job::{Job, Room, RunResult, Runner, Summary, Trouble};
 use crate::maintain::presence::missing_packs;
 use crate::maintain::quota::quota;
@@ -64,7 +65,7 @@ impl SetRunner {
             .map_err(|error| refused(set, error))?;
         let never = AtomicBool::new(false);
         match self.back_up((job, set), &settings, (monitor, stop)) {
-            Ok((outcome, counts, took, (missing, room))) => {
+            Ok((outcome, (counts, touched), took, (missing, room))) => {
                 let exit = if outcome.problem_count > 0 { Exit::Incomplete } else { Exit::Done };
                 let exit = if outcome.interrupted { Exit::Interrupted } else { exit };
                 let went = went(exit, &outcome, &counts);
@@ -76,7 +77,8 @@ impl SetRunner {
                 if let Err(error) = self.hook(set, moment, (&went, stop)) {
                     monitor.note(&Note::warning(format!("what runs after it failed: {error}")));
                 }
-                Ok(Summary { missing, room, ..Summary::new(&outcome, counts, took) })
+                let summary = Summary::new(&outcome, counts, took);
+                Ok(Summary { missing, room, touched, ..summary })
             }
             Err(error) => {
                 let stopped = error.code() == Exit::Interrupted;
@@ -111,7 +113,7 @@ impl SetRunner {
         (job, set): (&Job, &SetJob),
         settings: &Settings,
         (monitor, stop): (&dyn Monitor, &Arc<AtomicBool>),
-    ) -> Result<(Outcome, Counts, Duration, Looked), CliError> {
+    ) -> Result<(Outcome, Counted, Duration, Looked), CliError> {
         let begun = Instant::now();
         let setup = &Setup { vault: Some(settings.vault.clone()), ..self.place.setup.clone() };
         let (mut repo, opened) = vault::log_in(setup, (&self.runtime, Arc::clone(stop)))?;
@@ -132,7 +134,8 @@ impl SetRunner {
             ..set.options(&settings.here()?)
         };
         let source = set.open(SystemClock.now(), stop)?;
-        let listener = Counting { tally: Tally::default(), inner: monitor };
+        let listener =
+            Counting { tally: Tally::default(), touched: Mutex::default(), inner: monitor };
         let runtime = self.runtime.handle();
         let outcome = backup::run(&mut repo, source, &options, (&listener, stop), runtime)?;
         if !outcome.interrupted {
@@ -142,8 +145,8 @@ impl SetRunner {
         // What cannot be looked at now is looked at next time.
         let look = job.check && !outcome.interrupted;
         let looked = look.then(|| self.runtime.block_on(look_at(&repo)));
-        let counts = listener.tally.counts();
-        Ok((outcome, counts, begun.elapsed(), looked.unwrap_or_default()))
+        let counted = (listener.tally.counts(), listener.touched());
+        Ok((outcome, counted, begun.elapsed(), looked.unwrap_or_default()))
     }
 
     /// Holds what is to be held. What the vault will never take stands in the way of no backup.
@@ -167,6 +170,9 @@ impl SetRunner {
     }
 }
 
+/// How much was found, and which files were different.
+type Counted = (Counts, Box<Touched>);
+
 /// Packs that are missing, and how much room there is, as far as either could be told.
 type Looked = (Option<u64>, Option<Room>);
 
@@ -180,7 +186,14 @@ async fn look_at(repo: &Repository) -> Looked {
 #[derive(Debug)]
 struct Counting<'a> {
     tally: Tally,
+    touched: Mutex<Box<Touched>>,
     inner: &'a dyn Monitor,
+}
+
+impl Counting<'_> {
+    fn touched(&self) -> Box<Touched> {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Monitor for Counting<'_> {
@@ -201,6 +214,8 @@ impl Monitor for Counting<'_> {
     }
     fn done(&self, item: Item<'_>) {
         self.tally.done(item);
+        // One thread tells of all files.
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).done(&item);
         self.inner.done(item);
     }
     fn unvisited(&self, amount: Amount) {

@@ -102,8 +102,7 @@ pub(super) fn install(ctx: &Context<'_>, args: &InstallArgs) -> Result<Exit, Cli
         }
         return Ok(Exit::Done);
     }
-    let setup = ctx.setup()?;
-    super::super::vault::device_key(&setup)?;
+    can_begin(ctx, args)?;
     let manager = Manager::of_this_machine()?;
     let path = place(ctx, manager, &service)?;
     let file = match manager {
@@ -119,10 +118,13 @@ pub(super) fn install(ctx: &Context<'_>, args: &InstallArgs) -> Result<Exit, Cli
         }
     }
     for words in begin(manager, &service, &path) {
-        call(&words)?;
+        call(&words).map_err(|error| match (manager, error.hint_text()) {
+            (Manager::Systemd, None) => error.hint(logged(&service)),
+            _ => error,
+        })?;
     }
     told(ctx, "installed", &path);
-    if service.scope == Scope::User && manager == Manager::Systemd {
+    if service.scope == Scope::User && manager == Manager::Systemd && !lingers(ctx) {
         ctx.ui.status(
             "it runs while you are logged in; to let it run from the start of the machine: \
              `loginctl enable-linger`",
@@ -130,6 +132,49 @@ pub(super) fn install(ctx: &Context<'_>, args: &InstallArgs) -> Result<Exit, Cli
     }
     ctx.ui.status("`backup daemon status` tells what it does");
     Ok(Exit::Done)
+}
+
+/// What can be known before a service is made of it: whether there is a vault to back up to.
+fn can_begin(ctx: &Context<'_>, args: &InstallArgs) -> Result<(), CliError> {
+    if let Some(path) = &args.credential {
+        // Whether it holds a key only the service manager can tell.
+        return fs::metadata(path).map(drop).map_err(|error| {
+            CliError::usage(format!("there is no credential at {}", path.display())).because(error)
+        });
+    }
+    let root = rustix::process::getuid().is_root();
+    if args.user.as_deref().is_some_and(|user| !root || user != "root") {
+        // The vault is in that user's folders: the daemon looks there, and says so if it is not.
+        return Ok(());
+    }
+    let setup = ctx.setup()?;
+    super::super::vault::device_key(&setup).map(drop).map_err(|error| {
+        match ctx.env.var("SUDO_USER").filter(|user| args.system && user != "root") {
+            Some(user) => error.hint(format!(
+                "the daemon would run as root. For the vault of {0}: `--system --user {0}`",
+                user.display()
+            )),
+            None => error,
+        }
+    })
+}
+
+/// Whether the user's services run without the user: then there is nothing to say about it.
+fn lingers(ctx: &Context<'_>) -> bool {
+    let user = ctx.env.var("USER").filter(|user| !user.is_empty());
+    user.is_some_and(|user| Path::new("/var/lib/systemd/linger").join(user).exists())
+}
+
+/// Where a service that does not start says why.
+fn logged(service: &Service) -> String {
+    let unit = unit_file(service);
+    let (mine, back) = match service.scope {
+        Scope::User => ("--user ", ""),
+        Scope::System { .. } => ("", " --system"),
+    };
+    format!(
+        "`journalctl {mine}-u {unit} -n 5` says why; `backup daemon uninstall{back}` takes it back"
+    )
 }
 
 /// Removes the service.
@@ -184,7 +229,10 @@ fn service(ctx: &Context<'_>, args: &InstallArgs) -> Result<Service, CliError> {
         Scope::System {
             user: args.user.clone().unwrap_or_else(|| "root".to_owned()),
             reads_all: args.read_all,
-            credential: args.credential.clone(),
+            // A name alone would be looked for among those of systemd.
+            credential: args.credential.as_deref().map(std::path::absolute).transpose().map_err(
+                |error| CliError::usage("the credential's path is empty").because(error),
+            )?,
         }
     } else {
         Scope::User
@@ -218,7 +266,7 @@ fn place(ctx: &Context<'_>, manager: Manager, service: &Service) -> Result<PathB
         let home = ctx.env.var("HOME").filter(|home| !home.is_empty());
         home.map(PathBuf::from).ok_or_else(|| CliError::new(Exit::Failed, "HOME is not set"))
     };
-    let unit = format!("{}.service", service.unit_name());
+    let unit = unit_file(service);
     let agent = format!("{}.plist", service.label());
     Ok(match (manager, &service.scope) {
         (Manager::Systemd, Scope::System { .. }) => Path::new("/etc/systemd/system").join(unit),
@@ -270,6 +318,11 @@ fn systemctl(service: &Service) -> Words {
     }
 }
 
+/// With its ending: a profile may be called as another kind of unit ends.
+fn unit_file(service: &Service) -> String {
+    format!("{}.service", service.unit_name())
+}
+
 /// launchd's name for where the service lives.
 fn domain(service: &Service) -> String {
     match service.scope {
@@ -283,7 +336,7 @@ fn begin(manager: Manager, service: &Service, path: &Path) -> Vec<Words> {
     match manager {
         Manager::Systemd => {
             let with = |rest: &[&dyn AsRef<OsStr>]| [systemctl(service), words(rest)].concat();
-            let unit = service.unit_name();
+            let unit = unit_file(service);
             // A new file for a service that runs is followed at once.
             vec![with(&[&"daemon-reload"]), with(&[&"enable", &unit]), with(&[&"restart", &unit])]
         }
@@ -298,7 +351,7 @@ fn end(manager: Manager, service: &Service) -> (Vec<Words>, Vec<Words>) {
     match manager {
         Manager::Systemd => {
             let with = |rest: &[&dyn AsRef<OsStr>]| [systemctl(service), words(rest)].concat();
-            let stop = with(&[&"disable", &"--now", &service.unit_name()]);
+            let stop = with(&[&"disable", &"--now", &unit_file(service)]);
             (vec![stop], vec![with(&[&"daemon-reload"])])
         }
         Manager::Launchd => {
@@ -374,5 +427,46 @@ mod tests {
         let user = Some("ann\nExecStartPre=/bin/evil".to_owned());
         let args = InstallArgs { system: true, user, ..Default::default() };
         assert!(printed(&args, &[("HOME", "/h")]).unwrap_err().contains("the user's name"));
+    }
+
+    #[test]
+    fn it_begins_where_there_is_a_vault_or_somebody_elses() {
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path().to_str().unwrap();
+        let begins = |args: InstallArgs, more: &[(&str, &str)]| {
+            let (ui, env) = (Ui::captured(Voice::default()).0, [&[("HOME", home)], more].concat());
+            let (ui, env, terminal) = (Arc::new(ui), FixedEnv::new(&env), Answers::nobody());
+            let global = Global::default();
+            let ctx = Context { ui: &ui, global: &global, env: &env, terminal: &terminal };
+            let told = |error: CliError| {
+                format!("{} {}", error.report(), error.hint_text().unwrap_or_default())
+            };
+            can_begin(&ctx, &args).map_err(told)
+        };
+        let system = InstallArgs { system: true, ..Default::default() };
+        assert!(begins(InstallArgs::default(), &[]).unwrap_err().contains("no vault"));
+        let by_sudo = begins(system.clone(), &[("SUDO_USER", "ann")]).unwrap_err();
+        assert!(by_sudo.contains("`--system --user ann`"), "{by_sudo}");
+        begins(InstallArgs { user: Some("ann".into()), ..system.clone() }, &[]).unwrap();
+        let credential =
+            |path: &str| InstallArgs { credential: Some(path.into()), ..system.clone() };
+        assert!(begins(credential("/nowhere"), &[]).unwrap_err().contains("/nowhere"));
+        begins(credential(home), &[]).unwrap();
+    }
+
+    #[test]
+    fn a_profile_may_end_as_another_kind_of_unit() {
+        let service = Service {
+            program: "/backup".into(),
+            profile: "my.timer".to_owned(),
+            variables: Vec::new(),
+            scope: Scope::User,
+            log: None,
+        };
+        let unit = OsStr::new("unseen-backup-my.timer.service");
+        let words = begin(Manager::Systemd, &service, Path::new("/u"));
+        assert!(words.iter().skip(1).all(|words| words.last().is_some_and(|word| word == unit)));
+        let (stop, _) = end(Manager::Systemd, &service);
+        assert!(stop.iter().all(|words| words.last().is_some_and(|word| word == unit)));
     }
 }

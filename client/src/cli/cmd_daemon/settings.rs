@@ -10,8 +10,7 @@ use super::super::exit::CliError;
 use super::super::vault::{folder_of, parse};
 use crate::daemon::config::AlertConfig;
 use crate::daemon::core::SetSpec;
-use crate::daemon::schedule::Kind;
-use crate::sets::{Here, Job, JobSource};
+use crate::sets::{Here, Job};
 
 /// What was read.
 #[derive(Debug, Clone, Default)]
@@ -57,15 +56,11 @@ impl Place {
         let mut jobs = BTreeMap::new();
         for set in config.sets(&self.setup.name) {
             let job = Job::of(set, self.setup.home.as_deref())?;
-            let (kind, roots) = match &job.source {
-                JobSource::Paths(paths) => (Kind::Watched, paths.clone()),
-                JobSource::Command { .. } | JobSource::Stdin(_) => (Kind::Timed, Vec::new()),
-            };
             specs.push(SetSpec {
                 name: set.name.clone(),
-                roots,
+                source: job.source.clone(),
                 rules: job.rules(own.clone()),
-                kind,
+                one_file_system: job.one_file_system,
                 pace: config.daemon.pace(&set.schedule),
             });
             jobs.insert(set.name.clone(), job);

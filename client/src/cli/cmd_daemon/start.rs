@@ -11,7 +11,7 @@ use unseen_manager::Manager;
 use super::super::cmd_init::default_kit;
 use super::super::context::Context;
 use super::super::exit::{CliError, Exit};
-use super::super::vault;
+use super::super::vault::{self, SystemClock};
 use super::around::Machine;
 use super::runner::{SetRunner, error_of};
 use super::settings::{Place, Settings};
@@ -36,11 +36,12 @@ pub(super) fn run(ctx: &Context<'_>) -> Result<Exit, CliError> {
     let settings = Arc::new(Mutex::new(Arc::new(Settings::default())));
     let state = &place.setup.places.state;
     let book = Book::read(state);
-    let clocks = MachineClocks.read();
+    let clocks = MachineClocks(SystemClock).read();
     let now = Now { at: clocks.boot, wall: clocks.wall };
     // What is wrong with the configuration is told before anything begins.
     let (_, specs) = place.read()?;
-    let known: Vec<_> = specs.into_iter().map(|spec| (spec.name, spec.roots)).collect();
+    let known: Vec<_> =
+        specs.iter().map(|spec| (spec.name.clone(), spec.roots().to_vec())).collect();
     let marks = DirtySets::open(&state.join("dirty"), &known, now);
     let socket = place.setup.places.sockets().into_iter().next();
     let socket = socket.ok_or_else(|| CliError::new(Exit::Failed, "no place for a socket"))?;
@@ -66,7 +67,7 @@ pub(super) fn run(ctx: &Context<'_>) -> Result<Exit, CliError> {
         core: Core::new(Box::new(marks), book, now).in_zone(TimeZone::system()),
         runner: Arc::new(SetRunner { ui: Arc::clone(ctx.ui), place, settings, runtime }),
         source: source::make(filters),
-        clocks: Arc::new(MachineClocks),
+        clocks: Arc::new(MachineClocks(SystemClock)),
         chance: || getrandom::u32().unwrap_or(u32::MAX / 2),
         around: Box::new(machine),
         socket,

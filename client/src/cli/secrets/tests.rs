@@ -157,17 +157,24 @@ fn a_code_is_known_by_its_checksum_and_a_typing_error_in_one_is_named() {
 }
 
 #[test]
-fn a_secret_is_at_hand_when_nobody_has_to_be_asked() {
-    let nobody = Answers::nobody();
-    for (name, wanted) in [
-        ("BACKUP_PASSPHRASE", true),
-        ("BACKUP_PASSPHRASE_FILE", true),
-        ("BACKUP_RECOVERY_CODE_FD", true),
-        ("BACKUP_RECOVERY_CODE", true),
-        ("BACKUP_PASSPHRASE_COMMAND", false),
-        ("BACKUP_VAULT", false),
+fn whether_somebody_is_asked_goes_by_the_source_that_is_used() {
+    let (nobody, somebody) = (Answers::nobody(), Answers::new(&[]));
+    for (names, at_hand, asks) in [
+        (&["BACKUP_PASSPHRASE"][..], true, false),
+        (&["BACKUP_PASSPHRASE_FILE"], true, false),
+        (&["BACKUP_RECOVERY_CODE_FD"], true, false),
+        (&["BACKUP_RECOVERY_CODE"], true, false),
+        (&["BACKUP_PASSPHRASE_COMMAND"], false, false),
+        (&["BACKUP_VAULT"], false, true),
+        // The command is run, whatever comes after it.
+        (&["BACKUP_PASSPHRASE_COMMAND", "BACKUP_PASSPHRASE_FD"], false, false),
+        (&["BACKUP_RECOVERY_CODE_COMMAND", "BACKUP_PASSPHRASE"], false, false),
+        (&["BACKUP_RECOVERY_CODE_FILE", "BACKUP_PASSPHRASE_COMMAND"], true, false),
     ] {
-        let env = FixedEnv::new(&[(name, "x")]);
-        assert_eq!(Secrets::new(&env, &nobody).are_at_hand(), wanted, "{name}");
+        let set: Vec<_> = names.iter().map(|name| (*name, "x")).collect();
+        let env = FixedEnv::new(&set);
+        let secrets = Secrets::new(&env, &somebody);
+        assert_eq!((secrets.are_at_hand(), secrets.will_ask()), (at_hand, asks), "{names:?}");
+        assert!(!Secrets::new(&env, &nobody).will_ask(), "{names:?}");
     }
 }

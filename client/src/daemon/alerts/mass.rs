@@ -8,6 +8,8 @@ use crate::daemon::book::Sample;
 const KNOWN: usize = 5;
 /// Fewer files than this are never unusual.
 const FILES: u64 = 200;
+/// Far more is more than so many times as much.
+const FAR: u64 = 5;
 /// Less new data than this is never unusual.
 const BYTES: u64 = 16 * 1024 * 1024;
 
@@ -20,6 +22,68 @@ pub struct Mass {
     pub files: u64,
     /// What is new cannot be compressed, as it always could before.
     pub scrambled: bool,
+    /// In what time.
+    #[serde(default)]
+    pub within: Within,
+}
+
+/// The time in which something changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Within {
+    /// From one snapshot to the next.
+    #[default]
+    Once,
+    /// A day.
+    Day,
+    /// A week.
+    Week,
+}
+
+impl Within {
+    /// As part of a sentence.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Once => "at once",
+            Self::Day => "within a day",
+            Self::Week => "within a week",
+        }
+    }
+}
+
+/// What changed in some time, in numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Amounts {
+    /// Files in the set, at its begin or its end.
+    pub files: u64,
+    /// Different files that changed or went.
+    pub touched: u64,
+    /// Those of them whose data could not be compressed.
+    pub dense: u64,
+    /// The bytes of that data.
+    pub dense_raw: u64,
+    /// All new bytes.
+    pub raw: u64,
+    /// What became of them when they were compressed.
+    pub packed: u64,
+    /// The most that was touched in a few hours.
+    pub peak: u64,
+}
+
+impl<'a> std::iter::Sum<&'a Amounts> for Amounts {
+    /// At most so much: a file may be among several of them.
+    fn sum<I: Iterator<Item = &'a Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            files: sum.files.max(one.files),
+            touched: sum.touched.saturating_add(one.touched),
+            dense: sum.dense.saturating_add(one.dense),
+            dense_raw: sum.dense_raw.saturating_add(one.dense_raw),
+            raw: sum.raw.saturating_add(one.raw),
+            packed: sum.packed.saturating_add(one.packed),
+            peak: sum.peak.max(one.peak),
+        })
+    }
 }
 
 impl Mass {
@@ -40,18 +104,57 @@ pub fn unusual(samples: &[Sample]) -> Option<Mass> {
     let all = last.files.max(before.last().map_or(0, |sample| sample.files)).max(1);
     let part = |percent: u64| last.changed.saturating_mul(100) >= all.saturating_mul(percent);
     let most = before.iter().map(|sample| sample.changed).max().unwrap_or(0);
-    let far_more = last.changed >= FILES && part(25) && last.changed / 5 > most;
-    let raw: u64 = before.iter().map(|sample| sample.raw).sum();
-    let packed: u64 = before.iter().map(|sample| sample.packed).sum();
-    let dense = |packed: u64, raw: u64, percent: u64| {
-        packed.saturating_mul(100) >= raw.saturating_mul(percent)
-    };
-    let scrambled = last.raw >= BYTES
-        && dense(last.packed, last.raw, 97)
-        && raw >= BYTES
-        && !dense(packed, raw, 80);
+    let far_more = last.changed >= FILES && part(25) && last.changed / FAR > most;
+    let raw = sum(before.iter().map(|sample| sample.raw));
+    let packed = sum(before.iter().map(|sample| sample.packed));
+    let scrambled =
+        last.raw >= BYTES && is_dense(last.packed, last.raw) && is_compressible(packed, raw);
     let found = far_more || (scrambled && last.changed >= FILES / 4 && part(10));
-    found.then_some(Mass { changed: last.changed, files: all, scrambled })
+    let within = Within::Once;
+    found.then_some(Mass { changed: last.changed, files: all, scrambled, within })
+}
+
+/// The same of a longer time, compared with others as long: everything that changed in it counts
+/// as one change. Since days differ more than snapshots do, what cannot be compressed must be far
+/// more than ever, too.
+pub(super) fn far_more(last: &Amounts, usual: &[Amounts], within: Within) -> Option<Mass> {
+    let known = if within == Within::Week { 1 } else { KNOWN };
+    if usual.len() < known {
+        return None;
+    }
+    let most = |of: fn(&Amounts) -> u64| usual.iter().map(of).max().unwrap_or(0);
+    let part =
+        |n: u64, percent: u64| n.saturating_mul(100) >= last.files.max(1).saturating_mul(percent);
+    let stands_out = |n: u64, most: u64| n / FAR > most;
+    let touched = last.touched.min(last.files);
+    let (raw, packed) =
+        (sum(usual.iter().map(|one| one.raw)), sum(usual.iter().map(|one| one.packed)));
+    let scrambled = last.dense_raw >= BYTES
+        && last.dense >= FILES / 4
+        && part(last.dense, 10)
+        && stands_out(last.dense, most(|one| one.dense))
+        && is_compressible(packed, raw);
+    let found = scrambled
+        || (touched >= FILES && part(touched, 25) && stands_out(touched, most(|one| one.touched)));
+    found.then_some(Mass { changed: touched, files: last.files, scrambled, within })
+}
+
+/// Whether data could not be compressed.
+pub(super) fn is_dense(packed: u64, raw: u64) -> bool {
+    is_part(packed, raw, 97)
+}
+
+/// Whether there was enough data to know, and it could be.
+fn is_compressible(packed: u64, raw: u64) -> bool {
+    raw >= BYTES && !is_part(packed, raw, 80)
+}
+
+fn is_part(packed: u64, raw: u64, percent: u64) -> bool {
+    packed.saturating_mul(100) >= raw.saturating_mul(percent)
+}
+
+fn sum(all: impl Iterator<Item = u64>) -> u64 {
+    all.fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]

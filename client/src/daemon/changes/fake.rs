@@ -18,6 +18,8 @@ pub(crate) struct Script(Arc<Mutex<State>>);
 struct State {
     sink: Sink,
     roots: Vec<PathBuf>,
+    /// What was to be looked through again the last time.
+    again: Vec<PathBuf>,
     /// Of roots that are not well watched.
     coverage: Vec<(PathBuf, Coverage)>,
     /// Told by the next `catch_up`.
@@ -35,7 +37,7 @@ impl Fake {
     /// A source that tells this sink, and what a test moves it by.
     pub(crate) fn new(sink: Sink) -> (Self, Script) {
         let (roots, coverage, held) = (Vec::new(), Vec::new(), Vec::new());
-        let state = State { sink, roots, coverage, held, watched: 0 };
+        let state = State { sink, roots, again: Vec::new(), coverage, held, watched: 0 };
         let script = Script(Arc::new(Mutex::new(state)));
         (Self(script.clone()), script)
     }
@@ -76,6 +78,11 @@ impl Script {
         self.with(|state| state.roots.clone())
     }
 
+    /// What of it was to be looked through again.
+    pub(crate) fn again(&self) -> Vec<PathBuf> {
+        self.with(|state| state.again.clone())
+    }
+
     /// How often somebody said what to watch.
     pub(crate) fn watched(&self) -> usize {
         self.with(|state| state.watched)
@@ -87,9 +94,10 @@ impl Script {
 }
 
 impl ChangeSource for Fake {
-    fn watch(&mut self, roots: &[PathBuf]) -> Vec<(PathBuf, Coverage)> {
+    fn watch(&mut self, roots: &[PathBuf], again: &[PathBuf]) -> Vec<(PathBuf, Coverage)> {
         self.0.with(|state| {
             state.roots = roots.to_vec();
+            state.again = again.to_vec();
             state.watched += 1;
         });
         self.coverage()
@@ -119,7 +127,7 @@ fn it_tells_what_it_is_told_to() {
     let into = Arc::clone(&told);
     let (mut source, script) = Fake::new(Arc::new(move |event| into.lock().unwrap().push(event)));
     let root = PathBuf::from("/home");
-    source.watch(std::slice::from_ref(&root));
+    source.watch(std::slice::from_ref(&root), std::slice::from_ref(&root));
     script.cover(&root, Coverage::Watched { dirs: 7 });
     assert_eq!(source.coverage(), [(root.clone(), Coverage::Watched { dirs: 7 })]);
     script.hold(Event::Changed { dir: root.clone(), depth: Depth::Listing });
@@ -128,5 +136,6 @@ fn it_tells_what_it_is_told_to() {
     assert!(source.catch_up(Duration::ZERO));
     script.changed(&root);
     assert_eq!(told.lock().unwrap().len(), 3);
-    assert_eq!((script.roots(), script.watched()), (vec![root], 1));
+    assert_eq!((script.roots(), script.again()), (vec![root.clone()], vec![root]));
+    assert_eq!(script.watched(), 1);
 }

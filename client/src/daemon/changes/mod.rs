@@ -130,9 +130,12 @@ impl fmt::Display for Unwatched {
 /// Watches directories.
 pub trait ChangeSource: Send + fmt::Debug {
     /// Watches these directories with all that is in them, and nothing else from now on. What it
-    /// tells goes to the sink that it was made with. How well, root by root. What changed before
-    /// this returns may not be told: everything has to be scanned afterwards.
-    fn watch(&mut self, roots: &[PathBuf]) -> Vec<(PathBuf, Coverage)>;
+    /// tells goes to the sink that it was made with. How well, root by root.
+    ///
+    /// Those of them that were watched before go on being watched: nothing that happens in them is
+    /// missed. In the others, and in those in `again`, because something else of them is left out
+    /// now, what changed before this returns may not be told: they have to be scanned afterwards.
+    fn watch(&mut self, roots: &[PathBuf], again: &[PathBuf]) -> Vec<(PathBuf, Coverage)>;
 
     /// How well they are watched now: directories come and go, and so do limits.
     fn coverage(&self) -> Vec<(PathBuf, Coverage)>;

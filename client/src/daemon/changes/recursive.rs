@@ -61,7 +61,8 @@ impl Recursive {
 }
 
 impl ChangeSource for Recursive {
-    fn watch(&mut self, roots: &[PathBuf]) -> Vec<(PathBuf, Coverage)> {
+    // What is left out is watched all the same, and so has not to be looked for again.
+    fn watch(&mut self, roots: &[PathBuf], _: &[PathBuf]) -> Vec<(PathBuf, Coverage)> {
         self.asked = roots.to_vec();
         let (done, placed) = bounded(1);
         let told = self.commands.as_ref().is_some_and(|to| to.send((roots.to_vec(), done)).is_ok());
@@ -196,14 +197,23 @@ impl Keeper {
     }
 
     fn watch(&mut self, roots: &[PathBuf]) {
+        let roots = outermost(roots);
         let before = std::mem::take(&mut *lock(&self.roots));
-        for root in before {
+        let (kept, gone): (Vec<Root>, Vec<Root>) =
+            before.into_iter().partition(|root| roots.contains(&root.path));
+        for root in &gone {
             // It fails if it is gone, which is as good.
             self.watcher.unwatch(&root.path).ok();
         }
-        for path in outermost(roots) {
-            let root = self.place(path);
+        for path in roots {
+            let was = kept.iter().find(|root| root.path == path).cloned();
+            let new = was.is_none();
+            let root = was.unwrap_or_else(|| self.place(path.clone()));
             lock(&self.roots).push(root);
+            // Beneath another one it was watched, and for a moment it was not.
+            if new && gone.iter().any(|above| path.starts_with(&above.path)) {
+                (self.sink)(Event::Changed { dir: path, depth: Depth::Everything });
+            }
         }
     }
 

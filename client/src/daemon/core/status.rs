@@ -18,6 +18,9 @@ pub struct Status {
     pub pid: u32,
     /// The version of the program.
     pub version: String,
+    /// Where it saves to.
+    #[serde(default)]
+    pub vault: String,
     /// Since when it runs.
     pub since: Timestamp,
     /// Nothing begins by itself until then.
@@ -80,7 +83,7 @@ pub struct Why {
 }
 
 impl Core {
-    /// How things stand. What runs, and the alerts, are filled in by the caller.
+    /// How things stand. The vault, what runs, and the alerts are filled in by the caller.
     pub fn status(&self, now: Now) -> Status {
         let wall = |at: super::At| {
             Timestamp(now.wall.0.saturating_add(at.saturating_sub(now.at).as_secs()))
@@ -90,12 +93,13 @@ impl Core {
             paths: set.filter.roots().iter().map(|path| path.display().to_string()).collect(),
             pending: self.marks.count(name),
             next: self.schedule.due(name).map(wall),
-            book: self.book.sets.get(name).cloned().unwrap_or_default(),
+            book: self.book.sets.get(name).map(SetBook::in_short).unwrap_or_default(),
             not_watched: not_watched(set),
         });
         Status {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            vault: String::new(),
             since: self.since,
             paused_until: self.schedule.paused(now.at).map(wall),
             held: self.held.clone(),

@@ -26,6 +26,7 @@ pub(in crate::daemon) fn summary(snapshot: Option<SnapshotId>) -> Summary {
         room: None,
         interrupted: false,
         counts: Counts::default(),
+        touched: Box::default(),
         took: 1,
     }
 }
@@ -38,9 +39,9 @@ fn spec(name: &str, root: &str) -> SetSpec {
     let pattern = Pattern::parse(b"cache", Case::Sensitive).unwrap();
     SetSpec {
         name: name.to_owned(),
-        roots: vec![root.into()],
+        source: JobSource::Paths(vec![root.into()]),
         rules: Rules::new(Options { patterns: vec![pattern], ..Options::default() }),
-        kind: Kind::Watched,
+        one_file_system: false,
         pace: Pace::default(),
     }
 }
@@ -225,4 +226,102 @@ fn sets_come_and_go() {
     core.may_run(&Verdict::Go);
     let Step::Run(job) = core.step(now(3600)) else { panic!("nothing is due") };
     assert_eq!((job.at_most, dirs(&job)), (None, vec!["/c/x"]));
+}
+
+#[test]
+fn a_set_that_comes_disturbs_no_other() {
+    let mut core = core();
+    changed(&mut core, &["/a/x"], 1000);
+    let other_pace = |mut spec: SetSpec| {
+        spec.pace.quiet = Duration::from_secs(60);
+        spec
+    };
+    let sets = || vec![other_pace(spec("a", "/a")), spec("b", "/b")];
+    assert_eq!(
+        core.set_sets([sets(), vec![spec("c", "/c")]].concat(), now(1001)),
+        [Path::new("/c")]
+    );
+    let job = finish(&mut core, &Ok(summary(None)), 1001);
+    assert_eq!((job.set.as_str(), job.changes), ("c", None));
+    // What had changed is saved in its new pace, and nothing else is looked at.
+    assert_eq!(core.step(now(1001)), Step::Wait(Some(now(1060).at)));
+    assert_eq!(dirs(&finish(&mut core, &Ok(summary(None)), 1060)), ["/a/x"]);
+    // Something else is left out of one.
+    let mut less = spec("b", "/b");
+    less.rules = Rules::default();
+    let again = core.set_sets(vec![other_pace(spec("a", "/a")), less.clone()], now(2000));
+    assert_eq!(again, [Path::new("/b")]);
+    let job = finish(&mut core, &Ok(summary(None)), 2030);
+    assert_eq!((job.set.as_str(), job.changes), ("b", None));
+    less.one_file_system = true;
+    assert_eq!(core.set_sets(vec![less.clone()], now(3000)), [Path::new("/b")]);
+    assert_eq!(core.set_sets(vec![less], now(3000)), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn what_another_command_prints_is_saved_at_once() {
+    let command = |word: &str| SetSpec {
+        source: JobSource::Command {
+            argv: vec![word.into()],
+            file: crate::tree::entry::Name::new(b"dump").unwrap(),
+        },
+        ..spec("dump", "/")
+    };
+    let mut core = Core::new(Box::new(InMemory::default()), Book::default(), now(0));
+    assert_eq!(core.set_sets(vec![command("one")], now(0)), Vec::<PathBuf>::new());
+    finish(&mut core, &Ok(summary(None)), 0);
+    core.set_sets(vec![command("one")], now(400));
+    assert!(matches!(core.step(now(400)), Step::Wait(_)));
+    core.set_sets(vec![command("two")], now(400));
+    assert_eq!(finish(&mut core, &Ok(summary(None)), 400).set, "dump");
+}
+
+#[test]
+fn what_is_saved_on_changes_how_much_is_different_and_that_is_no_alarm() {
+    let mut core = core();
+    let run = |core: &mut Core, files: u64, at: u64| {
+        core.want("a", true, now(at).at);
+        let mut one = summary(Some(SnapshotId::from_bytes([7; 32])));
+        one.files = files;
+        one.dirs = 9;
+        one.counts.files.changed = 1;
+        finish(core, &Ok(one), at);
+    };
+    for n in 0..10 {
+        run(&mut core, 1000, 1000 + n * 400);
+    }
+    let mut less = spec("a", "/a");
+    less.rules = Rules::default();
+    core.set_sets(vec![less, spec("b", "/b")], now(6000));
+    run(&mut core, 300, 6500);
+    assert_eq!(core.book.sets["a"].mass, None);
+    run(&mut core, 300, 7000);
+    run(&mut core, 30, 7500);
+    assert_eq!(core.book.sets["a"].mass.unwrap().1.changed, 271, "and they are gone");
+}
+
+#[test]
+fn a_clock_that_is_set_changes_no_plan() {
+    let at =
+        |seconds: u64, wall: u64| Now { wall: Timestamp(1_800_000_000 + wall), ..now(seconds) };
+    for jump in [3 * 3600_i64, -3 * 3600] {
+        let wall = |seconds: u64| seconds.checked_add_signed(jump + 20_000).unwrap();
+        let mut core = core();
+        core.clock_was_set(20_000, at(1000, 21_000));
+        finish(&mut core, &failed(Trouble::UNREACHABLE), 3600);
+        core.pause(Duration::from_secs(3600), at(3700, 23_700));
+        core.clock_was_set(jump, at(3800, wall(3800)));
+        let status = core.status(at(3800, wall(3800)));
+        assert_eq!(status.paused_until, Some(at(0, wall(7300)).wall), "as long as it was said");
+        assert_eq!(core.book.paused_until, status.paused_until);
+        assert!(status.sets.iter().all(|set| set.book.ok <= Some(at(0, wall(3800)).wall)));
+        assert_eq!(core.step(at(3800, wall(3800))), Step::Wait(Some(now(7300).at)));
+    }
+    // A machine that starts with its clock in 1970, and is told the time later.
+    let book = Book { paused_until: Some(Timestamp(1_800_000_600)), ..Book::default() };
+    let early = Now { at: now(5).at, wall: Timestamp(60) };
+    let mut core = Core::new(Box::new(InMemory::default()), book, early);
+    core.set_sets(vec![spec("a", "/a")], early);
+    core.clock_was_set(1_800_000_000, now(60));
+    assert_eq!(core.step(now(60)), Step::Wait(Some(now(600).at)));
 }

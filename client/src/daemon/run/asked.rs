@@ -23,6 +23,7 @@ impl Daemon {
             Request::Status => {
                 self.take_in();
                 let mut status = self.core.status(now);
+                status.vault = self.around.vault();
                 status.running = self.running.as_ref().map(|under| Running {
                     run: under.run.number,
                     set: under.job.set.clone(),

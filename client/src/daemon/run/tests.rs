@@ -13,10 +13,11 @@ use crate::daemon::control::{Answer, Call, CallError, Request};
 use crate::daemon::core::Status;
 use crate::daemon::core::tests::summary;
 use crate::daemon::marks::InMemory;
-use crate::daemon::schedule::{Kind, Pace};
+use crate::daemon::schedule::Pace;
 use crate::daemon::signs::Why;
 use crate::progress::Monitor;
 use crate::scan::exclude::Rules;
+use crate::sets::JobSource;
 
 #[derive(Debug, Default)]
 struct Hand(AtomicU64);
@@ -55,9 +56,12 @@ impl Runner for Told {
 
 #[derive(Default)]
 struct Quiet {
+    vault: Arc<Mutex<String>>,
+    read: String,
     names: Arc<Mutex<Vec<&'static str>>>,
     held: Arc<AtomicBool>,
     edited: Arc<AtomicBool>,
+    said: Arc<Mutex<Vec<String>>>,
 }
 
 impl Around for Quiet {
@@ -66,15 +70,16 @@ impl Around for Quiet {
         if self.held.load(Ordering::SeqCst) { Verdict::Wait { why } } else { Verdict::Go }
     }
     fn sets(&mut self) -> Result<Vec<SetSpec>, Trouble> {
+        self.vault.lock().unwrap().clone_into(&mut self.read);
         let names = self.names.lock().unwrap().clone();
         if names.contains(&"wrong") {
             return Err(Trouble::new(2, "line 7: wrong"));
         }
         let spec = |name: &str| SetSpec {
             name: name.to_owned(),
-            roots: vec![PathBuf::from("/").join(name)],
+            source: JobSource::Paths(vec![PathBuf::from("/").join(name)]),
             rules: Rules::default(),
-            kind: Kind::Watched,
+            one_file_system: false,
             pace: Pace::default(),
         };
         Ok(names.into_iter().map(spec).collect())
@@ -82,8 +87,15 @@ impl Around for Quiet {
     fn has_other_sets(&mut self) -> bool {
         self.edited.swap(false, Ordering::SeqCst)
     }
-    fn log(&mut self, _: &str) {}
-    fn state(&mut self, _: State<'_>) {}
+    fn log(&mut self, line: &str) {
+        self.said.lock().unwrap().push(line.to_owned());
+    }
+    fn state(&mut self, state: State<'_>) {
+        self.said.lock().unwrap().push(format!("{state:?}"));
+    }
+    fn vault(&self) -> String {
+        self.read.clone()
+    }
     fn keep(&mut self, _: &Book) {}
     fn alert(&mut self, _: &alerts::Alert) {}
 }
@@ -97,8 +109,10 @@ struct Lab {
     mouth: Sender<Message>,
     sink: Sink,
     names: Arc<Mutex<Vec<&'static str>>>,
+    vault: Arc<Mutex<String>>,
     held: Arc<AtomicBool>,
     edited: Arc<AtomicBool>,
+    said: Arc<Mutex<Vec<String>>>,
     thread: std::thread::JoinHandle<Result<(), Trouble>>,
     _dir: tempfile::TempDir,
 }
@@ -113,7 +127,8 @@ impl Lab {
         let around = Quiet::default();
         around.names.lock().unwrap().push("a");
         let (names, held) = (Arc::clone(&around.names), Arc::clone(&around.held));
-        let edited = Arc::clone(&around.edited);
+        let (edited, said) = (Arc::clone(&around.edited), Arc::clone(&around.said));
+        let vault = Arc::clone(&around.vault);
         let now = Now { at: hand.read().boot, wall: hand.read().wall };
         let parts = Parts {
             core: Core::new(Box::new(InMemory::default()), Book::default(), now),
@@ -131,7 +146,21 @@ impl Lab {
         let mouth = ears.mouth();
         let thread = std::thread::spawn(move || run(parts, &ears));
         let sink = sink.recv().unwrap();
-        Self { socket, hand, orders, jobs, mouth, sink, names, held, edited, thread, _dir: dir }
+        Self {
+            socket,
+            hand,
+            orders,
+            jobs,
+            mouth,
+            sink,
+            names,
+            vault,
+            held,
+            edited,
+            said,
+            thread,
+            _dir: dir,
+        }
     }
 
     fn ask(&self, request: &Request) -> Result<Answer, CallError> {
@@ -177,6 +206,22 @@ fn it_scans_watches_and_saves_what_changes() {
     assert_eq!((running.run, running.counts.read), (2, 1));
     lab.order(Ok(summary(None)));
     assert_eq!(lab.status().sets[0].pending, 0);
+    lab.stop();
+}
+
+/// Watches take long in a large tree, and a service manager does not wait that long.
+#[test]
+fn it_is_ready_before_it_watches() {
+    let lab = Lab::new();
+    lab.jobs.recv().unwrap();
+    let said = lab.said.lock().unwrap().clone();
+    assert_eq!(said[..3], ["Ready", "watching", "Doing(\"watching\")"], "{said:?}");
+    lab.names.lock().unwrap().push("wrong");
+    lab.said.lock().unwrap().clear();
+    lab.ask(&Request::Reload).unwrap_err();
+    let said = lab.said.lock().unwrap().clone();
+    assert!(said.starts_with(&["Reloading".into(), "config.toml is read again".into()]));
+    assert!(said.contains(&"Ready".to_owned()), "the old configuration is in force: {said:?}");
     lab.stop();
 }
 
@@ -292,6 +337,33 @@ fn a_run_makes_way_for_others_but_not_one_that_somebody_waits_for() {
     let refused = lab.ask(&way).unwrap_err();
     assert!(matches!(refused, CallError::Refused(Trouble { code: Trouble::BUSY, .. })));
     assert!(lab.status().running.is_some());
+    lab.order(Ok(summary(None)));
+    lab.stop();
+}
+
+#[test]
+fn a_set_that_goes_stops_its_run_and_no_other_begins_beside_it() {
+    let lab = Lab::new();
+    lab.names.lock().unwrap().push("b");
+    lab.ask(&Request::Reload).unwrap();
+    assert_eq!(lab.jobs.recv().unwrap().set, "a");
+    *lab.names.lock().unwrap() = vec!["b"];
+    lab.ask(&Request::Reload).unwrap();
+    // It ends, as it was told to, and only then the next begins.
+    assert_eq!(lab.jobs.recv().unwrap().set, "b");
+    lab.order(Ok(summary(None)));
+    assert_eq!(lab.status().sets.len(), 1);
+    lab.stop();
+}
+
+#[test]
+fn a_vault_that_moves_stops_the_run_which_begins_again_there() {
+    let lab = Lab::new();
+    lab.jobs.recv().unwrap();
+    "file:///other".clone_into(&mut lab.vault.lock().unwrap());
+    lab.ask(&Request::Reload).unwrap();
+    assert_eq!(lab.jobs.recv().unwrap().changes, None, "the scan was not made");
+    assert_eq!(lab.status().vault, "file:///other");
     lab.order(Ok(summary(None)));
     lab.stop();
 }

@@ -96,6 +96,12 @@ impl Item {
         }
     }
 
+    pub(super) fn other(&mut self, now: At) {
+        // Whoever changes it may do so several times.
+        let at = if self.kind == Kind::Watched { now + self.pace.quiet } else { now };
+        self.due.scan = sooner(self.due.scan, Some(at));
+    }
+
     pub(super) fn woke(&mut self, now: At) {
         if self.kind == Kind::Watched {
             self.due.scan = sooner(self.due.scan, Some(now + AFTER_SLEEP));

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 
+use crate::sets::command::for_others;
+
 /// Bytes of an answer that are read.
 const ANSWER: u64 = 1024;
 
@@ -42,7 +44,7 @@ impl Default for Metered {
 impl Metered {
     /// Asks. None: nobody knows, or nobody answers in time.
     pub fn ask(&self) -> Option<bool> {
-        let mut child = Command::new(&self.program)
+        let mut child = for_others(&mut Command::new(&self.program))
             .args(&self.args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use roaring::RoaringBitmap;
 use unseen_common::id::PackNumber;
-use unseen_common::vault::FooterItem;
+use unseen_common::vault::{FooterItem, FooterPage};
 
 use super::ReaderRepo;
 use super::pack_map::{PackInfo, PackMap};
@@ -38,17 +38,29 @@ pub struct ReaderIndex {
 
 impl ReaderRepo {
     /// Opens the index of all packs that are there in `dir`, damaged ones too, since what is whole
-    /// in them can be read, and fetches the tables of contents that are not in it yet. Damaged ones are collected, and do not end it. An index that cannot be read is
-    /// made anew.
+    /// in them can be read, and fetches the tables of contents that are not in it yet. Damaged ones
+    /// are collected, and do not end it. An index that cannot be read is made anew.
     pub async fn open_index(&self, dir: &Path) -> Result<ReaderIndex, RepoError> {
-        let live = self.vault.live_packs().await?.0;
-        // In this order: one that is found damaged in between is in both.
-        let quarantined = self.vault.damaged_packs().await?.0;
+        let (index, mut packs) = self.load_index(dir)?;
+        // What is new is asked for before it is known whether there is anything: over a long link
+        // the lists take two round trips.
+        let known = (index.covered() & packs.numbers()).max().map(PackNumber);
+        let lists = async {
+            let live = self.vault.live_packs().await?.0;
+            // In this order: one that is found damaged in between is in both.
+            let quarantined = self.vault.damaged_packs().await?.0;
+            Ok((live, quarantined))
+        };
+        let newest = self.vault.footers(None, known);
+        // Who is polled first gets the connection that is open.
+        let (newest, (live, quarantined)) = tokio::try_join!(biased; newest, lists)?;
         let live = live | &quarantined;
-        let (index, packs) = self.load_index(dir, &live)?;
+        let stale = index.covered() - (packs.numbers() & &live);
+        index.forget_packs(&stale)?;
+        packs.retain(&index.covered());
         let (damaged, gone) = (Vec::new(), RoaringBitmap::new());
         let mut opened = ReaderIndex { index, packs, live, quarantined, damaged, gone };
-        if self.fill(&mut opened).await? {
+        if self.fill(&mut opened, (known, newest)).await? {
             opened.index.flush()?;
             let path = dir.join(PACKS);
             opened
@@ -71,46 +83,43 @@ impl ReaderRepo {
         Ok(Index::wipe(&dir.join(INDEX))?)
     }
 
-    /// What an earlier run left, without packs that are gone or that only one of both knows.
-    fn load_index(&self, dir: &Path, live: &RoaringBitmap) -> Result<(Index, PackMap), RepoError> {
+    /// What an earlier run left.
+    fn load_index(&self, dir: &Path) -> Result<(Index, PackMap), RepoError> {
         fs::create_dir_all(dir)
             .map_err(|source| RepoError::Io { path: dir.to_path_buf(), source })?;
         let folder = dir.join(INDEX);
-        let mut packs = PackMap::read(&dir.join(PACKS), self.account()).unwrap_or_default();
-        let open = || -> Result<Index, IndexError> {
-            let index = Index::open(&folder, self.account())?;
-            let stale = index.covered() - (packs.numbers() & live);
-            if !stale.is_empty() {
-                index.forget_packs(&stale)?;
-            }
-            Ok(index)
-        };
-        let index = match open() {
+        let packs = PackMap::read(&dir.join(PACKS), self.account()).unwrap_or_default();
+        let index = match Index::open(&folder, self.account()) {
             Err(IndexError::Damaged { .. }) => {
                 Index::wipe(&folder)?;
                 Index::open(&folder, self.account())?
             }
             opened => opened?,
         };
-        packs.retain(&index.covered());
         Ok((index, packs))
     }
 
-    /// Fetches tables of contents; answers whether there were any.
-    async fn fill(&self, into: &mut ReaderIndex) -> Result<bool, RepoError> {
+    /// Takes tables of contents: those of the page, which begins after the pack `known`, and then
+    /// whatever is lacking. Answers whether there were any.
+    async fn fill(
+        &self,
+        into: &mut ReaderIndex,
+        (known, newest): (Option<PackNumber>, FooterPage),
+    ) -> Result<bool, RepoError> {
         let mut missing = &into.live - into.index.covered();
         let mut found = Vec::new();
+        let first = known.map_or(0, |known| known.0.saturating_add(1));
+        let mut newer = missing.clone();
+        newer.remove_range(..first);
+        if let Some(last) = self.take_page(&newest, (into, &newer), &mut found)? {
+            // The page may be older than the list: what would come after it may be there by now.
+            missing.remove_range(first..=last);
+        }
         while let Some(next) = missing.min() {
             let after = next.checked_sub(1).map(PackNumber);
             let page = self.vault.footers(None, after).await?;
             // Whatever the page skips is not there, though it is said to be live.
-            let last = page.items.iter().map(|item| item.number.0).max();
-            for item in &page.items {
-                if missing.contains(item.number.0) {
-                    self.take(item, into, &mut found)?;
-                }
-            }
-            let passed = match last {
+            let passed = match self.take_page(&page, (into, &missing), &mut found)? {
                 Some(last) if page.more && last >= next => last,
                 _ => u32::MAX,
             };
@@ -123,6 +132,19 @@ impl ReaderRepo {
             into.gone.remove(damaged.number.0);
         }
         Ok(fetched)
+    }
+
+    /// Takes those of a page that are missing. Answers the number of the last one on it.
+    fn take_page(
+        &self,
+        page: &FooterPage,
+        (into, missing): (&mut ReaderIndex, &RoaringBitmap),
+        found: &mut Vec<PackInfo>,
+    ) -> Result<Option<u32>, RepoError> {
+        for item in page.items.iter().filter(|item| missing.contains(item.number.0)) {
+            self.take(item, into, found)?;
+        }
+        Ok(page.items.iter().map(|item| item.number.0).max())
     }
 
     fn take(
@@ -233,3 +255,50 @@ impl ReaderIndex {
 
 const INDEX: &str = "index";
 const PACKS: &str = "packs";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+
+    /// Somebody may put packs between two answers of the server, and nobody has to keep to what it
+    /// was asked.
+    #[test]
+    fn a_page_that_is_older_than_the_list_or_of_other_packs_loses_nothing() {
+        let (world, mut desk) = World::new();
+        let source = world.folder("source");
+        for text in ["1", "2", "3"] {
+            fs::write(source.join("f"), text).unwrap();
+            world.backup(&mut desk, &source);
+        }
+        let (repo, index) = world.reader();
+        let all = index.live().clone();
+        drop(index);
+        assert_eq!(all.len(), 3);
+        let pages = |after: Option<u32>, most| {
+            let asked = repo.vault.footers(None, after.map(PackNumber));
+            let mut page = world.runtime.block_on(asked).unwrap();
+            page.items.truncate(most);
+            page
+        };
+        for (known, page) in [
+            (None, pages(None, 0)),
+            (None, pages(None, 1)),
+            (None, pages(None, 3)),
+            (Some(1), pages(Some(1), 1)),
+            (Some(1), pages(None, 3)),
+            (Some(2), pages(None, 2)),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let (index, packs) = repo.load_index(folder.path()).unwrap();
+            let (live, quarantined) = (all.clone(), RoaringBitmap::new());
+            let (damaged, gone) = (Vec::new(), RoaringBitmap::new());
+            let mut opened = ReaderIndex { index, packs, live, quarantined, damaged, gone };
+            let filled = repo.fill(&mut opened, (known.map(PackNumber), page));
+            assert!(world.runtime.block_on(filled).unwrap());
+            assert_eq!(opened.index.covered(), all);
+            assert!(opened.gone().is_empty() && opened.damaged().is_empty());
+            assert!(all.iter().all(|number| opened.pack(PackNumber(number)).is_some()));
+        }
+    }
+}

@@ -107,11 +107,11 @@ fn owners_go_by_name_where_the_name_is_known() {
     let names = Arc::new(OwnerNames::from_files(&passwd, &group, None));
     let policy = Policy { ownership: Ownership::ByName(names), ..safe() };
     let mut meta = someone(0o600);
-    meta.user = Some("ada".to_owned());
-    meta.group = Some("crew".to_owned());
+    meta.user = Some("ada".into());
+    meta.group = Some("crew".into());
     assert_eq!(file(&root, &meta, &policy), []);
     assert_eq!((got(&folder).uid, got(&folder).gid), (4242, 4343));
-    meta.user = Some("eve".to_owned());
+    meta.user = Some("eve".into());
     meta.group = None;
     assert_eq!(file(&root, &meta, &policy), []);
     assert_eq!((got(&folder).uid, got(&folder).gid), (meta.uid, meta.gid));

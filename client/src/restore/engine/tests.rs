@@ -365,6 +365,49 @@ fn a_dry_run_makes_nothing() {
     assert!(!scene.target.exists());
 }
 
+/// Whatever is there, and whatever is chosen: the same folders as the restore then counts.
+#[test]
+fn a_dry_run_counts_folders_as_the_restore_does() {
+    let mut scene = Scene::new();
+    for path in ["a/b/file.c", "a/b/deep/x", "a/empty/none", "other/y.c"] {
+        let path = scene.source.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, b"snapshot").unwrap();
+    }
+    fs::remove_file(scene.source.join("a/empty/none")).unwrap();
+    scene.backup();
+    let select = |include: &[&str]| Select::new(patterns(include), Vec::new());
+    let above = scene.source.components().count() as u64 - 1;
+    for (at, (path, options, dirs)) in [
+        ("", scene.options(), above + 5),
+        ("", RestoreOptions { select: select(&["*.c"]), ..scene.options() }, above + 3),
+        ("", RestoreOptions { select: select(&["nothing"]), ..scene.options() }, 0),
+        ("/a", scene.options(), 4),
+        ("/a/b/file.c", scene.options(), 0),
+        ("", RestoreOptions { in_place: true, ..scene.options() }, above + 5),
+        ("/a/b/file.c", RestoreOptions { in_place: true, ..scene.options() }, above + 2),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let text =
+            if path.is_empty() { scene.latest() } else { format!("{}{path}", scene.latest()) };
+        // First into nothing, then over what is there then.
+        let target = scene.world.dir.path().join(format!("counted {at}"));
+        for existing in [Existing::Always, Existing::Always, Existing::Never] {
+            let options = RestoreOptions { target: target.clone(), existing, ..options.clone() };
+            let dry = RestoreOptions { dry_run: true, ..options.clone() };
+            let planned = scene.restore(&text, &dry);
+            let done = scene.restore(&text, &options);
+            assert_eq!(planned.dirs, done.dirs, "{at}: {existing:?}");
+            if !target.join("again").exists() && existing == Existing::Always {
+                assert_eq!((done.dirs, done.problem_count), (dirs, 0), "{at}");
+            }
+            fs::create_dir_all(target.join("again")).unwrap();
+        }
+    }
+}
+
 #[test]
 fn an_interrupt_ends_it_and_leaves_no_half_files() {
     let mut scene = Scene::new();

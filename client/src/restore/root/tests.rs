@@ -17,7 +17,7 @@ fn the_target_is_made_for_this_user_alone() {
     root_at(&path);
     assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o7777, 0o700);
     fs::write(folder.path().join("f"), b"").expect("written");
-    let refused = Root::open(&folder.path().join("f/below\n"), Arc::new(RandomNames));
+    let refused = Root::open(&folder.path().join("f/below\n"), Arc::new(RandomNames::default()));
     let text = refused.expect_err("a file").to_string();
     assert!(text.ends_with("f/below\\n cannot be opened"), "{text}");
 }
@@ -32,7 +32,8 @@ fn temporary_names_are_recognised() {
     }
     let (_folder, root) = target();
     assert!(is_temp_name(&root.dir().temp_name().expect("a name")));
-    let (one, two) = (RandomNames.next().expect("bytes"), RandomNames.next().expect("bytes"));
+    let names = RandomNames::default();
+    let (one, two) = (names.next().expect("bytes"), names.next().expect("bytes"));
     assert_ne!(one, two);
 }
 

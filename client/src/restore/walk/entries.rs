@@ -29,11 +29,11 @@ impl Walker<'_, '_> {
 
     /// Makes the directory of something that is to be restored; false if that is impossible.
     fn ready(&self, here: &Here, name: &Name) -> bool {
-        if self.options.dry_run || here.node.is_made() {
+        if here.node.is_made() {
             return true;
         }
-        match self.run.dirs.make(&here.node) {
-            Ok(_) => true,
+        match self.make(&here.node) {
+            Ok(()) => true,
             Err(error) => {
                 self.run.not_restored(&here.node.path_of(name));
                 self.run.trouble(here.node.path(), error);
@@ -145,14 +145,14 @@ impl Walker<'_, '_> {
 
     /// Adds all parts of a file to the plan.
     fn plan(&mut self, plan: &Arc<FilePlan>, content: &Content) -> Result<(), ReadError> {
-        let Self { run, chunks, within, planner, .. } = self;
+        let Self { run, chunks, near, within, planner, .. } = self;
         planner.begin(Arc::clone(plan));
         let mut offset: u64 = 0;
         let planned = for_each_extent(content, plan.size, chunks, |extent, _| {
             let length = match extent {
                 Extent::Hole { length } => *length,
                 Extent::Data { chunk, length } => {
-                    let pack = run.packs.index.lookup(chunk, within)?;
+                    let pack = near.pack_of(run.packs, chunk, within)?;
                     let pack = pack.ok_or(ReadError::Lost { id: *chunk, tried: Vec::new() })?;
                     planner.want((*chunk, *length), offset, pack)?;
                     u64::from(*length)

@@ -3,7 +3,7 @@
 use crate::log::entry::{Body, Status};
 use crate::log::policy::{DEFAULT_POLICY, KeepRules, Policy};
 use crate::log::testing::{DAY, Lab, ids};
-use crate::retention::{Verdict, Why, decide};
+use crate::retention::{Decision, Verdict, Why, decide};
 
 fn words(lab: &Lab) -> Vec<String> {
     let decisions = decide(&lab.state, lab.now);
@@ -51,6 +51,38 @@ fn every_reason_has_its_words() {
         ]
     );
     assert_eq!(Why::NoRuleKeepsIt.to_string(), "no rule keeps it");
+}
+
+#[test]
+fn what_becomes_of_a_snapshot_without_its_mark_is_what_the_rules_then_say() {
+    let keep = KeepRules { last: 1, ..KeepRules::NONE };
+    let mut lab = Lab::with(Policy { keep, floor_days: 0, ..DEFAULT_POLICY });
+    let [old, both] = [lab.complete(), lab.complete()];
+    let checkpoint = lab.snap(1, 1, Status::Checkpoint);
+    let newest = lab.complete();
+    lab.wait(3 * DAY);
+    let marked = [old, both, checkpoint, newest];
+    lab.root(Body::Pin(ids(&marked))).unwrap();
+    lab.root(Body::Hold(ids(&[both]))).unwrap();
+    let before = decide(&lab.state, lab.now);
+    assert!(before.iter().all(Decision::stays));
+    let foretold: Vec<_> = before.iter().map(|one| one.unpinned()).collect();
+    lab.root(Body::Unpin(ids(&marked))).unwrap();
+    let unpinned = decide(&lab.state, lab.now);
+    assert_eq!(foretold, unpinned);
+    assert_eq!(
+        words(&lab),
+        [
+            "gone: no rule keeps it",
+            "held",
+            "gone: checkpoint superseded by a complete snapshot",
+            "last 1, newest complete",
+        ]
+    );
+    let foretold: Vec<_> = unpinned.iter().map(|one| one.lifted()).collect();
+    lab.root(Body::LiftHold(ids(&[both]))).unwrap();
+    assert_eq!(foretold, decide(&lab.state, lab.now));
+    assert!(!foretold[1].stays());
 }
 
 #[test]

@@ -11,6 +11,8 @@ use super::{Serving, Settings};
 use crate::cli::error::CliError;
 use crate::cli::{admin, output, pinned};
 use crate::http::{Listen, Listener};
+use crate::vault::OpenError;
+use crate::vault::folder::foreign;
 
 /// Look at the settings without serving
 #[derive(Debug, Args)]
@@ -91,6 +93,12 @@ fn folder(data: &Path) -> Option<String> {
     if !there.is_dir() {
         return Some(format!("data: {} is not a folder", there.display()));
     }
+    if there == data
+        && let Ok(Some(name)) = foreign(data)
+    {
+        let error = OpenError::Foreign { folder: data.to_owned(), name };
+        return Some(format!("data: {error}"));
+    }
     access(&there, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)
         .err()
         .map(|error| format!("data: {} cannot be written: {error}", there.display()))
@@ -125,6 +133,7 @@ mod tests {
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
         assert!(folder(&file.join("below")).unwrap().contains("is not a folder"));
+        assert!(folder(dir.path()).unwrap().contains("has other files in it"));
         assert!(program(&file).unwrap().contains("cannot be run"));
         assert_eq!(program(Path::new("/bin/sh")), None);
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -99,12 +99,12 @@ impl Eyes {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Watch(roots, answer) => {
-                let root = |path| Root { path, here: None };
-                self.roots = outermost(&roots).into_iter().map(root).collect();
+            Command::Watch { roots, again, answer } => {
+                let wanted = outermost(&roots);
                 self.asked = roots;
                 self.mounts = Mounts::read();
-                self.begin_anew(End::Answer(answer));
+                self.watch_others(wanted, &again);
+                self.jobs.push_back(Job::only(End::Answer(answer)));
             }
             Command::CatchUp(answer) => self.catching_up.next.push(answer),
         }
@@ -112,7 +112,7 @@ impl Eyes {
 
     /// Gives up all watches and places them again. Then comes `end`, and then the answers for
     /// which somebody waits.
-    fn begin_anew(&mut self, end: End) {
+    pub(super) fn begin_anew(&mut self, end: End) {
         let mut answers = std::mem::take(&mut self.jobs);
         answers.retain(|job| matches!(job.end, End::Answer(_)));
         // Their mark may be lost. When all is told as lost, so is all that has happened.

@@ -27,6 +27,8 @@ pub(super) enum End {
 pub(super) struct Job {
     /// Directories that are still to be watched.
     pub(super) stack: Vec<PathBuf>,
+    /// Also what is in directories that are watched already: other ones are left out now.
+    pub(super) through: bool,
     /// The number of the root.
     pub(super) root: usize,
     pub(super) end: End,
@@ -38,10 +40,15 @@ pub(super) struct Job {
 
 impl Job {
     pub(super) fn new(dir: PathBuf, root: usize, end: End) -> Self {
-        Self { stack: vec![dir], root, end, watched: 0, left_out: 0 }
+        Self { stack: vec![dir], through: false, root, end, watched: 0, left_out: 0 }
+    }
+
+    /// Looks through a directory, whether or not it is watched already.
+    pub(super) fn through(dir: PathBuf, root: usize, end: End) -> Self {
+        Self { through: true, ..Self::new(dir, root, end) }
     }
 
     pub(super) fn only(end: End) -> Self {
-        Self { stack: Vec::new(), root: 0, end, watched: 0, left_out: 0 }
+        Self { stack: Vec::new(), through: false, root: 0, end, watched: 0, left_out: 0 }
     }
 }

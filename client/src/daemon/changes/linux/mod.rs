@@ -7,6 +7,7 @@ mod kernel;
 mod mounts;
 mod placing;
 mod regular;
+mod reload;
 mod taking;
 mod told;
 mod watches;
@@ -27,8 +28,8 @@ use eyes::Eyes;
 /// What the thread is told to do.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Watch these, and answer when all is placed.
-    Watch(Vec<PathBuf>, Sender<()>),
+    /// Watch these, look through those again, and answer when all is placed.
+    Watch { roots: Vec<PathBuf>, again: Vec<PathBuf>, answer: Sender<()> },
     /// Answer when all that has happened was told.
     CatchUp(Sender<()>),
 }
@@ -74,9 +75,10 @@ impl Linux {
 }
 
 impl ChangeSource for Linux {
-    fn watch(&mut self, roots: &[PathBuf]) -> Vec<(PathBuf, Coverage)> {
-        let (done, placed) = bounded(1);
-        if self.tell(Command::Watch(roots.to_vec(), done)) && placed.recv().is_ok() {
+    fn watch(&mut self, roots: &[PathBuf], again: &[PathBuf]) -> Vec<(PathBuf, Coverage)> {
+        let (answer, placed) = bounded(1);
+        let watch = Command::Watch { roots: roots.to_vec(), again: again.to_vec(), answer };
+        if self.tell(watch) && placed.recv().is_ok() {
             return self.coverage();
         }
         let why = Unwatched::Failed { message: "its thread has ended".into() };

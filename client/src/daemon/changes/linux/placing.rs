@@ -35,7 +35,7 @@ impl Eyes {
             while left > 0 {
                 let Some(dir) = job.stack.pop() else { break };
                 left -= 1;
-                match self.place(&dir, job.root, &mut job.stack) {
+                match self.place(&dir, (job.root, job.through), &mut job.stack) {
                     Fate::Watched => job.watched += 1,
                     Fate::LeftOut => job.left_out += 1,
                     Fate::Nothing | Fate::Before => {}
@@ -66,8 +66,14 @@ impl Eyes {
         }
     }
 
-    /// Watches one directory and adds those in it to `next`.
-    fn place(&mut self, dir: &Path, root: usize, next: &mut Vec<PathBuf>) -> Fate {
+    /// Watches one directory and adds those in it to `next`: if it was watched before, only to look
+    /// `through` it.
+    fn place(
+        &mut self,
+        dir: &Path,
+        (root, through): (usize, bool),
+        next: &mut Vec<PathBuf>,
+    ) -> Fate {
         let top = self.roots.get(root).is_some_and(|top| top.path == dir);
         let kind = if top { self.mounts.of(dir) } else { self.mounts.at(dir) };
         if let Some(kind) = kind.filter(|kind| is_network(kind)) {
@@ -76,9 +82,9 @@ impl Eyes {
         }
         let Some(watches) = &mut self.watches else { return Fate::Nothing };
         let failed = |message| Unwatched::Failed { message };
-        match watches.add(dir, root) {
-            Ok(Placed::Before) => return Fate::Before,
-            Ok(Placed::Anew) => {}
+        let before = match watches.add(dir, root) {
+            Ok(Placed::Before) if !through => return Fate::Before,
+            Ok(placed) => placed == Placed::Before,
             Err(Refused::Full) => {
                 return self.leave_out(dir, root, Unwatched::Limit { allowed: allowed() });
             }
@@ -91,17 +97,21 @@ impl Eyes {
                 return self.leave_out(dir, root, failed(message));
             }
             Err(Refused::Failed(message)) => return self.leave_out(dir, root, failed(message)),
-        }
+        };
         self.unwatched.remove(dir);
         match subdirs(dir) {
             Ok(dirs) => {
-                next.extend(dirs.into_iter().filter(|dir| !self.options.excluded.has(dir, true)));
+                let (out, within): (Vec<_>, Vec<_>) =
+                    dirs.into_iter().partition(|dir| self.options.excluded.has(dir, true));
+                next.extend(within);
+                // Before, they may not have been left out.
+                out.iter().filter(|_| before).for_each(|dir| self.drop_tree(dir));
             }
             // What is gone has an event, what cannot be read cannot be backed up.
             Err(error) if is_of_no_matter(&error) => {}
             Err(error) => return self.leave_out(dir, root, failed(error.to_string())),
         }
-        Fate::Watched
+        if before { Fate::Before } else { Fate::Watched }
     }
 
     /// Takes in that a directory is not watched, nor what is beneath it.

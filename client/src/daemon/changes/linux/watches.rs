@@ -158,6 +158,19 @@ impl Watches {
         Ok(Placed::Anew)
     }
 
+    /// The roots have other numbers, given by the old ones, and there are so many. What lies beneath
+    /// none any more was given up before.
+    pub(super) fn renumber(&mut self, numbers: &[Option<usize>], count: usize) {
+        self.counts = vec![0; count];
+        for watch in self.by_path.values_mut() {
+            let Some(number) = numbers.get(watch.root).copied().flatten() else { continue };
+            watch.root = number;
+            if let Some(count) = self.counts.get_mut(number) {
+                *count += 1;
+            }
+        }
+    }
+
     /// Watches this directory and all beneath it no longer. Whether any was watched.
     pub(super) fn drop_tree(&mut self, path: &Path) -> bool {
         let beneath = (Bound::Included(path), Bound::Unbounded);

@@ -152,7 +152,7 @@ fn file_systems_that_come_and_go() {
     eye.until("its end", |seen| seen.changes.iter().any(|change| change == whole));
     eye.must_be_awake();
     // As a root.
-    eye.source.watch(std::slice::from_ref(&disk));
+    eye.source.watch(std::slice::from_ref(&disk), &[]);
     eye.take();
     mount(&disk);
     let gone = (Some(disk.clone()), Lost::Gone);

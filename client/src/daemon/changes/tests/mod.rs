@@ -88,7 +88,7 @@ impl Eye {
         fill(&root);
         let seen = Arc::<(Mutex<Seen>, Condvar)>::default();
         let mut source = open(options, sink(&seen)).unwrap();
-        source.watch(std::slice::from_ref(&root));
+        source.watch(std::slice::from_ref(&root), &[]);
         Self { source, seen, root, next: 0, _dir: dir }
     }
 

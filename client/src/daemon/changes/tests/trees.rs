@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags, XattrFlags, renameat_with, setxattr};
 
-use super::{Coverage, Eye, Lost};
+use super::{Coverage, Excluded, Eye, Lost, Options};
 use crate::backup::{Depth, Visit};
 use crate::daemon::changes::Unwatched;
 
@@ -140,10 +140,10 @@ fn roots_in_roots_roots_that_are_none_and_other_roots() {
     let (inner, none) = (eye.root.join("a"), eye.root.join("none"));
     let file = eye.root.join("e/file");
     let asked = [inner.clone(), eye.root.clone(), file.clone()];
-    let told = eye.source.watch(&asked);
+    let told = eye.source.watch(&asked, &[]);
     assert_eq!(told.iter().map(|(root, _)| root).collect::<Vec<_>>(), [&inner, &eye.root, &file]);
     assert!(told.iter().all(|(_, how)| *how == Coverage::Watched { dirs: 7 }), "{told:?}");
-    let told = eye.source.watch(&[none.clone(), inner.clone(), file.clone()]);
+    let told = eye.source.watch(&[none.clone(), inner.clone(), file.clone()], &[]);
     let missing = Coverage::Scanned { roots: vec![none], why: Unwatched::Missing };
     assert_eq!((&told[0].1, &told[1].1), (&missing, &Coverage::Watched { dirs: 4 }));
     let Coverage::Scanned { roots, why: Unwatched::Failed { .. } } = &told[2].1 else {
@@ -156,4 +156,56 @@ fn roots_in_roots_roots_that_are_none_and_other_roots() {
     assert!(eye.source.catch_up(super::PATIENCE));
     let told = eye.take().changes;
     assert_eq!(told.iter().collect::<Vec<_>>(), [(inner.as_path(), Depth::Listing)]);
+}
+
+/// The configuration is read again: what is not about these directories goes on as if nothing had
+/// been.
+#[test]
+fn what_stays_is_watched_without_a_gap() {
+    let left_out = std::sync::Arc::new(std::sync::Mutex::new("e"));
+    let rule = std::sync::Arc::clone(&left_out);
+    let excluded = Excluded::by(move |path, _| path.ends_with(*rule.lock().unwrap()));
+    let options = Options { excluded, ..super::options() };
+    let mut eye = Eye::with(options, super::super::open, |root| {
+        tree(root);
+        tree(&root.with_extension("more"));
+    });
+    let (root, more) = (eye.root.clone(), eye.root.with_extension("more"));
+    assert_eq!(eye.coverage(), Coverage::Watched { dirs: 6 });
+    // It is not told yet when the others come.
+    fs::write(root.join("a/b/file"), b"just before").unwrap();
+    eye.source.watch(&[root.clone(), more.clone()], &[]);
+    fs::write(more.join("a/d/file"), b"2").unwrap();
+    assert!(eye.source.catch_up(super::PATIENCE));
+    let told = eye.take();
+    let dirs = |told: &super::Seen| -> Vec<_> {
+        told.changes.iter().map(|(dir, _)| dir.to_path_buf()).collect()
+    };
+    assert_eq!((dirs(&told), told.lost), (vec![root.join("a/b"), more.join("a/d")], vec![]));
+    // Something else is left out of one of them.
+    *left_out.lock().unwrap() = "d";
+    fs::write(root.join("a/b/file"), b"just before that").unwrap();
+    let told = eye.source.watch(&[root.clone(), more.clone()], std::slice::from_ref(&root));
+    let watched = |dirs| Coverage::Watched { dirs };
+    assert_eq!(told, [(root.clone(), watched(6)), (more.clone(), watched(5))]);
+    fs::write(root.join("e/file"), b"not left out any more").unwrap();
+    fs::write(root.join("a/d/file"), b"left out").unwrap();
+    assert!(eye.source.catch_up(super::PATIENCE));
+    assert_eq!(dirs(&eye.take()), [root.join("a/b"), root.join("e")]);
+    // A root above: what was watched beneath it stays so.
+    let above = root.parent().unwrap().to_path_buf();
+    fs::write(root.join("a/b/file"), b"and once more").unwrap();
+    eye.source.watch(std::slice::from_ref(&above), std::slice::from_ref(&above));
+    fs::write(above.join("file"), b"new").unwrap();
+    assert!(eye.source.catch_up(super::PATIENCE));
+    assert_eq!(dirs(&eye.take()), [above.clone(), root.join("a/b")]);
+    // And back to the one beneath: it is told as a whole, and then as ever.
+    eye.source.watch(std::slice::from_ref(&root), &[]);
+    fs::write(more.join("a/b/file"), b"not watched").unwrap();
+    assert!(eye.source.catch_up(super::PATIENCE));
+    let told = eye.take();
+    assert_eq!(told.changes.iter().collect::<Vec<_>>(), [(root.as_path(), Depth::Everything)]);
+    fs::write(root.join("a/b/file"), b"the last one").unwrap();
+    assert!(eye.source.catch_up(super::PATIENCE));
+    assert_eq!(dirs(&eye.take()), [root.join("a/b")]);
 }

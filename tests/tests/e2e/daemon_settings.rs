@@ -1,0 +1,125 @@
+//! What a daemon goes by may change under it, and may be wrong for a while.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use unseen_tests::{trees, world};
+
+use super::daemon::{Lab, PATIENCE};
+
+/// `status` tells what the daemon does, and what is wrong with the file that it will not take.
+#[test]
+fn a_mistake_in_the_configuration_hides_nothing() {
+    let lab = Lab::new("1h");
+    let mut daemon = lab.start();
+    daemon.says("docs: snapshot");
+    lab.edit("[daemon]", "[daemon]\n  quit = 1");
+    daemon.says("the old configuration stays");
+    let line = "column 3: unknown field `quit`";
+    let shown = lab.machine.exits(1, &["status"]);
+    assert!(shown.text().contains("Vault       file:///"), "{shown}");
+    assert!(shown.text().contains("Daemon      watching since"), "{shown}");
+    assert!(shown.text().contains("docs        saved just now"), "{shown}");
+    assert!(shown.err.contains(line), "{shown}");
+    assert!(shown.err.contains("goes on with the settings it read before"), "{shown}");
+    assert_eq!(shown.err.matches("quit").count(), 1, "once is enough\n{shown}");
+    let json = lab.machine.exits(1, &["status", "--json"]).json_lines().remove(0);
+    assert!(json["config"]["line"].is_u64() && json["config"]["column"] == 3, "{json}");
+    assert!(json["vault"].as_str().unwrap().starts_with("file:///"), "{json}");
+    assert_eq!(json["sets"][0]["name"], "docs");
+    // What is asked of the daemon needs no configuration.
+    for words in
+        [["daemon", "pause", "1h"].as_slice(), &["daemon", "resume"], &["daemon", "status"]]
+    {
+        lab.machine.ok(words);
+    }
+    lab.write("second", "second");
+    daemon.says("docs: snapshot");
+    daemon.stop();
+    let shown = lab.machine.exits(1, &["status"]);
+    assert!(shown.text().contains("docs        saved just now"), "{shown}");
+    assert!(shown.text().contains("config.toml may name another place"), "{shown}");
+    assert!(
+        shown.err.contains(line) && shown.err.contains("Nothing is backed up until"),
+        "{shown}"
+    );
+    assert!(!shown.err.contains("goes on"), "{shown}");
+    lab.edit("\n  quit = 1", "");
+    let shown = lab.machine.ok(&["status"]);
+    assert!(shown.text().contains("docs        saved just now"), "{shown}");
+}
+
+/// A set more is a scan of that set.
+#[test]
+fn a_set_that_comes_leaves_the_others_alone() {
+    let lab = Lab::new("1h");
+    let mut daemon = lab.start();
+    daemon.says("docs: snapshot");
+    std::fs::create_dir(lab.machine.home.join("more")).unwrap();
+    lab.machine.ok(&["set", "add", "more", "more"]);
+    daemon.says("more: snapshot");
+    lab.write("second", "second");
+    daemon.says("docs: snapshot");
+    let scans = daemon.said.iter().filter(|line| line.contains("docs: everything")).count();
+    assert_eq!(scans, 1, "{:#?}", daemon.said);
+    // `… docs: snapshot ID saved`.
+    let newest = daemon.said.last().and_then(|line| line.rsplit(' ').nth(1)).unwrap().to_owned();
+    lab.holds(&newest);
+    daemon.stop();
+}
+
+#[test]
+fn a_vault_that_has_moved_is_found_without_a_new_start() {
+    let world = world!();
+    let (mut server, machine, _kit) = world.remote();
+    let lab = Lab::with(world, machine, "1h");
+    let mut daemon = lab.start();
+    daemon.says("docs: snapshot");
+    server.stop();
+    std::fs::remove_dir_all(server.data.join("tls")).unwrap();
+    server.restart_with(&["--tls-allow-new-key"]);
+    lab.write("second", "second");
+    daemon.says("its TLS key is not the pinned one");
+    let log = std::fs::read_to_string(&server.log).unwrap();
+    let shown = log.lines().rev().find_map(|line| line.strip_prefix("address  ")).unwrap();
+    let moved = lab.machine.ok(&["connect", "--moved", shown]);
+    assert!(moved.err.contains("the daemon uses it from its next run on"), "{moved}");
+    daemon.says("docs: snapshot");
+    let machine = lab.machine.clone().by_passphrase();
+    let docs = lab.machine.home.join("docs");
+    machine.restores_to("latest", &docs, &trees::capture(&docs));
+    daemon.stop();
+}
+
+/// Whoever sends nothing more, and does not end either, is not waited for after Ctrl-C.
+#[test]
+fn a_silent_pipe_can_be_interrupted() {
+    let world = world!();
+    let (_server, machine, _kit) = world.remote();
+    let mut command = machine.command(&["run", "--stdin-filename", "x"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    // More than any pipe holds: when it is written, the program has begun to read.
+    pipe.write_all(&trees::build::noise(1, 40 << 20)).unwrap();
+    let pid = Pid::from_child(&child);
+    let end = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    let limit = Timespec { tv_sec: i64::try_from(PATIENCE.as_secs()).unwrap(), tv_nsec: 0 };
+    if poll(&mut [PollFd::new(&end, PollFlags::IN)], Some(&limit)).unwrap() == 0 {
+        child.kill().unwrap();
+        panic!("it did not end");
+    }
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(130), "{said}");
+    drop(pipe);
+    let snapshots = machine.ok(&["snapshots", "--json"]).json_lines().remove(0);
+    assert_eq!(snapshots.as_array().map(Vec::len), Some(0), "{snapshots}");
+    let spool = machine.state().join("spool");
+    let left = std::fs::read_dir(&spool).map_or(0, Iterator::count);
+    assert_eq!(left, 0, "{}", spool.display());
+    machine.types("echo short | backup run --stdin-filename x");
+}
