@@ -202,6 +202,7 @@ impl Decompressor {
             }
             Encoding::Zstd => {
                 check_frame(comp, raw_len)?;
+                out.reserve_exact(raw_len.saturating_sub(out.len()));
                 out.resize(raw_len, 0);
                 self.context
                     .decompress_to_buffer(comp, out.as_mut_slice())

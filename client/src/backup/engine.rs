@@ -16,7 +16,7 @@ use super::changes::Changes;
 use super::commit::{Committed, Committer, Wish, finish_pending, prepare, send};
 use super::dedup::Dedup;
 use super::listener::Listener;
-use super::nearly_full::NearlyFull;
+use super::open_packs::OpenPacks;
 use super::prelude::{mark_synced, open_index};
 use super::spool::Spool;
 use super::stop::Stop;
@@ -264,7 +264,7 @@ impl Round<'_> {
         let (mut committer, parts) = committer(repo, self.state, again);
         let dedup = Dedup::new(self.index, std::mem::take(&mut self.own));
         let (flow, owners) = (Flow::default(), OwnerNames::of_this_machine());
-        let nearly_full = NearlyFull::default();
+        let open = OpenPacks::default();
         let ids = parts.key.write_set.content_keys();
         let chunker = Chunker::new(parts.key.write_set.chunker.expose(), Params::DEFAULT);
         let sealer = Sealer {
@@ -294,7 +294,7 @@ impl Round<'_> {
             ids: &ids,
             chunker: &chunker,
             sealer: &sealer,
-            nearly_full: &nearly_full,
+            open: &open,
             uploads: &uploads,
             monitor: listener,
             stop,

@@ -11,7 +11,7 @@ pub mod few;
 pub mod listener;
 pub mod long_file;
 pub mod merge;
-pub mod nearly_full;
+pub mod open_packs;
 pub mod outbox;
 pub mod packer;
 pub mod plan;

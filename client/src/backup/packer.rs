@@ -1,11 +1,11 @@
-//! What one thread needs to carry chunks into sealed packs: an open segment, a compressor and a
-//! few open packs of its own, so that nothing is locked on the way.
+//! What one thread needs to carry chunks into sealed packs: an open segment and a compressor of its
+//! own. Packs are filled by all threads together, and sealed by the one whose segment was the last.
 
 use crossbeam_channel::Sender;
 
 use super::BackupError;
 use super::dedup::{Dedup, PackRef, SegmentHandle};
-use super::nearly_full::{FULL, NearlyFull, OpenPack, Placed};
+use super::open_packs::{OpenPack, OpenPacks, Placed, Promise, Segment, Trend};
 use super::reading::ReadError;
 use super::tail::settle;
 use super::upload::Flow;
@@ -21,8 +21,6 @@ use crate::progress::{Monitor, Stored};
 const SEGMENT: usize = 3 * 1024 * 1024;
 /// The same for trees, which are read here and there.
 const TREE_SEGMENT: usize = 1024 * 1024;
-/// It is closed when it holds so many if more would not fit into the pack.
-const LEAST: usize = 256 * 1024;
 /// It takes no chunk that would make it longer than this.
 const LONGEST: usize = MAX_RAW;
 /// Or when it holds so many chunks: tiny files must not outgrow the table of contents.
@@ -49,8 +47,8 @@ pub struct PackerContext<'a> {
     pub ids: &'a ContentKeys,
     /// Seals packs.
     pub sealer: &'a Sealer<'a>,
-    /// Packs that are nearly full.
-    pub nearly_full: &'a NearlyFull,
+    /// Packs that are being filled.
+    pub open: &'a OpenPacks,
     /// Memory for packs.
     pub pool: BufferPool,
     /// Takes sealed packs.
@@ -72,7 +70,7 @@ pub struct Added {
     pub chunks: u64,
 }
 
-/// One thread's open segment and packs.
+/// One thread's open segment.
 #[derive(Debug)]
 pub struct Packer<'a> {
     context: PackerContext<'a>,
@@ -82,8 +80,9 @@ pub struct Packer<'a> {
     open: OpenSegment,
     /// When the open segment is closed, in bytes.
     goal: usize,
+    /// Room that is kept for it.
+    promise: Option<Promise>,
     scratch: Vec<u8>,
-    pack: Option<OpenPack>,
     /// What was new.
     pub added: Added,
 }
@@ -98,18 +97,6 @@ struct OpenSegment {
     handle: SegmentHandle,
 }
 
-/// A segment on its way into a pack.
-#[derive(Debug, Clone, Copy)]
-struct Segment<'a> {
-    raw: &'a [u8],
-    encoded: &'a [u8],
-    encoding: Encoding,
-}
-
-/// A pack that was not full when its thread came to the end.
-#[derive(Debug)]
-pub struct Leftover(OpenPack);
-
 impl<'a> Packer<'a> {
     /// A packer for chunks of one kind.
     pub fn new(context: PackerContext<'a>, kind: ChunkKind, level: Level, rng: Hedged) -> Self {
@@ -121,8 +108,8 @@ impl<'a> Packer<'a> {
             rng,
             open: OpenSegment { buffer: Vec::new(), filled: 0, chunks: Vec::new(), handle },
             goal: longest_goal(kind),
+            promise: None,
             scratch: Vec::new(),
-            pack: None,
             added: Added::default(),
         }
     }
@@ -150,9 +137,11 @@ impl<'a> Packer<'a> {
         if let Some(known) = self.context.dedup.claim(&id, handle)? {
             return Ok((id, known));
         }
-        let length = chunk_len(bytes.len());
-        let segment = Segment { raw: bytes, encoded: bytes, encoding: Encoding::Stored };
-        self.place(segment, vec![ChunkRow { id, length }], handle)?;
+        let raw = chunk_len(bytes.len());
+        let chunks = vec![ChunkRow { id, length: raw }];
+        let (encoding, kind) = (Encoding::Stored, self.kind);
+        let row = SegmentRow { sealed: 0, raw, encoding, kind, chunks };
+        self.place(Segment { encoded: bytes, row, handle }, None)?;
         Ok((id, PackRef::Pending(handle)))
     }
 
@@ -198,38 +187,18 @@ impl<'a> Packer<'a> {
         Ok((id, here))
     }
 
-    /// Ends the open segment and seals what is open, whether full or not.
+    /// Ends the open segment and seals what is open in any thread, whether full or not. The open
+    /// segments of others are theirs to end.
     pub fn flush(&mut self) -> Result<(), BackupError> {
         self.close_segment()?;
-        let mut open = self.context.nearly_full.take_all();
-        open.extend(self.pack.take());
-        self.settle(open)
-    }
-
-    /// Ends the open segment and hands over packs that are not full, to be joined with others'.
-    pub fn into_leftovers(mut self) -> Result<(Vec<Leftover>, Added), BackupError> {
-        self.close_segment()?;
-        Ok((self.pack.take().into_iter().map(Leftover).collect(), self.added))
-    }
-
-    /// Joins what other packers left over with what is open here, then seals everything.
-    pub fn finish(mut self, others: Vec<Leftover>) -> Result<Added, BackupError> {
-        self.close_segment()?;
-        let mut packs = self.context.nearly_full.take_all();
-        packs.extend(self.pack.take());
-        packs.extend(others.into_iter().map(|l| l.0));
-        self.settle(packs)?;
-        Ok(self.added)
-    }
-
-    fn settle(&mut self, packs: Vec<OpenPack>) -> Result<(), BackupError> {
-        for pack in settle(packs) {
+        for pack in settle(self.context.open.take_all()) {
             self.count_and_seal(pack)?;
         }
         Ok(())
     }
 
-    fn close_segment(&mut self) -> Result<(), BackupError> {
+    /// Ends the open segment.
+    pub fn close_segment(&mut self) -> Result<(), BackupError> {
         if self.open.chunks.is_empty() {
             return Ok(());
         }
@@ -240,68 +209,43 @@ impl<'a> Packer<'a> {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
         let encoding = self.compressor.compress_into(raw, &mut scratch);
-        let segment = Segment { raw, encoded: &scratch, encoding };
-        let placed = self.place(segment, chunks, handle);
-        self.aim(raw.len(), scratch.len());
+        let (length, kind) = (chunk_len(raw.len()), self.kind);
+        let row = SegmentRow { sealed: 0, raw: length, encoding, kind, chunks };
+        let promise = self.promise.take();
+        let placed = self.place(Segment { encoded: &scratch, row, handle }, promise);
+        let longest = longest_goal(kind);
+        let trend = Trend { raw: raw.len(), encoded: scratch.len(), longest };
+        (self.goal, self.promise) = self.context.open.aim(kind, trend);
         self.scratch = scratch;
         self.open.buffer = buffer;
         placed
     }
 
-    /// Decides how long the next segment becomes: as long as fits into the pack, if it compresses
-    /// like the last one.
-    fn aim(&mut self, raw: usize, encoded: usize) {
-        let longest = longest_goal(self.kind);
-        self.goal = match &self.pack {
-            None => longest,
-            Some(pack) => {
-                let room = usize::try_from(pack.builder.room()).unwrap_or(usize::MAX);
-                let fits = room.saturating_mul(raw) / encoded.max(1);
-                (fits - fits / 8).clamp(LEAST, longest)
+    fn place(&mut self, segment: Segment<'_>, promise: Option<Promise>) -> Result<(), BackupError> {
+        let (raw, packed) = (u64::from(segment.row.raw), segment.encoded.len() as u64);
+        self.added.raw += raw;
+        self.added.stored += packed;
+        self.added.chunks += segment.row.chunks.len() as u64;
+        self.context.monitor.stored(Stored { raw, packed });
+        let (open, flow) = (self.context.open, self.context.flow);
+        let mut placed = open.place(segment, promise, flow);
+        loop {
+            match placed {
+                Placed::There => return Ok(()),
+                Placed::Full(full) => return self.seal(full),
+                Placed::Nowhere(segment, leaves) => {
+                    // Before there is memory for another one.
+                    leaves.map_or(Ok(()), |full| self.seal(full))?;
+                    let begin = || PackBuilder::new(&self.context.pool);
+                    let (now, fits) = open.place_or_begin(segment, flow, begin);
+                    if !fits {
+                        let what = "a segment does not fit an empty pack";
+                        return Err(BackupError::Internal(what));
+                    }
+                    placed = now;
+                }
             }
-        };
-    }
-
-    fn place(
-        &mut self,
-        segment: Segment<'_>,
-        chunks: Vec<ChunkRow>,
-        handle: SegmentHandle,
-    ) -> Result<(), BackupError> {
-        let Segment { raw, encoded, encoding } = segment;
-        self.added.raw += raw.len() as u64;
-        self.added.stored += encoded.len() as u64;
-        self.added.chunks += chunks.len() as u64;
-        let stored = Stored { raw: raw.len() as u64, packed: encoded.len() as u64 };
-        self.context.monitor.stored(stored);
-        let row =
-            SegmentRow { sealed: 0, raw: chunk_len(raw.len()), encoding, kind: self.kind, chunks };
-        if let Some(pack) = &mut self.pack
-            && pack.builder.append(encoded, row.clone())
-        {
-            pack.handles.push(handle);
-            if pack.builder.room() >= FULL {
-                return Ok(());
-            }
-            return self.pack.take().map_or(Ok(()), |full| self.count_and_seal(full));
         }
-        match self.context.nearly_full.place(encoded, &row, (handle, self.context.flow)) {
-            Placed::There => return Ok(()),
-            Placed::Full(full) => return self.seal(full),
-            Placed::Nowhere => {}
-        }
-        if let Some(full) =
-            self.pack.take().and_then(|pack| self.context.nearly_full.wait(pack, self.context.flow))
-        {
-            self.seal(full)?;
-        }
-        let builder = PackBuilder::new(&self.context.pool);
-        let mut pack = OpenPack { builder, handles: vec![handle] };
-        if !pack.builder.append(encoded, row) {
-            return Err(BackupError::Internal("a segment does not fit an empty pack"));
-        }
-        self.pack = Some(pack);
-        Ok(())
     }
 
     fn count_and_seal(&mut self, pack: OpenPack) -> Result<(), BackupError> {

@@ -3,7 +3,7 @@
 
 use unseen_common::limits::MAX_PACK;
 
-use super::nearly_full::OpenPack;
+use super::open_packs::OpenPack;
 
 /// A pack with more bytes of padding than this is split, if that helps.
 const WASTE: u64 = 512 * 1024;
@@ -34,7 +34,7 @@ fn split(mut pack: OpenPack, out: &mut Vec<OpenPack>) {
     let whole = pack.builder.length();
     let mut heads = Vec::new();
     while pack.builder.waste() > WASTE {
-        let mut head = OpenPack { builder: pack.builder.another(), handles: Vec::new() };
+        let mut head = OpenPack::new(pack.builder.another());
         let half = pack.builder.length() / 2;
         pour(&mut pack, &mut head, half);
         if head.builder.is_empty() {
@@ -81,7 +81,7 @@ mod tests {
         let mut number: u32 = 0;
         let mut packs = Vec::new();
         for lengths in lengths {
-            let mut pack = OpenPack { builder: PackBuilder::new(pool), handles: Vec::new() };
+            let mut pack = OpenPack::new(PackBuilder::new(pool));
             for length in lengths {
                 let mut bytes = vec![0; *length];
                 bytes[..4].copy_from_slice(&number.to_le_bytes());

@@ -15,8 +15,8 @@ use super::assemble::Assembler;
 use super::dedup::Dedup;
 use super::engine::{RunOptions, Source};
 use super::events::{Entered, Event};
-use super::nearly_full::{NearlyFull, WAITING};
-use super::packer::{Added, Leftover, Outgoing, Packer, PackerContext};
+use super::open_packs::{OPEN, OpenPacks};
+use super::packer::{Added, Outgoing, Packer, PackerContext};
 use super::plan::plan;
 use super::reading::Reader;
 use super::stop::Stop;
@@ -34,11 +34,8 @@ use crate::state::records::RulesKey;
 use crate::state::summary::Contents;
 use crate::tree::entry::Meta;
 
-/// Packs in memory, 16 MiB each, unless so many workers need more.
+/// Packs in memory, 16 MiB each when they are full.
 const BUFFERS: usize = 8;
-/// Packs needed besides one a worker: that of the trees, those that are nearly full, and one on
-/// its way.
-const OPEN: usize = 1 + WAITING + 1;
 /// Batches of events on their way.
 const EVENTS: usize = 64;
 /// How often a wait looks whether the run has failed.
@@ -63,8 +60,8 @@ pub struct Threads<'a> {
     pub chunker: &'a Chunker,
     /// Seals.
     pub sealer: &'a Sealer<'a>,
-    /// Packs that are nearly full.
-    pub nearly_full: &'a NearlyFull,
+    /// Packs that are being filled.
+    pub open: &'a OpenPacks,
     /// Uploads.
     pub uploads: &'a Uploads<'a>,
     /// Hears of progress.
@@ -93,8 +90,8 @@ pub struct Passed {
 /// Called when a checkpoint is due and everything so far is on the server.
 pub type OnCheckpoint<'c> = &'c mut dyn FnMut(ChunkId, Contents) -> Result<(), BackupError>;
 
-/// What a worker leaves behind.
-type Worked = Result<(Vec<Leftover>, Added), BackupError>;
+/// What a worker has done.
+type Worked = Result<Added, BackupError>;
 
 struct Line<'scope> {
     workers: Vec<ScopedJoinHandle<'scope, Worked>>,
@@ -121,7 +118,7 @@ impl<'a> Threads<'a> {
                 dedup: self.dedup,
                 ids: self.ids,
                 sealer: self.sealer,
-                nearly_full: self.nearly_full,
+                open: self.open,
                 pool: BufferPool::new(self.buffers()),
                 out,
                 flow: self.flow,
@@ -132,11 +129,11 @@ impl<'a> Threads<'a> {
         })
     }
 
-    /// Memory for so many packs: with fewer than the first number all might be open and none on
-    /// its way.
+    /// Memory for so many packs: all that may be open at a time, one for each worker that seals one
+    /// meanwhile, and one for each upload.
     fn buffers(self) -> usize {
-        let least = OPEN + self.options.workers.max(1);
-        least.max(BUFFERS.min(least + self.options.uploads.saturating_sub(1)))
+        let on_their_way = (self.options.workers + self.options.uploads).max(2) - 1;
+        BUFFERS.min(OPEN + on_their_way)
     }
 
     fn pass<'scope>(
@@ -163,13 +160,9 @@ impl<'a> Threads<'a> {
         let Line { workers, flush, walker, events } = line;
         drop((events, flush));
         let walked = join(walker);
-        let mut leftovers = Vec::new();
         let mut failed = None;
         for worker in workers {
-            match join(worker) {
-                Ok((packs, _)) => leftovers.extend(packs),
-                Err(error) => failed = Some(error),
-            }
+            failed = join(worker).err().or(failed);
         }
         if let Some(error) = failed {
             self.flow.fail(error);
@@ -178,8 +171,8 @@ impl<'a> Threads<'a> {
         let root = root?;
         walked?;
         let (contents, left_out) = (assembler.contents(), assembler.left_out);
-        let (packer, mut recorder) = assembler.into_packer();
-        packer.finish(leftovers)?;
+        let (mut packer, mut recorder) = assembler.into_packer();
+        packer.flush()?;
         self.flow.wait_uploaded()?;
         if !self.options.dry_run {
             recorder.write(self.dedup, self.state, true)?;
@@ -327,7 +320,7 @@ impl<'a> Threads<'a> {
         flush: &[Sender<FlushRequest>],
         checkpoint: OnCheckpoint<'_>,
     ) -> Result<(), BackupError> {
-        if !self.all_sealed(flush)? {
+        if !self.all_closed(flush)? {
             return Ok(());
         }
         let Some(root) = assembler.so_far()? else {
@@ -339,9 +332,9 @@ impl<'a> Threads<'a> {
         checkpoint(root, assembler.contents())
     }
 
-    /// Has every worker seal what it has open. False if one has come to its end, as they do when
-    /// the walk is over: the snapshot is near, and what that worker left is sealed with it.
-    fn all_sealed(self, flush: &[Sender<FlushRequest>]) -> Result<bool, BackupError> {
+    /// Has every worker put what it has open into packs, which the assembler then seals. False if
+    /// one has come to its end, as they do when the walk is over: the snapshot is near.
+    fn all_closed(self, flush: &[Sender<FlushRequest>]) -> Result<bool, BackupError> {
         for worker in flush {
             let (mut request, answer) = bounded(1);
             let asked = loop {
@@ -352,7 +345,7 @@ impl<'a> Threads<'a> {
                 }
                 self.go_on()?;
             };
-            let sealed = asked
+            let closed = asked
                 && loop {
                     match answer.recv_timeout(LOOK_UP) {
                         Ok(()) => break true,
@@ -360,7 +353,7 @@ impl<'a> Threads<'a> {
                         Err(RecvTimeoutError::Disconnected) => break false,
                     }
                 };
-            if !sealed {
+            if !closed {
                 return Ok(false);
             }
         }

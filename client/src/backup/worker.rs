@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, select};
 
 use super::BackupError;
 use super::long_file::{DataRun, LongFile};
-use super::packer::{Added, Leftover, Packer};
+use super::packer::{Added, Packer};
 use super::reading::{ReadError, ReadOut, Reader};
 use super::seen::{DirPath, describe, meta_of, seen_of};
 use super::upload::Flow;
@@ -133,7 +133,7 @@ pub struct WorkerContext<'a> {
     pub racy_from: i64,
 }
 
-/// A request to seal and send whatever is open; answered when that is done.
+/// A request to put what is read into packs that can be sealed; answered when that is done.
 pub type FlushRequest = Sender<()>;
 
 /// One worker.
@@ -150,21 +150,21 @@ impl<'a> Worker<'a> {
         Self { context, packer, reader }
     }
 
-    /// Works until there is no more to do, then hands over packs that are not full.
-    pub fn work(
-        mut self,
-        flush: &Receiver<FlushRequest>,
-    ) -> Result<(Vec<Leftover>, Added), BackupError> {
+    /// Works until there is no more to do.
+    pub fn work(mut self, flush: &Receiver<FlushRequest>) -> Result<Added, BackupError> {
         let mut flush = flush.clone();
         loop {
             select! {
-                recv(self.context.jobs) -> job => match job {
-                    Ok(job) => self.job(job)?,
-                    Err(_) => return self.packer.into_leftovers(),
+                recv(self.context.jobs) -> job => {
+                    let Ok(job) = job else {
+                        self.packer.close_segment()?;
+                        return Ok(self.packer.added);
+                    };
+                    self.job(job)?;
                 },
                 recv(flush) -> request => match request {
                     Ok(done) => {
-                        self.packer.flush()?;
+                        self.packer.close_segment()?;
                         // Nobody waits any more if the run has failed meanwhile.
                         done.send(()).ok();
                     }

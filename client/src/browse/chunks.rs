@@ -15,7 +15,7 @@ use crate::pack::table::ChunkRow;
 use crate::tree::reader::ObjectSource;
 
 /// Bytes of opened segments that are kept.
-const SEGMENTS: usize = 8 * 1024 * 1024;
+const SEGMENTS: usize = 4 * 1024 * 1024;
 /// Bytes of fetched blocks that are kept.
 const BLOCKS: usize = 8 * 1024 * 1024;
 /// As many of one pack. In bytes.
@@ -137,8 +137,13 @@ impl<'a> Chunks<'a> {
             pieces.trim(wanted.start, HALF);
         }
         self.packs.fetch(&pack.info, &[wanted], pieces)?;
+        let length = pack.segment(segment).map_or(0, |row| row.raw);
         let mut raw = Vec::new();
         self.opener.open(pack, segment, pieces, |chunk| {
+            if raw.is_empty() {
+                // It was checked: the segment has that length, which its row says.
+                raw.reserve_exact(usize::try_from(length).unwrap_or(0));
+            }
             raw.extend_from_slice(chunk.bytes);
             Ok::<(), PackTrouble>(())
         })?;

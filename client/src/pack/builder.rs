@@ -22,8 +22,11 @@ use crate::crypto::sign::{Domain, sign};
 /// Version of the pack format, in the trailer.
 pub const VERSION: u16 = 1;
 
-/// Memory of packs, handed out again once the upload is done. Whoever wants one more than there
-/// may be waits for an upload.
+/// Memory of packs. Whoever wants one more than there may be waits for an upload.
+///
+/// A buffer takes as much memory as is in it. What compressed goes back to the system once the
+/// upload is done, or each open pack would soon take 16 MiB, full or not: new pages cost a hundredth
+/// of what compressing cost. What did not compress comes so fast that its buffer is handed out again.
 #[derive(Debug, Clone)]
 pub struct BufferPool(Arc<Buffers>);
 
@@ -68,10 +71,10 @@ impl BufferPool {
         buffer
     }
 
-    fn give_back(&self, buffer: Vec<u8>) {
+    fn give_back(&self, buffer: Vec<u8>, again: bool) {
         let mut free = self.free();
         free.in_use -= 1;
-        if free.buffers.len() + free.in_use < self.0.most {
+        if again && free.buffers.len() + free.in_use < self.0.most {
             free.buffers.push(buffer);
         }
         drop(free);
@@ -88,6 +91,8 @@ impl BufferPool {
 struct Pooled {
     buffer: Vec<u8>,
     pool: BufferPool,
+    /// Whether the buffer is to be handed out again.
+    again: bool,
 }
 
 impl AsRef<[u8]> for Pooled {
@@ -98,12 +103,13 @@ impl AsRef<[u8]> for Pooled {
 
 impl Drop for Pooled {
     fn drop(&mut self) {
-        self.pool.give_back(std::mem::take(&mut self.buffer));
+        self.pool.give_back(std::mem::take(&mut self.buffer), self.again);
     }
 }
 
-/// Bytes of one buffer: the largest pack.
-const BUFFER: usize = 16 * 1024 * 1024;
+/// Bytes of one buffer. The largest pack has half of that, and what is not touched takes no memory.
+/// But glibc may keep what is freed for itself up to 32 MiB; longer allocations always go back.
+const BUFFER: usize = 33 * 1024 * 1024;
 /// A footer is not made larger than this: what is known of so many chunks on their way takes
 /// memory in several places.
 const FULL_TABLE: u64 = MAX_FOOTER / 2;
@@ -183,7 +189,7 @@ impl PackBuilder {
     }
 
     fn with(buffer: Vec<u8>, pool: &BufferPool) -> Self {
-        let pooled = Pooled { buffer, pool: pool.clone() };
+        let pooled = Pooled { buffer, pool: pool.clone(), again: false };
         Self { pooled, table: Table::default(), table_len: 1 }
     }
 
@@ -313,6 +319,8 @@ impl PackBuilder {
             .ok_or(SealError::Length { len: self.pooled.buffer.len() })?;
         let footer = footer_len(table.len() as u64);
         let (header, key) = sealer.to.new_header(EnvelopeKind::Pack, rng)?;
+        let raw: u64 = self.table.segments.iter().map(|segment| u64::from(segment.raw)).sum();
+        self.pooled.again = self.body_len() > raw / 4 * 3;
         let (head, mut body) = self.pooled.buffer.split_at_mut(HEADER_LEN);
         head.copy_from_slice(&header[..]);
         let mut index = 0;
@@ -383,4 +391,27 @@ fn footer_plain(table: &[u8], content_hash: Hash, signature: &[u8; 64], out: &mu
     out.extend_from_slice(table);
     out.extend_from_slice(content_hash.as_bytes());
     out.extend_from_slice(signature);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_kept_if_it_is_wanted_again_and_goes_back_to_the_system_else() {
+        let pool = BufferPool::new(2);
+        let state = || {
+            let free = pool.free();
+            (free.in_use, free.buffers.len())
+        };
+        let (first, second) = (pool.take(), pool.take());
+        assert_eq!(state(), (2, 0));
+        pool.give_back(first, false);
+        assert_eq!(state(), (1, 0));
+        pool.give_back(second, true);
+        assert_eq!(state(), (0, 1));
+        let again = pool.take();
+        assert_eq!((again.len(), state()), (HEADER_LEN, (1, 0)));
+        assert!(again.capacity() > 32 * 1024 * 1024, "glibc keeps what is shorter");
+    }
 }

@@ -10,7 +10,7 @@ use unseen_common::vault::Vault;
 use super::Used;
 use super::rewrite::CompactError;
 use crate::backup::dedup::SegmentHandle;
-use crate::backup::nearly_full::{FULL, OpenPack, WAITING};
+use crate::backup::open_packs::{FULL, OpenPack, WAITING};
 use crate::backup::tail::settle;
 use crate::browse::error::PackTrouble;
 use crate::browse::packs::{OpenPack as OldPack, Opener, Packs};
@@ -216,7 +216,8 @@ impl<'a> Repacker<'a> {
                 self.send(full)?;
             }
         }
-        let mut pack = OpenPack { builder: PackBuilder::new(self.pool), handles: vec![handle] };
+        let mut pack = OpenPack::new(PackBuilder::new(self.pool));
+        pack.handles.push(handle);
         if !pack.builder.append(encoded, row) {
             return Err(CompactError::Internal("a segment does not fit an empty pack"));
         }
