@@ -6,6 +6,7 @@ pub mod codec;
 pub mod disclosure;
 pub mod id;
 pub mod limits;
+pub mod lock;
 pub mod log;
 pub mod pack_map;
 pub mod packset;

@@ -10,7 +10,10 @@ use unseen_common::vault::VaultError;
 
 /// Requests at a time over a link that shows to be slow, and over any other one. On a slow one each
 /// of many would get so little that the server takes it for one who does not listen.
-const WIDTH: [usize; 2] = [4, 12];
+const WIDTH: [usize; 2] = [2, 12];
+/// Requests at a time before anything is known: with more, a link of 256 kbit/s would bring every one
+/// of the first to less than the server's minimum rate.
+const START: usize = 3;
 /// An answer that takes longer shows that the link is slow, one that takes a quarter of it that it
 /// is not.
 const SLOW: Duration = Duration::from_secs(16);
@@ -34,14 +37,13 @@ struct Open {
 
 impl Default for Lanes {
     fn default() -> Self {
-        Self::new(WIDTH)
+        Self::new(WIDTH, START)
     }
 }
 
 impl Lanes {
-    fn new(bounds: [usize; 2]) -> Self {
-        let [_, most] = bounds;
-        let (width, free) = (Lock::new(most), Arc::new(Semaphore::new(most)));
+    fn new(bounds: [usize; 2], start: usize) -> Self {
+        let (width, free) = (Lock::new(start), Arc::new(Semaphore::new(start)));
         Self { turn: Mutex::default(), open: Arc::new(Open { bounds, width, free }) }
     }
 
@@ -171,7 +173,7 @@ mod tests {
 
     #[tokio::test]
     async fn so_many_at_a_time_and_the_first_to_come_are_served_first() {
-        let (lanes, asked) = (Arc::new(Lanes::new([3, 3])), Asked::default());
+        let (lanes, asked) = (Arc::new(Lanes::new([3, 3], 3)), Asked::default());
         let first = fetch(&lanes, &asked, 0..4);
         let second = fetch(&lanes, &asked, 10..12);
         settle().await;
@@ -195,7 +197,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_asks_for_nothing_more_and_leaves_the_lanes_free() {
-        let (lanes, asked) = (Arc::new(Lanes::new([2, 2])), Asked::default());
+        let (lanes, asked) = (Arc::new(Lanes::new([2, 2], 2)), Asked::default());
         let failing = fetch(&lanes, &asked, 0..9);
         settle().await;
         asked.answer(0, Err(VaultError::StaleIndex));
@@ -219,11 +221,12 @@ mod tests {
         assert_eq!(after(most - 1, SLOW / 2), most - 1);
         assert_eq!(after(most - 1, second), most);
         assert_eq!(after(most, second), most);
+        assert_eq!(after(START, second), START + 1);
     }
 
     #[tokio::test]
     async fn what_is_narrower_by_one_has_one_lane_less() {
-        let lanes = Lanes::new([2, 4]);
+        let lanes = Lanes::new([2, 4], 4);
         let free = || lanes.open.free.available_permits();
         let lane = || Arc::clone(&lanes.open.free).try_acquire_owned().unwrap();
         for expected in [3, 2, 2] {

@@ -62,6 +62,7 @@ impl<'a> Context<'a> {
     /// Reads the configuration and finds the profile's places. Makes nothing.
     pub fn setup(&self) -> Result<Setup, CliError> {
         let places = self.places()?;
+        places.check_owner()?;
         let config = Config::load(&places.config)?;
         Ok(self.setup_of(places, &config))
     }

@@ -14,7 +14,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -82,6 +82,12 @@ pub enum PlaceError {
         /// The XDG variable.
         xdg: &'static str,
     },
+    /// What is written there could not be used by its owner any more.
+    #[error("{} belongs to another user", .path.display())]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The folder cannot be made.
     #[error("cannot make the folder {}", .path.display())]
     Create {
@@ -98,6 +104,10 @@ impl From<PlaceError> for CliError {
             PlaceError::Nowhere { variable, .. } => Self::from_error(Exit::Failed, error)
                 .hint(format!("set HOME, or {variable} to a folder of your choice")),
             error @ PlaceError::Create { .. } => Self::from_error(Exit::Failed, error),
+            error @ PlaceError::Foreign { .. } => Self::from_error(Exit::Usage, error).hint(
+                "run it as that user; or with folders of your own: by `sudo -H`, or \
+                 BACKUP_DATA_DIR, BACKUP_STATE_DIR and BACKUP_CACHE_DIR",
+            ),
         }
     }
 }
@@ -138,6 +148,18 @@ impl Places {
                 .filter(|path| path.exists()),
             socket: RUNTIME.find(env).ok().map(|path| path.join(format!("{profile}.sock"))),
         })
+    }
+
+    /// Refuses folders of somebody else, which root could write to: by `sudo` with the HOME of
+    /// whoever asked for it, say. Those that are not there are nobody's.
+    pub fn check_owner(&self) -> Result<(), PlaceError> {
+        let of = |path: &PathBuf| std::fs::metadata(path).ok().map(|found| found.uid());
+        let me = rustix::process::geteuid().as_raw();
+        let foreign = |path: &&PathBuf| of(path).is_some_and(|owner| owner != me);
+        match [&self.data, &self.state, &self.cache].into_iter().find(foreign) {
+            Some(path) => Err(PlaceError::Foreign { path: path.clone() }),
+            None => Ok(()),
+        }
     }
 
     /// The device's secrets.
@@ -292,6 +314,26 @@ mod tests {
         let handed = folder.path().join("backup-device-key");
         std::fs::write(&handed, "").unwrap();
         assert_eq!(find(&variables, "default").unwrap().device_key(), handed);
+    }
+
+    #[test]
+    fn folders_of_somebody_else_are_left_alone() {
+        let home = tempfile::tempdir().unwrap();
+        let state = home.path().join("unseen");
+        let mut variables = vec![("HOME", home.path().to_str().unwrap())];
+        find(&variables, "bin").unwrap().check_owner().unwrap();
+        std::fs::create_dir_all(state.join("bin")).unwrap();
+        variables.push(("BACKUP_STATE_DIR", state.to_str().unwrap()));
+        find(&variables, "bin").unwrap().check_owner().unwrap();
+        let foreign = if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(state.join("bin"), Some(1), None).unwrap();
+            state.join("bin")
+        } else {
+            variables.push(("BACKUP_DATA_DIR", "/usr"));
+            PathBuf::from("/usr/bin")
+        };
+        let refused = find(&variables, "bin").unwrap().check_owner();
+        assert!(matches!(refused, Err(PlaceError::Foreign { path }) if path == foreign));
     }
 
     #[test]

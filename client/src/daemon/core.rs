@@ -224,7 +224,7 @@ impl Core {
 
     /// Something has changed.
     pub fn noticed(&mut self, noticed: &Noticed, now: Now) {
-        let any = Names::any();
+        let any = Names::Any;
         for (name, set) in &mut self.sets {
             if set.kind != Kind::Watched {
                 continue;

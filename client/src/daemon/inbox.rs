@@ -33,7 +33,7 @@ impl Noticed {
         match event {
             Event::Changed { dir, depth } => {
                 self.changes.add(&dir, depth);
-                self.names.insert(dir, Names::any());
+                self.names.insert(dir, Names::Any);
             }
             Event::Entries { dir, names } => {
                 self.changes.add(&dir, Depth::Listing);

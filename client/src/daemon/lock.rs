@@ -1,15 +1,9 @@
-//! One daemon for each profile: a lock that goes with the process, so nothing stale can stay. It
-//! is not the lock of a run: a daemon that waits stands in nobody's way.
+//! One daemon for each profile. Its lock is not that of a run: a daemon that waits stands in nobody's way.
 
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
-
-/// Held as long as the daemon runs.
-#[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "the lock goes when the file is closed")] File);
+use unseen_common::lock::Lock;
 
 /// Why there is no lock.
 #[derive(Debug, thiserror::Error)]
@@ -27,20 +21,12 @@ pub enum LockError {
     },
 }
 
-impl Lock {
-    /// Takes the lock in a state folder.
-    pub fn take(state: &Path) -> Result<Self, LockError> {
-        let path = state.join("daemon.lock");
-        let io = |source| LockError::Io { path: path.clone(), source };
-        std::fs::create_dir_all(state).map_err(io)?;
-        let mut options = OpenOptions::new();
-        let file = options.create(true).truncate(false).write(true).open(&path).map_err(io)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(LockError::Taken),
-            Err(errno) => Err(io(errno.into())),
-        }
-    }
+/// Takes the lock in a state folder, which is held as long as the daemon runs.
+pub fn take(state: &Path) -> Result<Lock, LockError> {
+    let path = state.join("daemon.lock");
+    let io = |source| LockError::Io { path: path.clone(), source };
+    std::fs::create_dir_all(state).map_err(io)?;
+    Lock::take(&path).map_err(io)?.ok_or(LockError::Taken)
 }
 
 #[cfg(test)]
@@ -50,9 +36,9 @@ mod tests {
     #[test]
     fn there_is_one_until_it_goes() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Lock::take(&dir.path().join("new")).unwrap();
-        assert!(matches!(Lock::take(&dir.path().join("new")), Err(LockError::Taken)));
+        let first = take(&dir.path().join("new")).unwrap();
+        assert!(matches!(take(&dir.path().join("new")), Err(LockError::Taken)));
         drop(first);
-        Lock::take(&dir.path().join("new")).unwrap();
+        take(&dir.path().join("new")).unwrap();
     }
 }

@@ -111,42 +111,11 @@ RestrictRealtime=yes
             writeln!(unit, "Environment={pair}").ok();
         }
         if let Scope::System { user, reads_all, credential } = &self.scope {
-            self.system_lines(&mut unit, (user, *reads_all), credential.as_deref())?;
+            system_lines(&mut unit, (user, *reads_all), credential.as_deref())?;
         }
         let target = if self.scope == Scope::User { "default.target" } else { "multi-user.target" };
         write!(unit, "\n[Install]\nWantedBy={target}\n").ok();
         Ok(unit)
-    }
-
-    fn system_lines(
-        &self,
-        unit: &mut String,
-        (user, reads_all): (&str, bool),
-        credential: Option<&Path>,
-    ) -> Result<(), Unwritable> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.$@".contains(&byte);
-        if user.is_empty() || !user.bytes().all(plain) {
-            return Err(Unwritable { what: "the user's name", text: user.to_owned() });
-        }
-        // Nothing but specifiers is expanded here. Without a session there is no XDG_RUNTIME_DIR: the
-        // control socket is in the state folder, where the commands of that user find it.
-        writeln!(unit, "User={user}").ok();
-        if reads_all {
-            writeln!(
-                unit,
-                "AmbientCapabilities=CAP_DAC_READ_SEARCH\nCapabilityBoundingSet=CAP_DAC_READ_SEARCH"
-            )
-            .ok();
-        }
-        if let Some(path) = credential {
-            let path = path_text(path)?;
-            let plain = |c: char| !c.is_control() && !c.is_whitespace() && c != ':' && c != '"';
-            if !path.chars().all(plain) {
-                return Err(Unwritable { what: "the credential's path", text: path.to_owned() });
-            }
-            writeln!(unit, "LoadCredentialEncrypted={CREDENTIAL}:{}", path.replace('%', "%%")).ok();
-        }
-        Ok(())
     }
 
     fn log_key(&self) -> Result<String, Unwritable> {
@@ -199,6 +168,36 @@ RestrictRealtime=yes
             profile = xml("the profile", &self.profile)?,
         ))
     }
+}
+
+fn system_lines(
+    unit: &mut String,
+    (user, reads_all): (&str, bool),
+    credential: Option<&Path>,
+) -> Result<(), Unwritable> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.$@".contains(&byte);
+    if user.is_empty() || !user.bytes().all(plain) {
+        return Err(Unwritable { what: "the user's name", text: user.to_owned() });
+    }
+    // Nothing but specifiers is expanded here. Without a session there is no XDG_RUNTIME_DIR: the
+    // control socket is in the state folder, where the commands of that user find it.
+    writeln!(unit, "User={user}").ok();
+    if reads_all {
+        writeln!(
+            unit,
+            "AmbientCapabilities=CAP_DAC_READ_SEARCH\nCapabilityBoundingSet=CAP_DAC_READ_SEARCH"
+        )
+        .ok();
+    }
+    if let Some(path) = credential {
+        let path = path_text(path)?;
+        let plain = |c: char| !c.is_control() && !c.is_whitespace() && c != ':' && c != '"';
+        if !path.chars().all(plain) {
+            return Err(Unwritable { what: "the credential's path", text: path.to_owned() });
+        }
+        writeln!(unit, "LoadCredentialEncrypted={CREDENTIAL}:{}", path.replace('%', "%%")).ok();
+    }
+    Ok(())
 }
 
 fn path_text(path: &Path) -> Result<&str, Unwritable> {

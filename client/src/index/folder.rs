@@ -1,9 +1,11 @@
 //! The folder of an index: who has it, which files belong to it, replacing one durably.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use unseen_common::lock::Lock;
 
 use super::error::{IndexError, Result};
 
@@ -16,7 +18,7 @@ const RUN: &str = "run-";
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Folder {
@@ -24,14 +26,10 @@ impl Folder {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
         made.map_err(IndexError::io("make the folder", path))?;
-        let lock = path.join(LOCK);
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&lock);
-        let file = file.map_err(IndexError::io("open", &lock))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: file }),
-            Err(TryLockError::WouldBlock) => Err(IndexError::InUse { path: path.to_owned() }),
-            Err(TryLockError::Error(source)) => Err(IndexError::io("lock", &lock)(source)),
-        }
+        let file = path.join(LOCK);
+        let lock = Lock::take(&file).map_err(IndexError::io("lock", &file))?;
+        let lock = lock.ok_or_else(|| IndexError::InUse { path: path.to_owned() })?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
     pub(super) fn manifest(&self) -> PathBuf {

@@ -155,8 +155,8 @@ mod tests {
     fn no_secret_and_no_service_manager_is_told_of() {
         let mut command = Command::new("sh");
         let all = SECRET_VARIABLES.iter().chain(&MANAGER_VARIABLES);
-        let shown: String = all.map(|name| format!("${{{name}-}}")).collect();
-        command.args(["-c", &format!("echo \"<{shown}$OTHER>\"")]).env("OTHER", "other");
+        let shown: Vec<_> = all.map(|name| format!("${{{name}-}}")).collect();
+        command.args(["-c", &format!("echo \"<{}$OTHER>\"", shown.concat())]).env("OTHER", "other");
         let values = SECRET_VARIABLES.iter().chain(&MANAGER_VARIABLES).map(|name| (name, "x"));
         command.envs(values);
         assert_eq!(for_others(&mut command).output().unwrap().stdout, b"<other>\n");

@@ -165,9 +165,12 @@ impl FromStr for Span {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        let bad = || BadValue::new("a length of time is written like 30s, 10m, 1h30m or 2d");
-        // A hundred years: no sum of clock and span can overflow.
-        let good = seconds_of(text, &UNITS).filter(|total| *total <= 100 * 366 * 86_400);
+        let bad = || {
+            BadValue::new("a length of time is written like 30s, 10m, 1h30m or 2d, not below 1s")
+        };
+        // Without any time between them, scans would follow each other without end. A hundred
+        // years: no sum of clock and span can overflow.
+        let good = seconds_of(text, &UNITS).filter(|t| (1..=100 * 366 * 86_400).contains(t));
         good.map(|seconds| Self(Duration::from_secs(seconds))).ok_or_else(bad)
     }
 }
@@ -252,7 +255,7 @@ mod tests {
             ("30s", Some(30)),
             ("10m", Some(600)),
             ("1d2h3m4s", Some(93_784)),
-            ("0s", Some(0)),
+            ("0s", None),
             ("36500d", Some(36_500 * 86_400)),
             ("", None),
             ("30", None),

@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use rustix::fs::{FlockOperation, flock};
 use unseen_common::id::{Hash, PackId, PackNumber, SnapshotId};
+use unseen_common::lock::Lock;
 
 use super::blocks::{BlockFile, Place};
 use super::queue::Queue;
@@ -50,8 +50,8 @@ pub struct StateDb {
     folder: PathBuf,
     packs: sled::Tree,
     meta: sled::Tree,
-    /// Held as long as this lives; the lock goes with the process, so nothing stale can stay.
-    _lock: std::fs::File,
+    /// Held as long as this lives.
+    _lock: Lock,
 }
 
 impl StateDb {
@@ -309,23 +309,13 @@ const COMPACTED: &[u8] = b"compacted";
 const FILE_NUMBER: &[u8] = b"file";
 const LIVE: &[u8] = b"live";
 
-/// Where a record is, and how many bytes it has in all.
 /// Takes the lock of a state folder, without waiting.
-fn lock(folder: &Path) -> Result<std::fs::File, StateError> {
+fn lock(folder: &Path) -> Result<Lock, StateError> {
     let io = |source| StateError::Io { folder: folder.to_path_buf(), source };
-    let lock = std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(folder.join("lock"))
-        .map_err(io)?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(lock),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(StateError::Busy),
-        Err(errno) => Err(io(errno.into())),
-    }
+    Lock::take(&folder.join("lock")).map_err(io)?.ok_or(StateError::Busy)
 }
 
+/// Where a record is, and how many bytes it has in all.
 fn record_value(place: Place, header: &Header) -> Vec<u8> {
     [&place.to_bytes()[..], &record_length(place, header).to_le_bytes()].concat()
 }

@@ -124,8 +124,7 @@ mod tests {
     #[test]
     fn accounts_are_found_by_files_or_journal_and_the_first_digits() {
         let dir = tempfile::tempdir().unwrap();
-        let ids = ["aaaa0".repeat(7), "aaaab".repeat(7), "bbbbb".repeat(7)];
-        let ids = ids.each_ref().map(|id| id.chars().take(32).collect::<String>());
+        let ids = ["aaaa0000", "aaaabbbb", "bbbbcccc"].map(|digits| digits.repeat(4));
         std::fs::create_dir_all(dir.path().join("accounts").join(&ids[0])).unwrap();
         let code = |name: &str| named(dir.path(), name).unwrap_err().exit_code();
         assert_eq!(named(dir.path(), "aaaa").unwrap().to_string(), ids[0], "no journals at all");

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -12,6 +11,7 @@ use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use unseen_common::id::{Hash, VaultId};
+use unseen_common::lock::Lock;
 use unseen_common::log::entry::PublicKey;
 use unseen_common::log::fold::State;
 use unseen_common::privacy::inventory;
@@ -139,7 +139,7 @@ pub(super) struct Inner {
     /// Those that could not be opened when that was last tried, as they are damaged.
     pub(super) unreadable: Mutex<BTreeSet<VaultId>>,
     /// Released when the last clone is dropped.
-    _lock: Option<File>,
+    _lock: Option<Lock>,
 }
 
 /// An account once it is open; locked while it is being opened.
@@ -202,7 +202,7 @@ impl Core {
         store: Store,
         identity: SigningKey,
         options: Options,
-        place: Option<(File, PathBuf)>,
+        place: Option<(Lock, PathBuf)>,
     ) -> std::result::Result<Self, OpenError> {
         let ledger = Ledger::open(&*store.journals).map_err(OpenError::Journal)?;
         let (lock, folder) = place.unzip();

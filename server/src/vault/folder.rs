@@ -1,15 +1,12 @@
 //! The data folder as a whole: whether it is one, who has it, and the server's key in it.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
 use ed25519_dalek::SigningKey;
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use unseen_common::lock::Lock;
 
 use super::core::OpenError;
 use super::rounds::HINTS;
@@ -68,20 +65,9 @@ pub(super) fn has_accounts(dir: &Path) -> io::Result<bool> {
 }
 
 /// Takes a data folder for this process alone.
-pub(super) fn lock_folder(dir: &Path) -> Result<File, OpenError> {
+pub(super) fn lock_folder(dir: &Path) -> Result<Lock, OpenError> {
     let wrap = |source| OpenError::Io { folder: dir.to_owned(), source };
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(dir.join("lock"))
-        .map_err(wrap)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => Err(OpenError::Busy(dir.to_owned())),
-        Err(error) => Err(wrap(error.into())),
-    }
+    Lock::take(&dir.join("lock")).map_err(wrap)?.ok_or_else(|| OpenError::Busy(dir.to_owned()))
 }
 
 /// The identity key of a data folder. A new one is made in a new folder alone: where accounts are

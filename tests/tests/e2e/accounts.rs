@@ -232,14 +232,14 @@ fn an_erased_account_leaves_nothing_but_a_receipt() {
     // Kept, it can be checked without the server, on any machine.
     let kept = machine.ok(&["privacy", "receipt", "--json"]).text();
     let file = world.path("receipt.json");
-    std::fs::write(&file, &kept).unwrap();
+    fs::write(&file, &kept).unwrap();
     let file = file.to_str().unwrap();
     server.stop();
     let known = machine.ok(&["privacy", "receipt", "--verify", file]).text();
     assert!(known.contains("server that this machine knows"), "{known}");
     let stranger = world.machine("stranger").ok(&["privacy", "receipt", "--verify", file]).text();
     assert!(stranger.contains("signed with the key"), "{stranger}");
-    std::fs::write(file, "{}").unwrap();
+    fs::write(file, "{}").unwrap();
     machine.exits(2, &["privacy", "receipt", "--verify", file]);
 }
 

@@ -70,6 +70,19 @@ fn a_set_that_comes_leaves_the_others_alone() {
     daemon.stop();
 }
 
+/// Whoever is to hear of failures hears of this one, too.
+#[test]
+fn a_set_that_cannot_be_made_ready_has_failed() {
+    let lab = Lab::new("1h");
+    let hooks = "before = 'exit 3'\nfailed = 'echo \"told that it $UNSEEN_STATUS\"'";
+    lab.edit("exclude = [", &format!("{hooks}\nexclude = ["));
+    let mut daemon = lab.start();
+    daemon.says("told that it failed");
+    lab.edit("before = 'exit 3'\n", "");
+    daemon.says("docs: snapshot");
+    daemon.stop();
+}
+
 #[test]
 fn a_vault_that_has_moved_is_found_without_a_new_start() {
     let world = world!();

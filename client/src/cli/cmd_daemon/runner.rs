@@ -56,15 +56,11 @@ impl SetRunner {
         let set = settings.jobs.get(&job.set).ok_or_else(|| {
             CliError::new(Exit::Usage, format!("there is no set {} any more", job.set))
         })?;
-        if set.hooks.before.is_some() {
-            // Nothing is made ready for a backup that cannot be made now.
-            StateDb::is_free(&self.place.setup.places.state)?;
-            vault::open(&vault::parse(&settings.vault)?, Arc::clone(stop))?;
-        }
-        self.hook(set, Moment::Before, (&Went::default(), stop))
-            .map_err(|error| refused(set, error))?;
         let never = AtomicBool::new(false);
-        match self.back_up((job, set), &settings, (monitor, stop)) {
+        let made = self
+            .make_ready(set, &settings, stop)
+            .and_then(|()| self.back_up((job, set), &settings, (monitor, stop)));
+        match made {
             Ok((outcome, (counts, touched), took, (missing, room))) => {
                 let exit = if outcome.problem_count > 0 { Exit::Incomplete } else { Exit::Done };
                 let exit = if outcome.interrupted { Exit::Interrupted } else { exit };
@@ -80,6 +76,8 @@ impl SetRunner {
                 let summary = Summary::new(&outcome, counts, took);
                 Ok(Summary { missing, room, touched, ..summary })
             }
+            // Somebody else's run is no failure: this one comes after it.
+            Err(error) if error.code() == Exit::Busy => Err(error),
             Err(error) => {
                 let stopped = error.code() == Exit::Interrupted;
                 let went = Went {
@@ -94,6 +92,21 @@ impl SetRunner {
                 Err(error)
             }
         }
+    }
+
+    fn make_ready(
+        &self,
+        set: &SetJob,
+        settings: &Settings,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<(), CliError> {
+        if set.hooks.before.is_some() {
+            // Nothing is made ready for a backup that cannot be made now.
+            StateDb::is_free(&self.place.setup.places.state)?;
+            vault::open(&vault::parse(&settings.vault)?, Arc::clone(stop))?;
+        }
+        self.hook(set, Moment::Before, (&Went::default(), stop))
+            .map_err(|error| refused(set, error))
     }
 
     fn hook(

@@ -19,7 +19,7 @@ use super::source::{self, Filters};
 use crate::daemon::book::Book;
 use crate::daemon::core::{Core, Now};
 use crate::daemon::dirty::DirtySets;
-use crate::daemon::lock::{Lock, LockError};
+use crate::daemon::lock::{self, LockError};
 use crate::daemon::run::{Ears, Message, Parts, run as run_daemon};
 use crate::daemon::signs::clock::{Clocks, MachineClocks};
 
@@ -27,7 +27,7 @@ use crate::daemon::signs::clock::{Clocks, MachineClocks};
 pub(super) fn run(ctx: &Context<'_>) -> Result<Exit, CliError> {
     let setup = ctx.setup()?;
     let key = vault::device_key(&setup)?;
-    let lock = Lock::take(&setup.places.state)?;
+    let lock = lock::take(&setup.places.state)?;
     let enrolled = key.server.clone();
     drop(key);
     let mut own = setup.places.own();

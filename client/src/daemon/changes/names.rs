@@ -6,30 +6,32 @@ use std::ffi::{OsStr, OsString};
 /// Names that are kept of one directory.
 const MOST: usize = 32;
 
-/// The names of files, of few; of more it is not known which. The default is none.
+/// The names of files, of few. The default is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Names(Option<BTreeSet<OsString>>);
+pub enum Names {
+    /// These.
+    These(BTreeSet<OsString>),
+    /// So many that it is not known which.
+    Many,
+    /// Nobody knows which, nor how many.
+    Any,
+}
 
 impl Default for Names {
     fn default() -> Self {
-        Self(Some(BTreeSet::new()))
+        Self::These(BTreeSet::new())
     }
 }
 
 impl Names {
-    /// Nobody knows which.
-    pub fn any() -> Self {
-        Self(None)
-    }
-
     /// One more.
     pub fn add(&mut self, name: &OsStr) {
-        let Some(names) = &mut self.0 else { return };
+        let Self::These(names) = self else { return };
         if names.contains(name) {
             return;
         }
         if names.len() >= MOST {
-            self.0 = None;
+            *self = Self::Many;
         } else {
             names.insert(name.to_owned());
         }
@@ -37,25 +39,33 @@ impl Names {
 
     /// Those of others as well.
     pub fn merge(&mut self, others: &Self) {
-        match &others.0 {
-            None => self.0 = None,
-            Some(names) => names.iter().for_each(|name| self.add(name)),
+        match (&*self, others) {
+            (_, Self::These(names)) => names.iter().for_each(|name| self.add(name)),
+            (Self::Any, _) | (_, Self::Any) => *self = Self::Any,
+            (_, Self::Many) => *self = Self::Many,
         }
     }
 
     /// Whether nothing is different with this one.
     pub fn has(&self, name: &OsStr) -> bool {
-        self.0.as_ref().is_none_or(|names| names.contains(name))
+        match self {
+            Self::These(names) => names.contains(name),
+            Self::Many | Self::Any => true,
+        }
     }
 
     /// Whether it is known which.
     pub fn is_known(&self) -> bool {
-        self.0.is_some()
+        matches!(self, Self::These(_))
     }
 
     /// Those that are known.
     pub fn iter(&self) -> impl Iterator<Item = &OsStr> {
-        self.0.iter().flatten().map(OsString::as_os_str)
+        let known = match self {
+            Self::These(names) => Some(names),
+            Self::Many | Self::Any => None,
+        };
+        known.into_iter().flatten().map(OsString::as_os_str)
     }
 }
 
@@ -75,8 +85,17 @@ mod tests {
         others.merge(&names);
         assert_eq!(others, names);
         names.add(OsStr::new("x"));
-        assert_eq!(names, Names::any());
+        assert_eq!(names, Names::Many);
+        let before = others.clone();
         others.merge(&names);
-        assert!(!others.is_known() && others.has(OsStr::new("y")));
+        assert_eq!(others, Names::Many);
+        others.merge(&before);
+        assert!(others == Names::Many && !others.is_known() && others.has(OsStr::new("y")));
+        for mut of_some in [before, Names::Many, Names::Any] {
+            of_some.merge(&Names::Any);
+            assert_eq!(of_some, Names::Any);
+            of_some.merge(&Names::Many);
+            assert_eq!(of_some, Names::Any);
+        }
     }
 }

@@ -129,11 +129,10 @@ impl Dir {
 
     fn due(&self, pace: &Pace) -> Option<At> {
         let over = self.times.checked_sub(PATIENCE)?;
-        if self.fresh.is_known() {
-            let rare = |name| self.files.get(name).is_none_or(|(times, _)| *times < PATIENCE - 1);
-            if self.fresh.iter().any(rare) {
-                return None;
-            }
+        let rare = |name| self.files.get(name).is_none_or(|(times, _)| *times < PATIENCE - 1);
+        // Of many, some are new or written seldom, as far as can be told.
+        if self.fresh == Names::Many || self.fresh.iter().any(rare) {
+            return None;
         }
         let wait = pace.max_wait.saturating_mul(1 << over.min(10));
         Some(self.saved + wait.min(pace.rescan.max(pace.max_wait)))
@@ -172,7 +171,7 @@ mod tests {
 
     #[test]
     fn what_never_rests_waits_longer_and_longer() {
-        for names in [Names::any(), file("log")] {
+        for names in [Names::Any, file("log")] {
             let (mut busy, pace, log) = (Busy::default(), Pace::default(), Path::new("/log"));
             let mut at = minutes(0);
             let mut waits = Vec::new();
@@ -223,14 +222,18 @@ mod tests {
         assert!(busy.waiting(&marks("/d"), &pace, at).is_empty());
         save(&mut busy, "/d", at);
         assert!(busy.changed(dir, &file("log"), (&pace, at + minutes(1))).is_some());
+        // So many at once are no log.
+        assert_eq!(busy.changed(dir, &Names::Many, (&pace, at + minutes(1))), None);
+        assert!(busy.waiting(&marks("/d"), &pace, at).is_empty());
+        save(&mut busy, "/d", at + minutes(1));
         // What no run knows the name of is judged by the directory.
-        assert!(busy.changed(dir, &Names::any(), (&pace, at + minutes(2))).is_some());
+        assert!(busy.changed(dir, &Names::Any, (&pace, at + minutes(2))).is_some());
     }
 
     #[test]
     fn a_rest_makes_it_one_of_many_again() {
         let (mut busy, pace, dir) = (Busy::default(), Pace::default(), Path::new("/d"));
-        let any = Names::any();
+        let any = Names::Any;
         let mut at = minutes(0);
         for _ in 0..20 {
             busy.changed(dir, &any, (&pace, at));

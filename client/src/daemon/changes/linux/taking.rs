@@ -81,7 +81,7 @@ impl Eyes {
             Happened::Replaced if is_dir => self.place_again(path, root),
             Happened::Replaced => self.drop_tree(&path),
             Happened::Attributes if was_watched => {
-                marks.insert(path, Names::any());
+                marks.insert(path, Names::Any);
             }
             // With other attributes it may be readable now.
             Happened::Attributes if !is_dir => {}
