@@ -160,7 +160,6 @@ impl CliError {
             Self::Config(ConfigError::NoData)
             | Self::Address { .. }
             | Self::Open(OpenError::Foreign { .. })
-            | Self::Copy(CopyError::NotEmpty(_) | CopyError::Within(_))
             | Self::Vault(VaultError::Invalid(_)) => 2,
             _ => 1,
         }

@@ -209,7 +209,7 @@ fn lines(shown: &Shown<'_>) -> Vec<(String, String)> {
     }
     if !shown.unsound.is_empty() {
         let count = shown.unsound.len();
-        lines.push(("DAMAGED".to_owned(), format!("{count} accounts that are not counted above")));
+        lines.push(("DAMAGED".to_owned(), format!("accounts that are not counted above: {count}")));
     }
     if !shown.running {
         lines.push(("server".to_owned(), "does not run".to_owned()));
