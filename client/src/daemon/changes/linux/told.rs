@@ -262,7 +262,7 @@ mod tests {
         }
         assert!(rings(&told));
         let news = told.take();
-        assert_eq!((news.dirs, news.lost), (HashMap::from([("/d".into(), Names::Any)]), None));
+        assert_eq!((news.dirs, news.lost), (HashMap::from([("/d".into(), Names::Many)]), None));
         assert!(news.entries.is_empty() && !rings(&told));
     }
 
