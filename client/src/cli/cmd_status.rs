@@ -15,7 +15,7 @@ use super::exit::{CliError, Exit};
 use super::reading::{local_time, machine_time};
 use super::units::{bytes, plural};
 use super::vault::{self, SystemClock};
-use crate::daemon::alerts;
+use crate::daemon::alerts::{self, Alert};
 use crate::daemon::book::{Book, SetBook};
 use crate::daemon::core::Status;
 use crate::state::own_snapshots::OwnSnapshots;
@@ -68,14 +68,7 @@ pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
         Some(daemon) if mistake.is_some() => daemon.vault.clone(),
         _ => setup.vault.clone().unwrap_or_else(|| key.server.clone()),
     };
-    let mut alerts = match &daemon {
-        Some(daemon) => daemon.alerts.clone(),
-        None => alerts::current(&book, now),
-    };
-    if daemon.is_none() || mistake.is_some() {
-        // It is told as it is now, and nobody goes on with what was before.
-        alerts.retain(|alert| alert.key != alerts::CONFIG);
-    }
+    let alerts = alerts_of(daemon.as_ref(), &book, (mistake.is_some(), now));
     let bad = mistake.is_some() || alerts.iter().any(|alert| alert.key == alerts::CONFIG);
     let exit = if bad { Exit::Failed } else { Exit::Done };
     let mistake = mistake.map(|error| Mistake::of(error, daemon.is_some()));
@@ -123,6 +116,23 @@ pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
         ctx.ui.warn(&mistake.text);
     }
     Ok(exit)
+}
+
+/// What is wrong; of config.toml only what the daemon alone knows.
+fn alerts_of(
+    daemon: Option<&Status>,
+    book: &Book,
+    (mistaken, now): (bool, Timestamp),
+) -> Vec<Alert> {
+    let mut alerts = match daemon {
+        Some(daemon) => daemon.alerts.clone(),
+        None => alerts::current(book, now),
+    };
+    if daemon.is_none() || mistaken {
+        // It is told as it is now, and nobody goes on with what was before.
+        alerts.retain(|alert| alert.key != alerts::CONFIG);
+    }
+    alerts
 }
 
 /// What is wrong with config.toml.

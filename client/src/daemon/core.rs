@@ -1,6 +1,8 @@
 //! What the daemon knows and decides: marks, schedule and book put together. It waits for nothing
 //! and starts nothing; `run.rs` does.
 
+#[cfg(test)]
+mod any_tests;
 mod status;
 #[cfg(test)]
 pub(super) mod tests;

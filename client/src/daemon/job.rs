@@ -72,7 +72,7 @@ pub struct Summary {
     pub interrupted: bool,
     /// What was to be done after it failed; the snapshot stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<Trouble>,
+    pub after: Option<Box<Trouble>>,
     /// What was counted on the way.
     pub counts: Counts,
     /// Which files were different; for the book alone.

@@ -112,7 +112,7 @@ fn ended(ctx: &Context<'_>, set: &str, result: RunResult) -> Result<Exit, CliErr
     let took = std::time::Duration::from_millis(summary.took);
     report::finished(ctx.ui, (set, false), &outcome, &summary.counts, took);
     if let Some(trouble) = summary.after {
-        return Err(error_of(trouble));
+        return Err(error_of(*trouble));
     }
     Ok(if outcome.interrupted {
         Exit::Interrupted

@@ -69,10 +69,10 @@ impl SetRunner {
                     None
                 } else {
                     let ran = self.hook(set, (Moment::After, &went), (monitor, stop));
-                    ran.err().map(|error| trouble_of(&saved_but(set, error)))
+                    ran.err().map(|error| Box::new(trouble_of(&saved_but(set, error))))
                 };
                 let summary = Summary::new(&outcome, counts, took);
-                Ok(Summary { missing, room, touched, after, ..summary })
+                Ok(Summary { missing, room, after, touched, ..summary })
             }
             // Somebody else's run is no failure: this one comes after it.
             Err(error) if error.code() == Exit::Busy => Err(error),

@@ -115,10 +115,8 @@ pub(super) fn serve(client: &mut Client, live: &Arc<Live>, post: &Post) -> io::R
     let (reply, answer) = crossbeam_channel::bounded(1);
     let turn = Arc::new(Turn::default());
     let asked = post(Ask::new(request, reply, (Arc::clone(&turn), client.0.try_clone()?)));
-    let answer = match asked {
-        true => client.await_answer(&answer, &turn)?,
-        false => Answer::Refused(stopping()),
-    };
+    let answer =
+        if asked { client.await_answer(&answer, &turn)? } else { Answer::Refused(stopping()) };
     let accepted = matches!(answer, Answer::Done { .. });
     client.tell(&answer)?;
     match follow {

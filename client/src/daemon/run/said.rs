@@ -1,6 +1,6 @@
 //! A run in the words of the log.
 
-use crate::daemon::job::{RunResult, Summary, Trouble};
+use crate::daemon::job::{RunResult, Summary};
 use crate::daemon::live::Run;
 use crate::progress::{Level, Problem};
 
@@ -32,8 +32,8 @@ pub(super) fn troubles(run: &Run, result: &RunResult) -> Vec<String> {
     if let Some(more) = problems.len().checked_sub(LOGGED).filter(|more| *more > 0) {
         lines.push(format!("{set}: and {more} more; `backup run` names them"));
     }
-    if let Ok(Summary { after: Some(Trouble { message, .. }), .. }) = result {
-        lines.push(message.clone());
+    if let Ok(Summary { after: Some(trouble), .. }) = result {
+        lines.push(trouble.message.clone());
     }
     lines
 }
