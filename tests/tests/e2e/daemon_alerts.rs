@@ -67,11 +67,9 @@ fn told(lab: &Lab) -> Vec<String> {
 }
 
 fn alerts_by(lab: &Lab, command: &str, address: Option<&str>) {
-    let mut keys = format!("alerts.desktop = false\nalerts.command = '''{command}'''");
-    if let Some(address) = address {
-        keys += &format!("\nalerts.webhook = \"{address}\"");
-    }
-    lab.edit("alerts.desktop = false", &keys);
+    let keys = format!("alerts.desktop = false\nalerts.command = '''{command}'''");
+    let address = address.map(|address| format!("\nalerts.webhook = \"{address}\""));
+    lab.edit("alerts.desktop = false", &(keys + &address.unwrap_or_default()));
 }
 
 #[test]

@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn a_single_one_speaks_for_itself_and_an_end_is_an_end() {
         let (ui, said) = Ui::captured(Voice::default());
-        let fails = |_: &()| Err(CliError::new(Exit::Full, "full"));
+        let fails = |(): &()| Err(CliError::new(Exit::Full, "full"));
         assert_eq!(each(&ui, &[("a", ())], || false, fails).unwrap_err().report(), "full");
         let ended = each(&ui, &[("a", ()), ("b", ())], || true, |()| Ok(Exit::Done));
         assert_eq!(ended.unwrap(), Exit::Interrupted);

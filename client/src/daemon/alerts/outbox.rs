@@ -324,7 +324,6 @@ mod tests {
             for input in inputs {
                 match input {
                     Input::Add(n) if there.insert(n) => outbox.add(alert(&n.to_string(), "bad"), at(now)),
-                    Input::Add(_) => {}
                     Input::Over(n) => {
                         there.remove(&n);
                         outbox.keep(&current(&there));
@@ -335,7 +334,7 @@ mod tests {
                         let outcome = if ok { Outcome::Told } else { failed() };
                         outbox.told(&told(&key, "bad", way, outcome));
                     }
-                    Input::End(..) => {}
+                    Input::Add(_) | Input::End(..) => {}
                     Input::Later(seconds) => now += seconds,
                 }
                 for (alert, way) in outbox.due(at(now)) {

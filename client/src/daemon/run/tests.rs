@@ -105,10 +105,10 @@ impl Around for Quiet {
     }
     fn tell(&mut self, alert: &Alert, way: Way) {
         let outcome = match way {
-            Way::Webhook => match self.refused.load(Ordering::SeqCst) {
-                true => Outcome::Failed("refused".to_owned()),
-                false => Outcome::Told,
-            },
+            Way::Webhook if self.refused.load(Ordering::SeqCst) => {
+                Outcome::Failed("refused".to_owned())
+            }
+            Way::Webhook => Outcome::Told,
             Way::Desktop | Way::Command => Outcome::Unwanted,
         };
         let (key, state) = (alert.key.clone(), alert.state.clone());
