@@ -228,7 +228,9 @@ fn tell(ctx: &Context<'_>, known: &Known) {
                 one.set
             )),
         }
-        if let Some((saved, last)) = &one.saved {
+        // Of what is not there that was said above.
+        let saved = one.saved.as_ref().filter(|(saved, _)| !missing || *saved != Saved::NotYet);
+        if let Some((saved, last)) = saved {
             ctx.ui.line(&format!("  {}", saved_words(*saved, last.as_ref())));
         }
     }
