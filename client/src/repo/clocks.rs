@@ -76,8 +76,9 @@ impl Clocks {
             "if that is right, say so: `backup-server gc --confirm-clock --data DIR`, with the \
              folder of the vault; if not, put the clock right"
         } else {
-            "put the wrong one right: compare both with a clock that you trust. If it is the \
-             server's, tell whoever runs it: its log says what it makes of its clock"
+            "compare both with a clock that you trust, and put the wrong one right. If it is the \
+             server's: whoever runs it sets its clock, or says that it is right, if the server's \
+             log asks for that: `backup-server gc --confirm-clock`"
         }
     }
 }
@@ -93,10 +94,10 @@ pub fn stamped_ahead(state: &State, now: Timestamp) -> Option<String> {
     let stamp = state.head_received;
     (stamp.since(now) > MOST).then(|| {
         format!(
-            "the newest record of this vault's log is stamped {stamp}, which has not come yet: the \
-             server's clock was wrong when it was written. Until then new snapshots bear the same \
-             stamp, nothing expires by the rules, and what waits for its day waits on; backups and \
-             restores go on, and `backup forget` works"
+            "the newest record of this vault's log is stamped {stamp}, which has not come yet: a \
+             clock was wrong when it was written. Until then new snapshots bear the same \
+             stamp, and nothing of this vault expires, is deleted or comes due; backups and \
+             restores go on"
         )
     })
 }
@@ -106,5 +107,51 @@ fn span(seconds: u64) -> String {
         0..7200 => format!("{} minutes", seconds / 60),
         7200..172_800 => format!("{} hours", seconds / 3600),
         _ => format!("{} days", seconds / SECONDS_A_DAY),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000);
+
+    fn off(by: i64, local: bool) -> Clocks {
+        Clocks { server: Timestamp(NOW.0.saturating_add_signed(by)), own: NOW, local }
+    }
+
+    #[test]
+    fn it_is_said_which_clock_says_what() {
+        let ahead = off(3 * 3600, false);
+        assert_eq!(ahead.check(), Ok(()));
+        assert!(ahead.warning().unwrap().starts_with(
+            "the server's clock is 3 hours ahead of this machine's: the server says 2027-01-15 \
+             11:00 UTC, this machine 2027-01-15 08:00 UTC; compare both"
+        ));
+        let behind = ClocksApart(off(-3650 * 86_400, false));
+        assert_eq!(
+            behind.to_string(),
+            "nothing was written: the server's clock is 3650 days behind this machine's: the \
+             server says 2017-01-17 08:00 UTC, this machine 2027-01-15 08:00 UTC"
+        );
+        // A folder has its time from this machine: it can only be left behind.
+        let rested = ClocksApart(off(-500 * 86_400, true));
+        assert_eq!(
+            rested.to_string(),
+            "nothing was written: this machine's clock says 2027-01-15 08:00 UTC, which is 500 \
+             days later than this vault was last used"
+        );
+        assert!(rested.0.advice().contains("backup-server gc --confirm-clock"));
+    }
+
+    #[test]
+    fn five_minutes_are_nothing_and_a_day_is_too_much() {
+        for way in [1, -1] {
+            assert_eq!(off(way * 300, false).warning(), None);
+            assert!(off(way * 301, false).warning().is_some());
+            assert_eq!(off(way * 86_400, false).check(), Ok(()));
+            let apart = off(way * 86_401, false);
+            assert_eq!(apart.check(), Err(ClocksApart(apart)));
+        }
     }
 }

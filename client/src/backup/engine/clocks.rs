@@ -39,6 +39,7 @@ impl Scene {
         self.runs += 1;
         fs::write(self.folder.join(format!("file {}", self.runs)), self.runs.to_string()).unwrap();
         let source = Source::Paths(vec![self.folder.clone()]);
+        self.catch_up();
         self.world.try_run(&mut self.desk, &options("default"), source)
     }
 
@@ -60,6 +61,12 @@ impl Scene {
         assert_eq!(self.head(), before);
         assert!(!self.desk.repo.folders.pending_commit().exists());
         (server, own)
+    }
+
+    /// Takes the log anew, as everything does that opens the vault.
+    fn catch_up(&mut self) {
+        let vault = &*self.desk.repo.vault;
+        self.world.runtime.block_on(self.desk.repo.log.update(vault)).unwrap();
     }
 
     fn head(&self) -> (u64, u64) {
@@ -181,8 +188,7 @@ fn a_log_that_is_stamped_ahead_is_told_of_and_stops_no_backup() {
         assert_eq!(scene.saved(), (None, scene.now()));
         scene.world.clock.advance(3600);
         scene.world.core.gc(true).unwrap();
-        let vault = &*scene.desk.repo.vault;
-        scene.world.runtime.block_on(scene.desk.repo.log.update(vault)).unwrap();
+        scene.catch_up();
         let state = &scene.desk.repo.log.state;
         let left = snapshots.iter().filter(|id| state.snapshots.contains_key(*id)).count();
         assert_eq!(left, if day == 0 { 30 } else { 0 }, "{day}");

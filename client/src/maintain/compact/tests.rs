@@ -1,7 +1,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use roaring::RoaringBitmap;
@@ -15,8 +14,6 @@ use crate::browse::packs::Packs;
 use crate::maintain::room::packs_of;
 use crate::maintain::{CheckOptions, CheckOutcome, Subset, check};
 use crate::progress::{Amount, Monitor, Silent, Tally};
-use crate::repo::OwnerRepo;
-use crate::repo::reader::Place;
 use crate::state::db::StateDb;
 use crate::testing::{Machine, World, keys, noise, options};
 
