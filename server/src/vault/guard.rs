@@ -117,15 +117,13 @@ impl Guard {
             .map(|seen| Held { last: seen.expected(steady), now })
             .filter(|held| held.seconds() > self.most);
         known.held = held;
-        match held {
-            Some(held) => Err(held),
-            None => {
-                if known.sure.is_none_or(|seen| seen.at <= now) {
-                    known.sure = Some(Seen { at: now, steady });
-                }
-                Ok(())
-            }
+        if let Some(held) = held {
+            return Err(held);
         }
+        if known.sure.is_none_or(|seen| seen.at <= now) {
+            known.sure = Some(Seen { at: now, steady });
+        }
+        Ok(())
     }
 
     /// Why nothing was deleted when that was last tried.
