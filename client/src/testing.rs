@@ -94,7 +94,7 @@ impl World {
         let secret = SlotSecret::Code(&code);
         let slot = Slot::seal(&keys(), &secret, KdfParams::FLOOR, &mut rng(3)).expect("sealed");
         let slots = vec![slot.as_bytes().to_vec()];
-        let world = Self { start, slots, dir, runtime, clock, server_clock, core };
+        let world = Self { dir, runtime, clock, server_clock, core, slots, start };
         let secrets = Self::secrets_of_desk();
         world.make_account(&secrets);
         let machine = world.machine(secrets, "desk");
