@@ -7,6 +7,8 @@ mod compact;
 mod crash_client;
 mod crash_server;
 mod daemon;
+mod daemon_alerts;
+mod daemon_asked;
 mod daemon_settings;
 mod deleting;
 mod deletion;
