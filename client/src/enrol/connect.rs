@@ -92,6 +92,9 @@ pub async fn connect(
     clock: &dyn Clock,
 ) -> Result<Joined, EnrolError> {
     let (unlocked, slots) = open_anywhere(target, opener).await?;
+    if let Some(fault) = target.service.describe().await?.fault() {
+        return Err(EnrolError::Unfit(fault));
+    }
     let owner = unlocked.owner_keys();
     let session = owner_session(target, &owner).await?;
     let keeping = Keeping::new(folders, earlier.as_ref().and_then(Earlier::device));
