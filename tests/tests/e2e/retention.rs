@@ -195,12 +195,13 @@ fn what_goes_later_is_told_beforehand() {
     let count = |key: &str| told[key].as_array().unwrap().len();
     assert_eq!((count("would_expire"), count("would_expire_later"), count("snapshots")), (0, 7, 8));
 
-    machine.ok(&["policy", "set", "--keep-last", "1", "--yes"]);
-    let told = machine.ok(&["policy"]).text();
-    assert!(told.contains("none go by it at once; 7 go once the newest are an hour old"), "{told}");
     server.stop();
     let eager = env!("CARGO_BIN_EXE_unseen-test-eager-server");
     let mut eager = Eager::start(Path::new(eager), &server.data, server.address);
+    machine.ok(&["policy", "set", "--keep-last", "1", "--yes"]);
+    let told = machine.ok(&["policy"]).text();
+    assert!(told.contains("none go by it at once; 7 go once the newest are an hour old"), "{told}");
+    assert_eq!(eager.tidy(), (0, 0));
     eager.stamp_ahead(2 * 3600);
     assert_eq!(eager.tidy(), (7, 0), "as it was told");
 }
