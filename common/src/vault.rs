@@ -151,13 +151,23 @@ pub struct NewAccount {
     pub slots: Vec<Vec<u8>>,
 }
 
+/// Seconds in which a challenge must be answered.
+pub const CHALLENGE_SECONDS: u64 = 120;
+
 /// What is to be signed to log in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge {
     /// Random, used once.
     pub nonce: [u8; 32],
-    /// When it stops being accepted.
+    /// When it stops being accepted: [`CHALLENGE_SECONDS`] after it was made.
     pub expires: Timestamp,
+}
+
+impl Challenge {
+    /// What the server's clock said when it made this: the clock that stamps what it receives.
+    pub const fn made(&self) -> Timestamp {
+        Timestamp(self.expires.0.saturating_sub(CHALLENGE_SECONDS))
+    }
 }
 
 /// The answer to a challenge.

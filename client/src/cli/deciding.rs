@@ -21,6 +21,7 @@ use crate::browse::resolve::{Wanted, parse};
 use crate::browse::snapshots::{Listed, Row};
 use crate::maintain::forget::{Fate, Judged};
 use crate::repo::OwnerRepo;
+use crate::repo::clocks::stamped_ahead;
 use crate::repo::reader::ReaderRepo;
 
 /// A vault whose owner is at hand: to read in it and to decide about it.
@@ -41,8 +42,17 @@ pub fn open(ctx: &Context<'_>, runtime: &Runtime) -> Result<Deciding, CliError> 
     let opened = OwnerRepo::open(&service, place, &unlocking.unlocked, Arc::new(SystemClock));
     let owner = runtime.block_on(opened)?;
     unlocking.check_slots(&owner.log.state)?;
+    tell_clocks(ctx, &owner);
     let reading = super::reading::with(unlocking, runtime)?;
     Ok(Deciding { reading, owner })
+}
+
+/// Says what is wrong with the clocks, if anything is.
+pub fn tell_clocks(ctx: &Context<'_>, owner: &OwnerRepo) {
+    let ahead = || stamped_ahead(&owner.log.state, owner.clocks.server);
+    if let Some(trouble) = owner.clocks.warning().or_else(ahead) {
+        ctx.ui.warn(&trouble);
+    }
 }
 
 impl Deciding {

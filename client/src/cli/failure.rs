@@ -114,6 +114,9 @@ impl From<RepoError> for CliError {
                      the server shows next is then taken as it is, and remembered anew",
                 )
             }
+            RepoError::Clocks(error) => {
+                Self::from_error(Exit::Failed, error).hint(error.0.advice())
+            }
             error @ RepoError::Revoked(_) => Self::from_error(Exit::Refused, error)
                 .hint("`backup connect` enrols this machine again"),
             error @ RepoError::Footer { .. } => Self::from_error(Exit::Damaged, error)

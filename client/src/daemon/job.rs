@@ -67,6 +67,9 @@ pub struct Summary {
     pub room: Option<Room>,
     /// It was stopped; what was done is kept.
     pub interrupted: bool,
+    /// What is wrong with the clock of the server or of this machine.
+    #[serde(default)]
+    pub clocks: Option<String>,
     /// What was counted on the way.
     pub counts: Counts,
     /// Which files were different; for the book alone.
@@ -101,6 +104,7 @@ impl Summary {
             missing: None,
             room: None,
             interrupted: outcome.interrupted,
+            clocks: outcome.clocks.clone(),
             counts,
             touched: Box::default(),
             took: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),

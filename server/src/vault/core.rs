@@ -30,11 +30,11 @@ use super::create::INVITE_BYTES;
 use super::damage::Words;
 use super::folder::{self, has_accounts, identity_of, lock_folder};
 use super::format;
+use super::guard::Guard;
 use super::ledger::Ledger;
 use super::load::{self, LoadError, Shared};
 use super::rebuild;
 use super::session::Session;
-use super::sweep::Guard;
 use crate::clock::SystemClock;
 use crate::ops::metrics::Metrics;
 use crate::store::space::Disk;
@@ -130,7 +130,6 @@ pub struct Core(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) shared: Shared,
     pub(super) ledger: Ledger,
-    pub(super) guard: Guard,
     pub(super) open_accounts: bool,
     /// Where everything is; nowhere for a store that was handed over.
     pub(super) folder: Option<PathBuf>,
@@ -221,13 +220,12 @@ impl Core {
         let shared = Shared {
             store,
             disk: Arc::default(),
-            clock: options.clock,
+            clock: Arc::new(Guard::new(options.clock, ledger.clock(), options.open_accounts)),
             failed: watch::channel(false).0,
             words: local.map_or_else(Words::remote, Words::local),
         };
         Ok(Self(Arc::new(Inner {
             shared,
-            guard: Guard::new(ledger.clock()),
             ledger,
             open_accounts: options.open_accounts,
             folder,

@@ -118,7 +118,7 @@ impl Account {
     pub(super) fn writer_to_end(&self) -> Result<Writer<'_>> {
         match self.log_writer.lock() {
             Ok(_) if lock(&self.tables).standing.gone => Err(VaultError::Unauthorized),
-            Ok(guard) => Ok(Writer { guard, received: self.stamp() }),
+            Ok(guard) => Ok(Writer { guard, received: self.log_stamp() }),
             Err(_poisoned) => Err(VaultError::Server(
                 "a writer of this account broke off; restart the server".to_owned(),
             )),

@@ -39,6 +39,9 @@ mod gc_tests;
 mod gc_threads;
 #[cfg(test)]
 mod gc_walks;
+mod guard;
+#[cfg(test)]
+mod guard_tests;
 #[cfg(test)]
 mod inventory_tests;
 mod ledger;
@@ -83,8 +86,9 @@ mod upkeep_tests;
 
 pub use core::{Core, OpenError, Options};
 pub use gc::Collected;
+pub use guard::Held;
 pub use ledger::InviteInfo;
 pub use operator::{AccountInfo, Listed, account_among};
 pub use session::Session;
 pub use standing::{Reservation, amount};
-pub use sweep::{Held, Swept};
+pub use sweep::Swept;
