@@ -40,10 +40,9 @@ impl From<VaultError> for CliError {
 
 fn vault_advice(error: &VaultError) -> (Exit, Option<&'static str>) {
     match error {
-        VaultError::Unreachable(_) => (
-            Exit::Unreachable,
-            Some("is the server running, and this machine online? What was done so far is kept"),
-        ),
+        VaultError::Unreachable(_) => {
+            (Exit::Unreachable, Some("is the server running, and this machine online?"))
+        }
         VaultError::WrongServer(_) => (
             Exit::ServerKey,
             Some(
@@ -73,6 +72,13 @@ fn vault_advice(error: &VaultError) -> (Exit, Option<&'static str>) {
         VaultError::DiskFull => (
             Exit::Full,
             Some("free space where the vault is, then run again; what was sent is kept"),
+        ),
+        VaultError::ServerFull => (
+            Exit::Full,
+            Some(
+                "ask whoever runs the server to make room, then run again; what was sent is kept, \
+                 and restores work all the same",
+            ),
         ),
         VaultError::NotFound(_) => (Exit::NoVault, None),
         VaultError::Busy(_) => (Exit::Busy, Some("try again in a minute")),
@@ -133,6 +139,10 @@ impl From<StateError> for CliError {
 impl From<BackupError> for CliError {
     fn from(error: BackupError) -> Self {
         match error {
+            BackupError::Vault(error @ VaultError::Unreachable(_)) => Self::from(error).hint(
+                "is the server running, and this machine online? What was sent so far is kept, \
+                     and the next run goes on from there",
+            ),
             BackupError::Vault(error) => error.into(),
             BackupError::Repo(error) => error.into(),
             BackupError::State(error) => error.into(),
@@ -161,6 +171,10 @@ impl From<EnrolError> for CliError {
             ),
             error @ EnrolError::NoSuchInvite => Self::from_error(Exit::Refused, error)
                 .hint("ask whoever runs the server for a new one: `backup-server invite`"),
+            error @ EnrolError::Unfit(_) => Self::from_error(Exit::Failed, error).hint(
+                "nothing was made. The older of the two needs an upgrade: this program, or the \
+                 server, by whoever runs it",
+            ),
             error @ EnrolError::OtherSlots => Self::from_error(Exit::History, error)
                 .hint("nothing was kept. The server hands out old or foreign slots"),
             error @ EnrolError::WrongSecret => Self::from_error(Exit::WrongSecret, error)

@@ -93,6 +93,9 @@ pub async fn connect(
     clock: &dyn Clock,
 ) -> Result<Joined, EnrolError> {
     let (unlocked, slots) = open_anywhere(target, opener).await?;
+    if let Some(fault) = target.service.describe().await?.fault() {
+        return Err(EnrolError::Unfit(fault));
+    }
     let owner = unlocked.owner_keys();
     let session = owner_session(target, &owner).await?;
     let clocks = Clocks::read(&*target.service, (target.account, Principal::Owner), clock).await?;

@@ -14,6 +14,7 @@ use unseen_common::log::fold::State;
 use unseen_common::time::Timestamp;
 use unseen_common::vault::{LogPage, VaultError};
 
+use super::alarm::Alarm;
 use super::damage::Words;
 use super::gc::Looked;
 use super::guard::Guard;
@@ -42,6 +43,8 @@ pub struct Account {
     pub(super) log_writer: Mutex<()>,
     /// Held by whoever deletes: one at a time.
     pub(super) collecting: Mutex<Looked>,
+    /// Which damaged packs matter.
+    pub(super) alarm: Mutex<Alarm>,
     /// Held while a second copy of footers is written or removed.
     pub(super) segments: Mutex<()>,
     pub(super) uploaded: Condvar,

@@ -20,11 +20,11 @@ fn options() -> Options {
     Options { clock: Arc::new(TestClock::default()), open_accounts: true }
 }
 
-fn open(dir: &Path) -> Core {
+pub(super) fn open(dir: &Path) -> Core {
     Core::open(dir, options()).unwrap()
 }
 
-async fn begun(dir: &Path) -> (Core, Owner, Arc<dyn Vault>) {
+pub(super) async fn begun(dir: &Path) -> (Core, Owner, Arc<dyn Vault>) {
     let core = open(dir);
     let owner = Owner::new(1);
     core.create_account(owner.account(core.identity(), b"")).await.unwrap();
@@ -33,7 +33,7 @@ async fn begun(dir: &Path) -> (Core, Owner, Arc<dyn Vault>) {
 }
 
 /// Stores some packs and a snapshot of them.
-async fn save(owner: &Owner, device: &dyn Vault, seeds: std::ops::Range<u64>) {
+pub(super) async fn save(owner: &Owner, device: &dyn Vault, seeds: std::ops::Range<u64>) {
     let mut packs: Vec<(PackNumber, PackUpload)> = Vec::new();
     for seed in seeds.clone() {
         let pack = owner.machine.small_pack(seed);
@@ -45,7 +45,7 @@ async fn save(owner: &Owner, device: &dyn Vault, seeds: std::ops::Range<u64>) {
 }
 
 /// Every snapshot in it is whole; how many there are.
-async fn is_whole(core: &Core, owner: &Owner) -> usize {
+pub(super) async fn is_whole(core: &Core, owner: &Owner) -> usize {
     let root = owner.log_in(core).await.unwrap();
     let account = core.account(owner.vault).unwrap().unwrap();
     let report = account.scrub(Spot::default(), &mut Through).unwrap();

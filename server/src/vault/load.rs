@@ -165,6 +165,7 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
         tables: Mutex::new(tables),
         log_writer: Mutex::new(()),
         collecting: Mutex::default(),
+        alarm: Mutex::default(),
         segments: Mutex::default(),
         uploaded: Condvar::new(),
         read_only: None,

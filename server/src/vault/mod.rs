@@ -2,12 +2,16 @@
 //! durable.
 
 pub mod account;
+pub mod alarm;
 pub mod auth;
 mod census;
 #[cfg(test)]
 mod census_tests;
 mod compact;
 pub mod copy;
+mod copy_onto;
+#[cfg(test)]
+mod copy_onto_tests;
 #[cfg(test)]
 mod copy_tests;
 pub mod core;

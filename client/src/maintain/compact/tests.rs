@@ -1,3 +1,5 @@
+mod mending;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -80,8 +82,12 @@ impl Scene {
 
     fn check(&self) -> CheckOutcome {
         let (repo, index) = self.world.reader();
-        let options =
-            CheckOptions { read_data: Some(Subset::All), workers: 2, ..CheckOptions::default() };
+        let options = CheckOptions {
+            read_data: Some(Subset::All),
+            paths: 9,
+            workers: 2,
+            ..CheckOptions::default()
+        };
         let listens = (&Silent as &dyn Monitor, &AtomicBool::new(false));
         check((&repo, &index), &options, listens, self.world.runtime.handle()).unwrap()
     }
