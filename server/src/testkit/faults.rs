@@ -56,14 +56,19 @@ enum Event {
 }
 
 /// How far an operation that stands still has come.
-#[derive(Debug, Default)]
-struct Ice {
-    stands: bool,
-    thawed: bool,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Ice {
+    /// It has not come yet.
+    #[default]
+    Water,
+    /// It stands still.
+    Stands,
+    /// It goes on.
+    Thawed,
     /// The process is gone: nothing that it does reaches the store any more.
-    killed: bool,
-    /// What was to meet the planned operation has ended.
-    over: bool,
+    Killed,
+    /// What was to meet it has ended without it.
+    Over,
 }
 
 /// Counts the operations that change something, and makes one of them fail or stand still.
@@ -131,8 +136,7 @@ impl Plan {
         struct Over<'p>(&'p Plan);
         impl Drop for Over<'_> {
             fn drop(&mut self) {
-                lock(&self.0.ice).over = true;
-                self.0.changed.notify_all();
+                self.0.turn(Ice::Water, Ice::Over);
             }
         }
         let _over = Over(self);
@@ -142,34 +146,40 @@ impl Plan {
     /// Waits until an operation stands still, or until the work has ended without that.
     pub fn stands_still(&self) -> bool {
         let ice = lock(&self.ice);
-        let waited = self.changed.wait_while(ice, |ice| !ice.stands && !ice.over);
-        waited.unwrap_or_else(PoisonError::into_inner).stands
+        let waited = self.changed.wait_while(ice, |ice| *ice == Ice::Water);
+        *waited.unwrap_or_else(PoisonError::into_inner) == Ice::Stands
     }
 
     /// What stands still goes on.
     pub fn thaw(&self) {
-        lock(&self.ice).thawed = true;
-        self.changed.notify_all();
+        self.turn(Ice::Stands, Ice::Thawed);
     }
 
     /// The process ends where it stands: neither what stands still nor anything after it is done.
     pub fn kill(&self) {
-        lock(&self.ice).killed = true;
+        self.turn(Ice::Stands, Ice::Killed);
+    }
+
+    fn turn(&self, from: Ice, to: Ice) {
+        let mut ice = lock(&self.ice);
+        if *ice == from {
+            *ice = to;
+        }
         self.changed.notify_all();
     }
 
     fn freeze(&self) -> io::Result<()> {
-        let mut ice = lock(&self.ice);
-        ice.stands = true;
-        self.changed.notify_all();
-        let waited = self.changed.wait_while(ice, |ice| !ice.thawed && !ice.killed);
-        let mut ice = waited.unwrap_or_else(PoisonError::into_inner);
-        ice.stands = false;
-        if ice.killed { Err(killed()) } else { Ok(()) }
+        self.turn(Ice::Water, Ice::Stands);
+        let ice = lock(&self.ice);
+        let waited = self.changed.wait_while(ice, |ice| *ice == Ice::Stands);
+        match *waited.unwrap_or_else(PoisonError::into_inner) {
+            Ice::Killed => Err(killed()),
+            _ => Ok(()),
+        }
     }
 
     fn next(&self) -> io::Result<Option<Event>> {
-        if lock(&self.ice).killed {
+        if *lock(&self.ice) == Ice::Killed {
             return Err(killed());
         }
         let number = self.count.fetch_add(1, Ordering::SeqCst);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use unseen_common::vault::VaultError;
 
-use super::Kept;
 use super::frozen::{End, Other, WAYS, beside};
+use super::{Kept, MOST};
 use crate::store::memory::{MemBlobs, MemJournals};
 use crate::testkit::faults::{self, Fault, Plan};
 use crate::testkit::{Owner, TestClock};
@@ -69,7 +69,7 @@ impl Host {
 fn wherever(steps: u64, mut breaks_off: impl FnMut(u64, Fault, bool) -> bool) {
     for fault in Fault::ALL {
         for restarts in [false, true] {
-            let found = (0..).find(|at| !breaks_off(*at, fault, restarts)).expect("it ends");
+            let found = (0..MOST).find(|at| !breaks_off(*at, fault, restarts)).expect("it ends");
             assert!(found >= steps, "{found} steps");
         }
     }
