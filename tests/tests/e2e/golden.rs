@@ -71,7 +71,7 @@ fn make_the_golden_folders() {
     for name in ["server.log", "server/index", "server/lock", "server/reserve", "vault/index"] {
         let path = place.join(name);
         if path.is_dir() {
-            fs::remove_dir_all(path).unwrap()
+            fs::remove_dir_all(path).unwrap();
         } else {
             fs::remove_file(path).ok();
         }
