@@ -1,10 +1,11 @@
 //! A small world for tests: a vault in a folder, a machine enrolled in it, files to back up.
 
+mod clocks;
 mod forge;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
@@ -21,7 +22,7 @@ use unseen_common::vault::{NewAccount, Principal, Service, Vault, slot_set_hash}
 use unseen_server::vault::{Core, Options};
 
 use crate::backup::commit::{Committed, Committer, Wish, prepare, send};
-use crate::backup::{self, Outcome, RunOptions, Source};
+use crate::backup::{self, BackupError, Outcome, RunOptions, Source};
 use crate::compress::Encoding;
 use crate::crypto::content_id::{ChunkId, ChunkKind};
 use crate::crypto::device::DeviceSecrets;
@@ -38,7 +39,7 @@ use crate::pack::table::{ChunkRow, SegmentRow};
 use crate::progress::{Monitor, Silent};
 use crate::repo::reader::Place;
 use crate::repo::session::login;
-use crate::repo::{Folders, KitHead, ReaderIndex, ReaderRepo, RepoError, Repository};
+use crate::repo::{Folders, KitHead, OwnerRepo, ReaderIndex, ReaderRepo, RepoError, Repository};
 use crate::scan::exclude::Rules;
 use crate::state::db::StateDb;
 use crate::state::kinds::Kinds;
@@ -47,26 +48,11 @@ use crate::tree::manifest::{Manifest, Totals};
 use crate::tree::object::Object;
 use crate::tree::run_rules::RunRules;
 
+pub(crate) use clocks::{ServerClock, SetClock};
 pub(crate) use forge::Forge;
 
 const VAULT: VaultId = VaultId::from_bytes([0x55; 16]);
 const START: Timestamp = Timestamp(1_800_000_000);
-
-/// A clock that only moves when told.
-#[derive(Debug)]
-pub(crate) struct SetClock(AtomicU64);
-
-impl SetClock {
-    pub(crate) fn advance(&self, seconds: u64) {
-        self.0.fetch_add(seconds, Ordering::Relaxed);
-    }
-}
-
-impl Clock for SetClock {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::Relaxed))
-    }
-}
 
 /// A vault in a folder with one owner. Its keys follow from a seed.
 #[derive(Debug)]
@@ -74,6 +60,7 @@ pub(crate) struct World {
     pub(crate) dir: TempDir,
     pub(crate) runtime: Runtime,
     pub(crate) clock: Arc<SetClock>,
+    pub(crate) server_clock: Arc<ServerClock>,
     pub(crate) core: Core,
     pub(crate) slots: Vec<Vec<u8>>,
     start: Timestamp,
@@ -94,8 +81,10 @@ impl World {
     /// The same, made at this time.
     pub(crate) fn at(start: Timestamp) -> (Self, Machine) {
         let dir = tempfile::tempdir().expect("a folder");
-        let clock = Arc::new(SetClock(AtomicU64::new(start.0)));
-        let core = open_core(dir.path(), &clock);
+        let clock = Arc::new(SetClock::new(start));
+        let machines = Arc::clone(&clock);
+        let server_clock = Arc::new(ServerClock::new(machines));
+        let core = open_core(dir.path(), &server_clock);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -104,8 +93,8 @@ impl World {
         let code = RecoveryCode::generate(&mut rng(2));
         let secret = SlotSecret::Code(&code);
         let slot = Slot::seal(&keys(), &secret, KdfParams::FLOOR, &mut rng(3)).expect("sealed");
-        let world =
-            Self { start, slots: vec![slot.as_bytes().to_vec()], dir, runtime, clock, core };
+        let slots = vec![slot.as_bytes().to_vec()];
+        let world = Self { dir, runtime, clock, server_clock, core, slots, start };
         let secrets = Self::secrets_of_desk();
         world.make_account(&secrets);
         let machine = world.machine(secrets, "desk");
@@ -169,6 +158,19 @@ impl World {
         let key = keys().owner_keys().login;
         let identity = self.core.identity();
         login(&self.service(), &identity, VAULT, Principal::Owner, &key).await.expect("logs in")
+    }
+
+    /// The vault opened to decide about it.
+    pub(crate) fn owner_repo(&self) -> OwnerRepo {
+        let folders = self.folders("owner");
+        std::fs::create_dir_all(&folders.state).expect("a folder");
+        std::fs::create_dir_all(&folders.data).expect("a folder");
+        let identity = self.core.identity();
+        let place = Place { account: VAULT, identity, folders: &folders, kit: None, device: None };
+        let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
+        let (service, unlocked) = (self.service(), keys());
+        let opened = OwnerRepo::open(&service, place, &unlocked, clock);
+        self.runtime.block_on(opened).expect("opens")
     }
 
     fn machine(&self, secrets: DeviceSecrets, name: &str) -> Machine {
@@ -239,14 +241,17 @@ impl World {
     }
 
     pub(crate) fn run(&self, machine: &mut Machine, options: &RunOptions, path: &Path) -> Outcome {
-        backup::run(
-            &mut machine.repo,
-            Source::Paths(vec![path.to_path_buf()]),
-            options,
-            (&Silent, &AtomicBool::new(false)),
-            self.runtime.handle(),
-        )
-        .expect("backs up")
+        self.try_run(machine, options, Source::Paths(vec![path.to_path_buf()])).expect("backs up")
+    }
+
+    pub(crate) fn try_run(
+        &self,
+        machine: &mut Machine,
+        options: &RunOptions,
+        source: Source,
+    ) -> Result<Outcome, BackupError> {
+        let (repo, stop) = (&mut machine.repo, AtomicBool::new(false));
+        backup::run(repo, source, options, (&Silent, &stop), self.runtime.handle())
     }
 
     pub(crate) fn service(&self) -> Arc<dyn Service> {
@@ -308,9 +313,9 @@ impl World {
     /// Opens the server's folder anew, as it lies on disk now.
     pub(crate) fn reopen(&mut self, change: impl FnOnce(&Path)) {
         let empty = tempfile::tempdir().expect("a folder");
-        drop(std::mem::replace(&mut self.core, open_core(empty.path(), &self.clock)));
+        drop(std::mem::replace(&mut self.core, open_core(empty.path(), &self.server_clock)));
         change(&self.dir.path().join("vault"));
-        self.core = open_core(self.dir.path(), &self.clock);
+        self.core = open_core(self.dir.path(), &self.server_clock);
     }
 }
 
@@ -361,7 +366,7 @@ pub(crate) fn silent() -> &'static dyn Monitor {
     &Silent
 }
 
-fn open_core(dir: &Path, clock: &Arc<SetClock>) -> Core {
+fn open_core(dir: &Path, clock: &Arc<ServerClock>) -> Core {
     let clock: Arc<dyn Clock> = Arc::clone(clock) as _;
     let options = Options { clock, open_accounts: true };
     Core::open(&dir.join("vault"), options).expect("a vault")

@@ -1,5 +1,9 @@
 //! Caps that both sides enforce. Nothing from outside is allocated or accepted beyond them.
 
+use serde::{Deserialize, Serialize};
+
+use crate::wire::endpoint::{ALL, Takes};
+
 /// Smallest pack, in bytes. Packs are this times a power of two.
 pub const MIN_PACK: u64 = 64 * 1024;
 /// Largest pack, in bytes.
@@ -43,6 +47,48 @@ pub const MAX_VERIFY: u64 = 8;
 /// Log records in one answer.
 pub const MAX_LOG_PAGE: usize = 1000;
 
+/// What a server takes at most, as it says itself. In bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ServerLimits {
+    /// A pack.
+    pub pack: u64,
+    /// A sealed manifest.
+    pub manifest: u64,
+    /// A packset.
+    pub packset: u64,
+    /// An entry of the log, without its signature.
+    pub entry: u64,
+    /// The body of a request that is no pack.
+    pub body: u64,
+}
+
+impl ServerLimits {
+    /// Of a server of this version, and what a client of this version may have to send.
+    pub fn current() -> Self {
+        let wide = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
+        let json = ALL.iter().filter(|endpoint| endpoint.takes == Takes::Json);
+        Self {
+            pack: MAX_PACK,
+            manifest: wide(MAX_MANIFEST),
+            packset: wide(MAX_PACKSET),
+            entry: wide(MAX_ENTRY),
+            body: json.map(|endpoint| wide(endpoint.body_cap)).max().unwrap_or(0),
+        }
+    }
+
+    /// The first of these that does not hold what `needed` has, with both numbers.
+    pub fn shortfall(&self, needed: &Self) -> Option<(&'static str, u64, u64)> {
+        let of = |limits: &Self| {
+            let Self { pack, manifest, packset, entry, body } = *limits;
+            [pack, manifest, packset, entry, body]
+        };
+        let names = ["packs", "manifests", "lists of packs", "log entries", "requests"];
+        let pairs = names.into_iter().zip(of(self)).zip(of(needed));
+        pairs.map(|((name, has), needs)| (name, has, needs)).find(|(_, has, needs)| has < needs)
+    }
+}
+
 /// Whether `length` is a size that packs may have: a power of two within the ladder.
 pub const fn on_ladder(length: u64) -> bool {
     length.is_power_of_two() && length >= MIN_PACK && length <= MAX_PACK
@@ -51,4 +97,20 @@ pub const fn on_ladder(length: u64) -> bool {
 /// Whether `length` is a size that sealed footers may have.
 pub const fn footer_size_ok(length: u64) -> bool {
     length.is_power_of_two() && length >= MIN_FOOTER && length <= MAX_FOOTER
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_takes_less_is_told_from_one_that_takes_more() {
+        let ours = ServerLimits::current();
+        assert_eq!((ours.pack, ours.body), (16 << 20, 96 << 20));
+        assert_eq!(ours.shortfall(&ours), None);
+        let more = ServerLimits { pack: ours.pack * 2, ..ours };
+        assert_eq!(more.shortfall(&ours), None);
+        let less = ServerLimits { packset: 7, entry: 1, ..more };
+        assert_eq!(less.shortfall(&ours), Some(("lists of packs", 7, ours.packset)));
+    }
 }

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use roaring::RoaringBitmap;
+
 use crate::codec::{DecodeError, check_cap};
 use crate::id::{Hash, PackNumber};
 use crate::limits::MAX_PACK_MAP;
@@ -60,6 +62,11 @@ impl PackMap {
     /// The old packs.
     pub fn removed(&self) -> PackSet {
         self.0.keys().copied().collect()
+    }
+
+    /// The new packs.
+    pub fn places(&self) -> PackSet {
+        PackSet(self.0.values().fold(RoaringBitmap::new(), |all, places| all | &places.0))
     }
 
     /// Why `new` cannot take the place of `old`, if so: it must keep every pack that is not
@@ -120,6 +127,7 @@ mod tests {
     #[test]
     fn nothing_that_stays_is_lost_and_nothing_foreign_comes() {
         let map = map(&[(1, &[7, 8]), (2, &[8])]);
+        assert_eq!((map.removed(), map.places()), (set(&[1, 2]), set(&[7, 8])));
         let old = set(&[1, 5]);
         for good in [&[5, 7, 8][..], &[5, 7], &[5]] {
             assert_eq!(map.fault(&old, &set(good)), None, "{good:?}");

@@ -1,6 +1,11 @@
 //! Time as the protocol has it: whole seconds since 1970, UTC.
 
+use std::fmt;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use crate::retention::calendar::Date;
 
 /// Seconds in one day of UTC.
 pub const SECONDS_A_DAY: u64 = 86_400;
@@ -31,8 +36,22 @@ impl Timestamp {
     }
 }
 
+/// To the minute, in UTC.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let minute = self.0 % SECONDS_A_DAY / 60;
+        write!(f, "{} {:02}:{:02} UTC", Date::of(*self), minute / 60, minute % 60)
+    }
+}
+
 /// Where the time comes from, so that tests can set it.
-pub trait Clock: Send + Sync + std::fmt::Debug {
+pub trait Clock: Send + Sync + fmt::Debug {
     /// The current time.
     fn now(&self) -> Timestamp;
+
+    /// Time since any moment in the past that stays the same, by a clock that cannot be set; with
+    /// `None` there is none.
+    fn steady(&self) -> Option<Duration> {
+        None
+    }
 }

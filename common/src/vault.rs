@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{DeviceId, Hash, PackId, PackNumber, SnapshotId, VaultId};
+use crate::limits::ServerLimits;
 use crate::log::chain::{Record, SignedEntry};
 use crate::log::entry::PublicKey;
 use crate::pack_map::PackMap;
@@ -56,9 +57,12 @@ pub enum VaultError {
     /// The account's quota is used up.
     #[error("the quota is used up: {0}")]
     Quota(String),
-    /// The server's disk is full.
+    /// The disk that holds the vault is full.
     #[error("the disk that holds the vault is full")]
     DiskFull,
+    /// The same, of a server elsewhere: as a client tells it.
+    #[error("the server's disk is full")]
+    ServerFull,
     /// Too many requests; try again after so many seconds.
     #[error("the server asks to wait {0} s")]
     Busy(u64),
@@ -113,6 +117,25 @@ pub struct ServerInfo {
     /// The same for programs.
     #[serde(default)]
     pub policy: Statement,
+    /// What it takes at most; older ones do not say.
+    #[serde(default)]
+    pub limits: Option<ServerLimits>,
+}
+
+/// The version of the protocol that this program speaks.
+pub const PROTOCOL: u32 = 1;
+
+impl ServerInfo {
+    /// Why a client of this version cannot work with it, if so.
+    pub fn fault(&self) -> Option<String> {
+        if !self.protocols.contains(&PROTOCOL) {
+            let theirs = &self.protocols;
+            return Some(format!("it speaks protocols {theirs:?}, and this program {PROTOCOL}"));
+        }
+        let needed = ServerLimits::current();
+        let (what, has, needs) = self.limits.as_ref()?.shortfall(&needed)?;
+        Some(format!("it takes {what} of at most {has} bytes, and this program may send {needs}"))
+    }
 }
 
 /// A new account.
@@ -128,13 +151,23 @@ pub struct NewAccount {
     pub slots: Vec<Vec<u8>>,
 }
 
+/// Seconds in which a challenge must be answered.
+pub const CHALLENGE_SECONDS: u64 = 120;
+
 /// What is to be signed to log in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge {
     /// Random, used once.
     pub nonce: [u8; 32],
-    /// When it stops being accepted.
+    /// When it stops being accepted: [`CHALLENGE_SECONDS`] after it was made.
     pub expires: Timestamp,
+}
+
+impl Challenge {
+    /// What the server's clock said when it made this: the clock that stamps what it receives.
+    pub const fn made(&self) -> Timestamp {
+        Timestamp(self.expires.0.saturating_sub(CHALLENGE_SECONDS))
+    }
 }
 
 /// The answer to a challenge.

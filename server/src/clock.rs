@@ -1,7 +1,8 @@
 //! The machine's clock.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
 use unseen_common::time::{Clock, Timestamp};
 
 /// The time of the operating system.
@@ -13,5 +14,14 @@ impl Clock for SystemClock {
         #[expect(clippy::disallowed_methods, reason = "the one place where the clock is read")]
         let now = SystemTime::now();
         Timestamp(now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+    }
+
+    fn steady(&self) -> Option<Duration> {
+        #[cfg(target_os = "linux")]
+        let with_sleep = ClockId::Boottime;
+        // Elsewhere the time that the machine sleeps is not known to have passed.
+        #[cfg(not(target_os = "linux"))]
+        let with_sleep = ClockId::Monotonic;
+        Duration::try_from(clock_gettime(with_sleep)).ok()
     }
 }

@@ -57,6 +57,13 @@ fn serves_invites_and_ends() {
     let unknown = invite(&data, &[]);
     assert_eq!(unknown.status.code(), Some(1));
     assert!(!data.exists(), "nothing is made in a folder that was mistyped");
+    for wrong in [&["--public-address", "no port"][..], &["--public-address", "nas:0"]] {
+        assert_eq!(invite(&data, wrong).status.code(), Some(2), "{wrong:?}");
+        assert!(!data.exists(), "nothing is made for an invite that cannot be written");
+    }
+    let no_file = ["--public-address", "nas:1", "--tls-cert", "nowhere.pem"];
+    assert_eq!(invite(&data, &no_file).status.code(), Some(1));
+    assert!(!data.exists(), "nor for one whose certificate is not there");
 
     let (child, port) = serve(&data);
     let online = address(&invite(&data, &["--quota", "500GB", "--expires", "2d"]));

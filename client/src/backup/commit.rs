@@ -13,12 +13,13 @@ use unseen_common::log::chain::SignedEntry;
 use unseen_common::log::entry::{Author, Body, Entry, Snapshot, Status};
 use unseen_common::packset::{PackSet, PackSetHasher};
 use unseen_common::time::Clock;
-use unseen_common::vault::{CommitRequest, Vault, VaultError};
+use unseen_common::vault::{CommitRequest, Principal, Service, Vault, VaultError};
 
 use super::BackupError;
 use crate::crypto::device_file::DeviceKey;
 use crate::pack::manifest::seal_manifest;
 use crate::pins::{Sent, write_durably};
+use crate::repo::clocks::Clocks;
 use crate::repo::log::Log;
 use crate::repo::{Folders, RepoError};
 use crate::state::db::StateDb;
@@ -66,6 +67,8 @@ pub struct Prepared {
 pub struct Committer<'a> {
     /// Signs and seals.
     pub key: &'a DeviceKey,
+    /// Tells what its clock says.
+    pub service: &'a dyn Service,
     /// Takes the commit.
     pub vault: &'a dyn Vault,
     /// The log, which goes on with the new entry.
@@ -81,9 +84,6 @@ pub struct Committer<'a> {
     pub again: bool,
 }
 
-/// Whoever signs the next entry vouches for the stamp of the last: it must not lie more than a day
-/// ahead of this clock.
-const MAX_SKEW: u64 = 86_400;
 /// Attempts to win the race for the head of the log.
 const ATTEMPTS: u32 = 64;
 
@@ -92,7 +92,10 @@ pub fn prepare(
     repo: &Committer<'_>,
     mut wish: Wish,
 ) -> Result<(Prepared, SnapshotId), BackupError> {
-    let disclosure = disclose(&wish, repo.log.state.policy_at(repo.clock.now()).disclosure);
+    // The server goes by its own clock: what one of the two does not allow yet is not told.
+    let state = &repo.log.state;
+    let level = state.policy_at(repo.clock.now()).disclosure.min(state.policy.disclosure);
+    let disclosure = disclose(&wish, level);
     wish.manifest.disclosure_hash = Hash::of(&disclosure.to_bytes());
     if Manifest::from_bytes(&wish.manifest.to_bytes()).is_err() {
         return Err(BackupError::Internal("the manifest breaks its own format"));
@@ -138,15 +141,15 @@ pub async fn send(repo: &mut Committer<'_>, prepared: &Prepared) -> Result<Commi
     let Body::Snapshot(Snapshot { manifest: id, .. }) = prepared.entry.body else {
         return Err(BackupError::Internal("a commit without a snapshot"));
     };
+    // A clock may have been set since the run began.
+    let who = (repo.key.vault, Principal::Device(repo.key.secrets.device));
+    let clocks = Clocks::read(repo.service, who, repo.clock).await?;
+    clocks.check().map_err(RepoError::from)?;
     for _ in 0..ATTEMPTS {
         let removed = &prepared.packs.0 & &repo.log.removed;
         if repo.again && !removed.is_empty() {
             forget_pending(repo)?;
             return Ok(Committed::Missing(removed));
-        }
-        let stamp = repo.log.state.head_received;
-        if stamp.since(repo.clock.now()) > MAX_SKEW {
-            return Err(BackupError::Clock);
         }
         let mut entry = prepared.entry.clone();
         entry.seq = repo.log.state.head_seq + 1;

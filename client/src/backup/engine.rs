@@ -27,7 +27,8 @@ use crate::compress::Level;
 use crate::index::Index;
 use crate::pack::builder::Sealer;
 use crate::progress::{Monitor, Note};
-use crate::repo::{Folders, Repository};
+use crate::repo::clocks::stamped_ahead;
+use crate::repo::{Folders, RepoError, Repository};
 use crate::scan::exclude::Rules;
 use crate::scan::names::OwnerNames;
 use crate::scan::os::raise_fd_limit;
@@ -124,6 +125,8 @@ pub struct Outcome {
     pub left_out: u64,
     /// The user stopped it; what was done is kept.
     pub interrupted: bool,
+    /// What is wrong with the clock of the server or of this machine, if anything is.
+    pub clocks: Option<String>,
 }
 
 /// Rounds of sending again what the server has lost.
@@ -147,6 +150,10 @@ pub fn run(
     raise_fd_limit();
     let stop = Stop::new(interrupt, options.patience, monitor);
     let mut state = StateDb::open(&repo.folders.state)?;
+    let clocks = stop.at_once(runtime, look_at_clocks(repo, options.dry_run))?;
+    if let Some(trouble) = &clocks {
+        monitor.note(&Note::warning(trouble));
+    }
     if !options.dry_run
         && stop.at_once(runtime, finish_pending(&mut committer(repo, &state, false).0))?.is_some()
     {
@@ -175,7 +182,7 @@ pub fn run(
         let unchanged =
             sent.0 == 0 && state.last(&options.set)?.is_some_and(|l| l.0 == passed.root);
         if options.dry_run || (options.skip_if_unchanged && unchanged && !passed.interrupted) {
-            return Ok(outcome(&passed, None, sent, &listener));
+            return Ok(Outcome { clocks, ..outcome(&passed, None, sent, &listener) });
         }
         let status = status(&passed, &listener);
         let about = (start, described.clone());
@@ -190,7 +197,8 @@ pub fn run(
                 }
                 state.flush()?;
                 state.rewrite_records(DEAD_RECORDS)?;
-                return Ok(outcome(&passed, Some(id), sent, &listener));
+                let outcome = outcome(&passed, Some(id), sent, &listener);
+                return Ok(Outcome { clocks, ..outcome });
             }
             Committed::Missing(packs) => {
                 missing = packs.len();
@@ -211,6 +219,16 @@ pub fn run(
     Err(BackupError::KeepsLosing { missing })
 }
 
+/// What is wrong with the clocks, if anything is. So much that no snapshot is to be stamped is an
+/// error, before anything is read and sent.
+async fn look_at_clocks(repo: &Repository, dry_run: bool) -> Result<Option<String>, BackupError> {
+    let clocks = repo.clocks().await?;
+    if !dry_run {
+        clocks.check().map_err(RepoError::from)?;
+    }
+    Ok(clocks.warning().or_else(|| stamped_ahead(&repo.log.state, clocks.server)))
+}
+
 /// Forgets what this machine knows of the vault's packs: the next round learns it anew.
 fn start_over(
     repo: &Repository,
@@ -228,9 +246,10 @@ fn committer<'r>(
     state: &'r StateDb,
     again: bool,
 ) -> (Committer<'r>, Borrowed<'r>) {
-    let Repository { key, vault, log, folders, clock, .. } = repo;
+    let Repository { key, service, vault, log, folders, clock } = repo;
     let borrowed = Borrowed { key, vault: Arc::clone(vault), folders };
-    let committer = Committer { key, vault: &**vault, log, folders, clock: &**clock, state, again };
+    let (service, vault, clock) = (&**service, &**vault, &**clock);
+    let committer = Committer { key, service, vault, log, folders, clock, state, again };
     (committer, borrowed)
 }
 
@@ -406,6 +425,7 @@ fn outcome(
         problem_count: listener.count(),
         left_out: passed.left_out,
         interrupted: passed.interrupted,
+        clocks: None,
     }
 }
 
@@ -424,6 +444,8 @@ fn fitting_paths(paths: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     paths.into_iter().take(MAX_PATHS).take_while(fits).collect()
 }
 
+#[cfg(test)]
+mod clocks;
 #[cfg(test)]
 mod incremental;
 #[cfg(test)]

@@ -51,9 +51,6 @@ pub enum BackupError {
         /// How many it missed last.
         missing: u64,
     },
-    /// The log is stamped with a time that lies ahead.
-    #[error("the server's clock is more than a day ahead of this machine's")]
-    Clock,
     /// Another part of the run failed first; that part tells why.
     #[error("stopped")]
     Stopped,

@@ -141,7 +141,9 @@ impl Uploads<'_> {
             let sent = self.vault.put_pack(pack.upload());
             let number = match self.stop.at_once(&self.runtime, sent) {
                 // What is saved today may be smaller; what this one holds is read again if needed.
-                Err(BackupError::Vault(VaultError::Quota(_) | VaultError::DiskFull)) => {
+                Err(BackupError::Vault(
+                    VaultError::Quota(_) | VaultError::DiskFull | VaultError::ServerFull,
+                )) => {
                     spool.remove(&pack.id).map_err(BackupError::Spool)?;
                     continue;
                 }

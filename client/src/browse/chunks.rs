@@ -85,7 +85,8 @@ impl<'a> Chunks<'a> {
         Err(ReadError::Lost { id: *id, tried })
     }
 
-    fn load_from(
+    /// The bytes of a chunk from this pack alone.
+    pub fn load_from(
         &mut self,
         number: PackNumber,
         kind: ChunkKind,

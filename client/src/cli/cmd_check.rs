@@ -127,6 +127,11 @@ fn verdict(ctx: &Context<'_>, outcome: &CheckOutcome) {
                  other packs, too"
             ),
         });
+        if outcome.spare > 0 {
+            ctx.ui.status(
+                "`backup compact` takes the snapshots off it, and the vault tells of it no more",
+            );
+        }
         return;
     }
     let damage = plural(outcome.damage_count, "piece of damage found", "pieces of damage found");

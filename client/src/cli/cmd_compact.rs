@@ -29,6 +29,9 @@ the rest. This fetches such packs, puts what is needed into new ones and gives t
 snapshots; it also joins small packs. The old ones are kept for the grace, so that for this long
 more is stored than before. It runs beside backups, and can be interrupted at any time.
 
+Snapshots are also taken off packs that the vault found damaged, when all that they need of them is
+in others too, as after `backup run` has sent it again. The vault then tells of such a pack no more.
+
 Example:
   backup compact -n
   backup compact --max-unused 10% --max-rewrite 20G")]
@@ -61,11 +64,11 @@ pub fn run(ctx: &Context<'_>, args: &CompactArgs) -> Result<Exit, CliError> {
         report.table();
         report.tell(args);
     }
-    if args.dry_run || planned.is_empty() {
+    if args.dry_run || !report.is_work() {
         report.json(args.dry_run, &Done::default());
         return Ok(report.exit(&Done::default()));
     }
-    agreed(ctx, &format!("Write {} anew?", plural(planned.count(), "pack", "packs")))?;
+    agreed(ctx, &report.question())?;
     let interrupt = Interrupt::install()
         .map_err(|error| CliError::new(Exit::Failed, "cannot watch for Ctrl-C").because(error))?;
     let bars = Bars::start(ctx.ui, Task::Compact);
@@ -119,6 +122,23 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
+    /// Whether there is anything to do.
+    fn is_work(&self) -> bool {
+        !self.plan.is_empty() || !self.found.mendable.is_empty()
+    }
+
+    fn question(&self) -> String {
+        let damaged = plural(self.found.mendable.len() as u64, "damaged pack", "damaged packs");
+        let anew = plural(self.plan.count(), "pack", "packs");
+        match (self.plan.is_empty(), self.found.mendable.is_empty()) {
+            (true, _) => format!("Take snapshots off {damaged}?"),
+            (false, true) => format!("Write {anew} anew?"),
+            (false, false) => {
+                format!("Write {anew} anew, and take snapshots off {damaged}?")
+            }
+        }
+    }
+
     /// What each device has, and what becomes of it.
     fn table(&self) {
         let mut table = Table::new(&[
@@ -158,8 +178,19 @@ impl Report<'_> {
                  tells more"
             ));
         }
-        if self.plan.is_empty() {
+        if !self.found.mendable.is_empty() {
+            let (packs, snapshots) = (self.found.mendable.len() as u64, self.found.to_mend());
+            ui.summary(&format!(
+                "{} damaged: {} taken off, if all that is needed of that is found whole",
+                plural(packs, "pack is", "packs are"),
+                plural(snapshots, "snapshot is", "snapshots are"),
+            ));
+        }
+        if !self.is_work() {
             ui.summary("nothing to do: no more is unused than is tolerated (--max-unused)");
+            return;
+        }
+        if self.plan.is_empty() {
             return;
         }
         let (old, new) = (self.plan.sum(|s| s.rewritten), self.plan.sum(|s| s.becomes));
@@ -193,6 +224,15 @@ impl Report<'_> {
             ui.warn(
                 "interrupted: what was sent and not put to use goes by itself when the grace is over",
             );
+        }
+        if done.mended > 0 {
+            ui.summary(&format!(
+                "no snapshot needs {} any more; the vault tells of that no longer",
+                plural(done.mended, "damaged pack", "damaged packs"),
+            ));
+        }
+        if done.removed == 0 {
+            return;
         }
         ui.summary(&format!(
             "{} of {} became {} of {}, for {}; the old ones go on {}",
@@ -234,6 +274,8 @@ impl Report<'_> {
             "snapshots_changed": done.snapshots,
             "snapshots_damaged": self.found.damaged,
             "packs_damaged": done.damaged,
+            "packs_to_mend": self.found.mendable.len(),
+            "packs_mended": done.mended,
             "interrupted": done.interrupted,
             "free_at": machine_time(self.until),
         }));

@@ -70,7 +70,7 @@ pub fn run(ctx: &Context<'_>, args: &ForgetArgs) -> Result<Exit, CliError> {
     let outcome = Outcome::of(ctx, &vault, &judged, &runtime)?;
     let changes = judged.iter().any(|one| one.fate != Fate::Keep);
     if !ctx.ui.is_json() {
-        show_judged(ctx, &judged);
+        show_judged(ctx, &judged.iter().collect::<Vec<_>>());
         outcome.tell(ctx, args.dry_run);
     }
     if changes && !args.dry_run {
@@ -125,8 +125,10 @@ fn named(
         return Err(CliError::new(Exit::Failed, format!("snapshot {id} is {what}"))
             .hint(format!("`backup {option} {id}` ends that")));
     }
-    let named =
-        |listed| Judged { listed, fate: Fate::Forget, reasons: vec!["you named it".to_owned()] };
+    let named = |listed| {
+        let reasons = vec!["you named it".to_owned()];
+        Judged { listed, fate: Fate::Forget, later: None, reasons }
+    };
     Ok(listed.into_iter().map(named).collect())
 }
 

@@ -1,23 +1,23 @@
 //! `backup policy`: the rules by which the server, without any key, lets snapshots go.
 
+mod preview;
 mod show;
 
 use unseen_common::disclosure::Level;
 use unseen_common::id::SetTag;
 use unseen_common::log::entry::Body;
 use unseen_common::log::policy::{KeepRules, Policy};
-use unseen_common::retention::decide_with;
+use unseen_common::retention::{Forecast, foresee};
 use unseen_common::time::Timestamp;
 
 use super::args::SnapshotFilter;
 use super::args::keep::{Days, KeepArgs};
 use super::context::Context;
-use super::deciding::{self, Deciding, agreed, json_of, show_judged};
+use super::deciding::{self, Deciding, agreed, json_of};
 use super::exit::{CliError, Exit};
 use super::reading::{local_time, machine_time, set_name};
-use super::units::plural;
 use super::vault;
-use crate::maintain::forget::{Fate, Judged, judged};
+use crate::maintain::forget::{Fate, Judged, foretold};
 use crate::maintain::policy::{KeepChange, PolicyChange, differences, last_word, waiting};
 
 pub use show::tell_waiting;
@@ -135,47 +135,71 @@ fn set(ctx: &Context<'_>, args: &SetArgs) -> Result<Exit, CliError> {
         ctx.ui.warn(&format!("no snapshot is of the set {name} yet"));
     }
     let differences = differences(&old, &new, &name);
-    let mut going = judged(listed, decide_with(state, &new, now));
-    going.retain(|one| one.fate == Fate::Forget);
-    deciding::sort(&mut going);
+    // A change that waits finds what is young now grown old.
+    let foreseen = foresee(state, &new, effective.unwrap_or(now));
+    let mut judged = foretold(listed, &foreseen);
+    deciding::sort(&mut judged);
+    let forecast = Forecast::of(&foreseen);
+    let proposal = Proposal { old, new, effective, differences, judged, forecast };
     if !ctx.ui.is_json() {
-        for (what, was, is) in &differences {
+        proposal.tell(ctx, args.dry_run);
+    }
+    let changes = !proposal.differences.is_empty();
+    if changes && !args.dry_run {
+        if proposal.forecast.takes_any() || effective.is_some() {
+            agreed(ctx, "Change the policy?")?;
+        }
+        runtime.block_on(vault.owner.append(Body::Policy(proposal.new.clone())))?;
+    }
+    match (changes, args.dry_run) {
+        _ if ctx.ui.is_json() => ctx.ui.json(&proposal.json(args.dry_run)),
+        (false, _) => ctx.ui.summary("nothing to change: the policy is like that already"),
+        (true, true) => {}
+        (true, false) => tell_changed(ctx, effective, replaces),
+    }
+    Ok(Exit::Done)
+}
+
+/// A change, and what it does.
+struct Proposal {
+    old: Policy,
+    new: Policy,
+    effective: Option<Timestamp>,
+    differences: Vec<(String, String, String)>,
+    judged: Vec<Judged>,
+    forecast: Forecast,
+}
+
+impl Proposal {
+    fn tell(&self, ctx: &Context<'_>, dry_run: bool) {
+        for (what, was, is) in &self.differences {
             ctx.ui.line(&format!("{what}: {was} -> {is}"));
         }
-        if touches_snapshots(&old, &new) {
-            preview(ctx, &going);
+        if dry_run || touches_snapshots(&self.old, &self.new) {
+            preview::preview(ctx, (&self.judged, &self.forecast), (self.effective, dry_run));
         }
-        if let Some(effective) = effective {
+        if let Some(effective) = self.effective {
             ctx.ui.summary(&format!(
                 "this shortens what protects: it takes effect on {}, and not before",
                 local_time(effective)
             ));
         }
     }
-    let changes = !differences.is_empty();
-    if changes && !args.dry_run {
-        if !going.is_empty() || effective.is_some() {
-            agreed(ctx, "Change the policy?")?;
-        }
-        runtime.block_on(vault.owner.append(Body::Policy(new.clone())))?;
-    }
-    if ctx.ui.is_json() {
-        ctx.ui.json(&serde_json::json!({
+
+    fn json(&self, dry_run: bool) -> serde_json::Value {
+        let going = self.judged.iter().filter(|one| one.fate == Fate::Forget);
+        let later = self.judged.iter().filter(|one| one.later.is_some());
+        serde_json::json!({
             "message_type": "policy_set",
-            "dry_run": args.dry_run,
-            "changed": changes,
-            "policy": new,
-            "effective": effective.map(machine_time),
-            "would_expire": json_of(&going),
-        }));
-        return Ok(Exit::Done);
+            "dry_run": dry_run,
+            "changed": !self.differences.is_empty(),
+            "policy": self.new,
+            "effective": self.effective.map(machine_time),
+            "would_expire": json_of(going),
+            "would_expire_later": json_of(later),
+            "snapshots": json_of(&self.judged),
+        })
     }
-    match (changes, args.dry_run) {
-        (false, _) => ctx.ui.summary("nothing to change: the policy is like that already"),
-        (true, true) => {}
-        (true, false) => tell_changed(ctx, effective, replaces),
-    }
-    Ok(Exit::Done)
 }
 
 /// What the command line wants.
@@ -245,18 +269,6 @@ fn takes_effect(vault: &Deciding, new: &Policy, now: Timestamp) -> Option<Timest
 /// Whether a change can let snapshots go, or keep them.
 fn touches_snapshots(old: &Policy, new: &Policy) -> bool {
     (old.keep, &old.sets, old.floor_days) != (new.keep, &new.sets, new.floor_days)
-}
-
-fn preview(ctx: &Context<'_>, going: &[Judged]) {
-    if going.is_empty() {
-        ctx.ui.summary("as things stand, no snapshot would go by it");
-        return;
-    }
-    show_judged(ctx, going);
-    ctx.ui.summary(&format!(
-        "as things stand, {} would go by it",
-        plural(going.len() as u64, "snapshot", "snapshots")
-    ));
 }
 
 fn tell_changed(ctx: &Context<'_>, effective: Option<Timestamp>, replaces: bool) {

@@ -16,6 +16,7 @@ use unseen_common::privacy::{Held, Looked, Report, Statement, inventory};
 use unseen_common::time::Clock as _;
 
 use super::context::Context;
+use super::deciding::tell_clocks;
 use super::escape::escape_for_terminal;
 use super::exit::{CliError, Exit};
 use super::reading::{local_time, machine_time, unlock_vault};
@@ -228,6 +229,7 @@ fn as_owner(ctx: &Context<'_>, runtime: &Runtime) -> Result<OwnerRepo, CliError>
     let owner = OwnerRepo::open(service, place, &unlocking.unlocked, clock);
     let owner = runtime.block_on(owner)?;
     unlocking.check_slots(&owner.log.state)?;
+    tell_clocks(ctx, &owner);
     Ok(owner)
 }
 

@@ -75,13 +75,17 @@ pub fn run(ctx: &Context<'_>, args: &UndeleteArgs) -> Result<Exit, CliError> {
     let verb = if args.dry_run { "would bring back" } else { "brought back" };
     for gone in &chosen {
         ctx.ui.line(&format!(
-            "{verb} snapshot {} of {}",
+            "{verb} snapshot {} of {}, {} {}",
             gone.row.id.short(),
-            local_time(gone.row.time)
+            local_time(gone.row.time),
+            leave_word(gone.why),
+            local_time(gone.since),
         ));
     }
     let what = plural(chosen.len() as u64, "snapshot is", "snapshots are");
-    if !args.dry_run {
+    if args.dry_run {
+        ctx.ui.summary("they would be pinned, or the rules would take them again");
+    } else {
         ctx.ui.summary(&format!("{what} back, and pinned; `backup unpin` ends that"));
     }
     Ok(Exit::Done)

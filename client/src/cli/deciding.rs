@@ -15,12 +15,13 @@ use super::context::Context;
 use super::escape::escape_for_terminal;
 use super::exit::{CliError, Exit};
 use super::reading::{Reading, local_time, machine_time, one_filter, unlock_vault};
-use super::units::{Align, Table, bytes};
+use super::units::{Align, Table, bytes, plural};
 use super::vault::{self, SystemClock};
 use crate::browse::resolve::{Wanted, parse};
 use crate::browse::snapshots::{Listed, Row};
 use crate::maintain::forget::{Fate, Judged};
 use crate::repo::OwnerRepo;
+use crate::repo::clocks::stamped_ahead;
 use crate::repo::reader::ReaderRepo;
 
 /// A vault whose owner is at hand: to read in it and to decide about it.
@@ -41,8 +42,17 @@ pub fn open(ctx: &Context<'_>, runtime: &Runtime) -> Result<Deciding, CliError> 
     let opened = OwnerRepo::open(&service, place, &unlocking.unlocked, Arc::new(SystemClock));
     let owner = runtime.block_on(opened)?;
     unlocking.check_slots(&owner.log.state)?;
+    tell_clocks(ctx, &owner);
     let reading = super::reading::with(unlocking, runtime)?;
     Ok(Deciding { reading, owner })
+}
+
+/// Says what is wrong with the clocks, if anything is.
+pub fn tell_clocks(ctx: &Context<'_>, owner: &OwnerRepo) {
+    let ahead = || stamped_ahead(&owner.log.state, owner.clocks.server);
+    if let Some(trouble) = owner.clocks.warning().or_else(ahead) {
+        ctx.ui.warn(&trouble);
+    }
 }
 
 impl Deciding {
@@ -132,8 +142,14 @@ pub fn words(listed: &Listed) -> [String; 4] {
     }
 }
 
-/// What becomes of each snapshot, and why.
-pub fn show_judged(ctx: &Context<'_>, judged: &[Judged]) {
+/// So many snapshots are listed one by one; of more, those that are alike are counted.
+const MANY: usize = 100;
+/// A row for what lies between is worth it from so many on.
+const ALIKE: usize = 5;
+
+/// What becomes of each snapshot, and why. In a long list of those that lie beside each other and
+/// are kept or go for the same reason the first and the last are shown, unless `-v` is given.
+pub fn show_judged(ctx: &Context<'_>, judged: &[&Judged]) {
     let mut table = Table::new(&[
         ("", Align::Left),
         ("ID", Align::Left),
@@ -144,24 +160,51 @@ pub fn show_judged(ctx: &Context<'_>, judged: &[Judged]) {
         ("Size", Align::Right),
         ("Why", Align::Left),
     ]);
-    for one in judged {
-        let Row { id, time, .. } = &one.listed.row;
-        let fate = match one.fate {
-            Fate::Keep => "keep",
-            Fate::Pin => "pin",
-            Fate::Forget => "forget",
-        };
-        let [host, set, tags, size] = words(&one.listed);
-        let why = one.reasons.join("; ");
-        table.row([fate.to_owned(), id.short(), local_time(*time), host, set, tags, size, why]);
+    let short = judged.len() > MANY && !ctx.ui.is_verbose(1);
+    let mut left_out = false;
+    for alike in judged.chunk_by(|a, b| short && are_alike(a, b)) {
+        match alike {
+            [first, between @ .., last] if alike.len() >= ALIKE => {
+                let more = plural(between.len() as u64, "more like it", "more like them");
+                table.row(cells(first));
+                table.row(["…".to_owned(), String::new(), more]);
+                table.row(cells(last));
+                left_out = true;
+            }
+            few => few.iter().for_each(|one| table.row(cells(one))),
+        }
     }
     for line in table.lines() {
         ctx.ui.line(&line);
     }
+    if left_out {
+        ctx.ui.status("-v lists every snapshot");
+    }
+}
+
+fn are_alike(a: &Judged, b: &Judged) -> bool {
+    let of = |one: &Judged| (one.listed.row.device, one.listed.row.set, fate_word(one));
+    of(a) == of(b) && a.reasons == b.reasons
+}
+
+fn fate_word(judged: &Judged) -> &'static str {
+    match judged.fate {
+        Fate::Keep if judged.later.is_some() => "later",
+        Fate::Keep => "keep",
+        Fate::Pin => "pin",
+        Fate::Forget => "forget",
+    }
+}
+
+fn cells(judged: &Judged) -> [String; 8] {
+    let Row { id, time, .. } = &judged.listed.row;
+    let [host, set, tags, size] = words(&judged.listed);
+    let (fate, why) = (fate_word(judged).to_owned(), judged.reasons.join("; "));
+    [fate, id.short(), local_time(*time), host, set, tags, size, why]
 }
 
 /// The same for machines.
-pub fn json_of(judged: &[Judged]) -> Vec<serde_json::Value> {
+pub fn json_of<'a>(judged: impl IntoIterator<Item = &'a Judged>) -> Vec<serde_json::Value> {
     let one = |judged: &Judged| {
         let row = &judged.listed.row;
         let manifest = judged.listed.manifest.as_ref().ok();
@@ -176,11 +219,12 @@ pub fn json_of(judged: &[Judged]) -> Vec<serde_json::Value> {
             "tags": manifest.map(|manifest| &manifest.tags),
             "status": row.status,
             "keep": judged.fate != Fate::Forget,
+            "goes_later": judged.later.map(|later| machine_time(later.at)),
             "pin": judged.fate == Fate::Pin,
             "reasons": judged.reasons,
         })
     };
-    judged.iter().map(one).collect()
+    judged.into_iter().map(one).collect()
 }
 
 /// Sorts for reading: by device, set and time.

@@ -40,10 +40,9 @@ impl From<VaultError> for CliError {
 
 fn vault_advice(error: &VaultError) -> (Exit, Option<&'static str>) {
     match error {
-        VaultError::Unreachable(_) => (
-            Exit::Unreachable,
-            Some("is the server running, and this machine online? What was done so far is kept"),
-        ),
+        VaultError::Unreachable(_) => {
+            (Exit::Unreachable, Some("is the server running, and this machine online?"))
+        }
         VaultError::WrongServer(_) => (
             Exit::ServerKey,
             Some(
@@ -73,6 +72,13 @@ fn vault_advice(error: &VaultError) -> (Exit, Option<&'static str>) {
         VaultError::DiskFull => (
             Exit::Full,
             Some("free space where the vault is, then run again; what was sent is kept"),
+        ),
+        VaultError::ServerFull => (
+            Exit::Full,
+            Some(
+                "ask whoever runs the server to make room, then run again; what was sent is kept, \
+                 and restores work all the same",
+            ),
         ),
         VaultError::NotFound(_) => (Exit::NoVault, None),
         VaultError::Busy(_) => (Exit::Busy, Some("try again in a minute")),
@@ -108,11 +114,14 @@ impl From<RepoError> for CliError {
                      the server shows next is then taken as it is, and remembered anew",
                 )
             }
+            RepoError::Clocks(error) => {
+                Self::from_error(Exit::Failed, error).hint(error.0.advice())
+            }
             error @ RepoError::Revoked(_) => Self::from_error(Exit::Refused, error)
                 .hint("`backup connect` enrols this machine again"),
             error @ RepoError::Footer { .. } => Self::from_error(Exit::Damaged, error)
                 .hint("`backup check --read-data` finds what else is damaged"),
-            error => Self::from_error(Exit::Failed, error),
+            error => here(error),
         }
     }
 }
@@ -122,7 +131,7 @@ impl From<StateError> for CliError {
         match error {
             StateError::Busy => Self::from_error(Exit::Busy, error)
                 .hint("wait until it is done; a lock is never left behind by a run that ended"),
-            error => Self::from_error(Exit::Failed, error),
+            error => here(error),
         }
     }
 }
@@ -130,6 +139,10 @@ impl From<StateError> for CliError {
 impl From<BackupError> for CliError {
     fn from(error: BackupError) -> Self {
         match error {
+            BackupError::Vault(error @ VaultError::Unreachable(_)) => Self::from(error).hint(
+                "is the server running, and this machine online? What was sent so far is kept, \
+                     and the next run goes on from there",
+            ),
             BackupError::Vault(error) => error.into(),
             BackupError::Repo(error) => error.into(),
             BackupError::State(error) => error.into(),
@@ -137,7 +150,7 @@ impl From<BackupError> for CliError {
                 .hint("name what to back up: `backup run PATH…`"),
             error @ BackupError::Interrupted => Self::from_error(Exit::Interrupted, error)
                 .hint("what the vault has taken already need not be sent again"),
-            error => Self::from_error(Exit::Failed, error),
+            error => here(error),
         }
     }
 }
@@ -158,6 +171,10 @@ impl From<EnrolError> for CliError {
             ),
             error @ EnrolError::NoSuchInvite => Self::from_error(Exit::Refused, error)
                 .hint("ask whoever runs the server for a new one: `backup-server invite`"),
+            error @ EnrolError::Unfit(_) => Self::from_error(Exit::Failed, error).hint(
+                "nothing was made. The older of the two needs an upgrade: this program, or the \
+                 server, by whoever runs it",
+            ),
             error @ EnrolError::OtherSlots => Self::from_error(Exit::History, error)
                 .hint("nothing was kept. The server hands out old or foreign slots"),
             error @ EnrolError::WrongSecret => Self::from_error(Exit::WrongSecret, error)
@@ -296,11 +313,27 @@ impl From<KitError> for CliError {
     }
 }
 
+/// Trouble on this machine: the vault has nothing to do with it.
+fn here(error: impl Error + Send + Sync + 'static) -> CliError {
+    if is_full(&error) {
+        return CliError::from_error(Exit::Full, error).hint(
+            "a disk of this machine is full, not the vault's: free space where the state and cache \
+             folders are, then run again; what was sent is kept",
+        );
+    }
+    CliError::from_error(Exit::Failed, error)
+}
+
 /// Whether there was no room on a disk, whatever was made of it since.
 pub(super) fn is_full(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        let kind = kind.or_else(|| match error.downcast_ref() {
+            // It does not say that this is its source.
+            Some(sled::Error::Io(source)) => Some(source.kind()),
+            _ => None,
+        });
         if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
             return true;
         }

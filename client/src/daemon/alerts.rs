@@ -88,6 +88,16 @@ pub fn current(book: &Book, now: Timestamp) -> Vec<Alert> {
         });
     }
     alerts.extend(nearly_full(book));
+    if let Some(trouble) = &book.clocks {
+        alerts.push(Alert {
+            key: "clocks".to_owned(),
+            // It is told once, whatever the minutes are.
+            state: String::new(),
+            level: Level::Told,
+            text: format!("A clock is or was wrong: {trouble}."),
+            hint: "`backup run` compares them again".to_owned(),
+        });
+    }
     if let Some(why) = &book.config {
         alerts.push(Alert {
             key: CONFIG.to_owned(),

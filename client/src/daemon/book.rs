@@ -37,6 +37,8 @@ pub struct Book {
     pub checked: Option<Checked>,
     /// How much the server allows, as far as it is known.
     pub room: Option<Room>,
+    /// What is wrong with the clock of the server or of this machine, as the last run found.
+    pub clocks: Option<String>,
     /// Why config.toml cannot be read as it is now; the sets are as they were before.
     pub config: Option<String>,
     /// Alerts that somebody was told of, by what they are about: what they said, and when.
@@ -200,6 +202,7 @@ impl Book {
             self.checked = Some(Checked { at: now, trouble });
         }
         if let Ok(summary) = result {
+            self.clocks.clone_from(&summary.clocks);
             let more =
                 |room: Room| Room { used: room.used.saturating_add(summary.uploaded), ..room };
             self.room = summary.room.or(self.room.map(more));

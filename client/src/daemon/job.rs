@@ -70,6 +70,9 @@ pub struct Summary {
     pub room: Option<Room>,
     /// It was stopped; what was done is kept.
     pub interrupted: bool,
+    /// What is wrong with the clock of the server or of this machine.
+    #[serde(default)]
+    pub clocks: Option<String>,
     /// What was to be done after it failed; the snapshot stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Box<Trouble>>,
@@ -107,6 +110,7 @@ impl Summary {
             missing: None,
             room: None,
             interrupted: outcome.interrupted,
+            clocks: outcome.clocks.clone(),
             after: None,
             counts,
             touched: Box::default(),

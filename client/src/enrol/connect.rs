@@ -22,6 +22,7 @@ use crate::crypto::schedule::{OwnerKeys, ReaderKeys, Unlocked};
 use crate::crypto::secret::Passphrase;
 use crate::crypto::slot::{SlotError, SlotSecret};
 use crate::crypto::slot_set::SlotSet;
+use crate::repo::clocks::Clocks;
 use crate::repo::log::{Keeping, Log};
 use crate::repo::owner::append_root;
 use crate::repo::session::login;
@@ -92,8 +93,13 @@ pub async fn connect(
     clock: &dyn Clock,
 ) -> Result<Joined, EnrolError> {
     let (unlocked, slots) = open_anywhere(target, opener).await?;
+    if let Some(fault) = target.service.describe().await?.fault() {
+        return Err(EnrolError::Unfit(fault));
+    }
     let owner = unlocked.owner_keys();
     let session = owner_session(target, &owner).await?;
+    let clocks = Clocks::read(&*target.service, (target.account, Principal::Owner), clock).await?;
+    clocks.check().map_err(RepoError::from)?;
     let keeping = Keeping::new(folders, earlier.as_ref().and_then(Earlier::device));
     let mut log = vouched(&*session, keeping, options.kit.as_ref(), |state| {
         check_genesis(state, &unlocked, target)?;

@@ -31,6 +31,9 @@ pub enum EnrolError {
     /// The invitation is not, or no longer, good.
     #[error("the server does not know this invitation: it was used, has expired, or is another's")]
     NoSuchInvite,
+    /// The server is of another version, and takes less than this program may have to send.
+    #[error("this program cannot work with that server: {0}")]
+    Unfit(String),
     /// The server handed out other unlock slots than the log names.
     #[error("the server's unlock slots are not those that the vault's log names")]
     OtherSlots,

@@ -228,6 +228,9 @@ fn with_account(address: &Address, vault: VaultId) -> String {
 
 async fn check_identity(place: &Place) -> Result<[u8; 32], EnrolError> {
     let info = place.service.describe().await?;
+    if let Some(fault) = info.fault() {
+        return Err(EnrolError::Unfit(fault));
+    }
     let identity = *info.identity.as_bytes();
     match place.identity {
         Some(pinned) if pinned != identity => Err(VaultError::WrongServer(

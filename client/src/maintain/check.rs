@@ -8,7 +8,7 @@ use roaring::RoaringBitmap;
 use tokio::runtime::Handle;
 use unseen_common::id::PackNumber;
 
-use super::compact::Used;
+use super::compact::Notes;
 use super::data::{Bad, read_packs};
 use super::heal::{self, Healing};
 use super::impact::impact;
@@ -19,7 +19,7 @@ use super::trees::TreeCheck;
 use crate::browse::error::{PackFault, ReadError};
 use crate::browse::packs::Packs;
 use crate::browse::snapshots::{Row, SnapshotError, manifest, packs_hold, rows};
-use crate::crypto::content_id::ChunkId;
+use crate::crypto::content_id::{ChunkId, ChunkKind};
 use crate::index::IndexError;
 use crate::progress::{During, Monitor, Note, Problem, in_words};
 use crate::repo::{ReaderIndex, ReaderRepo};
@@ -49,7 +49,7 @@ pub(super) struct Checking<'a> {
     interrupt: &'a AtomicBool,
     outcome: Mutex<CheckOutcome>,
     /// Where to note which chunks are used, for a compaction.
-    used: Option<&'a Mutex<Used>>,
+    notes: Option<&'a Notes>,
     losses: Mutex<Losses>,
 }
 
@@ -96,20 +96,19 @@ impl<'a> Checking<'a> {
     pub(super) fn new(
         packs: &'a Packs<'a>,
         (monitor, interrupt): (&'a dyn Monitor, &'a AtomicBool),
-        (paths, used): (usize, Option<&'a Mutex<Used>>),
+        (paths, notes): (usize, Option<&'a Notes>),
     ) -> Self {
         let losses = Mutex::new(Losses::new(paths));
-        Self { packs, monitor, interrupt, outcome: Mutex::default(), used, losses }
+        Self { packs, monitor, interrupt, outcome: Mutex::default(), notes, losses }
     }
 
     /// The pack of `within` that a chunk of this length is taken from.
     pub(super) fn pack_of(
         &self,
-        id: &ChunkId,
-        length: u32,
+        (kind, id, length): (ChunkKind, &ChunkId, u32),
         within: &RoaringBitmap,
     ) -> Result<Option<PackNumber>, IndexError> {
-        let Some(used) = self.used else {
+        let Some(notes) = self.notes else {
             return self.packs.index.lookup_within(id, within);
         };
         let index = self.packs.index;
@@ -120,13 +119,16 @@ impl<'a> Checking<'a> {
         };
         // The one may be damaged without anybody knowing, so no other copy is given up for it.
         let writer = |number| index.pack(number).map(|pack| pack.device);
-        let mut used = used.lock().unwrap_or_else(PoisonError::into_inner);
-        for number in copies {
-            if within.contains(number.0) || writer(number) == writer(first) {
-                used.add(number, id, length);
-            }
-        }
+        let is_within = |number: &PackNumber| within.contains(number.0);
+        let keep = |number: &PackNumber| is_within(number) || writer(*number) == writer(first);
+        notes.used(copies.iter().copied().filter(keep), (id, length));
+        notes.needed(copies.iter().copied().filter(is_within), (kind, id));
         Ok(Some(first))
+    }
+
+    /// Whether trees that need these packs may be passed over when they are met again.
+    pub(super) fn may_pass(&self, packs: &[u32]) -> bool {
+        self.notes.is_none_or(|notes| notes.may_pass(packs))
     }
 
     /// How many findings there are, and files that are lost.
@@ -148,10 +150,18 @@ impl<'a> Checking<'a> {
         let index = self.packs.index;
         let length = |n| index.pack(PackNumber(n)).map_or(0, |pack| pack.length);
         let chosen = options.read_data.map(|subset| subset.choose(index.live(), length));
-        // What the vault knows to be damaged is read in any case, to learn what is lost.
+        // What the vault knows to be damaged is read in any case, to learn what is lost; but for
+        // what no snapshot names, which is on its way out.
+        let mut named = RoaringBitmap::new();
+        for snapshot in &snapshots {
+            named |= &snapshot.packs;
+        }
         let known = index.quarantined() | &options.absent;
-        let chosen = chosen.unwrap_or_default() | &known;
+        let idle = &known - named;
+        let chosen = (chosen.unwrap_or_default() | &known) - &idle;
+        let known = known - &idle;
         let mut bad = self.without_table();
+        bad.retain(|number, _| !idle.contains(number.0));
         if !chosen.is_empty() {
             bad.extend(read_packs(self, &chosen, options.workers)?);
         }

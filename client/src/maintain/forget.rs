@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use unseen_common::id::SnapshotId;
 use unseen_common::log::fold::State;
 use unseen_common::log::policy::{KeepRules, Policy};
-use unseen_common::retention::{Decision, Verdict, decide_for_owner_among};
+use unseen_common::retention::{Decision, Foreseen, Later, Verdict, decide_for_owner_among};
 
 use crate::browse::resolve::has_tags;
 use crate::browse::snapshots::Listed;
@@ -38,6 +38,8 @@ pub struct Judged {
     pub listed: Listed,
     /// What becomes of it.
     pub fate: Fate,
+    /// When it goes although it is kept at first.
+    pub later: Option<Later>,
     /// Why.
     pub reasons: Vec<String>,
 }
@@ -57,7 +59,7 @@ pub fn by_rules(state: &State, listed: Vec<Listed>, rules: &Rules) -> Vec<Judged
 }
 
 /// Puts together snapshots and the verdicts on them. A snapshot without a verdict stays.
-pub fn judged(listed: Vec<Listed>, decisions: Vec<Decision>) -> Vec<Judged> {
+fn judged(listed: Vec<Listed>, decisions: Vec<Decision>) -> Vec<Judged> {
     let mut decisions: BTreeMap<SnapshotId, Decision> =
         decisions.into_iter().map(|decision| (decision.snapshot, decision)).collect();
     let judge = |listed: Listed| {
@@ -68,7 +70,21 @@ pub fn judged(listed: Vec<Listed>, decisions: Vec<Decision>) -> Vec<Judged> {
             Some(kept) => (Fate::Keep, kept.reasons().iter().map(ToString::to_string).collect()),
             None => (Fate::Keep, Vec::new()),
         };
-        Judged { listed, fate, reasons }
+        Judged { listed, fate, later: None, reasons }
+    };
+    listed.into_iter().map(judge).collect()
+}
+
+/// Puts together snapshots and what is foreseen of them. One of which nothing is stays.
+pub fn foretold(listed: Vec<Listed>, foreseen: &[Foreseen]) -> Vec<Judged> {
+    let by_id: BTreeMap<SnapshotId, &Foreseen> =
+        foreseen.iter().map(|one| (one.now.snapshot, one)).collect();
+    let judge = |listed: Listed| {
+        let Some(one) = by_id.get(&listed.row.id) else {
+            return Judged { listed, fate: Fate::Keep, later: None, reasons: Vec::new() };
+        };
+        let fate = if one.now.stays() { Fate::Keep } else { Fate::Forget };
+        Judged { listed, fate, later: one.later, reasons: one.reasons() }
     };
     listed.into_iter().map(judge).collect()
 }

@@ -10,7 +10,7 @@ use super::outcome::Damage;
 use crate::browse::chunks::Chunks;
 use crate::browse::error::ReadError;
 use crate::browse::ls::MAX_DEPTH;
-use crate::crypto::content_id::ChunkId;
+use crate::crypto::content_id::{ChunkId, ChunkKind};
 use crate::progress::{Amount, in_words};
 use crate::tree::entry::{Content, Entry, Extent, Kind};
 use crate::tree::reader::{DirReader, ObjectSource, for_each_extent};
@@ -139,7 +139,9 @@ impl<'a> TreeCheck<'a> {
     }
 
     fn fits(&self, tree: &ChunkId, packs: &RoaringBitmap) -> bool {
-        self.needs(tree).is_some_and(|needs| needs.iter().all(|pack| packs.contains(*pack)))
+        self.needs(tree).is_some_and(|needs| {
+            needs.iter().all(|pack| packs.contains(*pack)) && self.checking.may_pass(needs)
+        })
     }
 
     fn leave(&mut self, frame: Frame, parent: Option<&mut Frame>) {
@@ -160,7 +162,7 @@ impl<'a> TreeCheck<'a> {
 struct Noting<'a> {
     chunks: Chunks<'a>,
     /// With their lengths, in bytes.
-    noted: Vec<(ChunkId, u32)>,
+    noted: Vec<(ChunkKind, ChunkId, u32)>,
 }
 
 impl ObjectSource for Noting<'_> {
@@ -169,9 +171,9 @@ impl ObjectSource for Noting<'_> {
     fn load(&mut self, id: &ChunkId) -> Result<Vec<u8>, ReadError> {
         // One that cannot be loaded is looked up all the same.
         let place = self.noted.len();
-        self.noted.push((*id, 0));
+        self.noted.push((ChunkKind::Tree, *id, 0));
         let bytes = ObjectSource::load(&mut self.chunks, id)?;
-        if let Some((_, length)) = self.noted.get_mut(place) {
+        if let Some((_, _, length)) = self.noted.get_mut(place) {
             *length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         }
         Ok(bytes)
@@ -237,7 +239,7 @@ impl Walk<'_, '_> {
         let mut wanted = Vec::new();
         let read = for_each_extent(content, size, &mut self.source, |extent, source| {
             if let Extent::Data { chunk, length } = extent {
-                wanted.push((*chunk, *length));
+                wanted.push((ChunkKind::Data, *chunk, *length));
             }
             // Long lists are looked up in between.
             source.noted.append(&mut wanted);
@@ -263,8 +265,8 @@ impl Walk<'_, '_> {
         self.checking.count(|outcome| {
             outcome.chunks += u64::try_from(noted.len()).unwrap_or(u64::MAX);
         });
-        for (id, length) in &noted {
-            match self.checking.pack_of(id, *length, &self.snapshot.packs)? {
+        for (kind, id, length) in &noted {
+            match self.checking.pack_of((*kind, id, *length), &self.snapshot.packs)? {
                 Some(pack) => {
                     frame.needs.insert(pack.0);
                 }

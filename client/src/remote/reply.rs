@@ -33,12 +33,20 @@ pub(super) async fn check(response: Response) -> Result<Response> {
     if is_problem {
         let bytes = read(response, PROBLEM_CAP).await?;
         if let Ok(problem) = serde_json::from_slice::<Problem>(&bytes) {
-            return Err(problem.into_error());
+            return Err(elsewhere(problem.into_error()));
         }
     }
     // Not from our server: a proxy's page, at most.
     let reason = status.canonical_reason().unwrap_or("unknown status");
-    Err(Problem::by_status(status.as_u16(), reason.to_owned(), wait))
+    Err(elsewhere(Problem::by_status(status.as_u16(), reason.to_owned(), wait)))
+}
+
+/// A full disk is not the one of this machine.
+fn elsewhere(error: VaultError) -> VaultError {
+    match error {
+        VaultError::DiskFull => VaultError::ServerFull,
+        error => error,
+    }
 }
 
 /// Seconds to wait. The other form of it, a date, is nothing that a machine with a wrong clock

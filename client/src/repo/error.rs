@@ -7,6 +7,7 @@ use unseen_common::id::DeviceId;
 use unseen_common::log::fold::FoldError;
 use unseen_common::vault::VaultError;
 
+use super::clocks::ClocksApart;
 use crate::index::IndexError;
 use crate::pack::reader::PackError;
 use crate::pins::PinError;
@@ -46,6 +47,9 @@ pub enum RepoError {
     /// This device was revoked.
     #[error("this device was revoked")]
     Revoked(DeviceId),
+    /// The clocks of the server and of this machine are too far apart.
+    #[error(transparent)]
+    Clocks(#[from] ClocksApart),
     /// The pin cannot be used.
     #[error("the remembered head of the log cannot be used")]
     Pin(#[from] PinError),

@@ -1,5 +1,6 @@
 //! A vault as a client has it open: logged in, with the log folded and checked against the pin.
 
+pub mod clocks;
 pub mod error;
 pub mod footers;
 pub mod hold;

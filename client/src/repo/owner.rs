@@ -9,6 +9,7 @@ use unseen_common::time::Clock;
 use unseen_common::vault::{Principal, Service, Vault, VaultError};
 
 use super::RepoError;
+use super::clocks::Clocks;
 use super::log::Log;
 use super::reader::{Place, log_of};
 use super::session::login;
@@ -24,6 +25,8 @@ pub struct OwnerRepo {
     pub vault: Arc<dyn Vault>,
     /// The log.
     pub log: Log,
+    /// The server's clock and this machine's, when it was opened.
+    pub clocks: Clocks,
     keys: OwnerKeys,
     clock: Arc<dyn Clock>,
 }
@@ -43,7 +46,8 @@ impl OwnerRepo {
         let (principal, key) = (Principal::Owner, &keys.login);
         let vault = login(service, &place.identity, place.account, principal, key).await?;
         let log = log_of(&*vault, place, unlocked).await?;
-        Ok(Self { vault, log, keys, clock })
+        let clocks = Clocks::read(&**service, (unlocked.vault, principal), &*clock).await?;
+        Ok(Self { vault, log, clocks, keys, clock })
     }
 
     /// What signs for the root.
@@ -56,8 +60,12 @@ impl OwnerRepo {
         next_entry(&self.log, (Author::Root, &self.keys.root, &*self.clock), body)
     }
 
-    /// Appends a root-signed entry.
+    /// Appends a root-signed entry. While the clocks are too far apart, only what takes something
+    /// back: that must not wait.
     pub async fn append(&mut self, body: Body) -> Result<Record, RepoError> {
+        if !matches!(body, Body::Cancel { .. }) {
+            self.clocks.check()?;
+        }
         append_root(&mut self.log, &*self.vault, (&self.keys.root, &*self.clock), body).await
     }
 }

@@ -10,6 +10,7 @@ use unseen_common::time::Clock;
 use unseen_common::vault::{Principal, Service, Vault, VaultError};
 
 use super::RepoError;
+use super::clocks::Clocks;
 use super::log::{Keeping, Log};
 use crate::crypto::device_file::DeviceKey;
 use crate::remote::session::{Login, Signer, log_in};
@@ -107,6 +108,12 @@ impl Repository {
         let log = Log::sync(keeping, &*vault).await?;
         check_owner(&log, &key)?;
         Ok(Self { key, service, vault, log, folders, clock })
+    }
+
+    /// The server's clock and this machine's.
+    pub async fn clocks(&self) -> Result<Clocks, VaultError> {
+        let who = (self.key.vault, Principal::Device(self.key.secrets.device));
+        Clocks::read(&*self.service, who, &*self.clock).await
     }
 
     /// This device as the log has it.

@@ -87,6 +87,7 @@ impl Forge {
         };
         let mut committer = Committer {
             key: &repo.key,
+            service: &*repo.service,
             vault: &*repo.vault,
             log: &mut repo.log,
             folders: &repo.folders,

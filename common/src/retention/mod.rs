@@ -17,6 +17,7 @@
 
 pub mod calendar;
 
+mod foresee;
 mod judge;
 mod reason;
 mod series;
@@ -24,6 +25,7 @@ mod series;
 #[cfg(test)]
 mod tests;
 
+pub use foresee::{Forecast, Foreseen, Later, Wait, foresee};
 pub use judge::{
     decide, decide_for_owner, decide_for_owner_among, decide_with, expired, next_expire,
 };

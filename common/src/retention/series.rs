@@ -11,6 +11,8 @@ pub(super) struct Series<'a> {
     rules: &'a KeepRules,
     seen: u32,
     newest: Option<Timestamp>,
+    /// The stamp of the last one, and what the calendar said of it.
+    last: Option<(Timestamp, [bool; 5])>,
     every: [Bucket; 5],
 }
 
@@ -32,17 +34,24 @@ impl<'a> Series<'a> {
             bucket(rules.monthly, month),
             bucket(rules.yearly, year),
         ];
-        Self { rules, seen: 0, newest: None, every }
+        Self { rules, seen: 0, newest: None, last: None, every }
     }
 
-    /// What the rules say to the next older one.
+    /// What the rules say to the next older one. Where stamps stand still, because a clock was
+    /// wrong, nobody knows which of the snapshots is of which day: the calendar says the same of
+    /// all that have one stamp.
     pub(super) fn pick(&mut self, received: Timestamp) -> Kept {
         self.seen = self.seen.saturating_add(1);
         let newest = *self.newest.get_or_insert(received);
+        let every = match self.last {
+            Some((stamp, every)) if stamp == received => every,
+            _ => self.every.each_mut().map(|bucket| bucket.pick(received)),
+        };
+        self.last = Some((received, every));
         Kept {
             last: (self.seen <= self.rules.last).then_some(self.seen),
             within: newest.since(received) < self.rules.within,
-            every: self.every.each_mut().map(|bucket| bucket.pick(received)),
+            every,
             ..Kept::default()
         }
     }

@@ -2,6 +2,7 @@
 
 mod attack;
 mod calendar;
+mod foreseen;
 mod model;
 mod rules;
 mod words;

@@ -141,7 +141,7 @@ impl Problem {
             }
             VaultError::StaleIndex => Self::new(&STALE_INDEX),
             VaultError::Quota(what) => Self::new(&QUOTA).detailed(what),
-            VaultError::DiskFull => Self::new(&DISK_FULL),
+            VaultError::DiskFull | VaultError::ServerFull => Self::new(&DISK_FULL),
             VaultError::Busy(seconds) => Self { wait: Some(seconds), ..Self::new(&BUSY) },
             VaultError::Damaged { what, next } => {
                 let next = Some(next).filter(|next| !next.is_empty());

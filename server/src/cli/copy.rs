@@ -14,8 +14,11 @@ use crate::vault::{Core, Options};
 
 /// Copy everything into another folder, while clients go on
 ///
-/// The copy is a data folder of its own. On the same disk files are linked, not copied: this
-/// protects from a mistake, not from the end of the disk.
+/// The copy is a data folder of its own. An older copy of this server is brought up to date: only
+/// what changed is copied, and what nothing needs any more is removed.
+///
+/// On the same disk files are linked, not copied: this protects from a mistake, not from the end of
+/// the disk.
 ///
 /// Example: backup-server copy --data /srv/unseen /mnt/usb/unseen-copy
 #[derive(Debug, Args)]
@@ -23,7 +26,7 @@ pub(super) struct Copy {
     /// The data folder of the server
     #[arg(long, value_name = "DIR", env = "UNSEEN_DATA")]
     data: PathBuf,
-    /// Where to: a folder that is not there yet
+    /// Where to: a folder that is not there yet, or an older copy of this server
     #[arg(value_name = "TO")]
     to: PathBuf,
     /// Print JSON
@@ -39,9 +42,13 @@ struct Report {
     accounts: u64,
     /// Files, or second names of them.
     files: u64,
+    /// Those that an older copy did not have.
+    new_files: u64,
+    /// Files of an older copy that nothing needs any more.
+    removed_files: u64,
     /// Files that should be there and are not.
     missing_files: u64,
-    /// Accounts that are not in the copy, as their journals are damaged or gone: the first digits
+    /// Accounts that were not copied, as their journals are damaged or gone: the first digits
     /// of ids.
     left_out: Vec<String>,
 }
@@ -67,15 +74,28 @@ pub(super) fn run(command: &Copy) -> Result<(), CliError> {
 
 /// Copies; tells what was done, as JSON, and whether something is damaged.
 pub(super) fn fulfil(core: &Core, to: &Path) -> Result<(String, bool), CliError> {
-    let Copied { accounts, blobs, missing, damaged } = core.copy_to(to)?;
+    let Copied { accounts, blobs, new, removed, missing, damaged } = core.copy_to(to)?;
     let left_out = damaged.iter().map(VaultId::short).collect();
-    let report = Report { accounts, files: blobs, missing_files: missing, left_out };
+    let report = Report {
+        accounts,
+        files: blobs,
+        new_files: new,
+        removed_files: removed,
+        missing_files: missing,
+        left_out,
+    };
     let damage = report.missing_files > 0 || !report.left_out.is_empty();
     Ok((serde_json::to_string(&report).map_err(CliError::Answer)?, damage))
 }
 
 fn show(report: &Report) {
-    output::line(&format!("copied: accounts {}, files {}", report.accounts, report.files));
+    let Report { accounts, files, new_files, removed_files, .. } = report;
+    output::line(&format!("copied: accounts {accounts}, files {files}, {new_files} of them new"));
+    if *removed_files > 0 {
+        output::line(&format!(
+            "removed from the older copy, since nothing needs them: {removed_files}"
+        ));
+    }
     if report.missing_files > 0 {
         output::line(&format!(
             "{} files are not there: run `backup-server scrub --now`",
@@ -84,8 +104,8 @@ fn show(report: &Report) {
     }
     for account in &report.left_out {
         output::line(&format!(
-            "account {account} is not in the copy: its journal is damaged or gone; stop the \
-             server, run `backup-server rebuild`, and copy again"
+            "account {account} was not copied (an older copy has what it had): its journal is \
+             damaged or gone; stop the server, run `backup-server rebuild`, and copy again"
         ));
     }
 }

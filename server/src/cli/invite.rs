@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
+use unseen_common::wire::address::split_authority;
 
 use super::admin::{self, Ask};
 use super::config::ConfigError;
@@ -68,6 +69,16 @@ pub(super) struct Order {
 }
 
 impl Order {
+    /// Whether what was given makes sense by itself.
+    fn check(&self) -> Result<(), CliError> {
+        if let Some(text) = &self.public_address {
+            split_authority(text)
+                .map_err(|source| CliError::Address { text: text.clone(), source })?;
+        }
+        self.tls_cert.as_deref().map(Certificate::read).transpose()?;
+        Ok(())
+    }
+
     /// Makes the invite; gives the line to paste.
     pub(super) fn fulfil(&self, core: &Core, kept: Option<Place>) -> Result<String, CliError> {
         let mut place = match (&self.public_address, kept) {
@@ -139,6 +150,8 @@ fn show(list: &[InviteInfo]) {
 }
 
 fn offline(data: &Path, order: &Order) -> Result<String, CliError> {
+    // Nothing is made if the rest cannot be done.
+    order.check()?;
     let mut kept = Place::read(data)?;
     if kept.is_none() && order.public_address.is_none() {
         // Nothing is made in a folder that was mistyped.

@@ -59,7 +59,10 @@ struct Found {
     last_scrub: Option<Timestamp>,
     /// What reading it just now has shown.
     read: Option<Reading>,
+    /// Damaged packs that a snapshot names.
     damaged_packs: Vec<u32>,
+    /// Damaged packs that none names: they go by themselves.
+    unneeded_damaged_packs: Vec<u32>,
     /// Snapshots that need one of them, by log record.
     suffering_snapshots: Vec<u64>,
     /// What is lost in both copies, in words.
@@ -172,7 +175,7 @@ impl Order {
         } else {
             None
         };
-        let suffering = account.suffering()?;
+        let suffering = account.suffering();
         let (packs, bytes) = account.totals();
         let hint = rounds.hint(id);
         let mut lost: Vec<String> = report
@@ -190,6 +193,7 @@ impl Order {
             last_scrub: hint.finished,
             read: report.as_ref().map(reading),
             damaged_packs: suffering.packs.0.iter().collect(),
+            unneeded_damaged_packs: suffering.unneeded.0.iter().collect(),
             suffering_snapshots: suffering.snapshots,
             lost,
             no_room: report.as_ref().map_or(0, |report| report.no_room),
@@ -221,14 +225,16 @@ fn show(all: &[Found]) {
             output::line("  `backup check` names the files that suffer");
             output::line("  the next `backup run` sends again what its machine still has");
             output::line(
-                "  a pack is told of for as long as a snapshot names it, also once its content was \
-                 sent again",
+                "  then `backup compact` takes the snapshots off them, as far as nothing is lost; \
+                 else they are told",
             );
-            output::line(
-                "  in other packs; if `backup check` finds nothing lost, it goes by itself with \
-                 those snapshots",
-            );
-            output::line("  (they expire, or `backup forget`; then the grace of the policy)");
+            output::line("  of until those snapshots have expired or were forgotten");
+        }
+        if !found.unneeded_damaged_packs.is_empty() {
+            let packs = listed(found.unneeded_damaged_packs.iter().copied().map(u64::from));
+            output::line(&format!(
+                "  damaged packs that no snapshot needs, which go by themselves: {packs}"
+            ));
         }
         for lost in &found.lost {
             output::line(&format!("  lost: {lost}"));

@@ -18,6 +18,7 @@ use crate::vault::{Core, Held, Options, amount};
 /// Show what is stored, and when the server last did its rounds
 ///
 /// Accounts are shown by the first digits of their ids. It counts as a look at each of them.
+/// Damage is exit code 20.
 ///
 /// Example: backup-server stats --data /srv/unseen
 #[derive(Debug, Args)]
@@ -117,10 +118,20 @@ pub(super) fn run(command: &StatsArgs) -> Result<(), CliError> {
         jobs: if running { &jobs } else { &[] },
     };
     if command.json {
-        return output::json(&shown);
+        output::json(&shown)?;
+    } else {
+        show(&shown);
     }
-    show(&shown);
-    Ok(())
+    if shown.is_damaged() { Err(CliError::Damage) } else { Ok(()) }
+}
+
+impl Shown<'_> {
+    /// Whether it tells of damage.
+    fn is_damaged(&self) -> bool {
+        let Totals { damaged, lost, .. } = self.totals;
+        let journals = self.accounts.iter().any(|account| account.journal_damaged);
+        damaged > 0 || lost > 0 || journals || !self.unsound.is_empty()
+    }
 }
 
 fn totals(accounts: &[AccountStats]) -> Totals {

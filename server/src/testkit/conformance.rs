@@ -31,6 +31,8 @@ async fn describes_itself(bench: &Bench) {
     let info = bench.service.describe().await.expect("it describes itself");
     assert_eq!(info.identity, Hash::from_bytes(bench.core.identity()));
     assert_eq!(info.protocols, [1]);
+    assert_eq!(info.fault(), None);
+    assert_eq!(info.limits.expect("it tells its limits").pack, 16 << 20);
     assert!(!info.privacy.is_empty());
 }
 

@@ -8,6 +8,7 @@ pub mod refusals;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use ed25519_dalek::{Signer, SigningKey};
@@ -28,31 +29,39 @@ use unseen_common::vault::{
 /// When tests begin.
 pub const START: Timestamp = Timestamp(1_800_000_000);
 
-/// A clock that only moves when told.
+/// A clock that only moves when told, on the wall and beside it.
 #[derive(Debug)]
-pub struct TestClock(AtomicU64);
+pub struct TestClock {
+    wall: AtomicU64,
+    steady: AtomicU64,
+}
 
 impl Default for TestClock {
     fn default() -> Self {
-        Self(AtomicU64::new(START.0))
+        Self { wall: AtomicU64::new(START.0), steady: AtomicU64::new(0) }
     }
 }
 
 impl TestClock {
-    /// Moves it.
+    /// So much time passes.
     pub fn advance(&self, seconds: u64) {
-        self.0.fetch_add(seconds, Ordering::SeqCst);
+        self.wall.fetch_add(seconds, Ordering::SeqCst);
+        self.steady.fetch_add(seconds, Ordering::SeqCst);
     }
 
-    /// Sets it, back too.
+    /// Somebody sets the clock on the wall, back too. No time passes.
     pub fn set(&self, to: Timestamp) {
-        self.0.store(to.0, Ordering::SeqCst);
+        self.wall.store(to.0, Ordering::SeqCst);
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::SeqCst))
+        Timestamp(self.wall.load(Ordering::SeqCst))
+    }
+
+    fn steady(&self) -> Option<Duration> {
+        Some(Duration::from_secs(self.steady.load(Ordering::SeqCst)))
     }
 }
 

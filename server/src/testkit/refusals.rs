@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use unseen_common::id::{Hash, PackNumber, VaultId};
 use unseen_common::log::entry::{Author, Body};
-use unseen_common::vault::{PackUpload, Principal, VaultError};
+use unseen_common::vault::{CHALLENGE_SECONDS, PackUpload, Principal, VaultError};
 
 use super::{Bench, Head, Machine, Owner, answer, log_in, name_pack, snapshot_id};
 
@@ -75,7 +75,7 @@ async fn logins(bench: &Bench) {
         answer(service, owner.vault, device, (key, "evil.example")).await.expect("made");
     refused!(service.login(elsewhere), VaultError::Forbidden(_));
     let late = answer(service, owner.vault, device, (key, &host)).await.expect("made");
-    bench.clock.advance(crate::vault::auth::CHALLENGE_SECONDS + 1);
+    bench.clock.advance(CHALLENGE_SECONDS + 1);
     refused!(service.login(late), VaultError::Unauthorized);
     let good = answer(service, owner.vault, device, (key, &host)).await.expect("made");
     service.login(good.clone()).await.expect("logs in");

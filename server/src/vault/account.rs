@@ -11,11 +11,13 @@ use unseen_common::id::{DeviceId, PackId, PackNumber, SnapshotId, VaultId};
 use unseen_common::limits::MAX_LOG_PAGE;
 use unseen_common::log::chain::Record;
 use unseen_common::log::fold::State;
-use unseen_common::time::{Clock, Timestamp};
+use unseen_common::time::Timestamp;
 use unseen_common::vault::{LogPage, VaultError};
 
+use super::alarm::Alarm;
 use super::damage::Words;
 use super::gc::Looked;
+use super::guard::Guard;
 use super::references::References;
 use super::standing::Standing;
 use super::table::PackTable;
@@ -32,7 +34,7 @@ const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
 pub struct Account {
     pub(super) id: VaultId,
     pub(super) store: Store,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<Guard>,
     pub(super) journal: Journal,
     pub(super) disk: Arc<Disk>,
     pub(super) tables: Mutex<Tables>,
@@ -41,6 +43,8 @@ pub struct Account {
     pub(super) log_writer: Mutex<()>,
     /// Held by whoever deletes: one at a time.
     pub(super) collecting: Mutex<Looked>,
+    /// Which damaged packs matter.
+    pub(super) alarm: Mutex<Alarm>,
     /// Held while a second copy of footers is written or removed.
     pub(super) segments: Mutex<()>,
     pub(super) uploaded: Condvar,
@@ -110,6 +114,17 @@ impl Account {
     pub(super) fn stamp(&self) -> Timestamp {
         let head = lock(&self.tables).state.head_received;
         self.clock.now().max(head)
+    }
+
+    /// The stamp of the next record. By a clock that is in doubt, nothing comes due that waits for
+    /// its day in the log.
+    pub(super) fn log_stamp(&self) -> Timestamp {
+        let (now, sure) = (self.clock.now(), self.clock.sure());
+        let tables = lock(&self.tables);
+        let pending = tables.state.pending.iter().map(|pending| pending.effective);
+        let next = pending.filter(|effective| *effective > sure).min();
+        let before = next.map(|effective| Timestamp(effective.0.saturating_sub(1)));
+        before.map_or(now, |before| now.min(before)).max(tables.state.head_received)
     }
 
     /// Refuses to write where the journal is damaged.

@@ -9,12 +9,9 @@ use std::sync::Mutex;
 use subtle::ConstantTimeEq;
 use unseen_common::id::VaultId;
 use unseen_common::time::Timestamp;
-use unseen_common::vault::{Challenge, Principal, VaultError};
+use unseen_common::vault::{CHALLENGE_SECONDS, Challenge, Principal, VaultError};
 
 use crate::store::{lock, random};
-
-/// Seconds in which a challenge must be answered.
-pub const CHALLENGE_SECONDS: u64 = 120;
 
 /// Makes challenges and tells which were answered.
 #[derive(Debug)]

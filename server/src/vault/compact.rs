@@ -43,12 +43,17 @@ impl Account {
         }
         self.check(&writer, &signed)?;
         self.check_plan(compact)?;
+        let places = map.places();
         for ((id, hash), new) in compact.snapshots.iter().zip(&packs) {
             let old = self.packs_of(*id)?.unwrap_or_default();
             if let Some(fault) = map.fault(&old, new) {
                 return invalid(fault);
             }
-            self.check_packs(new, *hash)?;
+            // A snapshot may keep a damaged pack that it had: what is whole in that is worth
+            // keeping. It gets none, and none counts as the place of what is taken from it.
+            let kept = PackSet(&old.0 - &places.0);
+            self.check_whole(&PackSet(&new.0 - &kept.0))?;
+            self.check_there(new, *hash)?;
         }
         let (rows, lists) = self.store_lists(compact, &packs)?;
         let record = self.extend_with(&writer, signed, rows)?;
@@ -64,7 +69,9 @@ impl Account {
         if planned.is_none_or(|record| record.hash() != compact.planned_head) {
             return invalid("the compaction was planned at another history");
         }
-        self.check_packs(&compact.removed, compact.removed_hash)
+        // Damaged ones, too: the owner has looked for what was in them elsewhere. Their lists count
+        // for the grace like all others.
+        self.check_there(&compact.removed, compact.removed_hash)
     }
 
     fn store_lists(&self, compact: &Compact, packs: &[PackSet]) -> Result<Stored> {

@@ -11,6 +11,7 @@ use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use unseen_common::id::{Hash, VaultId};
+use unseen_common::limits::ServerLimits;
 use unseen_common::lock::Lock;
 use unseen_common::log::entry::PublicKey;
 use unseen_common::log::fold::State;
@@ -18,21 +19,22 @@ use unseen_common::privacy::inventory;
 use unseen_common::receipt::{Receipt, SignedReceipt};
 use unseen_common::time::{Clock, Timestamp};
 use unseen_common::vault::{
-    Challenge, LoginRequest, NewAccount, Principal, Result, ServerInfo, Service, Vault, VaultError,
-    login_message,
+    Challenge, LoginRequest, NewAccount, PROTOCOL, Principal, Result, ServerInfo, Service, Vault,
+    VaultError, login_message,
 };
 
 use super::account::{Account, storage_error};
 use super::auth::Challenges;
+use super::copy_onto::is_unfinished;
 use super::create::INVITE_BYTES;
 use super::damage::Words;
 use super::folder::{self, has_accounts, identity_of, lock_folder};
 use super::format;
+use super::guard::Guard;
 use super::ledger::Ledger;
 use super::load::{self, LoadError, Shared};
 use super::rebuild;
 use super::session::Session;
-use super::sweep::Guard;
 use crate::clock::SystemClock;
 use crate::ops::metrics::Metrics;
 use crate::store::space::Disk;
@@ -101,6 +103,9 @@ pub enum OpenError {
          is there, and deletes nothing"
     )]
     NoJournal(PathBuf),
+    /// A copy that was cut off.
+    #[error("{0} is a copy that was cut off: `backup-server copy --data … {0}` goes on with it")]
+    Unfinished(PathBuf),
 }
 
 /// How a core behaves.
@@ -125,7 +130,6 @@ pub struct Core(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) shared: Shared,
     pub(super) ledger: Ledger,
-    pub(super) guard: Guard,
     pub(super) open_accounts: bool,
     /// Where everything is; nowhere for a store that was handed over.
     pub(super) folder: Option<PathBuf>,
@@ -156,6 +160,9 @@ impl Core {
     pub fn open(dir: &Path, options: Options) -> std::result::Result<Self, OpenError> {
         let wrap = |source| OpenError::Io { folder: dir.to_owned(), source };
         durable::make_dirs(dir).map_err(wrap)?;
+        if is_unfinished(dir) {
+            return Err(OpenError::Unfinished(dir.to_owned()));
+        }
         if let Some(name) = folder::foreign(dir).map_err(wrap)? {
             return Err(OpenError::Foreign { folder: dir.to_owned(), name });
         }
@@ -177,6 +184,9 @@ impl Core {
 
     /// Refuses a folder that is no data folder.
     pub fn is_there(dir: &Path) -> std::result::Result<(), OpenError> {
+        if is_unfinished(dir) {
+            return Err(OpenError::Unfinished(dir.to_owned()));
+        }
         if folder::is_in_use(dir) {
             return Ok(());
         }
@@ -198,7 +208,7 @@ impl Core {
         Self::assemble(store, SigningKey::from_bytes(&identity), options, None)
     }
 
-    fn assemble(
+    pub(super) fn assemble(
         store: Store,
         identity: SigningKey,
         options: Options,
@@ -210,13 +220,12 @@ impl Core {
         let shared = Shared {
             store,
             disk: Arc::default(),
-            clock: options.clock,
+            clock: Arc::new(Guard::new(options.clock, ledger.clock(), options.open_accounts)),
             failed: watch::channel(false).0,
             words: local.map_or_else(Words::remote, Words::local),
         };
         Ok(Self(Arc::new(Inner {
             shared,
-            guard: Guard::new(ledger.clock()),
             ledger,
             open_accounts: options.open_accounts,
             folder,
@@ -294,10 +303,11 @@ impl Service for Core {
     async fn describe(&self) -> Result<ServerInfo> {
         Ok(ServerInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            protocols: vec![1],
+            protocols: vec![PROTOCOL],
             identity: Hash::from_bytes(self.identity()),
             privacy: PRIVACY.iter().map(|&line| line.to_owned()).collect(),
             policy: inventory::statement(),
+            limits: Some(ServerLimits::current()),
         })
     }
 

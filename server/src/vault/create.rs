@@ -105,10 +105,12 @@ impl Inner {
             Some(Err(error)) => return Err(refusal(&FoldError::Decode(error))),
             None => return Err(VaultError::Invalid("no genesis entry".to_owned())),
         };
-        if stated.0.abs_diff(self.shared.clock.now().0) > MAX_CLOCK_SKEW {
-            return Err(VaultError::Invalid(
-                "the clocks of this machine and of the server differ by more than a day".to_owned(),
-            ));
+        let now = self.shared.clock.now();
+        if stated.0.abs_diff(now.0) > MAX_CLOCK_SKEW {
+            return Err(VaultError::Invalid(format!(
+                "the clocks differ by more than a day: this machine's says {stated}, the server's \
+                 {now}; put the wrong one right"
+            )));
         }
         Ok(stated)
     }

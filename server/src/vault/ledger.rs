@@ -215,7 +215,9 @@ impl Known {
             ServerRow::Erasing(receipt) => {
                 self.erasing.insert(receipt.account, *receipt);
             }
-            ServerRow::Clock { at, confirmed: _ } => self.clock = self.clock.max(Some(*at)),
+            // Who says that the clock is right takes back what was believed before.
+            ServerRow::Clock { at, confirmed: true } => self.clock = Some(*at),
+            ServerRow::Clock { at, confirmed: false } => self.clock = self.clock.max(Some(*at)),
             ServerRow::Erased(signed) => {
                 let account = Receipt::from_bytes(&signed.bytes)?.account;
                 self.erasing.remove(&account);

@@ -92,11 +92,14 @@ impl Account {
 
     /// Refuses a set of which a pack is missing or damaged, or whose numbers name other packs.
     pub(super) fn check_packs(&self, packs: &PackSet, hash: Hash) -> Result<()> {
-        let missing = lock(&self.tables).packs.missing(packs);
-        if !missing.0.is_empty() {
-            return Err(VaultError::MissingPacks(missing));
-        }
+        self.check_whole(packs)?;
         self.check_there(packs, hash)
+    }
+
+    /// Refuses a set of which a pack is missing or damaged.
+    pub(super) fn check_whole(&self, packs: &PackSet) -> Result<()> {
+        let missing = lock(&self.tables).packs.missing(packs);
+        if missing.0.is_empty() { Ok(()) } else { Err(VaultError::MissingPacks(missing)) }
     }
 
     /// The same, where damaged packs will do: what is whole around them is worth keeping.

@@ -12,12 +12,12 @@ use unseen_common::id::{DeviceId, PackNumber, SnapshotId, VaultId};
 use unseen_common::log::chain::Record;
 use unseen_common::log::entry::{Author, Body, Entry};
 use unseen_common::log::fold::{FoldError, State};
-use unseen_common::time::Clock;
 use unseen_common::time::Timestamp;
 use unseen_common::vault::VaultError;
 
 use super::account::{Account, Tables, kind_is_full};
 use super::damage::Words;
+use super::guard::Guard;
 use super::references::{self, References};
 use super::standing::Standing;
 use super::table::{PackTable, TableError};
@@ -84,7 +84,7 @@ impl LoadError {
 pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) disk: Arc<Disk>,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<Guard>,
     pub(super) failed: watch::Sender<bool>,
     pub(super) words: Words,
 }
@@ -165,6 +165,7 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
         tables: Mutex::new(tables),
         log_writer: Mutex::new(()),
         collecting: Mutex::default(),
+        alarm: Mutex::default(),
         segments: Mutex::default(),
         uploaded: Condvar::new(),
         read_only: None,

@@ -2,12 +2,16 @@
 //! durable.
 
 pub mod account;
+pub mod alarm;
 pub mod auth;
 mod census;
 #[cfg(test)]
 mod census_tests;
 mod compact;
 pub mod copy;
+mod copy_onto;
+#[cfg(test)]
+mod copy_onto_tests;
 #[cfg(test)]
 mod copy_tests;
 pub mod core;
@@ -19,6 +23,8 @@ mod erase_tests;
 mod expire;
 #[cfg(test)]
 mod expire_tests;
+#[cfg(test)]
+mod fault_tests;
 pub mod folder;
 mod footers;
 mod format;
@@ -35,6 +41,9 @@ mod gc_tests;
 mod gc_threads;
 #[cfg(test)]
 mod gc_walks;
+mod guard;
+#[cfg(test)]
+mod guard_tests;
 #[cfg(test)]
 mod inventory_tests;
 mod ledger;
@@ -79,8 +88,9 @@ mod upkeep_tests;
 
 pub use core::{Core, OpenError, Options};
 pub use gc::Collected;
+pub use guard::Held;
 pub use ledger::InviteInfo;
 pub use operator::{AccountInfo, Listed, account_among};
 pub use session::Session;
 pub use standing::{Reservation, amount};
-pub use sweep::{Held, Swept};
+pub use sweep::Swept;

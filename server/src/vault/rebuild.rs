@@ -21,6 +21,7 @@ use super::core::{OpenError, Options};
 use super::damage::Words;
 use super::folder::{identity_of, lock_folder};
 use super::format;
+use super::guard::Guard;
 use super::ledger::Ledger;
 use super::load::{self, LoadError, Shared};
 use super::rebuild_plan::Planner;
@@ -123,7 +124,7 @@ pub(super) struct Rebuilder {
 
 impl Rebuilder {
     pub(super) fn new(store: Store, options: &Options, identity: VerifyingKey) -> Self {
-        let clock = Arc::clone(&options.clock);
+        let clock = Arc::new(Guard::new(Arc::clone(&options.clock), None, options.open_accounts));
         let (disk, failed) = (Arc::default(), watch::channel(false).0);
         let words = Words::remote();
         Self { shared: Shared { store, disk, clock, failed, words }, identity }

@@ -81,15 +81,6 @@ pub struct ScrubReport {
     pub finished: bool,
 }
 
-/// The packs of an account that are damaged, and what suffers from that.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Suffering {
-    /// The damaged packs.
-    pub packs: PackSet,
-    /// The snapshots that need one of them, by the numbers of their log records.
-    pub snapshots: Vec<u64>,
-}
-
 /// What a look at a pack shows.
 enum Seen {
     Whole(FooterItem),
@@ -166,24 +157,6 @@ impl Account {
             watch.passed(*spot);
         }
         Ok(true)
-    }
-
-    /// The damaged packs, and the snapshots that need them. A snapshot whose list of packs cannot
-    /// be read is not among them: [`Self::scrub`] tells it.
-    pub fn suffering(&self) -> Result<Suffering> {
-        let packs = self.damaged_packs();
-        let mut snapshots = Vec::new();
-        let live: Vec<_> = self.with_state(|state| {
-            let all = state.snapshots.iter();
-            all.map(|(id, snapshot)| (Place::of(*id, snapshot), snapshot.seq)).collect()
-        });
-        for (place, seq) in live.into_iter().filter(|_| !packs.0.is_empty()) {
-            if self.list(&place).is_ok_and(|listed| !listed.0.is_disjoint(&packs.0)) {
-                snapshots.push(seq);
-            }
-        }
-        snapshots.sort_unstable();
-        Ok(Suffering { packs, snapshots })
     }
 
     /// The first range from `number` on that has a pack.

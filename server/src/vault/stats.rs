@@ -20,7 +20,7 @@ pub struct AccountStats {
     pub packs: u64,
     /// Their bytes.
     pub pack_bytes: u64,
-    /// Packs that are damaged.
+    /// Packs that are damaged and that a live snapshot names.
     pub damaged: u64,
     /// Manifests, lists of packs and slots that the last scrub found lost.
     pub lost: u64,
@@ -89,6 +89,7 @@ impl Core {
 impl Account {
     fn stats(&self, now: Timestamp, scrubs: Hint) -> AccountStats {
         let (journal_bytes, _) = self.journal.extent();
+        let damaged = self.suffering().packs.0.len();
         let tables = lock(&self.tables);
         let state = &tables.state;
         let (packs, pack_bytes) = tables.packs.totals();
@@ -98,7 +99,7 @@ impl Account {
             account: self.id.short(),
             packs,
             pack_bytes,
-            damaged: tables.packs.damaged().0.len(),
+            damaged,
             lost: scrubs.known_lost(),
             metadata_bytes: tables.standing.metadata().1,
             journal_bytes,

@@ -40,7 +40,7 @@ pub struct AccountSurvey {
 /// Damage to one account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Damage {
-    /// Packs.
+    /// Packs that a live snapshot names.
     pub packs: u64,
     /// Manifests, lists of packs and slots, as [`Rounds`](super::rounds::Rounds) knows them.
     pub lost: u64,
@@ -123,6 +123,7 @@ impl Core {
 
 impl Account {
     fn survey(&self) -> AccountSurvey {
+        let damaged = self.suffering().packs.0.len();
         let tables = lock(&self.tables);
         let (packs, bytes) = tables.packs.totals();
         let state = &tables.state;
@@ -138,11 +139,7 @@ impl Account {
             devices: newest.map(|(id, newest)| DeviceSurvey { id, newest }).collect(),
             suspended: tables.standing.suspended,
             erase_due: super::erase::due(state),
-            damage: Damage {
-                packs: tables.packs.damaged().0.len(),
-                lost: 0,
-                journal: self.read_only.is_some(),
-            },
+            damage: Damage { packs: damaged, lost: 0, journal: self.read_only.is_some() },
         }
     }
 }

@@ -1,59 +1,17 @@
 //! What a server does by itself, now and again: erase, expire, delete.
 
-use std::sync::Mutex;
-
 use serde::{Deserialize, Serialize};
 use unseen_common::receipt::ErasedBy;
-use unseen_common::time::{SECONDS_A_DAY, Timestamp};
+use unseen_common::time::Timestamp;
 use unseen_common::vault::Result;
 
 use super::account::{Account, storage_error};
 use super::core::{Core, Inner};
 use super::erase::wish;
+use super::guard::Held;
 use crate::ops::metrics::Job;
 use crate::store::lock;
 use crate::store::server_row::ServerRow;
-
-/// A server is not off for longer than this without whoever runs it knowing.
-const MAX_PAUSE: u64 = SECONDS_A_DAY;
-/// A local vault is looked at only when it is used.
-const MAX_PAUSE_LOCAL: u64 = 35 * SECONDS_A_DAY;
-/// How often it is noted that the clock was seen.
-const NOTE_EVERY: u64 = 4 * 60 * 60;
-
-/// The clock has gone forward further than is believed: nothing expires and nothing is deleted
-/// until whoever runs the server has looked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Held {
-    /// When the clock was last seen.
-    pub last: Timestamp,
-    /// What it says now.
-    pub now: Timestamp,
-}
-
-impl Held {
-    /// By how much it went forward.
-    pub fn seconds(&self) -> u64 {
-        self.now.since(self.last)
-    }
-
-    /// What is so, and what to do about it.
-    pub fn words(&self) -> String {
-        format!(
-            "deletion is held: the clock is {} ahead of when it was last seen; if it is right, run \
-             `backup-server gc --confirm-clock`",
-            days(self.seconds())
-        )
-    }
-}
-
-fn days(seconds: u64) -> String {
-    match seconds / SECONDS_A_DAY {
-        1 => "1 day".to_owned(),
-        days => format!("{days} days"),
-    }
-}
 
 /// What a sweep did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -77,33 +35,6 @@ pub struct Swept {
     pub held: Option<Held>,
 }
 
-/// When the clock was last seen and believed.
-#[derive(Debug, Default)]
-pub(super) struct Guard {
-    last: Mutex<Option<Timestamp>>,
-    noted: Mutex<Option<Timestamp>>,
-    /// Why nothing was deleted when that was last tried.
-    held: Mutex<Option<Held>>,
-}
-
-impl Guard {
-    /// Begins with what the journal has.
-    pub(super) fn new(noted: Option<Timestamp>) -> Self {
-        Self { last: Mutex::new(noted), noted: Mutex::new(noted), held: Mutex::default() }
-    }
-
-    fn look(&self, now: Timestamp, most: u64) -> std::result::Result<(), Held> {
-        let mut last = lock(&self.last);
-        let held = last.map(|last| Held { last, now }).filter(|held| held.seconds() > most);
-        *lock(&self.held) = held;
-        if let Some(held) = held {
-            return Err(held);
-        }
-        *last = (*last).max(Some(now));
-        Ok(())
-    }
-}
-
 impl Core {
     /// Carries out what is due at this time: erasures, begun ones first; what has expired; packs
     /// that nothing needs. The reserve of the disk is filled again. Blocks.
@@ -113,13 +44,13 @@ impl Core {
 
     /// Why nothing expires and nothing is deleted, if so.
     pub fn held(&self) -> Option<Held> {
-        *lock(&self.0.guard.held)
+        self.0.shared.clock.held()
     }
 
     /// The same at once, whatever the last sweep has seen; `confirm_clock` if whoever runs the
     /// server says that the clock is right. Blocks.
     pub fn gc(&self, confirm_clock: bool) -> Result<Swept> {
-        let now = self.0.shared.clock.now();
+        let now = self.0.shared.clock.wall();
         if confirm_clock {
             self.0.believe(now, true)?;
         }
@@ -155,8 +86,11 @@ impl Inner {
                 }
             }
         }
-        let most = if self.open_accounts { MAX_PAUSE_LOCAL } else { MAX_PAUSE };
-        if let Err(held) = self.guard.look(now, most) {
+        let looked = self.shared.clock.look(now);
+        if let Some(sure) = self.shared.clock.to_note() {
+            self.believe(sure, false)?;
+        }
+        if let Err(held) = looked {
             tracing::warn!(
                 last = held.last.0,
                 now = held.now.0,
@@ -166,7 +100,6 @@ impl Inner {
             swept.held = Some(held);
             return Ok(swept);
         }
-        self.note_clock(now)?;
         for id in self.account_ids().map_err(|error| storage_error(&error))? {
             // One that cannot be opened was reported where that was found.
             let Ok(Some(account)) = self.account(id) else {
@@ -189,19 +122,9 @@ impl Inner {
         Ok(swept)
     }
 
-    fn note_clock(&self, now: Timestamp) -> Result<()> {
-        let noted = *lock(&self.guard.noted);
-        if noted.is_some_and(|noted| now.since(noted) < NOTE_EVERY) {
-            return Ok(());
-        }
-        self.believe(now, false)
-    }
-
     fn believe(&self, at: Timestamp, confirmed: bool) -> Result<()> {
         self.write_ledger(&ServerRow::Clock { at, confirmed })?;
-        *lock(&self.guard.noted) = Some(at);
-        let mut last = lock(&self.guard.last);
-        *last = (*last).max(Some(at));
+        self.shared.clock.was_noted(at, confirmed);
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use unseen_tests::eager::Eager;
 use unseen_tests::trees::{self, Tree, build};
 use unseen_tests::watch::{self, Watch};
-use unseen_tests::{Machine, world};
+use unseen_tests::{Machine, World, world};
 
 const EAGER: &str = env!("CARGO_BIN_EXE_unseen-test-eager-server");
 const ROUNDS: u64 = 5;
@@ -232,4 +232,91 @@ fn killed_at_many_points_with_a_server() {
     restores_all(&machine, &source, &made);
     let again = machine.back_up(&source, &[]);
     assert_eq!(again.number("packs_uploaded"), 0, "{}", again.0);
+}
+
+fn told(world: &World, data: &Path, words: &[&str], code: i32) -> Value {
+    let data = data.to_str().unwrap();
+    let all = [words, &["--data", data, "--json"]].concat();
+    let ran = world.backup_server(&all);
+    assert_eq!(ran.code, Some(code), "{ran}");
+    serde_json::from_str(&ran.text()).unwrap()
+}
+
+/// Bytes of the pack that came since `before` are no longer what they were.
+fn rot(data: &Path, before: &[(PathBuf, u64)], places: impl Iterator<Item = usize>) -> PathBuf {
+    let packs = trees::packs(data);
+    let (pack, _) = packs.iter().find(|pack| !before.contains(pack)).unwrap();
+    let mut bytes = std::fs::read(pack).unwrap();
+    places.for_each(|at| bytes[at] ^= 1);
+    build::chmod(pack, 0o600);
+    std::fs::write(pack, bytes).unwrap();
+    pack.clone()
+}
+
+/// A pack rots on the server's disk. A run sends its chunks again, a compaction takes the older
+/// snapshots off it, and from then on nobody tells of damage; all snapshots can be restored.
+#[test]
+fn a_healed_pack_is_told_of_until_a_compaction() {
+    let world = world!();
+    let (server, machine, _) = world.remote();
+    let source = world.folder("source");
+    build::write(&source, "first", build::noise(1, 400_000));
+    let first = (machine.back_up(&source, &[]).snapshot(), trees::capture(&source));
+    let before = trees::packs(&server.data);
+    build::write(&source, "second", build::noise(2, 400_000));
+    let second = (machine.back_up(&source, &[]).snapshot(), trees::capture(&source));
+    rot(&server.data, &before, (1..8).map(|part| part * 60_000));
+    let scrub = |words: &[&str], code| told(&world, &server.data, words, code)[0].clone();
+    let damaged = |told: &Value| told["damaged_packs"].as_array().unwrap().len();
+    assert_eq!(damaged(&scrub(&["scrub", "--now"], 20)), 1);
+    let stats = |code| told(&world, &server.data, &["stats"], code)["totals"]["damaged"].clone();
+    assert_eq!(stats(20), 1);
+
+    assert!(machine.back_up(&source, &[]).number("data_added") > 400_000);
+    assert_eq!(stats(20), 1, "the second snapshot names it");
+    let ran = machine.ok(&["check"]);
+    assert!(ran.text().contains("nothing is lost. 1 pack is damaged"), "{ran}");
+    assert!(ran.err.contains("`backup compact` takes the snapshots off it"), "{ran}");
+    let dry = compact(&machine, &["-n"]);
+    assert_eq!((&dry["packs_to_mend"], &dry["packs_mended"]), (&1.into(), &0.into()), "{dry}");
+    let said = machine.ok(&["compact", "-n"]).text();
+    assert!(said.contains("1 pack is damaged: 1 snapshot is taken off"), "{said}");
+    let done = machine.ok(&["compact", "--yes"]).text();
+    assert!(done.contains("no snapshot needs 1 damaged pack any more"), "{done}");
+
+    assert_eq!(stats(0), 0);
+    let after = scrub(&["scrub", "--now"], 0);
+    assert_eq!(damaged(&after), 0, "{after}");
+    assert_eq!(after["unneeded_damaged_packs"].as_array().unwrap().len(), 1, "{after}");
+    let ran = machine.ok(&["check", "--read-data"]);
+    assert!(ran.text().contains("no damage found"), "{ran}");
+    assert!(!machine.ok(&["status"]).text().contains("damaged"));
+    restores_all(&machine, &source, &[first, second]);
+    let said = machine.ok(&["compact"]).text();
+    assert!(said.contains("nothing to do"), "{said}");
+}
+
+/// What nobody has a second time is not let go: alarm and pack stay, and `check` names the files.
+#[test]
+fn a_damaged_pack_with_the_only_copy_stays_and_is_told_of() {
+    let world = world!();
+    let (server, machine, _) = world.remote();
+    let source = world.folder("source");
+    build::write(&source, "first", build::noise(1, 400_000));
+    machine.back_up(&source, &[]);
+    let before = trees::packs(&server.data);
+    build::write(&source, "lost", build::noise(2, 400_000));
+    machine.back_up(&source, &[]);
+    // The folder is in another pack, too, so that the snapshot can be walked.
+    let pack = rot(&server.data, &before, std::iter::once(2000));
+    std::fs::remove_file(source.join("lost")).unwrap();
+    told(&world, &server.data, &["scrub", "--now"], 20);
+    machine.back_up(&source, &[]);
+    let ran = machine.exits(20, &["compact", "--yes"]);
+    assert!(ran.err.contains("it is damaged, and stays: "), "{ran}");
+    let found = told(&world, &server.data, &["scrub"], 20);
+    assert_eq!(found[0]["damaged_packs"].as_array().unwrap().len(), 1, "{found}");
+    assert!(pack.exists());
+    let ran = machine.exits(20, &["check"]);
+    assert!(ran.text().contains("/lost\n"), "{ran}");
 }

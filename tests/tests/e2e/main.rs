@@ -14,6 +14,8 @@ mod deleting;
 mod deletion;
 mod enrol;
 mod fidelity;
+mod full_disk;
+mod golden;
 mod http;
 mod in_place;
 mod increments;

@@ -172,6 +172,40 @@ fn a_weaker_policy_waits_and_is_cancelled() {
     machine.exits(2, &["policy", "set", "--grace", "1d"]);
 }
 
+/// Snapshots count nowhere in their first hour: `-n` says what goes when they do, and shows every
+/// snapshot with its reason.
+#[test]
+fn what_goes_later_is_told_beforehand() {
+    let world = world!();
+    let (mut server, machine, _) = world.remote();
+    let source = world.folder("source");
+    let ids = snapshots(&machine, &source, 1..=8);
+    let dry = ["policy", "set", "--keep-last", "1", "-n"];
+    let told = machine.ok(&dry).text();
+    let line =
+        "as things stand, none would go by it at once; 7 would once the newest are an hour old";
+    assert!(told.contains(line), "{told}");
+    for (n, id) in ids.iter().enumerate() {
+        let row = told.lines().find(|line| line.contains(&id[..8])).unwrap();
+        let why = "younger than an hour; then no rule keeps it";
+        let (fate, why) = if n < 7 { ("later", why) } else { ("keep", "last 1; newest complete") };
+        assert!(row.starts_with(fate) && row.contains(why), "{row}");
+    }
+    let told = document(&machine, &dry);
+    let count = |key: &str| told[key].as_array().unwrap().len();
+    assert_eq!((count("would_expire"), count("would_expire_later"), count("snapshots")), (0, 7, 8));
+
+    server.stop();
+    let eager = env!("CARGO_BIN_EXE_unseen-test-eager-server");
+    let mut eager = Eager::start(Path::new(eager), &server.data, server.address);
+    machine.ok(&["policy", "set", "--keep-last", "1", "--yes"]);
+    let told = machine.ok(&["policy"]).text();
+    assert!(told.contains("none go by it at once; 7 go once the newest are an hour old"), "{told}");
+    assert_eq!(eager.tidy(), (0, 0));
+    eager.stamp_ahead(2 * 3600);
+    assert_eq!(eager.tidy(), (7, 0), "as it was told");
+}
+
 /// The server carries out the owner's rules: what it writes is taken by the client, can be brought
 /// back until the grace is over, and is gone then.
 #[test]

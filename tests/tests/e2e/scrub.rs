@@ -270,7 +270,16 @@ fn a_copy_of_a_running_server_serves_in_its_place() {
     let words = ["copy", "--data", data.to_str().unwrap(), copy.to_str().unwrap()];
     let told = world.backup_server(&words).check(0);
     assert!(told.text().starts_with("copied: accounts 1, "), "{told}");
-    assert!(world.backup_server(&words).check(1).err.contains("is not empty"));
+    build::write(&source, "later", build::noise(9, 300_000));
+    machine.back_up(&source, &[]);
+    let wanted_later = trees::capture(&source);
+    let told = world.backup_server(&words).check(0).text();
+    assert!(told.contains(", 6 of them new\n"), "an older copy takes what changed: {told}");
+    let taken = world.folder("taken");
+    build::write(&taken, "letter", "dear");
+    let refused = ["copy", "--data", data.to_str().unwrap(), taken.to_str().unwrap()];
+    let refused = world.backup_server(&refused).check(1);
+    assert!(refused.err.contains("is not empty and no copy"), "{refused}");
     let other = world.path("other");
     let words = ["copy", "--json", "--data", data.to_str().unwrap(), other.to_str().unwrap()];
     let of_running = world.backup_server(&words).check(0).json_lines().pop().unwrap();
@@ -283,7 +292,8 @@ fn a_copy_of_a_running_server_serves_in_its_place() {
     fs::rename(&data, world.path("original")).unwrap();
     fs::rename(&copy, &data).unwrap();
     server.restart();
-    machine.restores_to("latest", &source, &wanted);
+    machine.restores_to("latest", &source, &wanted_later);
+    machine.restores_to("latest~1", &source, &wanted);
     build::write(&source, "more", "x");
     machine.back_up(&source, &[]);
     machine.ok(&["check", "--read-data"]);

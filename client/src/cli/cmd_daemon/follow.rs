@@ -134,5 +134,6 @@ fn outcome(summary: &Summary) -> Outcome {
         problem_count: summary.problems,
         left_out: summary.left_out,
         interrupted: summary.interrupted,
+        clocks: summary.clocks.clone(),
     }
 }

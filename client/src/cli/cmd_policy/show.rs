@@ -5,8 +5,10 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 use unseen_common::id::SetTag;
 use unseen_common::log::fold::State;
+use unseen_common::retention::{Forecast, foresee};
 use unseen_common::time::{Clock, Timestamp};
 
+use super::preview::outlook;
 use crate::browse::snapshots::{Listed, list_locked};
 use crate::cli::context::Context;
 use crate::cli::escape::escape_for_terminal;
@@ -42,6 +44,7 @@ fn present(ctx: &Context<'_>, state: &State, name: &dyn Fn(SetTag) -> String) {
     let now = state.head_received.max(SystemClock.now());
     let policy = state.policy_at(now);
     let waits = waiting(state, now);
+    let forecast = Forecast::of(&foresee(state, policy, now));
     if ctx.ui.is_json() {
         ctx.ui.json(&serde_json::json!({
             "message_type": "policy",
@@ -55,6 +58,8 @@ fn present(ctx: &Context<'_>, state: &State, name: &dyn Fn(SetTag) -> String) {
                 "device": device,
                 "until": machine_time(until),
             })).collect::<Vec<_>>(),
+            "would_expire": forecast.now,
+            "would_expire_later": forecast.later.values().map(|(count, _)| count).sum::<u64>(),
         }));
         return;
     }
@@ -65,6 +70,7 @@ fn present(ctx: &Context<'_>, state: &State, name: &dyn Fn(SetTag) -> String) {
         let what = escape_for_terminal(what.as_bytes());
         ctx.ui.line(&format!("{what:<width$}{is}"));
     }
+    outlook(ctx, &forecast, policy);
     if let Some((pending, new)) = waits {
         ctx.ui.line(&format!("\nfrom {} on:", local_time(pending.effective)));
         for (what, was, is) in differences(policy, new, name) {

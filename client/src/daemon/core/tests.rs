@@ -25,6 +25,7 @@ pub(in crate::daemon) fn summary(snapshot: Option<SnapshotId>) -> Summary {
         missing: None,
         room: None,
         interrupted: false,
+        clocks: None,
         after: None,
         counts: Counts::default(),
         touched: Box::default(),

@@ -13,7 +13,7 @@ use unseen_common::vault::{CompactRequest, VaultError};
 use super::rewrite::CompactError;
 use super::survey::{Needing, Survey};
 use crate::browse::packs::Packs;
-use crate::repo::OwnerRepo;
+use crate::repo::{OwnerRepo, RepoError};
 
 /// Attempts to win the race for the head of the log.
 const ATTEMPTS: u32 = 64;
@@ -75,6 +75,7 @@ impl<'a> Exchange<'a> {
         wanted: &[(SnapshotId, PackSet)],
     ) -> Result<Option<((u64, Hash), Vec<(SnapshotId, PackSet)>)>, CompactError> {
         let removed = map.removed();
+        owner.clocks.check().map_err(RepoError::from)?;
         for _ in 0..ATTEMPTS {
             let live = &owner.log.state.snapshots;
             let unchanged =

@@ -6,16 +6,19 @@
 //! before leaves packs that nobody needs, which go once their grace is over.
 
 mod exchange;
+mod mend;
+mod notes;
 mod plan;
 mod repack;
 mod rewrite;
 mod survey;
 mod used;
 
+pub(super) use notes::Notes;
 pub use plan::{Limits, Plan, Share, Tolerated, Weighed, plan};
 pub use rewrite::{CompactError, Done, rewrite};
 pub use survey::{Survey, survey};
-pub(super) use used::Used;
+use used::Used;
 
 #[cfg(test)]
 mod tests;

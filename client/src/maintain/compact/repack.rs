@@ -16,7 +16,7 @@ use crate::browse::error::PackTrouble;
 use crate::browse::packs::{OpenPack as OldPack, Opener, Packs};
 use crate::browse::pieces::Pieces;
 use crate::compress::{Compressor, Level};
-use crate::crypto::content_id::ChunkKind;
+use crate::crypto::content_id::{ChunkId, ChunkKind};
 use crate::crypto::rng::Hedged;
 use crate::pack::builder::{BufferPool, PackBuilder, Sealer};
 use crate::pack::table::{ChunkRow, SegmentRow};
@@ -135,22 +135,33 @@ impl<'a> Repacker<'a> {
             }
             Ok::<(), PackTrouble>(())
         })?;
-        let goal = match row.kind {
+        for (id, bytes) in raw {
+            self.chunk(row.kind, (id, &bytes), old.info.number)?;
+        }
+        Ok(())
+    }
+
+    /// Takes one chunk that was checked, which an old pack has, or had.
+    pub(super) fn chunk(
+        &mut self,
+        kind: ChunkKind,
+        (id, bytes): (ChunkId, &[u8]),
+        origin: PackNumber,
+    ) -> Result<(), CompactError> {
+        let goal = match kind {
             ChunkKind::Data => SEGMENT,
             ChunkKind::Tree => TREE_SEGMENT,
         };
-        for (id, bytes) in raw {
-            let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            if self.bin(row.kind).raw.len().saturating_add(bytes.len()) > goal + goal / 4 {
-                self.close(row.kind)?;
-            }
-            let bin = self.bin(row.kind);
-            bin.raw.extend_from_slice(&bytes);
-            bin.chunks.push(ChunkRow { id, length });
-            bin.origins.insert(old.info.number);
-            if bin.raw.len() >= goal || bin.chunks.len() >= SEGMENT_CHUNKS {
-                self.close(row.kind)?;
-            }
+        if self.bin(kind).raw.len().saturating_add(bytes.len()) > goal + goal / 4 {
+            self.close(kind)?;
+        }
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let bin = self.bin(kind);
+        bin.raw.extend_from_slice(bytes);
+        bin.chunks.push(ChunkRow { id, length });
+        bin.origins.insert(origin);
+        if bin.raw.len() >= goal || bin.chunks.len() >= SEGMENT_CHUNKS {
+            self.close(kind)?;
         }
         Ok(())
     }

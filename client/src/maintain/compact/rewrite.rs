@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use unseen_common::id::{DeviceId, PackNumber};
+use unseen_common::id::{DeviceId, PackId, PackNumber};
 use unseen_common::pack_map::PackMap;
 use unseen_common::vault::VaultError;
 
@@ -16,6 +16,7 @@ use crate::browse::packs::Packs;
 use crate::browse::pieces::Pieces;
 use crate::crypto::envelope::{SealError, SealTo};
 use crate::crypto::rng::Hedged;
+use crate::index::IndexError;
 use crate::pack::builder::{BufferPool, Sealer};
 use crate::progress::{Amount, During, Monitor, Problem};
 use crate::repo::reader::PackInfo;
@@ -37,6 +38,9 @@ pub enum CompactError {
     /// The log or the session.
     #[error("the vault cannot be compacted")]
     Repo(#[from] RepoError),
+    /// The chunk index cannot be used.
+    #[error("the chunk index cannot be used")]
+    Index(#[from] IndexError),
     /// A pack cannot be sealed.
     #[error("a pack cannot be sealed")]
     Seal(#[from] SealError),
@@ -61,6 +65,8 @@ pub struct Done {
     pub bytes: u64,
     /// Snapshots that have other packs now.
     pub snapshots: u64,
+    /// Packs that were known to be damaged, and that snapshots need no longer.
+    pub mended: u64,
     /// Old packs that could not be read, and stay.
     pub damaged: u64,
     /// The user stopped it. What was exchanged before stays exchanged.
@@ -69,15 +75,15 @@ pub struct Done {
 
 /// What a compaction works on.
 #[derive(Debug)]
-struct Rewriting<'a> {
-    packs: &'a Packs<'a>,
-    survey: &'a Survey,
+pub(super) struct Rewriting<'a> {
+    pub(super) packs: &'a Packs<'a>,
+    pub(super) survey: &'a Survey,
     pool: BufferPool,
-    monitor: &'a dyn Monitor,
+    pub(super) monitor: &'a dyn Monitor,
     interrupt: &'a AtomicBool,
 }
 
-/// Writes packs anew as planned. Blocks.
+/// Takes snapshots off damaged packs, then writes packs anew as planned. Blocks.
 pub fn rewrite(
     packs: &Packs<'_>,
     owner: &mut OwnerRepo,
@@ -87,68 +93,91 @@ pub fn rewrite(
     let rewriting = Rewriting { packs, survey, pool: BufferPool::new(BUFFERS), monitor, interrupt };
     let mut exchange = Exchange::new(packs, survey);
     let mut done = Done::default();
-    let steps = steps(plan, |number| packs.index.pack(number).map_or(0, |info| info.length));
+    let info = |number: &PackNumber| packs.index.pack(*number);
+    let length = |number| info(&number).map_or(0, |info| info.length);
+    let mending = survey.mendable.iter().filter_map(|number| Some((info(number)?.device, *number)));
+    let planned = plan.devices.iter();
+    let planned = planned.flat_map(|(device, share)| share.rewrite.iter().map(|n| (*device, *n)));
+    let (mending, steps) = (steps(mending, length), steps(planned, length));
     let all = steps.iter().flatten().flat_map(|(_, numbers)| numbers);
     let read = all.filter(|number| survey.used.raw(**number) > 0);
-    let bytes = read.filter_map(|n| Some(packs.index.pack(*n)?.length)).sum();
-    monitor.scanned(Amount { bytes, ..Amount::default() });
+    let read = read.map(|number| length(*number)).sum();
+    let sought: u64 = survey.mendable.iter().map(|number| length(*number)).sum();
+    monitor.scanned(Amount { bytes: sought.saturating_add(read), ..Amount::default() });
     monitor.scan_done();
-    monitor.transfer_planned(bytes);
-    for step in steps {
-        let made = rewriting.step(owner, &step, &mut done)?;
+    monitor.transfer_planned(read);
+    let steps = steps.into_iter().map(|step| (step, false));
+    for (step, mends) in mending.into_iter().map(|step| (step, true)).chain(steps) {
+        let (made, stay) =
+            if mends { rewriting.mend(owner, &step)? } else { rewriting.step(owner, &step)? };
         if rewriting.is_interrupted() {
             done.interrupted = true;
             break;
         }
-        let Made { map, packs: new } = made;
-        let map = PackMap(map);
+        done.damaged += stay;
+        let (map, new) = (PackMap(made.map), made.packs);
         let exchanged = exchange.exchange(owner, &map, &new)?;
-        if exchanged == 0 {
-            // All that needed them have gone meanwhile.
-            continue;
+        if exchanged > 0 {
+            // Else all that needed them have gone meanwhile.
+            done.count((&map, &new), (exchanged, mends), length);
         }
-        done.snapshots = done.snapshots.max(exchanged);
-        for number in map.0.keys() {
-            done.removed += 1;
-            let length = packs.index.pack(*number).map_or(0, |info| info.length);
-            done.removed_bytes = done.removed_bytes.saturating_add(length);
-        }
-        done.packs += u64::try_from(new.len()).unwrap_or(0);
-        let lengths = new.values().map(|(_, length)| *length);
-        done.bytes = done.bytes.saturating_add(lengths.sum());
     }
     Ok(done)
 }
 
-/// The packs of one step, by device.
-type Step = BTreeMap<DeviceId, Vec<PackNumber>>;
+impl Done {
+    fn count(
+        &mut self,
+        (map, new): (&PackMap, &BTreeMap<PackNumber, (PackId, u64)>),
+        (snapshots, mends): (u64, bool),
+        length: impl Fn(PackNumber) -> u64,
+    ) {
+        self.snapshots = self.snapshots.max(snapshots);
+        let old = u64::try_from(map.0.len()).unwrap_or(u64::MAX);
+        if mends {
+            self.mended += old;
+        } else {
+            self.removed += old;
+            let lengths = map.0.keys().map(|number| length(*number));
+            self.removed_bytes = self.removed_bytes.saturating_add(lengths.sum());
+        }
+        self.packs += u64::try_from(new.len()).unwrap_or(0);
+        let lengths = new.values().map(|(_, length)| *length);
+        self.bytes = self.bytes.saturating_add(lengths.sum());
+    }
+}
 
-fn steps(plan: &Plan, length: impl Fn(PackNumber) -> u64) -> Vec<Step> {
+/// The packs of one step, by device.
+pub(super) type Step = BTreeMap<DeviceId, Vec<PackNumber>>;
+
+fn steps(
+    packs: impl Iterator<Item = (DeviceId, PackNumber)>,
+    length: impl Fn(PackNumber) -> u64,
+) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let (mut bytes, mut count) = (u64::MAX, usize::MAX);
-    for (device, share) in &plan.devices {
-        for number in &share.rewrite {
-            bytes = bytes.saturating_add(length(*number));
-            count = count.saturating_add(1);
-            if bytes > STEP || count > STEP_PACKS {
-                steps.push(Step::new());
-                (bytes, count) = (length(*number), 1);
-            }
-            if let Some(step) = steps.last_mut() {
-                step.entry(*device).or_default().push(*number);
-            }
+    for (device, number) in packs {
+        bytes = bytes.saturating_add(length(number));
+        count = count.saturating_add(1);
+        if bytes > STEP || count > STEP_PACKS {
+            steps.push(Step::new());
+            (bytes, count) = (length(number), 1);
+        }
+        if let Some(step) = steps.last_mut() {
+            step.entry(device).or_default().push(number);
         }
     }
     steps
 }
 
 impl Rewriting<'_> {
-    fn is_interrupted(&self) -> bool {
+    pub(super) fn is_interrupted(&self) -> bool {
         self.interrupt.load(Ordering::Relaxed)
     }
 
-    /// Writes the packs of one step anew; what of them can be let go, and what takes their place.
-    fn step(&self, owner: &OwnerRepo, step: &Step, done: &mut Done) -> Result<Made, CompactError> {
+    /// Writes the packs of one step anew; what of them can be let go, what takes their place, and
+    /// how many stay.
+    fn step(&self, owner: &OwnerRepo, step: &Step) -> Result<(Made, u64), CompactError> {
         let mut made = Made::default();
         let mut kept = Vec::new();
         for (device, numbers) in step {
@@ -157,14 +186,13 @@ impl Rewriting<'_> {
             }
             kept.append(&mut self.device(owner, (*device, numbers), &mut made)?);
         }
-        done.damaged += u64::try_from(kept.len()).unwrap_or(0);
         for number in step.values().flatten() {
             made.map.entry(*number).or_default();
         }
-        for number in kept {
-            made.map.remove(&number);
+        for number in &kept {
+            made.map.remove(number);
         }
-        Ok(made)
+        Ok((made, u64::try_from(kept.len()).unwrap_or(0)))
     }
 
     /// The same for one device; the packs that could not be read.
@@ -174,6 +202,38 @@ impl Rewriting<'_> {
         (device, numbers): (DeviceId, &[PackNumber]),
         made: &mut Made,
     ) -> Result<Vec<PackNumber>, CompactError> {
+        self.repacking(owner, device, made, |repacker| {
+            let mut kept = Vec::new();
+            self.fetched(numbers, |info, fetched| {
+                let taken = match fetched {
+                    Ok(pieces) => match self.packs.open_from(info, &pieces) {
+                        Ok(old) => repacker.take(&old, &pieces),
+                        Err(trouble) => Err(Trouble::Pack(trouble)),
+                    },
+                    Err(trouble) => Err(trouble),
+                };
+                match taken {
+                    Ok(()) => Ok(()),
+                    Err(Trouble::Fatal(error)) => Err(error),
+                    Err(Trouble::Pack(trouble)) => {
+                        kept.push(info.number);
+                        self.damaged(info.number, &trouble);
+                        Ok(())
+                    }
+                }
+            })?;
+            Ok(kept)
+        })
+    }
+
+    /// Fills new packs of a device, and sends them.
+    pub(super) fn repacking<T>(
+        &self,
+        owner: &OwnerRepo,
+        device: DeviceId,
+        made: &mut Made,
+        fill: impl FnOnce(&mut Repacker<'_>) -> Result<T, CompactError>,
+    ) -> Result<T, CompactError> {
         let repo = self.packs.repo;
         let keys = repo.keys();
         let public = keys.key(keys.epoch()).ok_or(CompactError::NoKey)?.public();
@@ -184,29 +244,11 @@ impl Rewriting<'_> {
         let used = (self.packs, &self.survey.used);
         let sealing = (&sealer, Hedged::fresh());
         let mut repacker = Repacker::new(used, &repo.vault, sealing, &self.pool, made);
-        let mut kept = Vec::new();
-        self.fetched(numbers, |info, fetched| {
-            let taken = match fetched {
-                Ok(pieces) => match self.packs.open_from(info, &pieces) {
-                    Ok(old) => repacker.take(&old, &pieces),
-                    Err(trouble) => Err(Trouble::Pack(trouble)),
-                },
-                Err(trouble) => Err(trouble),
-            };
-            match taken {
-                Ok(()) => Ok(()),
-                Err(Trouble::Fatal(error)) => Err(error),
-                Err(Trouble::Pack(trouble)) => {
-                    kept.push(info.number);
-                    self.damaged(info.number, &trouble);
-                    Ok(())
-                }
-            }
-        })?;
+        let filled = fill(&mut repacker)?;
         if !self.is_interrupted() {
             repacker.finish()?;
         }
-        Ok(kept)
+        Ok(filled)
     }
 
     /// Calls `each` for every pack of which anything is needed, with all its bytes. The next one is

@@ -1,12 +1,13 @@
 //! What the live snapshots need, and how much of each pack that is.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, PoisonError};
 
 use roaring::RoaringBitmap;
 use unseen_common::id::{Hash, PackNumber, SnapshotId};
 
 use super::Used;
+use super::notes::{Needs, Notes};
 use super::plan::Weighed;
 use crate::browse::error::{PackFault, ReadError};
 use crate::browse::packs::Packs;
@@ -31,6 +32,10 @@ pub struct Survey {
     /// The snapshots that could be read to their end.
     pub(super) snapshots: Vec<Needing>,
     pub(super) used: Used,
+    /// What is needed of packs that are damaged.
+    pub(super) stranded: BTreeMap<PackNumber, Needs>,
+    /// Damaged packs that snapshots may be taken off: all that name one could be walked.
+    pub mendable: Vec<PackNumber>,
     /// Packs that may be written anew.
     pub packs: Vec<Weighed>,
     /// Snapshots in which something is damaged. Their packs stay as they are.
@@ -42,22 +47,36 @@ pub fn survey(
     packs: &Packs<'_>,
     (monitor, interrupt): (&dyn Monitor, &AtomicBool),
 ) -> Result<Survey, ReadError> {
-    let used = Mutex::new(Used::default());
+    let notes = Notes::new(packs.index.quarantined().clone());
     let state = &packs.repo.log.state;
     let head = (state.head_seq, state.head);
-    let checking = Checking::new(packs, (monitor, interrupt), (0, Some(&used)));
+    let checking = Checking::new(packs, (monitor, interrupt), (0, Some(&notes)));
     let mut looking = Looking { checking: &checking, snapshots: Vec::new(), damaged: 0 };
-    let protected = looking.look()?;
+    let kept = looking.look()?;
     let Looking { snapshots, damaged, .. } = looking;
     monitor.scan_done();
-    let mut used = used.into_inner().unwrap_or_else(PoisonError::into_inner);
-    used.settle();
+    let (used, stranded) = notes.settled();
     let mut needed = RoaringBitmap::new();
     for snapshot in &snapshots {
         needed |= &snapshot.packs;
     }
-    let weighed = weigh(packs, &(needed - protected), &used);
-    Ok(Survey { head, snapshots, used, packs: weighed, damaged })
+    needed -= kept;
+    let index = packs.index;
+    let unsound = index.damaged().iter().map(|damaged| damaged.number.0);
+    let unsound = index.quarantined() | index.gone() | unsound.collect::<RoaringBitmap>();
+    // Their names are known, or no list that has them would be the one that was signed for.
+    let mendable = (&needed & index.quarantined()).iter().map(PackNumber).collect();
+    let weighed = weigh(packs, &(needed - unsound), &used);
+    Ok(Survey { head, snapshots, used, stranded, mendable, packs: weighed, damaged })
+}
+
+impl Survey {
+    /// How many snapshots need a damaged pack that they may be taken off.
+    pub fn to_mend(&self) -> u64 {
+        let mendable: RoaringBitmap = self.mendable.iter().map(|number| number.0).collect();
+        let concerned = self.snapshots.iter().filter(|one| !one.packs.is_disjoint(&mendable));
+        u64::try_from(concerned.count()).unwrap_or(u64::MAX)
+    }
 }
 
 struct Looking<'a> {
@@ -67,12 +86,10 @@ struct Looking<'a> {
 }
 
 impl Looking<'_> {
-    /// Looks at every snapshot; the packs that must stay as they are.
+    /// Looks at every snapshot; the packs of those that cannot be walked to their end.
     fn look(&mut self) -> Result<RoaringBitmap, ReadError> {
         let checking = self.checking;
-        let index = checking.packs.index;
-        let mut protected = index.quarantined() | index.gone();
-        protected.extend(index.damaged().iter().map(|damaged| damaged.number.0));
+        let mut kept = RoaringBitmap::new();
         let mut trees = TreeCheck::new(checking);
         for row in rows(checking.packs.repo) {
             checking.go_on()?;
@@ -81,10 +98,10 @@ impl Looking<'_> {
                 self.snapshots.push(Needing { id: row.id, packs });
             } else {
                 self.damaged += 1;
-                protected |= packs;
+                kept |= packs;
             }
         }
-        Ok(protected)
+        Ok(kept)
     }
 
     fn is_whole(

@@ -1,7 +1,8 @@
+mod mending;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use roaring::RoaringBitmap;
@@ -15,8 +16,6 @@ use crate::browse::packs::Packs;
 use crate::maintain::room::packs_of;
 use crate::maintain::{CheckOptions, CheckOutcome, Subset, check};
 use crate::progress::{Amount, Monitor, Silent, Tally};
-use crate::repo::OwnerRepo;
-use crate::repo::reader::Place;
 use crate::state::db::StateDb;
 use crate::testing::{Machine, World, keys, noise, options};
 
@@ -63,23 +62,6 @@ impl Scene {
         }
     }
 
-    fn owner(&self) -> OwnerRepo {
-        let folders = self.world.folders("owner");
-        fs::create_dir_all(&folders.state).unwrap();
-        fs::create_dir_all(&folders.data).unwrap();
-        let place = Place {
-            account: keys().vault,
-            identity: self.world.core.identity(),
-            folders: &folders,
-            kit: None,
-            device: None,
-        };
-        let clock: Arc<dyn Clock> = Arc::clone(&self.world.clock) as _;
-        let (service, unlocked) = (self.world.service(), keys());
-        let opened = OwnerRepo::open(&service, place, &unlocked, clock);
-        self.world.runtime.block_on(opened).unwrap()
-    }
-
     /// Plans and carries it out; `between` happens after the plan.
     fn compact_with(&mut self, limits: &Limits, between: impl FnOnce(&mut Self)) -> (Plan, Done) {
         let (repo, index) = self.world.reader();
@@ -88,7 +70,7 @@ impl Scene {
         let go_on = AtomicBool::new(false);
         let survey = survey(&packs, (&Silent, &go_on)).unwrap();
         let plan = plan(&survey.packs, limits);
-        let mut owner = self.owner();
+        let mut owner = self.world.owner_repo();
         between(self);
         let done = rewrite(&packs, &mut owner, (&survey, &plan), (&Silent, &go_on)).unwrap();
         (plan, done)
@@ -100,8 +82,12 @@ impl Scene {
 
     fn check(&self) -> CheckOutcome {
         let (repo, index) = self.world.reader();
-        let options =
-            CheckOptions { read_data: Some(Subset::All), workers: 2, ..CheckOptions::default() };
+        let options = CheckOptions {
+            read_data: Some(Subset::All),
+            paths: 9,
+            workers: 2,
+            ..CheckOptions::default()
+        };
         let listens = (&Silent as &dyn Monitor, &AtomicBool::new(false));
         check((&repo, &index), &options, listens, self.world.runtime.handle()).unwrap()
     }
@@ -122,7 +108,7 @@ impl Scene {
     }
 
     fn packs(&self, ids: &[SnapshotId]) -> RoaringBitmap {
-        let owner = self.owner();
+        let owner = self.world.owner_repo();
         self.world.runtime.block_on(packs_of(&owner.vault, ids.iter().copied())).unwrap()
     }
 
@@ -348,12 +334,12 @@ fn what_is_interrupted_changes_nothing() {
     let packs = Packs::new(&repo, &index, &Silent, scene.world.runtime.handle());
     let survey = survey(&packs, (&Silent, &AtomicBool::new(false))).unwrap();
     let plan = plan(&survey.packs, &NOTHING_UNUSED);
-    let mut owner = scene.owner();
+    let mut owner = scene.world.owner_repo();
     let (head, before) = (owner.log.state.head_seq, scene.packs(&made[3..]));
     let stop = AtomicBool::new(true);
     let done = rewrite(&packs, &mut owner, (&survey, &plan), (&Silent, &stop)).unwrap();
     assert_eq!(done, Done { interrupted: true, ..Done::default() });
-    assert_eq!(scene.owner().log.state.head_seq, head);
+    assert_eq!(scene.world.owner_repo().log.state.head_seq, head);
     assert_eq!(scene.packs(&made[3..]), before);
 }
 

@@ -11,7 +11,7 @@ use crate::crypto::content_id::ChunkId;
 /// Only the start of an id is kept. Two chunks of one pack that share it pass for one, so one of
 /// them may be kept that nobody needs; none is ever taken for unused that is used.
 #[derive(Debug, Default)]
-pub(in crate::maintain) struct Used(BTreeMap<PackNumber, Marks>);
+pub(super) struct Used(BTreeMap<PackNumber, Marks>);
 
 #[derive(Debug, Default)]
 struct Marks {
@@ -29,7 +29,7 @@ const FEW: usize = 64;
 
 impl Used {
     /// Somebody needs this chunk, of so many bytes, from this pack.
-    pub(in crate::maintain) fn add(&mut self, pack: PackNumber, id: &ChunkId, length: u32) {
+    pub(super) fn add(&mut self, pack: PackNumber, id: &ChunkId, length: u32) {
         let marks = self.0.entry(pack).or_default();
         marks.fresh.push((start(id), length));
         if marks.fresh.len() >= FEW.max(marks.sorted.len() / 4) {

@@ -6,7 +6,7 @@ use crate::maintain::undelete::{UndeleteError, restoring};
 use crate::repo::{ReaderIndex, ReaderRepo};
 use crate::testing::{Machine, World, noise, options};
 use unseen_common::log::entry::{Body, SnapshotIds};
-use unseen_common::retention::decide_with;
+use unseen_common::retention::foresee;
 use unseen_common::time::{Clock, SECONDS_A_DAY};
 
 /// A snapshot a day, each with a file of its own alone. Oldest first; the second has a tag more.
@@ -110,11 +110,13 @@ fn what_other_rules_would_let_go() {
     let state = &repo.log.state;
     let going = |policy: &Policy| {
         let listed = world.runtime.block_on(matching_listed(&repo, &Filter::default()));
-        let judged = judged(listed, decide_with(state, policy, world.clock.now()));
-        with_fate(&judged, Fate::Forget).len()
+        let judged = foretold(listed, &foresee(state, policy, world.clock.now()));
+        assert!(judged.iter().all(|one| !one.reasons.is_empty()));
+        let later = judged.iter().filter(|one| one.later.is_some()).count();
+        (with_fate(&judged, Fate::Forget).len(), later)
     };
-    assert_eq!(going(&state.policy), 0);
+    assert_eq!(going(&state.policy), (0, 0));
     let strict = Policy { keep: keep(1), ..state.policy.clone() };
-    assert_eq!(going(&strict), ids.len() - 1);
-    assert_eq!(going(&Policy { floor_days: 3, ..strict }), ids.len() - 2);
+    assert_eq!(going(&strict), (ids.len() - 1, 0));
+    assert_eq!(going(&Policy { floor_days: 3, ..strict }), (ids.len() - 2, 1));
 }

@@ -56,7 +56,9 @@ fn ruled(one: &Snapshot, series: &[&Snapshot], rules: &KeepRules) -> bool {
     let counts = [rules.hourly, rules.daily, rules.weekly, rules.monthly, rules.yearly];
     counts.into_iter().enumerate().any(|(which, count)| {
         let own = periods(one.received)[which];
-        let taken: BTreeSet<_> = newer.iter().map(|s| periods(s.received)[which]).collect();
+        // Of those with one stamp nobody knows which is the newer.
+        let newer = newer.iter().filter(|s| s.received > one.received);
+        let taken: BTreeSet<_> = newer.map(|s| periods(s.received)[which]).collect();
         !taken.contains(&own) && (taken.len() as u64) < u64::from(count)
     })
 }

@@ -59,22 +59,26 @@ proptest! {
     fn counts_are_never_exceeded(steps in steps(80), rules in small_rules()) {
         let mut lab = Lab::new();
         play(&mut lab, &steps);
-        let mut counts: BTreeMap<_, u32> = BTreeMap::new();
+        let mut counts: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         for decision in decide_with(&lab.state, &keep(rules), lab.now) {
             let group = (decision.device, decision.set, decision.status == Status::Partial);
             for reason in decision.reasons() {
-                let which = match reason {
-                    Reason::Last(_) => 5,
-                    Reason::Newest(every, _) => Every::ALL.iter().position(|e| *e == every).unwrap(),
+                let (which, one) = match reason {
+                    Reason::Last(place) => (5, u64::from(place)),
+                    // Those with one stamp count as one.
+                    Reason::Newest(every, stamp) => {
+                        (Every::ALL.iter().position(|e| *e == every).unwrap(), stamp.0)
+                    }
                     _ => continue,
                 };
-                *counts.entry((group, which)).or_default() += 1;
+                counts.entry((group, which)).or_default().insert(one);
             }
         }
         let limits =
             [rules.hourly, rules.daily, rules.weekly, rules.monthly, rules.yearly, rules.last];
-        for ((group, which), count) in counts {
-            prop_assert!(count <= limits[which], "{:?} {} {}", group, which, count);
+        for ((group, which), counted) in counts {
+            let count = counted.len() as u64;
+            prop_assert!(count <= u64::from(limits[which]), "{:?} {} {}", group, which, count);
         }
     }
 
@@ -197,4 +201,38 @@ fn the_owner_need_not_wait() {
     let owner = decide_for_owner(&lab.state, &policy);
     assert_eq!(staying(&owner), BTreeSet::from([all[0], all[3]]));
     assert_eq!(owner[3].reasons(), [Reason::Last(1), Reason::NewestComplete]);
+}
+
+/// A clock that was wrong stamped ahead, and from then on the log stands still: years of backups
+/// have one stamp. Nothing of them goes as long as any of them would stay.
+#[test]
+fn snapshots_of_one_stamp_stay_together() {
+    let mut lab = Lab::new();
+    let before: Vec<_> = (0..5)
+        .map(|_| {
+            lab.wait(DAY);
+            lab.complete()
+        })
+        .collect();
+    lab.wait(3650 * DAY);
+    let mut stand: Vec<_> = (0..40).map(|_| lab.complete()).collect();
+    // A partial one between them is counted with all.
+    stand.insert(20, lab.snap(1, 1, Status::Partial));
+    let rules = KeepRules { daily: 3, ..KeepRules::NONE };
+    let policy = Policy { burst_pause_days: 0, ..keep(rules) };
+    lab.wait(3600);
+    let kept = staying(&decide_with(&lab.state, &policy, lab.now));
+    assert!(stand.iter().all(|id| kept.contains(id)));
+    // They are one day: the two before them have their place.
+    assert_eq!(before.iter().filter(|id| kept.contains(id)).count(), 2);
+
+    // Time goes on: they go when their day does.
+    for days in 1..=3 {
+        lab.wait(DAY);
+        lab.complete();
+        lab.wait(3600);
+        let kept = staying(&decide_with(&lab.state, &policy, lab.now));
+        let left = stand.iter().filter(|id| kept.contains(id)).count();
+        assert_eq!(left, if days < 3 { stand.len() } else { 0 });
+    }
 }

@@ -26,10 +26,13 @@ fn every_reason_has_its_words() {
     let mut lab = Lab::with(Policy { keep, floor_days: 1, ..DEFAULT_POLICY });
     let pinned = lab.complete();
     lab.root(Body::Pin(ids(&[pinned]))).unwrap();
+    lab.wait(1);
     let held = lab.complete();
     lab.root(Body::Hold(ids(&[held]))).unwrap();
     lab.snap(1, 1, Status::Checkpoint);
+    lab.wait(1);
     lab.complete();
+    lab.wait(1);
     lab.complete();
     lab.wait(3 * DAY);
     lab.complete();
