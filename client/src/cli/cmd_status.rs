@@ -15,8 +15,9 @@ use super::exit::{CliError, Exit};
 use super::reading::{local_time, machine_time};
 use super::units::{bytes, count, plural};
 use super::vault::{self, SystemClock};
+use crate::crypto::device_file::DeviceKey;
 use crate::daemon::alerts;
-use crate::daemon::book::{Book, SetBook};
+use crate::daemon::book::{Book, Checked, SetBook};
 use crate::daemon::core::Status;
 use crate::state::own_snapshots::OwnSnapshots;
 use crate::tree::manifest::Manifest;
@@ -51,7 +52,7 @@ struct Shown {
 /// Shows how things stand.
 pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
     let (setup, mistake) = ctx.setup_as_far()?;
-    let key = vault::device_key(&setup)?;
+    let key = vault::device_key(&setup);
     let (daemon, silent) = match daemon_status(&setup.places) {
         Ok(daemon) => (daemon, None),
         Err(error) => (None, Some(CliError::from(error).report())),
@@ -63,11 +64,8 @@ pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
         book.checked.clone_from(&daemon.checked);
     }
     let sets = gather(&setup, &book, (daemon.as_ref(), mistake.is_some()), now);
-    let address = match &daemon {
-        // What the configuration says is not known, what the daemon took from it is.
-        Some(daemon) if mistake.is_some() => daemon.vault.clone(),
-        _ => setup.vault.clone().unwrap_or_else(|| key.server.clone()),
-    };
+    let known = book != Book::default() || silent.is_some();
+    let address = address(&setup, key, (daemon.as_ref(), known, mistake.is_some()))?;
     let mut alerts = match &daemon {
         Some(daemon) => daemon.alerts.clone(),
         None => alerts::current(&book, now),
@@ -85,7 +83,11 @@ pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
             "config": mistake,
             "contact": book.contact.map(machine_time),
             "checked": book.checked.as_ref().map(|checked| {
-                json!({"time": machine_time(checked.at), "trouble": checked.trouble})
+                json!({
+                    "time": machine_time(checked.at),
+                    "trouble": checked.trouble,
+                    "looked": checked.looked,
+                })
             }),
             "daemon": daemon.as_ref().map(daemon_json),
             "sets": sets.iter().map(|(name, set)| set_json(name, set, now)).collect::<Vec<_>>(),
@@ -103,8 +105,7 @@ pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
     row(ctx, "Vault", &format!("{address}{guess}{contact}"));
     row(ctx, "Daemon", &daemon_words(daemon.as_ref(), silent));
     if let Some(checked) = &book.checked {
-        let how = checked.trouble.as_deref().unwrap_or("all well");
-        row(ctx, "Checked", &format!("{}: {how}", ago(now.since(checked.at))));
+        row(ctx, "Checked", &format!("{}: {}", ago(now.since(checked.at)), how(checked)));
     }
     if sets.is_empty() {
         row(ctx, "Sets", "none yet: `backup run PATH…` saves something");
@@ -119,6 +120,23 @@ pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
         ctx.ui.warn(&mistake.text);
     }
     Ok(exit)
+}
+
+/// Where the vault is. The key may be handed to the service alone: then it is told as far as it is
+/// known, if anything is.
+fn address(
+    setup: &Setup,
+    key: Result<DeviceKey, CliError>,
+    (daemon, known, mistaken): (Option<&Status>, bool, bool),
+) -> Result<String, CliError> {
+    match (daemon, key) {
+        // What the configuration says is not known, what the daemon took from it is.
+        (Some(daemon), _) if mistaken => Ok(daemon.vault.clone()),
+        (_, Ok(key)) => Ok(setup.vault.clone().unwrap_or(key.server)),
+        (Some(daemon), Err(_)) => Ok(daemon.vault.clone()),
+        (None, Err(error)) if known => Ok(setup.vault.clone().unwrap_or_else(|| error.report())),
+        (None, Err(error)) => Err(error),
+    }
 }
 
 /// What is wrong with config.toml.
@@ -192,6 +210,20 @@ fn daemon_words(daemon: Option<&Status>, silent: Option<String>) -> String {
     match &daemon.held {
         Some(held) => format!("waiting {held}"),
         None => format!("watching since {}", local_time(daemon.since)),
+    }
+}
+
+/// What a look at the vault has found, and what was looked at.
+fn how(checked: &Checked) -> String {
+    match (&checked.trouble, &checked.looked) {
+        (Some(trouble), _) => trouble.clone(),
+        (None, Some(looked)) => {
+            let packs = plural(looked.packs, "pack is", "packs are");
+            let of = plural(looked.snapshots, "snapshot", "snapshots");
+            let by = if looked.files { "the files in full length" } else { "by the vault's list" };
+            format!("{packs} there of the last {of}, {by}")
+        }
+        (None, None) => "all well".to_owned(),
     }
 }
 

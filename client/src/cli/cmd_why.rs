@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::cmd_daemon::call;
 use super::context::{Context, Setup};
 use super::escape::{escape_for_terminal, insert_name};
 use super::exit::{CliError, Exit};
@@ -76,7 +77,7 @@ pub fn run(ctx: &Context<'_>, args: &WhyArgs) -> Result<Exit, CliError> {
 /// What the daemon says of a path that is in one of its sets: nothing if there is no daemon.
 fn watched_by(setup: &Setup, path: &Path) -> Option<Why> {
     let request = Request::Why { path: path.to_path_buf() };
-    let answer = Call::send(&setup.places.sockets(), &request).and_then(Call::only);
+    let answer = call(&setup.places, &request).and_then(Call::only);
     match answer {
         Ok(Answer::Why(why)) if why.set.is_some() && !why.left_out => Some(why),
         _ => None,

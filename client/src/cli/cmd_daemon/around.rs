@@ -137,6 +137,11 @@ impl Around for Machine {
     fn alert(&mut self, alert: &Alert) {
         self.ui.warn(&format!("{} {}", alert.text, alert.hint));
         let settings = Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner));
-        super::deliver::tell(&self.ui, &self.runtime, &settings.alerts, alert);
+        let mut ways = settings.alerts.clone();
+        if let (Some(exposed), Some(_)) = (&settings.exposed, &ways.command) {
+            self.ui.warn(&exposed.to_string());
+            ways.command = None;
+        }
+        super::deliver::tell(&self.ui, &self.runtime, &ways, alert);
     }
 }

@@ -38,7 +38,7 @@ pub fn through(ctx: &Context<'_>, args: &RunArgs) -> Result<Option<Exit>, CliErr
     for set in sets {
         ctx.ui.status(&format!("backing up {set}, by way of the daemon"));
         let request = Request::Run { set: set.clone() };
-        let call = Call::send(&setup.places.sockets(), &request)?;
+        let call = super::call(&setup.places, &request)?;
         worst = worst.worse(follow(ctx, &set, call)?);
     }
     Ok(Some(worst))
