@@ -317,7 +317,7 @@ impl<'a> Threads<'a> {
 
     fn limit(self) -> Limit<'a> {
         match (self.known_only, self.allowance, self.options.at_most) {
-            (true, ..) => Limit::Each(0),
+            (true, ..) => Limit::Known,
             (_, Some(allowance), _) => Limit::InAll(allowance),
             (.., Some(most)) => Limit::Each(most),
             (.., None) => Limit::None,

@@ -74,6 +74,8 @@ pub enum Limit<'a> {
     None,
     /// Those of at most so many bytes.
     Each(u64),
+    /// None: what was recorded is taken as it is, also if it was recorded too soon after a change.
+    Known,
     /// As many as this allows.
     InAll(Allowance),
     /// None: they are weighed.
@@ -85,6 +87,7 @@ impl Limit<'_> {
         match self {
             Self::None => true,
             Self::Each(most) => stat.size <= *most,
+            Self::Known => false,
             Self::InAll(allowance) => allowance.take(stat.size, stat.mtime.seconds),
             Self::Weigh(weights) => {
                 weights.add(stat.size, stat.mtime.seconds);
@@ -318,7 +321,8 @@ impl<'a> Walker<'a> {
             return false;
         };
         let seen = row.seen;
-        seen == seen_of(stat, self.context.racy_from, seen.racy) && !seen.racy
+        let sure = !seen.racy || matches!(self.context.limit, Limit::Known);
+        seen == seen_of(stat, self.context.racy_from, seen.racy) && sure
     }
 
     /// Whether all that a file needs is still on the server.

@@ -90,6 +90,7 @@ pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
                 })
             }),
             "daemon": daemon.as_ref().map(daemon_json),
+            "daemon_error": silent,
             "sets": sets.iter().map(|(name, set)| set_json(name, set, now)).collect::<Vec<_>>(),
             "alerts": alerts,
         }));
