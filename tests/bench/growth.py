@@ -23,8 +23,10 @@ from peers import ROOT, Unseen, measure
 IN_A_FOLDER = 1000
 STEPS = {
     "first": "first run",
+    "find": "`find -size`, which looks at every file, and warms the caches",
     "unchanged": "unchanged run",
     "changed": "one file changed",
+    "index": "restore of one file, with all tables of contents to be read first",
     "one file": "restore of one file",
     "snapshots": "snapshots",
     "check": "check of the structure",
@@ -32,9 +34,14 @@ STEPS = {
 }
 
 
+def place_of(tree, file):
+    folder = file // IN_A_FOLDER
+    return tree / f"{folder // 100:03}" / f"{folder:05}" / str(file)
+
+
 def fill(tree, number):
     for at in range(0, number, IN_A_FOLDER):
-        folder = tree / f"{at // IN_A_FOLDER // 100:03}" / f"{at // IN_A_FOLDER:05}"
+        folder = place_of(tree, at).parent
         folder.mkdir(parents=True)
         for file in range(at, min(at + IN_A_FOLDER, number)):
             with open(folder / str(file), "xb", buffering=0) as out:
@@ -46,11 +53,13 @@ def one_size(work, tree, number, log):
     tool = Unseen(work)
     measure(tool.init(), tool.env, None, log)
     binary, run = [tool.binary, "-q"], tool.first(tree)
-    last = tree / f"{(number - 1) // IN_A_FOLDER // 100:03}" / f"{(number - 1) // IN_A_FOLDER:05}" / str(number - 1)
+    before, last = (place_of(tree, number - behind) for behind in (2, 1))
     commands = {
         "first": run,
+        "find": ["find", str(tree), "-size", "+1k"],
         "unchanged": run,
         "changed": run,
+        "index": [*binary, "restore", f"latest:{before}", "--target", str(work / "restored")],
         "one file": [*binary, "restore", f"latest:{last}", "--target", str(work / "restored")],
         "snapshots": [*binary, "snapshots"],
         "check": [*binary, "check"],
@@ -64,8 +73,9 @@ def one_size(work, tree, number, log):
         figures[step] = measure(command, tool.env, None, log)
         shown = {name: round(figure, 2) for name, figure in figures[step].items()}
         print(f"{number:>9} {step:10} {shown}", flush=True)
-    if (work / "restored" / last.name).read_bytes() != last.read_bytes():
-        sys.exit("what was restored differs")
+    for file in (before, last):
+        if (work / "restored" / file.name).read_bytes() != file.read_bytes():
+            sys.exit("what was restored differs")
     return figures
 
 

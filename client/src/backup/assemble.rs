@@ -7,6 +7,7 @@
 mod recorded;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use unseen_common::codec::Canonical;
@@ -25,7 +26,7 @@ use super::worker::{Done, MaybeRead};
 use crate::crypto::content_id::ChunkId;
 use crate::progress::{Change, Item, Monitor};
 use crate::state::db::StateDb;
-use crate::state::records::{DirKey, Row, Seen};
+use crate::state::records::{DirKey, Part, Row, Seen};
 use crate::state::summary::Contents;
 use crate::tree::codec::total_length;
 use crate::tree::entry::{Entry, Extent, FileTime, Kind, Meta, Name};
@@ -93,7 +94,8 @@ enum Mode {
     Matching {
         seen: u64,
         packs: roaring::RoaringBitmap,
-        last: Option<*const ()>,
+        /// The part that the last one was in.
+        last: Option<Arc<Part>>,
     },
     Writing {
         tree: DirWriter,

@@ -32,7 +32,7 @@ use crate::scan::listing::Names;
 use crate::scan::names::OwnerNames;
 use crate::scan::os::{Dir, FileType, Stat};
 use crate::state::db::StateDb;
-use crate::state::records::{DirKey, RecordReader, Row};
+use crate::state::records::{DirKey, Part, RecordReader, Row};
 use crate::tree::entry::Name;
 use taking::Above;
 
@@ -104,6 +104,8 @@ pub struct Walker<'a> {
     out: Outbox,
     path: Vec<u8>,
     stack: Vec<Frame<'a>>,
+    /// The last part of a record whose packs were all there. Packs only come while a run goes on.
+    there: Option<Arc<Part>>,
     /// Nothing more is looked at: open directories are closed as they are.
     ending: bool,
 }
@@ -155,6 +157,7 @@ impl<'a> Walker<'a> {
             out: Outbox::new(events, jobs),
             path: Vec::new(),
             stack: Vec::new(),
+            there: None,
             ending: false,
         }
     }
@@ -291,9 +294,12 @@ impl<'a> Walker<'a> {
         old: Option<Old>,
     ) -> Result<(), BackupError> {
         let is_file = stat.file_type == FileType::File;
-        let same = old.as_ref().filter(|old| {
-            !self.context.force && self.is_unchanged(old, stat) && self.has_content(old)
-        });
+        let same = match &old {
+            Some(old) if !self.context.force && self.is_unchanged(old, stat) => {
+                self.has_content(old).then_some(old)
+            }
+            _ => None,
+        };
         let bytes = if is_file { stat.size } else { 0 };
         if same.is_none() && is_file && !self.context.limit.takes(stat) {
             self.context.monitor.put_off(Amount { files: 1, dirs: 0, bytes });
@@ -326,12 +332,23 @@ impl<'a> Walker<'a> {
     }
 
     /// Whether all that a file needs is still on the server.
-    fn has_content(&self, old: &Old) -> bool {
+    fn has_content(&mut self, old: &Old) -> bool {
         let Some(row) = old.part.row(old.index) else {
             return false;
         };
-        (self.context.dedup.has_all(&old.part.packs) || self.has_chunks(&row))
-            && self.has_lists(row.lists)
+        (self.has_packs(&old.part) || self.has_chunks(&row)) && self.has_lists(row.lists)
+    }
+
+    /// Whether all packs of a part of a record are still on the server.
+    fn has_packs(&mut self, part: &Arc<Part>) -> bool {
+        if self.there.as_ref().is_some_and(|there| Arc::ptr_eq(there, part)) {
+            return true;
+        }
+        let all = self.context.dedup.has_all(&part.packs);
+        if all {
+            self.there = Some(Arc::clone(part));
+        }
+        all
     }
 
     /// Whether each chunk of a short file is still on the server. After a compaction most are, in

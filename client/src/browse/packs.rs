@@ -23,7 +23,7 @@ use crate::repo::reader::PackInfo;
 use crate::repo::{ReaderIndex, ReaderRepo};
 
 /// Bytes of tables of contents that are kept.
-const TABLES: usize = 12 * 1024 * 1024;
+const TABLES: usize = 6 * 1024 * 1024;
 /// Bytes of one request, at most: a multiple of a block. Small ones leave less memory in pieces,
 /// and over a network the last ones end at about the same time.
 const REQUEST: u64 = 1024 * 1024;

@@ -37,7 +37,7 @@ const TOLD: usize = 1000;
 
 /// Checks.
 pub fn run(ctx: &Context<'_>, args: &CheckArgs) -> Result<Exit, CliError> {
-    let runtime = vault::runtime()?;
+    let runtime = vault::reading_runtime()?;
     let reading = reading::open(ctx, &runtime)?;
     // Before the index is opened: it asks which packs the vault knows to be damaged.
     let absent = runtime.block_on(survey(&*reading.repo.vault))?;

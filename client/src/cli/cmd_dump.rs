@@ -34,7 +34,7 @@ pub struct DumpArgs {
 
 /// Prints a file.
 pub fn run(ctx: &Context<'_>, args: &DumpArgs) -> Result<Exit, CliError> {
-    let runtime = vault::runtime()?;
+    let runtime = vault::reading_runtime()?;
     let reading = reading::open(ctx, &runtime)?;
     let named = (&args.snapshot, &args.filter);
     reading.look(ctx, named, &runtime, |chosen, chunks| print(ctx, args, chosen, chunks))?;

@@ -100,7 +100,7 @@ pub enum Overwrite {
 
 /// Restores.
 pub fn run(ctx: &Context<'_>, args: &RestoreArgs) -> Result<Exit, CliError> {
-    let runtime = vault::runtime()?;
+    let runtime = vault::reading_runtime()?;
     let select = Select::new(patterns(&args.include)?, patterns(&args.exclude)?);
     let reading = reading::open(ctx, &runtime)?;
     let named = (&args.snapshot, &args.filter);

@@ -101,7 +101,8 @@ impl Run {
         // Equal records may begin in the block before the first that starts as the id does.
         let first = self.prefixes.partition_point(|block| *block < prefix).saturating_sub(1);
         let mut buffer = [0; BLOCK];
-        for (place, block) in (0..).zip(&self.prefixes).skip(first) {
+        let places = u64::try_from(first).unwrap_or(u64::MAX)..;
+        for (place, block) in places.zip(self.prefixes.get(first..).unwrap_or_default()) {
             if *block > prefix {
                 break;
             }

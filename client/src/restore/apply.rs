@@ -24,7 +24,8 @@ pub fn apply_dir_meta(
     policy: &Policy,
 ) -> Result<Vec<Note>, TargetError> {
     let handle = Handle::Open(dir.fd());
-    let subject = Subject { handle, is_link: false, inherits_acl: false, now: handle.now() };
+    let now = handle.now();
+    let subject = Subject { handle, is_link: false, inherits_acl: false, now, owner: None };
     apply(subject, meta, policy).map_err(|error| error.of(None))
 }
 
@@ -39,6 +40,8 @@ pub(super) struct Subject<'a> {
     /// What it has already, if it was there before and its content is what the snapshot has. What
     /// is right is left alone, so that the next backup sees no change; what is strange goes.
     pub(super) now: Option<Meta>,
+    /// User and group that it has, where they are known though the rest is not.
+    pub(super) owner: Option<(u32, u32)>,
 }
 
 /// The owner could not be set, and the policy demands it.
@@ -62,10 +65,11 @@ pub(super) fn apply(
     meta: &Meta,
     policy: &Policy,
 ) -> Result<Vec<Note>, OwnerRefused> {
-    let Subject { handle, is_link, inherits_acl, now } = subject;
+    let Subject { handle, is_link, inherits_acl, now, owner } = subject;
     let mode = now.as_ref().map(|now| now.mode);
+    let owner = now.as_ref().map(|now| (now.uid, now.gid)).or(owner);
     let mut work = Work { handle, inherits_acl, now, mode, meta, policy, notes: Vec::new() };
-    let owned = work.owner()?;
+    let owned = work.owner(owner)?;
     work.strangers();
     work.xattrs(Class::Harmless);
     if !is_link {
@@ -96,12 +100,12 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Sets user and group; answers whether they are now the recorded ones.
-    fn owner(&mut self) -> Result<bool, OwnerRefused> {
+    fn owner(&mut self, now: Option<(u32, u32)>) -> Result<bool, OwnerRefused> {
         let Some((uid, gid)) = self.wanted_owner() else {
             let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
             return Ok((self.meta.uid, self.meta.gid) == (user.as_raw(), group.as_raw()));
         };
-        if self.now.as_ref().is_some_and(|now| (now.uid, now.gid) == (uid, gid)) {
+        if now == Some((uid, gid)) {
             return Ok(true);
         }
         let handle = self.handle;

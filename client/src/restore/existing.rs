@@ -42,7 +42,8 @@ impl TargetDir {
             return Err(TargetError::Raced { name: name.clone() });
         }
         let handle = Handle::Open(fd.as_fd());
-        let subject = Subject { handle, is_link: false, inherits_acl: false, now: handle.now() };
+        let now = handle.now();
+        let subject = Subject { handle, is_link: false, inherits_acl: false, now, owner: None };
         apply(subject, meta, policy).map_err(|refused| refused.of(Some(name)))
     }
 

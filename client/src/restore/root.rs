@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::fs::{AtFlags, Mode, OFlags, RawMode};
 use rustix::io::Errno;
@@ -107,6 +107,10 @@ struct Inner {
     fd: OwnedFd,
     /// It has a default ACL, of which everything made in it gets a copy.
     inherits_acl: bool,
+    /// It is this user's, so that nobody else can have what is made in it belong to another group.
+    is_ours: bool,
+    /// User and group of what is made in it, once that is known.
+    gives: OnceLock<Option<(u32, u32)>>,
     names: Arc<dyn TempNames>,
 }
 
@@ -268,7 +272,16 @@ impl TargetDir {
         let acl = rustix::fs::fgetxattr(&fd, ACL_DEFAULT, &mut [0_u8; 1]);
         // It may have one if it is not open for reading: see `above.rs`.
         let inherits_acl = matches!(acl, Ok(1..) | Err(Errno::RANGE | Errno::BADF));
-        Self(Arc::new(Inner { fd, inherits_acl, names }))
+        let user = rustix::process::geteuid().as_raw();
+        let is_ours = fstat(&fd).is_ok_and(|stat| stat.uid == user);
+        Self(Arc::new(Inner { fd, inherits_acl, is_ours, gives: OnceLock::new(), names }))
+    }
+
+    /// User and group of a file that was just made in it, where that can be told of all that are
+    /// made in it from the first one: it saves a change of the owner for each.
+    pub(super) fn owner_of_new(&self, file: BorrowedFd<'_>) -> Option<(u32, u32)> {
+        let look = || fstat(file).ok().map(|stat| (stat.uid, stat.gid));
+        if self.0.is_ours { *self.0.gives.get_or_init(look) } else { None }
     }
 
     pub(super) fn open_below(&self, name: &Name) -> Result<OwnedFd, Errno> {

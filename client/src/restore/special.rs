@@ -92,6 +92,7 @@ impl TargetDir {
             is_link: matches!(special, Special::Symlink(_)),
             inherits_acl: self.inherits_acl(),
             now: None,
+            owner: None,
         };
         let notes = apply(subject, meta, policy).map_err(|refused| refused.of(Some(name)))?;
         temp.place(name, policy.overwrite)?;
@@ -129,6 +130,7 @@ impl TargetDir {
             // It may have got one since, and loses it as a new one would not have it.
             inherits_acl: true,
             now: handle.now(),
+            owner: None,
         };
         let notes = apply(subject, meta, policy).ok()?;
         Some(Placed { id, notes })

@@ -84,6 +84,7 @@ impl TempFile {
             is_link: false,
             inherits_acl: temp.dir.inherits_acl(),
             now: None,
+            owner: temp.dir.owner_of_new(fd.as_fd()),
         };
         let notes = apply(subject, meta, policy).map_err(|refused| refused.of(Some(&name)))?;
         temp.place(&name, policy.overwrite)?;

@@ -7,6 +7,7 @@
 //! ```
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -23,7 +24,9 @@ use crate::tree::reader::TreeError;
 
 /// Bytes of packs in memory, from a disk and over a network: there, while one pack is opened and
 /// another one is on its way, a third one is asked for.
-const BUDGET: [u64; 2] = [24 * 1024 * 1024, 56 * 1024 * 1024];
+const BUDGET: [u64; 2] = [12 * 1024 * 1024, 56 * 1024 * 1024];
+/// Bytes of a pack that are fetched at a time from a disk of this machine, at least a segment.
+const PART: u64 = 4 * 1024 * 1024;
 /// Files without content in one task.
 const BARE: usize = 64;
 
@@ -169,13 +172,15 @@ pub(super) fn fetch(run: &Run<'_>, jobs: &Receiver<Job>, tasks: &Sender<Task>, b
         let Job { wants, window } = job;
         let number = wants.number;
         let mut located = Vec::with_capacity(wants.wants.len());
-        let fetched = gather(run, wants, &window, &mut located, budget);
+        let mut sent = 0;
+        let fetched = locate(run, wants, &window, &mut located, budget)
+            .and_then(|open| open.fetch(run, (&located, &mut sent), (&window, tasks), budget));
         match fetched {
-            Ok((pack, fetched)) => send_segments(&pack, &fetched, &located, (&window, tasks)),
+            Ok(()) => {}
             Err(PackFault::Pack(trouble)) => {
                 run.packs.suspect(number);
-                let wants = located.iter().map(|(_, _, want)| *want);
-                window.again(wants, number, &trouble);
+                let rest = located.iter().skip(sent).map(|(_, _, want)| *want);
+                window.again(rest, number, &trouble);
             }
             Err(PackFault::Vault(error)) => run.fail(ReadError::Vault(error)),
         }
@@ -185,22 +190,31 @@ pub(super) fn fetch(run: &Run<'_>, jobs: &Receiver<Job>, tasks: &Sender<Task>, b
 /// A wanted chunk with its segment and its place in that.
 type Located = (u32, u32, Want);
 
-/// Opens a pack, finds the wanted chunks in it and fetches what is needed. Before the pack is open
-/// all wants count as located, so that an error is about all of them.
-fn gather(
+/// A pack that is open, and what was fetched of it so far.
+#[derive(Debug)]
+struct Opened {
+    pack: Arc<OpenPack>,
+    pieces: Pieces,
+    /// If all of it was fetched.
+    whole: Option<Permit>,
+}
+
+/// Opens a pack and finds the wanted chunks in it. Before the pack is open all wants count as
+/// located, so that an error is about all of them.
+fn locate(
     run: &Run<'_>,
     wants: PackWants,
     window: &Shared,
     located: &mut Vec<Located>,
     budget: &Budget,
-) -> Result<(Arc<OpenPack>, Arc<Fetched>), PackFault> {
+) -> Result<Opened, PackFault> {
     let whole = run.packs.index.pack(wants.number).filter(|info| {
         // From a disk of this machine two requests more cost nothing.
         !run.packs.repo.is_local() && is_most(&wants.wants, info.raw)
     });
     located.extend(wants.wants.into_iter().map(|want| (0, 0, want)));
     let mut pieces = Pieces::default();
-    let early = match whole {
+    let whole = match whole {
         Some(info) => {
             let permit = budget.take(info.length);
             let all = 0..info.length;
@@ -223,16 +237,58 @@ fn gather(
     });
     window.again(strays.into_iter(), wants.number, &PackTrouble::NotThere);
     located.sort_unstable_by_key(|(segment, place, want)| (*segment, *place, want.file));
-    let mut ranges: Vec<_> = located.iter().filter_map(|(s, ..)| pack.range(*s)).collect();
-    ranges.dedup();
-    let permit = early.unwrap_or_else(|| {
-        let lacking = pieces.lacking(&ranges, pack.info.length);
-        let size: u64 = lacking.iter().map(|run| run.end.saturating_sub(run.start)).sum();
-        budget.take(size.saturating_add(pieces.len()))
-    });
-    run.packs.fetch(&pack.info, &ranges, &mut pieces)?;
-    let fetched = Fetched { pieces, _permit: permit };
-    Ok((pack, Arc::new(fetched)))
+    Ok(Opened { pack, pieces, whole })
+}
+
+impl Opened {
+    /// Fetches what is needed, in parts, and hands it on; counts in `sent` what was.
+    fn fetch(
+        self,
+        run: &Run<'_>,
+        (mut located, sent): (&[Located], &mut usize),
+        (window, tasks): (&Arc<Shared>, &Sender<Task>),
+        budget: &Budget,
+    ) -> Result<(), PackFault> {
+        let Self { pack, mut pieces, mut whole } = self;
+        // Each answer of a network takes its time, and a few of them are on their way at once.
+        let most = if run.packs.repo.is_local() { PART } else { u64::MAX };
+        while !located.is_empty() {
+            let (part, ranges) = part_of(located, |segment| pack.range(segment), most);
+            let permit = whole.take().unwrap_or_else(|| {
+                let lacking = pieces.lacking(&ranges, pack.info.length);
+                let size: u64 = lacking.iter().map(|run| run.end.saturating_sub(run.start)).sum();
+                budget.take(size.saturating_add(pieces.len()))
+            });
+            run.packs.fetch(&pack.info, &ranges, &mut pieces)?;
+            let fetched = Fetched { pieces: std::mem::take(&mut pieces), _permit: permit };
+            let (now, rest) = located.split_at(part);
+            send_segments(&pack, &Arc::new(fetched), now, (window, tasks));
+            located = rest;
+            *sent = sent.saturating_add(part);
+        }
+        Ok(())
+    }
+}
+
+/// The first of these that lie in segments of so many bytes together, at least in one segment: how
+/// many they are, and where those segments are.
+fn part_of(
+    located: &[Located],
+    range_of: impl Fn(u32) -> Option<Range<u64>>,
+    most: u64,
+) -> (usize, Vec<Range<u64>>) {
+    let (mut count, mut bytes, mut ranges) = (0_usize, 0_u64, Vec::new());
+    for of_segment in located.chunk_by(|(a, ..), (b, ..)| a == b) {
+        let range = of_segment.first().and_then(|(segment, ..)| range_of(*segment));
+        let length = range.as_ref().map_or(0, |range| range.end.saturating_sub(range.start));
+        bytes = bytes.saturating_add(length);
+        if count > 0 && bytes > most {
+            break;
+        }
+        count = count.saturating_add(of_segment.len());
+        ranges.extend(range);
+    }
+    (count, ranges)
 }
 
 /// Whether so much of a pack with so many bytes of chunks is wanted that all of it is fetched, as
@@ -347,6 +403,29 @@ impl Shared {
 mod tests {
     use super::*;
     use crate::crypto::content_id::ChunkId;
+
+    #[test]
+    fn a_part_is_of_whole_segments_and_at_least_one() {
+        let want = Want { file: 0, length: 1, offset: 0, id: ChunkId([0; 32]) };
+        let located: Vec<Located> =
+            [0, 0, 1, 1, 1, 4].into_iter().map(|segment| (segment, 0, want)).collect();
+        let range_of = |segment: u32| {
+            let start = 100 * u64::from(segment);
+            (segment != 9).then(|| start..start + 100)
+        };
+        let part = |located: &[Located], most| {
+            let (count, ranges) = part_of(located, range_of, most);
+            (count, ranges.iter().map(|range| range.start).collect::<Vec<_>>())
+        };
+        assert_eq!(part(&located, 99), (2, vec![0]));
+        assert_eq!(part(&located, 199), (2, vec![0]));
+        assert_eq!(part(&located, 200), (5, vec![0, 100]));
+        assert_eq!(part(&located, u64::MAX), (6, vec![0, 100, 400]));
+        assert_eq!(part(&located[5..], 1), (1, vec![400]));
+        assert_eq!(part(&[], 1), (0, vec![]));
+        // One of which the pack knows no place is not waited for for ever.
+        assert_eq!(part(&[(9, 0, want)], 1), (1, vec![]));
+    }
 
     #[test]
     fn most_of_a_pack_is_seven_eighths_and_every_chunk_counts_once() {

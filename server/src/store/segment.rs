@@ -37,23 +37,41 @@ pub const fn last_of(number: PackNumber) -> PackNumber {
     PackNumber(first_of(number).0 | ((1 << RANGE_BITS) - 1))
 }
 
-/// Writes a segment; `None` if it would be too long. Items ascend and are of one range.
-pub fn encode(account: VaultId, first: PackNumber, items: &[FooterItem]) -> Option<Vec<u8>> {
-    let mut out = MAGIC.to_vec();
-    out.extend_from_slice(account.as_bytes());
-    out.extend_from_slice(&first.0.to_le_bytes());
-    let mut body = Vec::new();
-    for item in items {
-        body.clear();
-        footers::encode_item(item, &mut body);
-        out.extend_from_slice(&u32::try_from(body.len()).ok()?.to_le_bytes());
-        out.extend_from_slice(&checksum(account, &body));
-        out.extend_from_slice(&body);
-        if out.len() > MAX_SEGMENT {
-            return None;
-        }
+/// A segment that is being written.
+#[derive(Debug)]
+pub struct Segment {
+    account: VaultId,
+    /// Nothing once it would be too long.
+    bytes: Option<Vec<u8>>,
+}
+
+impl Segment {
+    /// An empty one, of the range that begins with `first`.
+    pub fn new(account: VaultId, first: PackNumber) -> Self {
+        let head = [&MAGIC[..], account.as_bytes(), &first.0.to_le_bytes()].concat();
+        Self { account, bytes: Some(head) }
     }
-    Some(out)
+
+    /// Adds an item. Items ascend and are of one range.
+    pub fn push(&mut self, item: &FooterItem) {
+        self.bytes = self.bytes.take().and_then(|bytes| with_item(self.account, bytes, item));
+    }
+
+    /// What is stored; `None` if it is too long.
+    pub fn finish(self) -> Option<Vec<u8>> {
+        self.bytes
+    }
+}
+
+fn with_item(account: VaultId, mut bytes: Vec<u8>, item: &FooterItem) -> Option<Vec<u8>> {
+    let start = bytes.len();
+    bytes.extend_from_slice(&[0; 20]);
+    footers::encode_item(item, &mut bytes);
+    let (head, body) = bytes.get_mut(start..)?.split_at_mut_checked(20)?;
+    let (length, sum) = head.split_at_mut_checked(4)?;
+    length.copy_from_slice(&u32::try_from(body.len()).ok()?.to_le_bytes());
+    sum.copy_from_slice(&checksum(account, body));
+    (bytes.len() <= MAX_SEGMENT).then_some(bytes)
 }
 
 /// Reads a segment: its good items, which share the memory of `bytes`, and whether all are good.
@@ -111,6 +129,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use unseen_common::id::{Hash, PackId};
+
+    fn encode(account: VaultId, first: PackNumber, items: &[FooterItem]) -> Option<Vec<u8>> {
+        let mut segment = Segment::new(account, first);
+        for item in items {
+            segment.push(item);
+        }
+        segment.finish()
+    }
 
     const ACCOUNT: VaultId = VaultId::from_bytes([5; 16]);
     const FIRST: PackNumber = PackNumber(128);

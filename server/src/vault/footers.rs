@@ -15,7 +15,7 @@ use super::packs::length_of;
 use super::table::Pack;
 use crate::store::key::Key;
 use crate::store::lock;
-use crate::store::segment;
+use crate::store::segment::{self, Segment};
 
 /// Most footers in one answer.
 const MAX_ITEMS: usize = 1000;
@@ -98,12 +98,18 @@ impl Account {
             return;
         }
         let packs = self.packs_in(first);
-        let mut items = Vec::new();
+        let all: u64 = packs.iter().map(|(_, pack)| pack.footer_len).sum();
+        if usize::try_from(all).is_ok_and(|all| all > segment::MAX_SEGMENT) {
+            return;
+        }
+        let mut made = Segment::new(self.id, first);
         for (number, pack) in packs {
             // Of one that went already, or is damaged already, there is nothing to keep.
-            items.extend(self.footer(number, &pack).ok().flatten());
+            if let Ok(Some(item)) = self.footer(number, &pack) {
+                made.push(&item);
+            }
         }
-        if let Err(error) = self.write_segment(first, &items) {
+        if let Err(error) = self.write_segment(first, made) {
             tracing::warn!(%error, "second copy of footers; the next scrub makes it");
         }
     }
@@ -128,14 +134,14 @@ impl Account {
         deleted.map(|()| true).map_err(|error| storage_error(&error))
     }
 
-    /// Writes a segment, unless it would be too long, or nothing is left for it. Items ascend.
-    pub(super) fn write_segment(&self, first: PackNumber, items: &[FooterItem]) -> Result<()> {
+    /// Writes a segment, unless it would be too long, or nothing is left for it.
+    pub(super) fn write_segment(&self, first: PackNumber, made: Segment) -> Result<()> {
         let _held = lock(&self.segments);
         let gone = lock(&self.tables).standing.gone;
         if gone || self.packs_in(first).is_empty() {
             return Ok(());
         }
-        match segment::encode(self.id, first, items) {
+        match made.finish() {
             Some(bytes) => {
                 let key = Key::footers(self.id, first);
                 self.store.blobs.put(&key, &[&bytes]).map_err(|error| storage_error(&error))

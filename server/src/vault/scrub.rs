@@ -23,8 +23,9 @@ use super::packs::length_of;
 use super::references::Place;
 use super::table::Pack;
 use crate::store::key::Key;
+use crate::store::lock;
 use crate::store::second::is_bad_sector;
-use crate::store::{lock, segment};
+use crate::store::segment::{self, Segment};
 
 /// Who lets a scrub go on, and remembers how far it came.
 pub trait Watch {
@@ -200,14 +201,20 @@ impl Account {
         report: &mut ScrubReport,
     ) -> Result<bool> {
         let (copies, whole) = self.segment(first)?;
-        let mut items = Vec::new();
+        let (mut made, mut kept) = (Segment::new(self.id, first), true);
+        let mut keep = |item: Option<FooterItem>| {
+            if let Some(item) = item {
+                kept &= copies.get(&item.number) == Some(&item);
+                made.push(&item);
+            }
+        };
         for (number, pack) in self.packs_in(first) {
             if number.0 < spot.next {
-                items.extend(self.seen_before(number, &pack, &copies)?);
+                keep(self.seen_before(number, &pack, &copies)?);
                 continue;
             }
             let Scrubbed { outcome, item, no_room } = self.scrub_pack(number, &pack, &copies)?;
-            items.extend(item);
+            keep(item);
             report.no_room += u64::from(no_room);
             report.packs += 1;
             report.bytes += pack.length;
@@ -226,9 +233,8 @@ impl Account {
                 return Ok(false);
             }
         }
-        let kept = items.iter().all(|item| copies.get(&item.number) == Some(item));
         if self.is_closed(first) && !(whole && kept) {
-            report.repairs(self.write_segment(first, &items))?;
+            report.repairs(self.write_segment(first, made))?;
         }
         Ok(true)
     }

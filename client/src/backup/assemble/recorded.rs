@@ -1,5 +1,7 @@
 //! What is taken from directory records, as long as nothing changed.
 
+use std::sync::Arc;
+
 use super::super::BackupError;
 use super::super::events::{Entered, Old};
 use super::super::recorder::Needs;
@@ -49,14 +51,13 @@ impl Assembler<'_> {
             return Err(BackupError::Internal("an entry outside any directory"));
         };
         if let Mode::Matching { seen, packs, last } = &mut frame.mode {
-            let part = std::sync::Arc::as_ptr(&old.part).cast::<()>();
-            if *last == Some(part) {
+            if last.as_ref().is_some_and(|last| Arc::ptr_eq(last, &old.part)) {
                 *seen += 1;
                 return Ok(());
             }
             if self.dedup.has_all(&old.part.packs) {
                 *seen += 1;
-                *last = Some(part);
+                *last = Some(Arc::clone(&old.part));
                 *packs |= &old.part.packs;
                 return Ok(());
             }

@@ -1,13 +1,14 @@
 use super::*;
 use std::fs;
-use std::os::unix::fs::{FileExt, MetadataExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
 
 use crate::restore::root::{Root, TempNames};
 use crate::restore::testkit::{
     captured, has_xattrs, leftovers, name, never, plain, root_at, safe, someone, target, xattr,
 };
 use crate::scan::holes::{Span, extents};
-use crate::scan::os::{Dir, FileType};
+use crate::scan::os::{Dir, FileType, running_as_root};
 use crate::tree::entry::FileTime;
 
 fn write(root: &Root, as_name: &Name, content: &[u8], policy: &Policy) -> Result<(), TargetError> {
@@ -37,6 +38,31 @@ fn a_file_comes_back_with_all_its_metadata() {
     assert_eq!(fs::read(path.join("f")).expect("read"), b"begin\0\0end");
     assert_eq!(FileId::from(&root.dir().stat(&name("f")).expect("stat")), id);
     assert_eq!(leftovers(&root), []);
+}
+
+/// A folder may hand its group on to what is made in it, and its owner may make it do so at any time.
+#[test]
+fn who_new_files_belong_to_is_told_from_the_first_only_in_a_folder_of_this_user() {
+    if !running_as_root() {
+        return;
+    }
+    let group = |path: &Path| fs::metadata(path).expect("there").gid();
+    for (owner, known) in [(0, Some((0, 4))), (65534, None)] {
+        let (folder, _) = target();
+        let path = folder.path().join("target");
+        std::os::unix::fs::chown(&path, Some(owner), Some(4)).expect("chown");
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o2755)).expect("chmod");
+        let root = root_at(&path);
+        let first = root.dir().create_temp(&name("first")).expect("made");
+        assert_eq!(root.dir().owner_of_new(first.as_fd()), known);
+        drop(first);
+        for (file, gid) in [("a", 4), ("b", 0)] {
+            let meta = Meta { uid: 0, gid, ..plain(0o640) };
+            let made = root.dir().create_temp(&name(file)).expect("made");
+            assert_eq!(made.commit(&meta, &safe()).expect("placed"), []);
+            assert_eq!(group(&path.join(file)), gid);
+        }
+    }
 }
 
 #[test]
