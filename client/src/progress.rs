@@ -16,6 +16,8 @@ use unseen_common::id::SnapshotId;
 pub trait Monitor: Send + Sync + std::fmt::Debug {
     /// More work was found. The amounts add up.
     fn scanned(&self, _found: Amount) {}
+    /// A file was found that is left to another pass.
+    fn put_off(&self, _found: Amount) {}
     /// All work has been found: the totals stand, and time left can be told.
     fn scan_done(&self) {}
     /// Work on a file began. The path is relative to nothing in particular, and not escaped.

@@ -339,6 +339,8 @@ pub(crate) fn options(set: &str) -> RunOptions {
         rules: Rules::default(),
         changes: None,
         at_most: None,
+        in_all: None,
+        small_first: None,
         one_file_system: false,
         force: false,
         dry_run: false,

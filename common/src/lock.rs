@@ -22,6 +22,20 @@ impl Lock {
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
+
+    /// Whether somebody has the lock of the file at `path`, which is not made. For an instant
+    /// nobody else can take it.
+    pub fn is_taken(path: &Path) -> io::Result<bool> {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            file => file?,
+        };
+        match file.try_lock_shared() {
+            Ok(()) => file.unlock().map(|()| false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
 }
 
 impl Drop for Lock {
@@ -42,10 +56,14 @@ mod tests {
         let path = dir.path().join("lock");
         let first = Lock::take(&path).unwrap().unwrap();
         assert!(Lock::take(&path).unwrap().is_none());
+        assert!(Lock::is_taken(&path).unwrap());
         let of_a_child = first.0.try_clone().unwrap();
         drop(first);
         assert!(Lock::take(&path).unwrap().is_some(), "whoever else has the file open");
         drop(of_a_child);
+        assert!(
+            !Lock::is_taken(&path).unwrap() && !Lock::is_taken(&dir.path().join("no")).unwrap()
+        );
         assert!(Lock::take(&dir.path().join("none/lock")).is_err());
     }
 }

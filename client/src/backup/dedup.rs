@@ -159,6 +159,11 @@ impl<'a> Dedup<'a> {
         lock(&self.segments).packs.get(handle.0 as usize).copied().flatten()
     }
 
+    /// The packs that count as present by now.
+    pub fn into_own(self) -> RoaringBitmap {
+        self.own.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn own(&self) -> RwLockReadGuard<'_, RoaringBitmap> {
         self.own.read().unwrap_or_else(PoisonError::into_inner)
     }

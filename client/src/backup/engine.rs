@@ -1,5 +1,7 @@
 //! One run, from the plan to the committed snapshot.
 
+mod wishes;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -7,13 +9,14 @@ use std::time::Duration;
 
 use roaring::RoaringBitmap;
 use tokio::runtime::Handle;
-use unseen_common::id::{Hash, SnapshotId};
+use unseen_common::id::SnapshotId;
 use unseen_common::log::entry::Status;
 use unseen_common::time::Timestamp;
 
 use super::BackupError;
+use super::allowance::Allowance;
 use super::changes::Changes;
-use super::commit::{Committed, Committer, Wish, finish_pending, prepare, send};
+use super::commit::{Committed, Committer, finish_pending, prepare, send};
 use super::dedup::Dedup;
 use super::listener::Listener;
 use super::open_packs::OpenPacks;
@@ -21,12 +24,13 @@ use super::prelude::{mark_synced, open_index};
 use super::spool::Spool;
 use super::stop::Stop;
 use super::threads::{Passed, Threads};
+use super::two_passes::TwoPasses;
 use super::upload::{Flow, Uploads};
 use crate::chunk::{Chunker, Params};
 use crate::compress::Level;
 use crate::index::Index;
 use crate::pack::builder::Sealer;
-use crate::progress::{Monitor, Note};
+use crate::progress::{Monitor, Note, Silent};
 use crate::repo::clocks::stamped_ahead;
 use crate::repo::{Folders, RepoError, Repository};
 use crate::scan::exclude::Rules;
@@ -34,7 +38,8 @@ use crate::scan::names::OwnerNames;
 use crate::scan::os::raise_fd_limit;
 use crate::state::db::StateDb;
 use crate::tree::entry::{Meta, Name};
-use crate::tree::manifest::{MAX_PATHS, MAX_TAGS, Manifest, Problem, Totals};
+use crate::tree::manifest::{Problem, Totals};
+use wishes::{describe, make_wish, outcome, status, wish};
 
 /// A stream to save as one file.
 pub struct StreamSource {
@@ -62,7 +67,7 @@ pub enum Source {
 }
 
 /// How to back up.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct RunOptions {
     /// The name of the set.
@@ -82,6 +87,12 @@ pub struct RunOptions {
     /// Longer files are left out of this pass, unless they are as they were; with any left out,
     /// the snapshot is a checkpoint, and a run without this makes it whole. In bytes.
     pub at_most: Option<u64>,
+    /// So many bytes of files are read, at most: the smallest and newest. With any left out, the
+    /// same.
+    pub in_all: Option<u64>,
+    /// If this machine has no snapshot of the set yet, files of so many bytes are saved first, and
+    /// a checkpoint of them made; then all.
+    pub small_first: Option<u64>,
     /// Stay on the file systems of the named paths.
     pub one_file_system: bool,
     /// Read everything again.
@@ -100,7 +111,8 @@ pub struct RunOptions {
     pub workers: usize,
     /// Threads that upload.
     pub uploads: usize,
-    /// How long the vault may take for each request once the user wants to stop.
+    /// How long the vault may take for each request once the user wants to stop. Packs that are
+    /// on their way are given up sooner.
     pub patience: Duration,
 }
 
@@ -131,6 +143,8 @@ pub struct Outcome {
 
 /// Rounds of sending again what the server has lost.
 const ROUNDS: u32 = 3;
+/// Of what may be read in all this part is set aside, for trees and the padding of packs.
+const BESIDE: u64 = 16;
 /// Bytes of directory records that may be dead before they are written anew.
 const DEAD_RECORDS: u64 = 32 * 1024 * 1024;
 /// A file that changed so many seconds before the run began is read again next time.
@@ -159,36 +173,91 @@ pub fn run(
     {
         monitor.note(&Note::info("finished the snapshot that an earlier run had begun to commit"));
     }
+    let outcome = passes((repo, &mut state), &mut source, options, (monitor, &stop), runtime)?;
+    Ok(Outcome { clocks, ..outcome })
+}
+
+/// All of the source at once, or what is small before the rest.
+fn passes(
+    (repo, state): (&mut Repository, &mut StateDb),
+    source: &mut Source,
+    options: &RunOptions,
+    (monitor, stop): (&dyn Monitor, &Stop<'_>),
+    runtime: &Handle,
+) -> Result<Outcome, BackupError> {
+    let Some(at_most) = small_first(options, source, state)? else {
+        return rounds((repo, state), source, options, (monitor, stop), runtime);
+    };
+    let both = TwoPasses::new(monitor);
+    let small = RunOptions { at_most: Some(at_most), ..options.clone() };
+    let first = rounds((repo, state), source, &small, (&both, stop), runtime)?;
+    if first.interrupted || first.left_out == 0 {
+        return Ok(first);
+    }
+    first.snapshot.iter().for_each(|id| monitor.checkpoint(id));
+    both.again();
+    // What is to be looked at again is in the records: not everything.
+    let rest = RunOptions { changes: Some(Changes::default()), ..options.clone() };
+    let second = rounds((repo, state), source, &rest, (&both, stop), runtime)?;
+    let (uploaded, packs) = (first.uploaded + second.uploaded, first.packs + second.packs);
+    Ok(Outcome { uploaded, packs, ..second })
+}
+
+/// How long files may be that are saved in a pass before the others, if this is a first backup.
+fn small_first(
+    options: &RunOptions,
+    source: &Source,
+    state: &StateDb,
+) -> Result<Option<u64>, BackupError> {
+    let plain = matches!(source, Source::Paths(_))
+        && !(options.force || options.dry_run)
+        && options.changes.is_none()
+        && options.at_most.or(options.in_all).is_none();
+    match options.small_first.filter(|_| plain) {
+        Some(at_most) => Ok(state.last(&options.set)?.is_none().then_some(at_most)),
+        None => Ok(None),
+    }
+}
+
+/// Passes over the source until there is a snapshot.
+fn rounds(
+    (repo, state): (&mut Repository, &mut StateDb),
+    source: &mut Source,
+    options: &RunOptions,
+    (monitor, stop): (&dyn Monitor, &Stop<'_>),
+    runtime: &Handle,
+) -> Result<Outcome, BackupError> {
     let mut missing = 0;
     // A stream is gone once it was read.
-    let described = describe(&source);
+    let described = describe(source);
     for _ in 0..ROUNDS {
-        if matches!(source, Source::Stream(None)) {
+        if matches!(*source, Source::Stream(None)) {
             break;
         }
-        let (index, own) = stop.at_once(runtime, open_index(repo, &state, monitor))?;
+        let (index, own) = stop.at_once(runtime, open_index(repo, state, monitor))?;
         let start = repo.clock.now();
         let listener = Listener::new(monitor);
-        let mut round = Round { options, state: &state, index: &index, own, start };
-        let ended = round.go(repo, &mut source, (&listener, &stop), runtime)?;
+        let mut round = Round { options, state, index: &index, own, start, known_only: false };
+        let ended = round.go(repo, source, (&listener, stop), runtime)?;
         if !options.dry_run {
-            mark_synced(&index, &state)?;
+            mark_synced(&index, state)?;
         }
-        let (passed, packs, sent) = ended;
-        if passed.interrupted && matches!(source, Source::Stream(_)) {
+        if ended.0.interrupted && matches!(*source, Source::Stream(_)) {
             // A stream is one file: whole, or nothing.
             return Err(BackupError::Interrupted);
         }
+        let ended = round.what_arrived(repo, ended, (source, stop), runtime)?;
+        let (passed, packs, sent) = ended;
         let unchanged =
             sent.0 == 0 && state.last(&options.set)?.is_some_and(|l| l.0 == passed.root);
         if options.dry_run || (options.skip_if_unchanged && unchanged && !passed.interrupted) {
-            return Ok(Outcome { clocks, ..outcome(&passed, None, sent, &listener) });
+            return Ok(outcome(&passed, None, sent, &listener));
         }
         let status = status(&passed, &listener);
         let about = (start, described.clone());
         let wish = wish(repo, options, (&passed, packs, status), about, &listener);
-        let again = matches!(source, Source::Paths(_));
-        let mut committer = committer(repo, &state, again).0;
+        let again = matches!(*source, Source::Paths(_));
+        let mut committer = committer(repo, state, again).0;
         let (prepared, _) = prepare(&committer, wish)?;
         match stop.in_time(runtime, send(&mut committer, &prepared))? {
             Committed::Saved(id) => {
@@ -197,8 +266,7 @@ pub fn run(
                 }
                 state.flush()?;
                 state.rewrite_records(DEAD_RECORDS)?;
-                let outcome = outcome(&passed, Some(id), sent, &listener);
-                return Ok(Outcome { clocks, ..outcome });
+                return Ok(outcome(&passed, Some(id), sent, &listener));
             }
             Committed::Missing(packs) => {
                 missing = packs.len();
@@ -212,7 +280,7 @@ pub fn run(
             }
             Committed::Stale => {
                 drop(index);
-                start_over(repo, &state, monitor)?;
+                start_over(repo, state, monitor)?;
             }
         }
     }
@@ -265,23 +333,57 @@ struct Round<'a> {
     index: &'a Index,
     own: RoaringBitmap,
     start: Timestamp,
+    /// As in [`Threads`].
+    known_only: bool,
 }
 
 /// Packs and bytes that the server took.
 type Sent = (u64, u64);
 
+/// What was passed over, the packs it needs, and what was sent for it.
+type Ended = (Passed, RoaringBitmap, Sent);
+
 impl Round<'_> {
+    /// After a wish to stop, if packs were left to the next run: what the vault has of it, as a
+    /// pass of its own that reads nothing. [`BackupError::Interrupted`] if it has nothing new.
+    fn what_arrived(
+        &mut self,
+        repo: &mut Repository,
+        ended: Ended,
+        (source, stop): (&mut Source, &Stop<'_>),
+        runtime: &Handle,
+    ) -> Result<Ended, BackupError> {
+        let (passed, _, (packs, bytes)) = &ended;
+        if !passed.gave_up {
+            return Ok(ended);
+        }
+        if *packs == 0 {
+            return Err(BackupError::Interrupted);
+        }
+        self.known_only = true;
+        // All of it was told of already.
+        let (listener, stop) = (Listener::new(&Silent), stop.soon());
+        let (found, used, sent) = self.go(repo, source, (&listener, &stop), runtime)?;
+        if found.gave_up || found.contents.totals.files == 0 {
+            return Err(BackupError::Interrupted);
+        }
+        mark_synced(self.index, self.state)?;
+        let found = Passed { interrupted: true, left_out: passed.left_out, ..found };
+        Ok((found, used, (packs + sent.0, bytes + sent.1)))
+    }
+
     fn go(
         &mut self,
         repo: &mut Repository,
         source: &mut Source,
         (listener, stop): (&Listener<'_>, &Stop<'_>),
         runtime: &Handle,
-    ) -> Result<(Passed, RoaringBitmap, Sent), BackupError> {
+    ) -> Result<Ended, BackupError> {
         let options = self.options;
         let again = matches!(source, Source::Paths(_));
         let (mut committer, parts) = committer(repo, self.state, again);
-        let dedup = Dedup::new(self.index, std::mem::take(&mut self.own));
+        let own = std::mem::take(&mut self.own);
+        let dedup = Dedup::new(self.index, own.clone());
         let (flow, owners) = (Flow::default(), OwnerNames::of_this_machine());
         let open = OpenPacks::default();
         let ids = parts.key.write_set.content_keys();
@@ -303,8 +405,10 @@ impl Round<'_> {
             stop,
             dry_run: options.dry_run,
         };
-        uploads.resume(parts.key.vault, &parts.key.secrets)?;
-        let threads = Threads {
+        if !self.known_only {
+            uploads.resume(parts.key.vault, &parts.key.secrets, options.in_all)?;
+        }
+        let mut threads = Threads {
             options,
             state: self.state,
             owners: &owners,
@@ -319,18 +423,17 @@ impl Round<'_> {
             stop,
             secrets: &parts.key.secrets,
             racy_from: i64::try_from(self.start.0).unwrap_or(i64::MAX) - RACY_SECONDS,
+            known_only: self.known_only,
+            allowance: None,
         };
+        threads.allowance = self.allowance(source, &threads, own)?;
         let start = self.start;
         let described = describe(source);
         let result = threads.run(source, &mut |root, contents| {
-            let passed = Passed { root, contents, left_out: 0, interrupted: true };
-            let wish = make_wish(
-                (committer.key, committer.clock.now()),
-                options,
-                (&passed, dedup.used(), Status::Checkpoint),
-                (start, described.clone()),
-                listener,
-            );
+            let passed = Passed::so_far(root, contents);
+            let made = (&passed, dedup.used(), Status::Checkpoint);
+            let who = (committer.key, committer.clock.now());
+            let wish = make_wish(who, options, made, (start, described.clone()), listener);
             let (prepared, id) = prepare(&committer, wish)?;
             if let Committed::Saved(_) = stop.in_time(runtime, send(&mut committer, &prepared))? {
                 listener.inner.checkpoint(&id);
@@ -341,113 +444,46 @@ impl Round<'_> {
             return Err(error);
         }
         let sent = (flow.uploaded_packs(), flow.uploaded_bytes());
-        Ok((result?, dedup.used(), sent))
+        let used = dedup.used();
+        self.own = dedup.into_own();
+        Ok((result?, used, sent))
+    }
+
+    /// What is read of a source, if that is limited in all.
+    fn allowance(
+        &self,
+        source: &Source,
+        threads: &Threads<'_>,
+        own: RoaringBitmap,
+    ) -> Result<Option<Allowance>, BackupError> {
+        let (Some(most), Source::Paths(paths)) = (self.options.in_all, source) else {
+            return Ok(None);
+        };
+        if self.known_only {
+            return Ok(None);
+        }
+        // What was sent already counts.
+        let left = most.saturating_sub(threads.flow.uploaded_bytes());
+        // Whatever is looked up is needed by nobody yet.
+        let dedup = Dedup::new(self.index, own);
+        let threads = Threads { dedup: &dedup, ..*threads };
+        threads.weigh(paths, left - left / BESIDE).map(Some)
     }
 
     fn spool(&self, folders: &Folders) -> Result<Option<Spool>, BackupError> {
-        if !self.options.spool || self.options.dry_run {
+        if !self.options.spool || self.options.dry_run || self.known_only {
             return Ok(None);
         }
         Spool::open(&folders.spool()).map(Some).map_err(BackupError::Spool)
     }
 }
 
-fn status(passed: &Passed, listener: &Listener<'_>) -> Status {
-    if passed.interrupted || passed.left_out > 0 {
-        Status::Checkpoint
-    } else if listener.count() > 0 {
-        Status::Partial
-    } else {
-        Status::Complete
-    }
-}
-
-fn describe(source: &Source) -> Vec<Vec<u8>> {
-    use std::os::unix::ffi::OsStrExt;
-    match source {
-        Source::Paths(paths) => paths.iter().map(|p| p.as_os_str().as_bytes().to_vec()).collect(),
-        Source::Stream(Some(stream)) => vec![[b"/", stream.name.as_bytes()].concat()],
-        Source::Stream(None) => Vec::new(),
-    }
-}
-
-fn wish(
-    repo: &Repository,
-    options: &RunOptions,
-    made: (&Passed, RoaringBitmap, Status),
-    about: (Timestamp, Vec<Vec<u8>>),
-    listener: &Listener<'_>,
-) -> Wish {
-    let who = (&repo.key, repo.clock.now());
-    make_wish(who, options, made, about, listener)
-}
-
-fn make_wish(
-    (key, end): (&crate::crypto::device_file::DeviceKey, Timestamp),
-    options: &RunOptions,
-    (passed, packs, status): (&Passed, RoaringBitmap, Status),
-    (start, paths): (Timestamp, Vec<Vec<u8>>),
-    listener: &Listener<'_>,
-) -> Wish {
-    let manifest = Manifest {
-        set: fitting(&options.set),
-        paths: fitting_paths(paths),
-        host: fitting(&options.host),
-        user: fitting(&options.user),
-        tags: options.tags.iter().take(MAX_TAGS).map(|tag| fitting(tag)).collect(),
-        start,
-        end,
-        program: env!("CARGO_PKG_VERSION").to_owned(),
-        root: passed.root,
-        totals: passed.contents.totals,
-        errors: listener.problems(),
-        error_count: listener.count(),
-        rules: options.rules.record(options.one_file_system),
-        disclosure_hash: Hash::from_bytes([0; 32]),
-    };
-    let set = key.write_set.content_keys().set_tag(&options.set);
-    Wish { manifest, set, status, packs, kinds: passed.contents.kinds }
-}
-
-fn outcome(
-    passed: &Passed,
-    snapshot: Option<SnapshotId>,
-    (packs, uploaded): Sent,
-    listener: &Listener<'_>,
-) -> Outcome {
-    Outcome {
-        snapshot,
-        status: status(passed, listener),
-        totals: passed.contents.totals,
-        uploaded,
-        packs,
-        problems: listener.problems(),
-        problem_count: listener.count(),
-        left_out: passed.left_out,
-        interrupted: passed.interrupted,
-        clocks: None,
-    }
-}
-
-/// As much of a text as a manifest holds.
-fn fitting(text: &str) -> String {
-    text.chars().take(1000).collect()
-}
-
-/// As many paths as a manifest holds: the first ones, up to half a MiB.
-fn fitting_paths(paths: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-    let mut left: usize = 512 * 1024;
-    let fits = |path: &Vec<u8>| {
-        left = left.saturating_sub(path.len());
-        left > 0
-    };
-    paths.into_iter().take(MAX_PATHS).take_while(fits).collect()
-}
-
 #[cfg(test)]
 mod clocks;
 #[cfg(test)]
 mod incremental;
+#[cfg(test)]
+mod passes;
 #[cfg(test)]
 mod restless;
 #[cfg(test)]

@@ -43,6 +43,9 @@ impl Monitor for Listener<'_> {
     fn scanned(&self, found: Amount) {
         self.inner.scanned(found);
     }
+    fn put_off(&self, found: Amount) {
+        self.inner.put_off(found);
+    }
     fn scan_done(&self) {
         self.inner.scan_done();
     }

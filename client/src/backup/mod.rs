@@ -1,5 +1,6 @@
 //! Backing up: scan, chunk, deduplicate, segment, seal, pack, upload, commit.
 
+pub mod allowance;
 pub mod assemble;
 pub mod changes;
 pub mod commit;
@@ -25,6 +26,7 @@ pub mod stop;
 pub mod subtree;
 pub mod tail;
 pub mod threads;
+pub mod two_passes;
 pub mod upload;
 pub mod via;
 pub mod walk;

@@ -18,6 +18,9 @@ use crate::state::summary::{decode_packs, encode_packs};
 /// Bytes of memory for a part with its last entry.
 const ROOM: usize = PART + 512;
 
+/// The number of no pack: they are given out one after the other.
+const NO_PACK: u32 = u32::MAX;
+
 /// Packs that something needs, some still without a number.
 #[derive(Debug, Clone, Default)]
 pub struct Needs {
@@ -60,6 +63,14 @@ impl Needs {
         let (known, rest) = decode_packs(bytes)?;
         let (pending, rest) = decode_packs(rest)?;
         Some((Self { known, pending }, rest))
+    }
+
+    /// What is still on its way does not arrive.
+    fn give_up(&mut self, dedup: &Dedup<'_>) {
+        for segment in std::mem::take(&mut self.pending) {
+            let number = dedup.pack_of(SegmentHandle::numbered(segment));
+            self.known.insert(number.map_or(NO_PACK, |number| number.0));
+        }
     }
 
     fn resolve(&mut self, dedup: &Dedup<'_>) -> bool {
@@ -252,6 +263,22 @@ impl Recorder {
         }
     }
 
+    /// Writes all that wait, though packs of theirs are not on the server: what says so is the
+    /// number of a pack that is never there, so that each file is looked for by itself.
+    pub fn write_as_far(&mut self, dedup: &Dedup<'_>, state: &StateDb) -> Result<(), BackupError> {
+        loop {
+            let waiting = match self.first.take() {
+                Some(first) => Some(first),
+                None => self.queue.pop()?.map(Waiting::read).transpose()?,
+            };
+            let Some(mut waiting) = waiting else {
+                return Ok(());
+            };
+            waiting.resolve_as_far(dedup)?;
+            state.set_record(waiting.key, &waiting.header)?;
+        }
+    }
+
     /// Adds a record whose parts are only in `parts`.
     fn wait(
         &mut self,
@@ -310,6 +337,20 @@ impl Waiting {
         }
         self.header.summary.packs = std::mem::take(&mut self.needs.known);
         Ok(true)
+    }
+}
+
+impl Waiting {
+    /// Puts the packs that are known into the header, and for those that are not a number that no
+    /// pack has.
+    fn resolve_as_far(&mut self, dedup: &Dedup<'_>) -> Result<(), BackupError> {
+        while !self.resolve(dedup)? {
+            match &mut self.part {
+                Some((_, needs)) => needs.give_up(dedup),
+                None => self.needs.give_up(dedup),
+            }
+        }
+        Ok(())
     }
 }
 

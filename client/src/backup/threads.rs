@@ -5,12 +5,14 @@
 //!    \--events--> assembler <--results--/          (the assembler is the calling thread)
 //! ```
 
+use std::path::PathBuf;
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded, unbounded};
 
 use super::BackupError;
+use super::allowance::{Allowance, Weights};
 use super::assemble::Assembler;
 use super::dedup::Dedup;
 use super::engine::{RunOptions, Source};
@@ -21,13 +23,13 @@ use super::plan::plan;
 use super::reading::Reader;
 use super::stop::Stop;
 use super::upload::{Flow, Uploads};
-use super::walk::{WalkContext, Walker};
+use super::walk::{Limit, WalkContext, Walker};
 use super::worker::{Done, FlushRequest, Job, Worker, WorkerContext};
 use crate::chunk::Chunker;
 use crate::crypto::content_id::{ChunkId, ChunkKind, ContentKeys};
 use crate::crypto::device::DeviceSecrets;
 use crate::pack::builder::{BufferPool, Sealer};
-use crate::progress::Monitor;
+use crate::progress::{Monitor, Silent};
 use crate::scan::names::{LastOwner, OwnerNames};
 use crate::state::db::StateDb;
 use crate::state::records::RulesKey;
@@ -72,6 +74,11 @@ pub struct Threads<'a> {
     pub secrets: &'a DeviceSecrets,
     /// What changed at or after this second is read again next time.
     pub racy_from: i64,
+    /// Only what the vault has already is taken, as recorded: nothing is read, and nothing is
+    /// remembered.
+    pub known_only: bool,
+    /// What may be read in all, if that is limited.
+    pub allowance: Option<Allowance>,
 }
 
 /// What a pass gave.
@@ -85,6 +92,15 @@ pub struct Passed {
     pub left_out: u64,
     /// The user stopped it.
     pub interrupted: bool,
+    /// Some of it is not on its way to the vault any more: this is no snapshot.
+    pub gave_up: bool,
+}
+
+impl Passed {
+    /// As far as it has come.
+    pub const fn so_far(root: ChunkId, contents: Contents) -> Self {
+        Self { root, contents, left_out: 0, interrupted: true, gave_up: false }
+    }
 }
 
 /// Called when a checkpoint is due and everything so far is on the server.
@@ -151,7 +167,7 @@ impl<'a> Threads<'a> {
         drop(results_in);
         let level = self.options.compression;
         let packer = Packer::new(context, ChunkKind::Tree, level, self.secrets.rng());
-        let records = !self.options.dry_run;
+        let records = !self.leaves_no_trace();
         let listens = (results, self.monitor, self.flow);
         let mut assembler = Assembler::new(self.dedup, self.state, listens, packer, records);
         let root = self.assemble(&mut assembler, &line, checkpoint).inspect_err(|_| {
@@ -174,11 +190,20 @@ impl<'a> Threads<'a> {
         let (mut packer, mut recorder) = assembler.into_packer();
         packer.flush()?;
         self.flow.wait_uploaded()?;
-        if !self.options.dry_run {
+        let gave_up = self.flow.gave_up();
+        if !self.leaves_no_trace() {
             recorder.write(self.dedup, self.state, true)?;
+            if gave_up {
+                recorder.write_as_far(self.dedup, self.state)?;
+            }
         }
         // Whoever left something out did so because of the wish, and the wish stands.
-        Ok(Passed { root, contents, left_out, interrupted: self.stop.is_wanted() })
+        let interrupted = self.stop.is_wanted() || gave_up;
+        Ok(Passed { root, contents, left_out, interrupted, gave_up })
+    }
+
+    fn leaves_no_trace(self) -> bool {
+        self.options.dry_run || self.known_only
     }
 
     fn start<'scope>(
@@ -234,7 +259,7 @@ impl<'a> Threads<'a> {
     {
         match source {
             Source::Paths(paths) => {
-                let plan = plan(paths.iter().map(std::path::PathBuf::as_path));
+                let plan = plan(paths.iter().map(PathBuf::as_path));
                 scope.spawn(move || {
                     let walker = Walker::new(self.walk_context(), events_in, jobs_in);
                     walker.walk(plan).map_err(|error| self.stop(error))
@@ -269,6 +294,36 @@ impl<'a> Threads<'a> {
         }
     }
 
+    /// Which files a run may read that has so many bytes for them in all.
+    pub fn weigh(self, paths: &[PathBuf], most: u64) -> Result<Allowance, BackupError> {
+        let mut weights = Weights::new(self.racy_from);
+        let (events_in, events) = bounded::<Vec<Event>>(EVENTS);
+        // Nothing is read, so there are none.
+        let (jobs_in, _jobs) = bounded::<Job>(1);
+        std::thread::scope(|scope| {
+            scope.spawn(move || events.into_iter().for_each(drop));
+            let context = WalkContext {
+                limit: Limit::Weigh(&mut weights),
+                // What there is to tell is told by the pass that follows.
+                monitor: &Silent,
+                dry_run: true,
+                ..self.walk_context()
+            };
+            let plan = plan(paths.iter().map(PathBuf::as_path));
+            Walker::new(context, events_in, jobs_in).walk(plan)
+        })?;
+        Ok(weights.allow(most))
+    }
+
+    fn limit(self) -> Limit<'a> {
+        match (self.known_only, self.allowance, self.options.at_most) {
+            (true, ..) => Limit::Known,
+            (_, Some(allowance), _) => Limit::InAll(allowance),
+            (.., Some(most)) => Limit::Each(most),
+            (.., None) => Limit::None,
+        }
+    }
+
     fn walk_context(self) -> WalkContext<'a> {
         WalkContext {
             rules: &self.options.rules,
@@ -279,9 +334,9 @@ impl<'a> Threads<'a> {
             monitor: self.monitor,
             flow: self.flow,
             stop: self.stop,
-            force: self.options.force,
-            dry_run: self.options.dry_run,
-            at_most: self.options.at_most,
+            force: self.options.force && !self.known_only,
+            dry_run: self.leaves_no_trace(),
+            limit: self.limit(),
             one_file_system: self.options.one_file_system,
             racy_from: self.racy_from,
         }
@@ -302,6 +357,7 @@ impl<'a> Threads<'a> {
             // Whoever is to stop makes one anyway.
             let due = last.elapsed() >= self.options.checkpoint_every
                 && root.is_none()
+                && !self.known_only
                 && !self.stop.is_wanted();
             if due && !self.options.dry_run && self.flow.uploaded_packs() > 0 {
                 self.checkpoint(assembler, &line.flush, checkpoint)?;
@@ -329,6 +385,10 @@ impl<'a> Threads<'a> {
         assembler.flush()?;
         self.flow.wait_uploaded()?;
         assembler.write_records(true)?;
+        if self.flow.gave_up() {
+            // The wish came meanwhile: what has arrived is looked for at the end.
+            return Ok(());
+        }
         checkpoint(root, assembler.contents())
     }
 

@@ -55,6 +55,8 @@ pub struct Flow {
 struct Counts {
     sealed: u64,
     uploaded: u64,
+    /// Left to the next run.
+    given_up: u64,
 }
 
 impl Flow {
@@ -95,17 +97,28 @@ impl Flow {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Waits until the server has every pack that has been sealed so far.
+    /// Whether packs were left to the next run, because the user wants to stop.
+    pub fn gave_up(&self) -> bool {
+        lock(&self.counts).given_up > 0
+    }
+
+    /// Waits until the server has every pack that has been sealed so far, those aside that were
+    /// [given up](Self::gave_up).
     pub fn wait_uploaded(&self) -> Result<(), BackupError> {
         let mut counts = lock(&self.counts);
         let target = counts.sealed;
-        while counts.uploaded < target {
+        while counts.uploaded + counts.given_up < target {
             if self.has_failed() {
                 return Err(BackupError::Stopped);
             }
             counts = self.settled.wait(counts).unwrap_or_else(PoisonError::into_inner);
         }
         if self.has_failed() { Err(BackupError::Stopped) } else { Ok(()) }
+    }
+
+    fn give_up(&self) {
+        lock(&self.counts).given_up += 1;
+        self.settled.notify_all();
     }
 
     fn uploaded(&self, bytes: u64) {
@@ -131,13 +144,22 @@ impl Uploads<'_> {
         }
     }
 
-    /// Sends what an interrupted run left in the spool. Nothing is lost if that is stopped.
-    pub fn resume(&self, vault: VaultId, device: &DeviceSecrets) -> Result<(), BackupError> {
+    /// Sends what an interrupted run left in the spool, `most` bytes of it. Nothing is lost if that
+    /// is stopped.
+    pub fn resume(
+        &self,
+        vault: VaultId,
+        device: &DeviceSecrets,
+        most: Option<u64>,
+    ) -> Result<(), BackupError> {
         let Some(spool) = &self.spool else {
             return Ok(());
         };
         for pack in spool.left(vault, device).map_err(BackupError::Spool)? {
             let pack = pack.map_err(BackupError::Spool)?;
+            if most.is_some_and(|most| self.progress.uploaded_bytes() + pack.len() > most) {
+                continue;
+            }
             let sent = self.vault.put_pack(pack.upload());
             let number = match self.stop.at_once(&self.runtime, sent) {
                 // What is saved today may be smaller; what this one holds is read again if needed.
@@ -166,8 +188,14 @@ impl Uploads<'_> {
         if let Some(spool) = &self.spool {
             spool.put(pack).map_err(BackupError::Spool)?;
         }
-        let number = self.stop.in_time(&self.runtime, self.vault.put_pack(pack.upload()))?;
-        self.arrived(outgoing, number)
+        match self.stop.before_long(&self.runtime, self.vault.put_pack(pack.upload())) {
+            Ok(number) => self.arrived(outgoing, number),
+            Err(BackupError::Interrupted) => {
+                self.progress.give_up();
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The vault has a pack, under this number.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 
 use super::BackupError;
+use super::allowance::{Allowance, Weights};
 use super::changes::{Changes, Visit};
 use super::dedup::Dedup;
 use super::events::{Entered, Event, Old};
@@ -58,12 +59,42 @@ pub struct WalkContext<'a> {
     pub force: bool,
     /// Leave no trace in the state.
     pub dry_run: bool,
-    /// Longer files are left to another pass, unless they are as they were. In bytes.
-    pub at_most: Option<u64>,
+    /// Which files are left to another pass, unless they are as they were.
+    pub limit: Limit<'a>,
     /// Stay on the file systems of the named paths.
     pub one_file_system: bool,
     /// What changed at or after this second is read again next time.
     pub racy_from: i64,
+}
+
+/// Which files are read.
+#[derive(Debug)]
+pub enum Limit<'a> {
+    /// All.
+    None,
+    /// Those of at most so many bytes.
+    Each(u64),
+    /// None: what was recorded is taken as it is, also if it was recorded too soon after a change.
+    Known,
+    /// As many as this allows.
+    InAll(Allowance),
+    /// None: they are weighed.
+    Weigh(&'a mut Weights),
+}
+
+impl Limit<'_> {
+    fn takes(&mut self, stat: &Stat) -> bool {
+        match self {
+            Self::None => true,
+            Self::Each(most) => stat.size <= *most,
+            Self::Known => false,
+            Self::InAll(allowance) => allowance.take(stat.size, stat.mtime.seconds),
+            Self::Weigh(weights) => {
+                weights.add(stat.size, stat.mtime.seconds);
+                false
+            }
+        }
+    }
 }
 
 /// One walk.
@@ -269,13 +300,13 @@ impl<'a> Walker<'a> {
             }
             _ => None,
         };
-        let too_long = |most| is_file && stat.size > most;
-        if same.is_none() && self.context.at_most.is_some_and(too_long) {
+        let bytes = if is_file { stat.size } else { 0 };
+        if same.is_none() && is_file && !self.context.limit.takes(stat) {
+            self.context.monitor.put_off(Amount { files: 1, dirs: 0, bytes });
             self.gone(old.as_ref());
             self.out.push(Event::LeftOut);
             return Ok(());
         }
-        let bytes = if is_file { stat.size } else { 0 };
         self.context.monitor.scanned(Amount { files: 1, dirs: 0, bytes });
         if let Some(old) = same {
             self.out.push(Event::Same(old.clone()));
@@ -296,7 +327,8 @@ impl<'a> Walker<'a> {
             return false;
         };
         let seen = row.seen;
-        seen == seen_of(stat, self.context.racy_from, seen.racy) && !seen.racy
+        let sure = !seen.racy || matches!(self.context.limit, Limit::Known);
+        seen == seen_of(stat, self.context.racy_from, seen.racy) && sure
     }
 
     /// Whether all that a file needs is still on the server.

@@ -109,9 +109,14 @@ pub fn run(ctx: &Context<'_>, args: &DaemonArgs) -> Result<Exit, CliError> {
     }
 }
 
+/// Sends a request to the daemon of a profile.
+pub fn call(places: &Places, request: &Request) -> Result<Call, CallError> {
+    Call::to_daemon(&places.state, &places.sockets(), request)
+}
+
 /// How the daemon of a profile sees things; none if there is no daemon, or it does not answer.
 pub fn daemon_status(places: &Places) -> Result<Option<Status>, CallError> {
-    let call = match Call::send(&places.sockets(), &Request::Status) {
+    let call = match call(places, &Request::Status) {
         Err(CallError::NotRunning) => return Ok(None),
         call => call?,
     };
@@ -137,6 +142,10 @@ impl From<CallError> for CliError {
                     None => format!("if it hangs, end it, and start it anew; {then}"),
                 };
                 Self::from_error(Exit::Failed, error).hint(hint)
+            }
+            CallError::OutOfReach { source, path } => {
+                let error = Self::from_error(Exit::Failed, CallError::OutOfReach { path, source });
+                error.hint("it may be starting just now; else start it anew, as this user")
             }
             error => Self::from_error(Exit::Failed, error),
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::cmd_daemon::daemon_status;
+use super::cmd_daemon::{call, daemon_status};
 use super::config::set_server;
 use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
@@ -37,7 +37,7 @@ pub fn run(ctx: &Context<'_>, text: &str) -> Result<Exit, CliError> {
 
 /// A daemon takes the address with its next run, and tries at once what has failed.
 fn tell_daemon(ctx: &Context<'_>, setup: &Setup, address: &str) {
-    let told = Call::send(&setup.places.sockets(), &Request::Reload).and_then(Call::only);
+    let told = call(&setup.places, &Request::Reload).and_then(Call::only);
     match told.and_then(|_| daemon_status(&setup.places)) {
         Err(CallError::NotRunning) | Ok(None) => {}
         Ok(Some(daemon)) if daemon.vault == address => {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use toml_edit::Value;
 
 use super::args::values::{Compression, TagList};
+use super::cmd_daemon::call;
 use super::cmd_run::ExcludeArgs;
 use super::config;
 use super::context::{Context, Setup};
@@ -332,7 +333,7 @@ fn list_left_out(ctx: &Context<'_>, setup: &Setup, set: &NamedSet) {
 
 /// The daemon goes by it at once. `saved` is what it is to save.
 fn tell_daemon(ctx: &Context<'_>, setup: &Setup, saved: Option<&NamedSet>) {
-    let told = Call::send(&setup.places.sockets(), &Request::Reload).and_then(Call::only);
+    let told = call(&setup.places, &Request::Reload).and_then(Call::only);
     match (told, saved) {
         (Ok(_), Some(set)) => ctx.ui.status(&format!("the daemon saves {} by itself", set.name)),
         (Ok(_), None) => ctx.ui.status("the daemon goes by it"),

@@ -15,8 +15,9 @@ use super::exit::{CliError, Exit};
 use super::reading::{local_time, machine_time};
 use super::units::{bytes, plural};
 use super::vault::{self, SystemClock};
+use crate::crypto::device_file::DeviceKey;
 use crate::daemon::alerts::{self, Alert};
-use crate::daemon::book::{Book, SetBook};
+use crate::daemon::book::{Book, Checked, SetBook};
 use crate::daemon::core::Status;
 use crate::state::own_snapshots::OwnSnapshots;
 use crate::tree::manifest::Manifest;
@@ -51,7 +52,7 @@ struct Shown {
 /// Shows how things stand.
 pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
     let (setup, mistake) = ctx.setup_as_far()?;
-    let key = vault::device_key(&setup)?;
+    let key = vault::device_key(&setup);
     let (daemon, silent) = match daemon_status(&setup.places) {
         Ok(daemon) => (daemon, None),
         Err(error) => (None, Some(CliError::from(error))),
@@ -63,11 +64,8 @@ pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
         book.checked.clone_from(&daemon.checked);
     }
     let sets = gather(&setup, &book, (daemon.as_ref(), mistake.is_some()), now);
-    let address = match &daemon {
-        // What the configuration says is not known, what the daemon took from it is.
-        Some(daemon) if mistake.is_some() => daemon.vault.clone(),
-        _ => setup.vault.clone().unwrap_or_else(|| key.server.clone()),
-    };
+    let known = book != Book::default() || silent.is_some();
+    let address = address(&setup, key, (daemon.as_ref(), known, mistake.is_some()))?;
     let alerts = alerts_of(daemon.as_ref(), &book, (mistake.is_some(), now));
     let bad = mistake.is_some() || alerts.iter().any(|alert| alert.key == alerts::CONFIG);
     let exit = if bad { Exit::Failed } else { Exit::Done };
@@ -78,10 +76,14 @@ pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
             "config": mistake,
             "contact": book.contact.map(machine_time),
             "checked": book.checked.as_ref().map(|checked| {
-                json!({"time": machine_time(checked.at), "trouble": checked.trouble})
+                json!({
+                    "time": machine_time(checked.at),
+                    "trouble": checked.trouble,
+                    "looked": checked.looked,
+                })
             }),
             "daemon": daemon.as_ref().map(daemon_json),
-            "daemon_silent": silent.as_ref().map(CliError::report),
+            "daemon_error": silent.as_ref().map(CliError::report),
             "sets": sets.iter().map(|(name, set)| set_json(name, set, now)).collect::<Vec<_>>(),
             "alerts": alerts,
         }));
@@ -100,8 +102,7 @@ pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
         row(ctx, "", hint);
     }
     if let Some(checked) = &book.checked {
-        let how = checked.trouble.as_deref().unwrap_or("all well");
-        row(ctx, "Checked", &format!("{}: {how}", ago(now.since(checked.at))));
+        row(ctx, "Checked", &format!("{}: {}", ago(now.since(checked.at)), how(checked)));
     }
     if sets.is_empty() {
         row(ctx, "Sets", "none yet: `backup run PATH…` saves something");
@@ -133,6 +134,23 @@ fn alerts_of(
         alerts.retain(|alert| alert.key != alerts::CONFIG);
     }
     alerts
+}
+
+/// Where the vault is. The key may be handed to the service alone: then it is told as far as it is
+/// known, if anything is.
+fn address(
+    setup: &Setup,
+    key: Result<DeviceKey, CliError>,
+    (daemon, known, mistaken): (Option<&Status>, bool, bool),
+) -> Result<String, CliError> {
+    match (daemon, key) {
+        // What the configuration says is not known, what the daemon took from it is.
+        (Some(daemon), _) if mistaken => Ok(daemon.vault.clone()),
+        (_, Ok(key)) => Ok(setup.vault.clone().unwrap_or(key.server)),
+        (Some(daemon), Err(_)) => Ok(daemon.vault.clone()),
+        (None, Err(error)) if known => Ok(setup.vault.clone().unwrap_or_else(|| error.report())),
+        (None, Err(error)) => Err(error),
+    }
 }
 
 /// What is wrong with config.toml.
@@ -207,6 +225,20 @@ fn daemon_words(daemon: Option<&Status>, silent: Option<&CliError>) -> String {
     match &daemon.held {
         Some(held) => format!("waiting {held}"),
         None => format!("watching since {}", local_time(daemon.since)),
+    }
+}
+
+/// What a look at the vault has found, and what was looked at.
+fn how(checked: &Checked) -> String {
+    match (&checked.trouble, &checked.looked) {
+        (Some(trouble), _) => trouble.clone(),
+        (None, Some(looked)) => {
+            let packs = plural(looked.packs, "pack is", "packs are");
+            let of = plural(looked.snapshots, "snapshot", "snapshots");
+            let by = if looked.files { "the files in full length" } else { "by the vault's list" };
+            format!("{packs} there of the last {of}, {by}")
+        }
+        (None, None) => "all well".to_owned(),
     }
 }
 

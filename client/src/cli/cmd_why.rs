@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::cmd_daemon::call;
 use super::context::{Context, Setup};
 use super::escape::{escape_for_terminal, insert_name};
 use super::exit::{CliError, Exit};
@@ -116,7 +117,7 @@ fn look(ctx: &Context<'_>, setup: &Setup, path: PathBuf, about: Vec<About>) -> K
 /// What the daemon says of a path that is in one of its sets: nothing if there is no daemon.
 fn watched_by(ctx: &Context<'_>, setup: &Setup, path: &Path) -> Option<Why> {
     let request = Request::Why { path: path.to_path_buf() };
-    match Call::send(&setup.places.sockets(), &request).and_then(Call::only) {
+    match call(&setup.places, &request).and_then(Call::only) {
         Ok(Answer::Why(why)) if why.set.is_some() && !why.left_out => Some(why),
         Ok(_) | Err(CallError::NotRunning) => None,
         Err(error) => {

@@ -4,7 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,50 @@ pub struct Config {
     pub daemon: DaemonConfig,
     #[serde(default, rename = "set")]
     sets: Vec<NamedSet>,
+    /// Why the commands in it are not run.
+    #[serde(skip)]
+    pub exposed: Option<Exposed>,
+}
+
+/// Why the commands in a file are not run: somebody else may have put them there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Exposed {
+    /// Its mode lets others write.
+    #[error("others can write to {}: the commands in it are not run", .path.display())]
+    Writable {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is neither the user's nor root's.
+    #[error("{} belongs to another user: the commands in it are not run", .path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl Exposed {
+    fn of(file: &fs::File, path: &Path) -> io::Result<Option<Self>> {
+        let (found, path) = (file.metadata()?, path.to_path_buf());
+        let me = rustix::process::geteuid().as_raw();
+        Ok(if [me, 0].contains(&found.uid()) {
+            (found.mode() & 0o022 != 0).then_some(Self::Writable { path })
+        } else {
+            Some(Self::Foreign { path })
+        })
+    }
+}
+
+impl From<Exposed> for CliError {
+    fn from(error: Exposed) -> Self {
+        let hint = match &error {
+            Exposed::Writable { path } => format!("`chmod go-w {}`", path.display()),
+            Exposed::Foreign { path } => {
+                format!("look at it, then `chown` it: {}", path.display())
+            }
+        };
+        Self::from_error(Exit::Usage, error).hint(hint)
+    }
 }
 
 /// One `[profile.NAME]`.
@@ -106,8 +151,14 @@ impl From<ConfigError> for CliError {
 impl Config {
     /// Reads a file. One that is not there says nothing.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        match fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, path),
+        let read = || -> io::Result<_> {
+            let mut file = fs::File::open(path)?;
+            let mut text = String::new();
+            file.read_to_string(&mut text)?;
+            Ok((text, Exposed::of(&file, path)?))
+        };
+        match read() {
+            Ok((text, exposed)) => Ok(Self { exposed, ..Self::parse(&text, path)? }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(source) => Err(io_error(path, source)),
         }
@@ -332,6 +383,31 @@ mod tests {
         let config = Config::load(&real).unwrap();
         let server = config.profile(&name("default")).server;
         assert_eq!(server.as_deref(), Some("file:///w"));
+    }
+
+    #[test]
+    fn commands_that_others_may_have_written_are_not_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        fs::write(&path, "").unwrap();
+        let with = |mode| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            Config::load(&path).unwrap().exposed
+        };
+        assert_eq!((with(0o600), with(0o644)), (None, None));
+        let open = Exposed::Writable { path: path.clone() };
+        assert_eq!((with(0o620), with(0o602)), (Some(open.clone()), Some(open.clone())));
+        let error = CliError::from(open);
+        assert!(error.report().contains("others can write to"), "{}", error.report());
+        assert!(error.hint_text().unwrap().starts_with("`chmod go-w /"));
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(1), None).unwrap();
+            assert_eq!(with(0o600), Some(Exposed::Foreign { path: path.clone() }));
+        } else {
+            let passwd = Path::new("/etc/passwd");
+            let file = fs::File::open(passwd).unwrap();
+            assert_eq!(Exposed::of(&file, passwd).unwrap(), None, "root's are as good as mine");
+        }
     }
 
     #[test]

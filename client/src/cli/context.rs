@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::args::Global;
-use super::config::{Config, ConfigError, Profile};
+use super::config::{Config, ConfigError, Exposed, Profile};
 use super::env::{Environment, Terminal};
 use super::exit::{CliError, Exit};
 use super::output::Ui;
@@ -46,6 +46,8 @@ pub struct Setup {
     pub home: Option<PathBuf>,
     /// The vault's address: of `--vault`, `BACKUP_VAULT` or the profile.
     pub vault: Option<String>,
+    /// Why the commands of config.toml are not run.
+    pub exposed: Option<Exposed>,
 }
 
 impl Setup {
@@ -89,7 +91,8 @@ impl<'a> Context<'a> {
         let sets = config.sets(&name).cloned().collect();
         let home = self.env.var("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
         let vault = self.global.vault.clone().or_else(|| profile.server.clone());
-        Setup { name, places, profile, sets, home, vault }
+        let exposed = config.exposed.clone();
+        Setup { name, places, profile, sets, home, vault, exposed }
     }
 
     /// Where secrets come from.

@@ -9,8 +9,8 @@
 //! | cache, always safe to delete | `$XDG_CACHE_HOME/unseen/PROFILE` | `BACKUP_CACHE_DIR`, then `/PROFILE` |
 //! | the daemon's socket | `$XDG_RUNTIME_DIR/unseen/PROFILE.sock` | `BACKUP_RUNTIME_DIR`, then `/PROFILE.sock` |
 //!
-//! Without the XDG variables: `~/.config`, `~/.local/share`, `~/.local/state`, `~/.cache`, and no
-//! socket. A relative path in an XDG variable counts as unset, as their specification demands.
+//! Without the XDG variables: `~/.config`, `~/.local/share`, `~/.local/state`, `~/.cache`; and the
+//! socket is in the state folder. A relative path in an XDG variable counts as unset, as their specification demands.
 
 use std::fmt;
 use std::io;
@@ -22,6 +22,7 @@ use unseen_common::id::Hash;
 
 use super::env::Environment;
 use super::exit::{CliError, Exit};
+use crate::daemon::control::noted;
 use crate::daemon::service::CREDENTIAL;
 
 /// The name of a profile: letters, digits, `.`, `_`, `-`; at most 64; not beginning with `.`.
@@ -190,9 +191,21 @@ impl Places {
         path.is_absolute().then_some(path)
     }
 
-    /// Where the daemon's socket may be: in the runtime folder, or else beside the state.
+    /// Where the daemon listens: in the runtime folder, or else beside the state.
+    pub fn own_socket(&self) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| self.state.join("daemon.sock"))
+    }
+
+    /// Where the daemon's socket may be: where one of this environment would listen, where it has
+    /// written that it does, or beside the state.
     pub fn sockets(&self) -> Vec<PathBuf> {
-        self.socket.iter().cloned().chain([self.state.join("daemon.sock")]).collect()
+        let mut sockets = vec![self.own_socket()];
+        for other in noted(&self.state).into_iter().chain([self.state.join("daemon.sock")]) {
+            if !sockets.contains(&other) {
+                sockets.push(other);
+            }
+        }
+        sockets
     }
 
     /// Makes the folders, each readable by its owner alone. Those that exist stay as they are.
@@ -386,6 +399,21 @@ mod tests {
             ("BACKUP_CACHE_DIR", "/k"),
         ];
         assert!(find(&all_ours, "default").is_ok());
+    }
+
+    #[test]
+    fn a_daemon_is_found_from_another_environment() {
+        let state = tempfile::tempdir().unwrap();
+        let variables = [("HOME", "/h"), ("BACKUP_STATE_DIR", state.path().to_str().unwrap())];
+        let places = find(&variables, "p").unwrap();
+        let beside = places.state.join("daemon.sock");
+        assert_eq!(places.sockets(), std::slice::from_ref(&beside));
+        std::fs::create_dir(&places.state).unwrap();
+        let elsewhere = PathBuf::from("/run/user/1/unseen/p.sock");
+        crate::daemon::control::note(&places.state, &elsewhere).unwrap();
+        assert_eq!(places.sockets(), [beside.clone(), elsewhere.clone()]);
+        let inside = find(&[&variables[..], &[("XDG_RUNTIME_DIR", "/run/user/1")]].concat(), "p");
+        assert_eq!(inside.unwrap().sockets(), [elsewhere, beside]);
     }
 
     #[test]

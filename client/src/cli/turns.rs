@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::cmd_daemon::daemon_status;
+use super::cmd_daemon::{call, daemon_status};
 use super::context::{Context, Setup};
 use super::exit::{CliError, Exit};
 use crate::daemon::control::{Answer, Call, CallError, Request};
@@ -61,7 +61,7 @@ fn daemon_runs(setup: &Setup) -> bool {
 /// Whether a run of the daemon ends now.
 fn make_way(setup: &Setup) -> Result<bool, CallError> {
     let request = Request::MakeWay { seconds: MAKE_WAY };
-    match Call::send(&setup.places.sockets(), &request).and_then(Call::only) {
+    match call(&setup.places, &request).and_then(Call::only) {
         Ok(Answer::Done { sets }) => Ok(!sets.is_empty()),
         Ok(_) | Err(CallError::NotRunning) => Ok(false),
         Err(error) => Err(error),

@@ -214,13 +214,22 @@ fn unreadable(name: &str, set: &SetBook) -> Option<Alert> {
 
 fn mass_change(name: &str, set: &SetBook, now: Timestamp) -> Option<Alert> {
     let (at, mass) = set.mass.filter(|(at, _)| now.since(*at) < MASS)?;
+    let before = match &set.refused {
+        Some(why) => format!("The snapshots from before are not held, and may expire: {why}."),
+        None if !set.hold.is_empty() => {
+            "The next run holds the snapshots from before, so that they do not expire.".to_owned()
+        }
+        None if set.held => "The snapshots from before are held and do not expire.".to_owned(),
+        None => "There is no snapshot from before that could be held.".to_owned(),
+    };
+    // That they cannot be held is news.
+    let news = if set.refused.is_some() { " not held" } else { "" };
     Some(Alert {
         key: format!("mass {name}"),
-        state: at.0.to_string(),
+        state: format!("{}{news}", at.0),
         level: Level::Told,
         text: format!(
-            "Far more of {name} has changed {} than ever before: {}. The snapshots from before \
-             are held and do not expire.",
+            "Far more of {name} has changed {} than ever before: {}. {before}",
             mass.within.in_words(),
             mass.in_words()
         ),
@@ -237,6 +246,7 @@ mod tests {
     use super::*;
     use crate::daemon::core::tests::summary;
     use crate::daemon::job::{Job, RunResult};
+    use crate::maintain::presence::Presence;
 
     const DAY: u64 = SECONDS_A_DAY;
 
@@ -345,7 +355,10 @@ mod tests {
     #[test]
     fn damage_is_told() {
         let mut book = book();
-        let with = |missing| Ok(crate::daemon::job::Summary { missing, ..summary(None) });
+        let with = |missing: Option<u64>| {
+            let presence = missing.map(|missing| Presence { missing, ..Presence::default() });
+            Ok(crate::daemon::job::Summary { presence, ..summary(None) })
+        };
         book.ended(&job(), &with(Some(2)), on(0));
         assert_eq!(keys(&due(&mut book, at(0))), ["check"]);
         assert!(due(&mut book, at(1)).is_empty());
@@ -363,7 +376,7 @@ mod tests {
             Ok(crate::daemon::job::Summary {
                 room,
                 uploaded: 10,
-                missing: Some(0),
+                presence: Some(Presence::default()),
                 ..summary(None)
             })
         };

@@ -12,6 +12,7 @@ use unseen_common::time::Timestamp;
 use super::alerts::{Found, GOOD, Mass, Outbox, Window, unusual};
 use super::job::{Job, Room, RunResult, Summary, Trouble};
 use super::signs::active::ActiveDays;
+use crate::maintain::presence::Presence;
 use crate::pins::write_durably;
 
 /// The file in the state folder.
@@ -41,6 +42,8 @@ pub struct Book {
     pub clocks: Option<String>,
     /// Why config.toml cannot be read as it is now; the sets are as they were before.
     pub config: Option<String>,
+    /// The last day on which something was saved though now was no good time, and how many bytes.
+    pub spent: Option<(i32, u64)>,
     /// Alerts that somebody was told of, by what they are about: what they said, and when.
     pub told: BTreeMap<String, (String, Timestamp)>,
     /// Those of them that have not arrived yet.
@@ -82,6 +85,10 @@ pub struct SetBook {
     pub good: Vec<SnapshotId>,
     /// Those of them that are still to be held.
     pub hold: Vec<SnapshotId>,
+    /// Some of them are held.
+    pub held: bool,
+    /// Why they will not be.
+    pub refused: Option<String>,
 }
 
 /// Runs that have failed, one after the other.
@@ -115,6 +122,9 @@ pub struct Checked {
     pub at: Timestamp,
     /// What was wrong; nothing if all is well.
     pub trouble: Option<String>,
+    /// What was looked at.
+    #[serde(default)]
+    pub looked: Option<Presence>,
 }
 
 impl Book {
@@ -196,17 +206,17 @@ impl Book {
         } else {
             self.unreachable_since.get_or_insert(now);
         }
-        if let Ok(Summary { missing: Some(missing), .. }) = result {
-            let trouble = (*missing > 0)
-                .then(|| format!("{missing} packs are gone or damaged that snapshots need"));
-            self.checked = Some(Checked { at: now, trouble });
+        if let Ok(Summary { presence: Some(found), .. }) = result {
+            let missing = found.missing;
+            let trouble = (missing > 0).then(|| format!("{missing} packs are gone or damaged"));
+            self.checked = Some(Checked { at: now, trouble, looked: Some(*found) });
         }
         if let Ok(summary) = result {
             self.clocks.clone_from(&summary.clocks);
             let more =
                 |room: Room| Room { used: room.used.saturating_add(summary.uploaded), ..room };
             self.room = summary.room.or(self.room.map(more));
-            if summary.missing.is_some() && summary.room.is_none() {
+            if summary.presence.is_some() && summary.room.is_none() {
                 // It was looked, and there is no limit.
                 self.room = None;
             }
@@ -231,7 +241,11 @@ impl Book {
                 book.problems = summary.problems;
                 book.problem_runs =
                     if summary.problems > 0 { book.problem_runs.saturating_add(1) } else { 0 };
-                book.hold.retain(|id| !job.hold.contains(id));
+                if !job.hold.is_empty() {
+                    book.hold.retain(|id| !job.hold.contains(id));
+                    book.held |= summary.refused.is_none();
+                    book.refused.clone_from(&summary.refused);
+                }
                 book.compare(summary, (job.changes.is_none(), worse), now);
             }
             Err(trouble) if matches!(trouble.code, Trouble::BUSY | Trouble::STOPPED) => {}
@@ -297,6 +311,7 @@ impl SetBook {
             return false;
         };
         self.mass = Some((now, mass));
+        (self.held, self.refused) = (false, None);
         self.hold.retain(|id| !good.contains(id));
         self.hold.extend(good);
         true
@@ -378,7 +393,7 @@ mod tests {
             let mut one = crate::daemon::core::tests::summary(Some(id(n)));
             one.files = 1000;
             one.counts.files.changed = changed;
-            Ok(one)
+            RunResult::Ok(one)
         };
         for n in 1..10 {
             book.ended(&job(), &run(n, 3), (Timestamp(n.into()), 0));
@@ -388,9 +403,25 @@ mod tests {
         let set = &book.sets["a"];
         assert_eq!(set.hold, [id(7), id(8), id(9)]);
         assert_eq!(set.mass.unwrap().1.changed, 900);
-        // The next run holds them, and what it finds is no longer unusual.
+        let told = |book: &mut Book| {
+            let told = super::super::alerts::due(book, Timestamp(11));
+            told.into_iter().map(|alert| alert.text).collect::<Vec<_>>()
+        };
         let next = Job { hold: set.hold.clone(), ..job() };
+        let mut refusing = book.clone();
+        assert!(told(&mut book)[0].ends_with(
+            "The next run holds the snapshots from before, so that they do not expire."
+        ));
+        // The next run holds them, and what it finds is no longer unusual.
         book.ended(&next, &run(11, 800), (Timestamp(11), 0));
+        assert_eq!(told(&mut book), [""; 0], "that was said");
+        let shown = &super::super::alerts::current(&book, Timestamp(11))[0].text;
+        assert!(shown.ends_with("are held and do not expire."), "{shown}");
+        // Or it is refused for good, which is told.
+        told(&mut refusing);
+        let refused = Summary { refused: Some("no".to_owned()), ..run(11, 800).unwrap() };
+        refusing.ended(&next, &Ok(refused), (Timestamp(11), 0));
+        assert!(told(&mut refusing)[0].ends_with("are not held, and may expire: no."));
         assert_eq!(
             (book.sets["a"].hold.as_slice(), book.sets["a"].good.as_slice()),
             (&[][..], &[id(11)][..])

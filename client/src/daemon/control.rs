@@ -5,6 +5,7 @@
 
 mod client;
 mod handler;
+mod noted;
 mod server;
 mod socket;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use super::job::{RunResult, Trouble};
 use crate::progress::Counts;
 
 pub use client::{Call, CallError};
+pub use noted::{note, noted};
 pub use server::{Ask, Server};
 
 /// The longest request, in bytes.

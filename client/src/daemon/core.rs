@@ -30,6 +30,8 @@ use crate::sets::JobSource;
 pub use super::dirty::Moment as Now;
 pub use status::{Running, SetStatus, Status, Why};
 
+/// When less than this part is left of what may be saved on a day, the day is over.
+const WORTH: u64 = 16;
 /// How often directories are scanned of which no changes are told.
 const POLL: Duration = Duration::from_secs(900);
 
@@ -103,6 +105,8 @@ pub struct Core {
     held: Option<String>,
     /// What begins by itself takes no more than so many new bytes.
     at_most: Option<u64>,
+    /// It has been so since the last good time.
+    limited: bool,
     /// Marks that the job under way leaves for later.
     left: Changes,
     since: Timestamp,
@@ -110,6 +114,8 @@ pub struct Core {
     zone: TimeZone,
     /// The pause was asked for since the start: until then nobody knows how the clock stood.
     paused_here: bool,
+    /// Others come first for so long, from the end of the run that makes way for them.
+    way: Option<Duration>,
 }
 
 impl Core {
@@ -123,10 +129,12 @@ impl Core {
             next_poll: None,
             held: None,
             at_most: None,
+            limited: false,
             left: Changes::default(),
             since: now.wall,
             zone: TimeZone::UTC,
             paused_here: false,
+            way: None,
         };
         core.book.clock_was_set(0, now.wall);
         core.pause_as_kept(now);
@@ -265,18 +273,40 @@ impl Core {
     }
 
     /// Whether anything may begin by itself.
-    pub fn may_run(&mut self, verdict: &Verdict) {
+    pub fn may_run(&mut self, verdict: &Verdict, now: Now) {
         let (held, at_most) = match verdict {
             Verdict::Go => (None, None),
-            Verdict::Only { at_most, .. } => (None, Some(*at_most)),
+            Verdict::Only { at_most, why } => match self.left_today(*at_most, now) {
+                0 => (Some(why.to_string()), None),
+                left => (None, Some(left)),
+            },
             Verdict::Wait { why } => (Some(why.to_string()), None),
         };
-        if at_most.is_none() && self.at_most.is_some() {
-            // What was too much may be saved now.
-            self.schedule.try_again();
+        match verdict {
+            Verdict::Go if std::mem::take(&mut self.limited) => {
+                // What was too much may be saved now.
+                self.schedule.try_again();
+            }
+            Verdict::Only { .. } => self.limited = true,
+            Verdict::Go | Verdict::Wait { .. } => {}
         }
         self.schedule.hold(held.is_some());
         (self.held, self.at_most) = (held, at_most);
+    }
+
+    /// Of so many bytes a day, how many are left; none if they are not worth a run.
+    fn left_today(&self, at_most: u64, now: Now) -> u64 {
+        let today = day(now.wall, &self.zone);
+        let spent = self.book.spent.filter(|(day, _)| *day == today).map_or(0, |spent| spent.1);
+        let left = at_most.saturating_sub(spent);
+        if left > at_most / WORTH { left } else { 0 }
+    }
+
+    /// A run that may have only so many bytes has read or sent that many.
+    pub fn spent(&mut self, bytes: u64, now: Now) {
+        let today = day(now.wall, &self.zone);
+        let spent = self.book.spent.filter(|(day, _)| *day == today).map_or(0, |spent| spent.1);
+        self.book.spent = Some((today, spent.saturating_add(bytes)));
     }
 
     /// Days in use on which some set was not saved, the day of its last backup not counted.
@@ -297,10 +327,11 @@ impl Core {
         self.book.paused_until = None;
     }
 
-    /// Nothing begins for so long: somebody else comes first. What somebody asked for and was
-    /// stopped is asked for again.
+    /// Nothing begins for so long, from the end of what is stopped for it on: somebody else comes
+    /// first. What somebody asked for and was stopped is asked for again.
     pub fn make_way(&mut self, time: Duration, stopped: Option<&Job>, now: Now) {
         self.schedule.make_way(now.at + time);
+        self.way = stopped.is_some().then_some(time);
         if let Some(job) = stopped.filter(|job| job.wanted) {
             self.schedule.want(&job.set, job.changes.is_none(), now.at);
         }
@@ -365,8 +396,10 @@ impl Core {
         self.left = Changes::default();
         let hold = self.book.sets.get(&set).map(|book| book.hold.clone()).unwrap_or_default();
         let at_most = self.at_most.filter(|_| !wanted);
-        let checked = self.book.checked.as_ref().map(|checked| checked.at);
-        let check = checked.is_none_or(|at| now.wall.0.abs_diff(at.0) >= SECONDS_A_DAY);
+        // Trouble may be over with the run that follows: what is missing is sent again.
+        let check = self.book.checked.as_ref().is_none_or(|checked| {
+            checked.trouble.is_some() || now.wall.0.abs_diff(checked.at.0) >= SECONDS_A_DAY
+        });
         let known = self.sets.get_mut(&set);
         if full {
             if let Some(known) = known {
@@ -400,6 +433,9 @@ impl Core {
             Err(_) => Ended::Failed,
         };
         self.schedule.ended(&job.set, how, (now.at, chance));
+        if let Some(time) = self.way.take() {
+            self.schedule.make_way(now.at + time);
+        }
         if how == Ended::Saved {
             self.leave(job, now);
             if let Some(set) = self.sets.get_mut(&job.set) {

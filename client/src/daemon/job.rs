@@ -9,6 +9,7 @@ use unseen_common::log::entry::Status;
 
 use super::alerts::Touched;
 use crate::backup::{Changes, Outcome};
+use crate::maintain::presence::Presence;
 use crate::progress::{Counts, Monitor};
 
 /// A backup to be made.
@@ -23,7 +24,7 @@ pub struct Job {
     /// Somebody waits for its end, as `backup run` does: there is a snapshot also if nothing has
     /// changed, unless the set says otherwise.
     pub followed: bool,
-    /// No more than so many new bytes are saved: the smallest and newest files.
+    /// No more than so many bytes are read in all: the smallest and newest files.
     pub at_most: Option<u64>,
     /// Afterwards it is looked whether the vault has what it should.
     pub check: bool,
@@ -63,11 +64,15 @@ pub struct Summary {
     pub problems: u64,
     /// Files that were more than was to be saved.
     pub left_out: u64,
-    /// If it was looked: packs that are gone or damaged and that the last snapshots need.
-    pub missing: Option<u64>,
+    /// If it was looked: whether the vault has what it should.
+    #[serde(default)]
+    pub presence: Option<Presence>,
     /// If it was looked, and there is a limit: how much room there is.
     #[serde(default)]
     pub room: Option<Room>,
+    /// Why the snapshots that were to be held never will be, if so.
+    #[serde(default)]
+    pub refused: Option<String>,
     /// It was stopped; what was done is kept.
     pub interrupted: bool,
     /// What is wrong with the clock of the server or of this machine.
@@ -107,8 +112,9 @@ impl Summary {
             packs: outcome.packs,
             problems: outcome.problem_count,
             left_out: outcome.left_out,
-            missing: None,
+            presence: None,
             room: None,
+            refused: None,
             interrupted: outcome.interrupted,
             clocks: outcome.clocks.clone(),
             after: None,

@@ -19,4 +19,6 @@ pub mod service;
 pub mod signs;
 
 #[cfg(test)]
+mod bad_days;
+#[cfg(test)]
 mod soak;

@@ -274,7 +274,7 @@ impl Daemon {
             // What is done so far is kept.
             under.stop.fetch_or(too_much, Ordering::Relaxed);
         }
-        self.core.may_run(&verdict);
+        self.core.may_run(&verdict, now);
         if now.at >= self.next_look {
             self.next_look = now.at + LOOK;
             self.core.covered(&self.source.coverage(), now.at);
@@ -350,6 +350,10 @@ impl Daemon {
             self.around.log(&said::ended(&job.set, &result));
         }
         self.busy = busy;
+        if job.at_most.is_some() {
+            let counts = run.counts();
+            self.core.spent(counts.read.max(counts.transferred), self.now());
+        }
         self.core.ended(&job, &result, (self.now(), (self.chance)()));
         self.live.end(&run, result);
         self.around.keep(&self.core.book);

@@ -16,6 +16,10 @@ use unseen_common::vault::{
     Vault,
 };
 
+/// Packs of so many bytes are sent at once, and others wait for them: the last trees of a run must
+/// not wait until what went before has been paid for, which at a low rate takes minutes.
+const SMALL: usize = 1024 * 1024;
+
 /// Hands out bytes at a rate. What one call takes, the next one waits for.
 #[derive(Debug)]
 pub struct Bucket {
@@ -32,19 +36,35 @@ impl Bucket {
         }
     }
 
-    /// Takes `bytes`; gives the moment from which they may pass.
-    fn reserve(&self, bytes: usize, now: Instant) -> Instant {
+    /// Takes `bytes`; gives the moment from which they may pass, and how long they hold up others.
+    fn reserve(&self, bytes: usize, now: Instant) -> (Instant, Duration) {
         let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
         let start = free_at.map_or(now, |at| at.max(now));
         let nanoseconds = u128::try_from(bytes).unwrap_or(u128::MAX) * 1_000_000_000
             / u128::from(self.bytes_per_second);
         let cost = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
         *free_at = start.checked_add(cost);
-        start
+        (start, cost)
     }
 
     async fn take(&self, bytes: usize) {
-        tokio::time::sleep_until(self.reserve(bytes, Instant::now())).await;
+        let (start, cost) = self.reserve(bytes, Instant::now());
+        let mut waiting = Waiting { bucket: self, cost };
+        tokio::time::sleep_until(start).await;
+        waiting.cost = Duration::ZERO;
+    }
+}
+
+/// Whoever gives up waiting takes nothing.
+struct Waiting<'a> {
+    bucket: &'a Bucket,
+    cost: Duration,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut free_at = self.bucket.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+        *free_at = free_at.and_then(|at| at.checked_sub(self.cost));
     }
 }
 
@@ -67,8 +87,10 @@ impl Limited {
     }
 
     async fn up(&self, bytes: usize) {
-        if let Some(bucket) = &self.up {
-            bucket.take(bytes).await;
+        match &self.up {
+            Some(bucket) if bytes <= SMALL => drop(bucket.reserve(bytes, Instant::now())),
+            Some(bucket) => bucket.take(bytes).await,
+            None => {}
         }
     }
 
@@ -176,11 +198,23 @@ mod tests {
         let bucket = Bucket::new(100);
         let start = Instant::now();
         let seconds = Duration::from_secs;
-        assert_eq!(bucket.reserve(102_400, start), start);
-        assert_eq!(bucket.reserve(204_800, start), start + seconds(1));
-        assert_eq!(bucket.reserve(1, start), start + seconds(3));
+        let reserve = |bytes, now| bucket.reserve(bytes, now).0;
+        assert_eq!(reserve(102_400, start), start);
+        assert_eq!(reserve(204_800, start), start + seconds(1));
+        assert_eq!(reserve(1, start), start + seconds(3));
         let later = start + seconds(60);
-        assert_eq!(bucket.reserve(102_400, later), later);
-        assert_eq!(bucket.reserve(1, later), later + seconds(1));
+        assert_eq!(reserve(102_400, later), later);
+        assert_eq!(reserve(1, later), later + seconds(1));
+    }
+
+    #[test]
+    fn who_gives_up_takes_nothing() {
+        let (bucket, start) = (Bucket::new(1), Instant::now());
+        let seconds = Duration::from_secs;
+        assert_eq!(bucket.reserve(10 * 1024, start), (start, seconds(10)));
+        let (at, cost) = bucket.reserve(1024 * 1024, start);
+        assert_eq!((at, cost), (start + seconds(10), seconds(1024)));
+        drop(Waiting { bucket: &bucket, cost });
+        assert_eq!(bucket.reserve(1, start).0, start + seconds(10));
     }
 }

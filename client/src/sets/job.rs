@@ -20,7 +20,9 @@ use crate::scan::names::OwnerNames;
 use crate::tree::entry::{FileTime, Meta, Name};
 
 /// How long after Ctrl-C the vault may take for each request that a checkpoint needs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes of the longest files that a first backup saves before all others.
+const SMALL: u64 = 1024 * 1024;
 /// A long run saves what it has so far this often.
 pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(600);
 
@@ -156,6 +158,13 @@ impl Job {
         })
     }
 
+    /// Whether commands belong to it: around its runs, or to make what is saved.
+    pub fn has_commands(&self) -> bool {
+        let Hooks { before, after, failed, timeout: _ } = &self.hooks;
+        matches!(self.source, JobSource::Command { .. })
+            || [before, after, failed].into_iter().any(Option::is_some)
+    }
+
     /// What the engine wants to know.
     pub fn options(&self, here: &Here) -> RunOptions {
         let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
@@ -167,6 +176,9 @@ impl Job {
             rules: self.rules(here.own.clone()),
             changes: None,
             at_most: None,
+            in_all: None,
+            // A vault on this machine is done with the long ones soon, too.
+            small_first: (!here.local).then_some(SMALL),
             one_file_system: self.one_file_system,
             force: false,
             dry_run: false,

@@ -124,7 +124,8 @@ fn about_packs() -> Vec<Route> {
             .gives_octets(200, "A packset"),
         looking(&endpoint::SURVEY, handlers::survey)
             .says(
-                "Looks whether the files of packs are there, and marks those that are not. Owner.",
+                "Looks whether the files of packs are there, and marks those that are not. Device: \
+                 its own; owner.",
             )
             .takes::<SurveyBody>()
             .gives::<SurveyAnswer>("Packs whose files are gone or of another length")

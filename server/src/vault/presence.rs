@@ -5,7 +5,7 @@
 
 use std::sync::Mutex;
 
-use unseen_common::id::PackNumber;
+use unseen_common::id::{DeviceId, PackNumber};
 use unseen_common::limits::MAX_VERIFY;
 use unseen_common::packset::PackSet;
 use unseen_common::vault::{PackSurvey, Result, VaultError};
@@ -31,14 +31,24 @@ enum Outside {
 }
 
 impl Account {
-    /// Looks at the files of the packs above `after`. Those that do not fit are damaged from then
-    /// on; of an account that cannot be written they are only told.
-    pub(super) fn survey_packs(&self, after: Option<PackNumber>) -> Result<PackSurvey> {
-        self.survey_some(after, MOST)
+    /// Looks at the files of the packs above `after`, of these devices alone if they are given.
+    /// Those that do not fit are damaged from then on; of an account that cannot be written they
+    /// are only told.
+    pub(super) fn survey_packs(
+        &self,
+        devices: Option<&[DeviceId]>,
+        after: Option<PackNumber>,
+    ) -> Result<PackSurvey> {
+        self.survey_some(devices, after, MOST)
     }
 
-    pub(super) fn survey_some(&self, after: Option<PackNumber>, most: usize) -> Result<PackSurvey> {
-        let mut packs = lock(&self.tables).packs.after(after, None, most.saturating_add(1));
+    pub(super) fn survey_some(
+        &self,
+        devices: Option<&[DeviceId]>,
+        after: Option<PackNumber>,
+        most: usize,
+    ) -> Result<PackSurvey> {
+        let mut packs = lock(&self.tables).packs.after(after, devices, most.saturating_add(1));
         let more = packs.len() > most;
         packs.truncate(most);
         let next = packs.last().filter(|_| more).map(|(number, _)| *number);

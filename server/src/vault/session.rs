@@ -265,7 +265,11 @@ impl Vault for Session {
     }
 
     async fn survey_packs(&self, after: Option<PackNumber>) -> Result<PackSurvey> {
-        self.run(Need::Owner, move |s| s.account.survey_packs(after)).await
+        self.run(Need::DeviceOrOwner, move |s| {
+            let visible = s.visible(None)?;
+            s.account.survey_packs(visible.as_deref(), after)
+        })
+        .await
     }
 
     async fn verify_packs(&self, packs: PackSet) -> Result<PackSet> {

@@ -282,6 +282,37 @@ fn there_is_one_and_other_commands_work_beside_it() {
     daemon.stop();
 }
 
+/// A job of cron, or a shell by `su`, has no runtime folder, or another one.
+#[test]
+fn it_is_found_from_another_environment() {
+    let mut lab = Lab::new("1h");
+    let elsewhere = lab.machine.clone();
+    let runtime = lab.machine.home.join("run");
+    lab.machine = lab.machine.with("BACKUP_RUNTIME_DIR", &runtime);
+    let mut daemon = lab.start();
+    daemon.says("docs: snapshot");
+    assert!(runtime.join("default.sock").exists() && !lab.sockets()[0].exists());
+    let other = elsewhere.clone().with("XDG_RUNTIME_DIR", elsewhere.home.join("other"));
+    for machine in [&elsewhere, &other] {
+        assert!(machine.ok(&["status"]).text().contains("watching since"));
+        machine.ok(&["daemon", "pause", "1h"]);
+        let ran = machine.ok(&["run"]);
+        assert!(ran.err.contains("by way of the daemon"), "{ran}");
+        machine.ok(&["daemon", "resume"]);
+    }
+    std::fs::remove_file(runtime.join("default.sock")).unwrap();
+    let status = elsewhere.ok(&["status"]);
+    let words = format!("runs, but its socket cannot be reached at {}", runtime.display());
+    assert!(status.text().contains(&words), "{status}");
+    let paused = elsewhere.exits(1, &["daemon", "pause", "1h"]);
+    assert!(paused.err.contains(&words), "{paused}");
+    let ran = elsewhere.ok(&["run"]);
+    assert!(ran.err.contains("going on without the daemon"), "{ran}");
+    daemon.stop();
+    let status = elsewhere.ok(&["status"]);
+    assert!(status.text().contains("not running"), "{status}");
+}
+
 /// What is left out of a set makes no snapshot, nor does what the program itself writes.
 #[test]
 fn what_is_left_out_wakes_nobody() {
@@ -333,6 +364,38 @@ fn a_long_run_makes_way_for_other_commands() {
     lab.write("second", "second");
     daemon.says("docs: snapshot");
     daemon.stop();
+}
+
+/// At a rate at which a pack takes minutes, reading waits for nothing, and stopping for seconds: what
+/// has arrived can be restored, and the rest is sent later.
+#[test]
+fn a_slow_link_holds_nobody_up() {
+    let world = world!();
+    let (_server, machine, _kit) = world.remote();
+    let lab = Lab::with(world, machine, "1h");
+    for n in 0..400_u64 {
+        lab.write(&format!("f{n}"), trees::build::noise(n, 100_000));
+    }
+    lab.edit("[profile.default]", "[profile.default]\nlimit_upload = \"60K\"");
+    let mut daemon = lab.start();
+    daemon.says("backing up docs");
+    lab.listen().sends();
+    let begun = std::time::Instant::now();
+    lab.machine.ok(&["snapshots"]);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(lab.status()["daemon"]["running"], "docs");
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.says("docs: checkpoint");
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert_eq!(daemon.child.wait().unwrap().code(), Some(0), "{:#?}", daemon.said);
+    let listed = lab.machine.clone().by_passphrase().ok(&["ls", "latest"]);
+    let saved = listed.text().lines().filter(|line| line.contains("/docs/f")).count();
+    assert!((1..=170).contains(&saved), "{listed}");
+    lab.edit("limit_upload = \"60K\"", "");
+    let mut again = lab.start();
+    again.says("docs: snapshot");
+    lab.holds("latest");
+    again.stop();
 }
 
 #[test]

@@ -267,7 +267,7 @@ fn a_folder_that_was_not_finished_is_looked_at_again() {
     }
     let stopped = AtomicBool::new(true);
     let source = Source::Paths(vec![scene.source.clone()]);
-    let listens = (&crate::progress::Silent as &dyn Monitor, &stopped);
+    let listens = (&Silent as &dyn Monitor, &stopped);
     let runtime = scene.world.runtime.handle();
     let ended = run(&mut scene.desk.repo, source, &options("s"), listens, runtime);
     assert!(ended.is_err() || ended.is_ok_and(|outcome| outcome.interrupted));

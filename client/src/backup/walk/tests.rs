@@ -33,7 +33,7 @@ fn empty_directories_are_told_of_in_batches() {
         stop: &Stop::new(&flag, Duration::ZERO, &Silent),
         force: false,
         dry_run: true,
-        at_most: None,
+        limit: Limit::None,
         one_file_system: false,
         racy_from: 0,
     };

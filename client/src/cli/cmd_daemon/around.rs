@@ -134,6 +134,11 @@ impl Around for Machine {
 
     fn tell(&mut self, alert: &Alert, way: Way) {
         let settings = Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner));
-        self.messenger.tell(&settings.alerts, alert, way);
+        let mut ways = settings.alerts.clone();
+        if let (Some(exposed), Some(_)) = (&settings.exposed, &ways.command) {
+            self.ui.warn(&exposed.to_string());
+            ways.command = None;
+        }
+        self.messenger.tell(&ways, alert, way);
     }
 }

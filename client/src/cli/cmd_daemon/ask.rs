@@ -7,9 +7,9 @@ use super::super::exit::{CliError, Exit};
 use super::super::reading::{local_time, machine_time};
 use super::super::units::plural;
 use super::super::vault::SystemClock;
-use super::daemon_status;
+use super::{call, daemon_status};
 use crate::cli::cmd_status::{ago, not_watched};
-use crate::daemon::control::{Answer, Call, CallError, Request};
+use crate::daemon::control::{Answer, CallError, Request};
 use crate::daemon::core::SetStatus;
 use crate::daemon::run::MAX_PAUSE;
 use crate::sets::values::Span;
@@ -120,7 +120,7 @@ pub(super) fn now(ctx: &Context<'_>, set: Option<&str>, full: bool) -> Result<Ex
 }
 
 fn done(ctx: &Context<'_>, request: &Request) -> Result<Vec<String>, CliError> {
-    match Call::send(&ctx.places()?.sockets(), request)?.only()? {
+    match call(&ctx.places()?, request)?.only()? {
         Answer::Done { sets } => Ok(sets),
         _ => Err(CallError::BadAnswer.into()),
     }

@@ -43,7 +43,7 @@ pub fn through(ctx: &Context<'_>, args: &RunArgs) -> Result<Option<Exit>, CliErr
     let one = |set: &&str| {
         ctx.ui.status(&format!("backing up {set}, by way of the daemon"));
         let request = Request::Run { set: (*set).to_owned() };
-        let exit = Call::send(&setup.places.sockets(), &request)
+        let exit = super::call(&setup.places, &request)
             .map_err(CliError::from)
             .and_then(|call| follow(ctx, set, call));
         // Somebody stopped it, or the daemon is being stopped.

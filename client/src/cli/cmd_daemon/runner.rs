@@ -18,7 +18,7 @@ use super::settings::{Place, Settings};
 use crate::backup::{self, Outcome, RunOptions};
 use crate::daemon::alerts::Touched;
 use crate::daemon::job::{Job, Room, RunResult, Runner, Summary, Trouble};
-use crate::maintain::presence::missing_packs;
+use crate::maintain::presence::{self, Presence};
 use crate::maintain::quota::quota;
 use crate::progress::{Amount, Counts, Item, Monitor, Note, Problem, Stored, Tally};
 use crate::repo::hold::hold;
@@ -56,11 +56,14 @@ impl SetRunner {
         let set = settings.jobs.get(&job.set).ok_or_else(|| {
             CliError::new(Exit::Usage, format!("there is no set {} any more", job.set))
         })?;
+        if let Some(exposed) = settings.exposed.as_ref().filter(|_| set.has_commands()) {
+            return Err(exposed.clone().into());
+        }
         let made = self
             .make_ready(set, &settings, (monitor, stop))
             .and_then(|()| self.back_up((job, set), &settings, (monitor, stop)));
         match made {
-            Ok((outcome, (counts, touched), took, (missing, room))) => {
+            Ok((outcome, (counts, touched), took, (presence, room, refused))) => {
                 let exit = if outcome.problem_count > 0 { Exit::Incomplete } else { Exit::Done };
                 let exit = if outcome.interrupted { Exit::Interrupted } else { exit };
                 let went = went(exit, &outcome, &counts);
@@ -72,7 +75,7 @@ impl SetRunner {
                     ran.err().map(|error| Box::new(trouble_of(&saved_but(set, error))))
                 };
                 let summary = Summary::new(&outcome, counts, took);
-                Ok(Summary { missing, room, after, touched, ..summary })
+                Ok(Summary { presence, room, refused, after, touched, ..summary })
             }
             // Somebody else's run is no failure: this one comes after it.
             Err(error) if error.code() == Exit::Busy => Err(error),
@@ -134,14 +137,14 @@ impl SetRunner {
         (job, set): (&Job, &SetJob),
         settings: &Settings,
         (monitor, stop): (&dyn Monitor, &Arc<AtomicBool>),
-    ) -> Result<(Outcome, Counted, Duration, Looked), CliError> {
+    ) -> Result<(Outcome, Counted, Duration, Beside), CliError> {
         let begun = Instant::now();
         let setup = &Setup { vault: Some(settings.vault.clone()), ..self.place.setup.clone() };
         let (mut repo, opened) = vault::log_in(setup, (&self.runtime, Arc::clone(stop)))?;
         if let Some(warning) = vault::erase_warning(&repo.log.state) {
             monitor.note(&Note::warning(warning));
         }
-        self.hold(job, &mut repo, monitor)?;
+        let refused = self.hold(job, &mut repo, monitor)?;
         let rate =
             |text: &Option<String>, key| configured::<BytesPerSecond>(None, text.as_deref(), key);
         let up = rate(&settings.profile.limit_upload, "limit_upload")?;
@@ -149,7 +152,7 @@ impl SetRunner {
         repo.vault = vault::limited(repo.vault, up, down);
         let options = RunOptions {
             changes: job.changes.clone(),
-            at_most: job.at_most,
+            in_all: job.at_most,
             // A snapshot each hour of which nothing is new helps nobody. Who asks for one gets it.
             skip_if_unchanged: set.skip_if_unchanged || !job.followed,
             ..set.options(&settings.here()?)
@@ -166,27 +169,29 @@ impl SetRunner {
         // What cannot be looked at now is looked at next time.
         let look = job.check && !outcome.interrupted;
         let looked = look.then(|| self.runtime.block_on(look_at(&repo)));
+        let (presence, room) = looked.unwrap_or_default();
         let counted = (listener.tally.counts(), listener.touched());
-        Ok((outcome, counted, begun.elapsed(), looked.unwrap_or_default()))
+        Ok((outcome, counted, begun.elapsed(), (presence, room, refused)))
     }
 
-    /// Holds what is to be held. What the vault will never take stands in the way of no backup.
+    /// Holds what is to be held. What the vault will never take stands in the way of no backup:
+    /// then this tells why.
     fn hold(
         &self,
         job: &Job,
         repo: &mut Repository,
         monitor: &dyn Monitor,
-    ) -> Result<(), CliError> {
+    ) -> Result<Option<String>, CliError> {
         if job.hold.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         match self.runtime.block_on(hold(repo, &job.hold)) {
             Err(RepoError::Vault(error)) if !error.is_transient() => {
                 let text = format!("the snapshots from before the change are not held: {error}");
                 monitor.note(&Note::warning(text));
-                Ok(())
+                Ok(Some(error.to_string()))
             }
-            held => Ok(held.map(drop)?),
+            held => Ok(held.map(|_| None)?),
         }
     }
 }
@@ -194,13 +199,15 @@ impl SetRunner {
 /// How much was found, and which files were different.
 type Counted = (Counts, Box<Touched>);
 
-/// Packs that are missing, and how much room there is, as far as either could be told.
-type Looked = (Option<u64>, Option<Room>);
+/// Whether packs are missing, and how much room there is, as far as either could be told.
+type Looked = (Option<Presence>, Option<Room>);
+/// The same, and why what was to be held is not.
+type Beside = (Option<Presence>, Option<Room>, Option<String>);
 
 /// Whether the vault has what it should, and room for more.
 async fn look_at(repo: &Repository) -> Looked {
     let room = quota(repo).await.ok().flatten();
-    (missing_packs(repo).await.ok(), room.map(|(used, allowed)| Room { used, allowed }))
+    (presence::look(repo).await.ok(), room.map(|(used, allowed)| Room { used, allowed }))
 }
 
 /// Counts, and passes everything on.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::super::cmd_run::host_name;
-use super::super::config::{Config, Profile};
+use super::super::config::{Config, Exposed, Profile};
 use super::super::context::Setup;
 use super::super::exit::CliError;
 use super::super::vault::{folder_of, parse};
@@ -27,6 +27,8 @@ pub(super) struct Settings {
     pub(super) own: Vec<PathBuf>,
     /// The vault is a folder of this machine.
     pub(super) local: bool,
+    /// Why the commands of config.toml are not run.
+    pub(super) exposed: Option<Exposed>,
 }
 
 /// The profile that the daemon works for, on this machine.
@@ -65,8 +67,9 @@ impl Place {
             });
             jobs.insert(set.name.clone(), job);
         }
-        let alerts = config.daemon.alerts;
-        Ok((Settings { jobs, profile, alerts, vault, own, local }, specs))
+        let Config { daemon, exposed, .. } = config;
+        let alerts = daemon.alerts;
+        Ok((Settings { jobs, profile, alerts, vault, own, local, exposed }, specs))
     }
 }
 

@@ -19,6 +19,7 @@ use super::runner::{SetRunner, error_of};
 use super::settings::{Place, Settings};
 use super::source::{self, Filters};
 use crate::daemon::book::Book;
+use crate::daemon::control::note;
 use crate::daemon::core::{Core, Now};
 use crate::daemon::dirty::DirtySets;
 use crate::daemon::lock::{self, LockError};
@@ -46,8 +47,10 @@ pub(super) fn run(ctx: &Context<'_>) -> Result<Exit, CliError> {
     let known: Vec<_> =
         specs.iter().map(|spec| (spec.name.clone(), spec.roots().to_vec())).collect();
     let marks = DirtySets::open(&state.join("dirty"), &known, now);
-    let socket = place.setup.places.sockets().into_iter().next();
-    let socket = socket.ok_or_else(|| CliError::new(Exit::Failed, "no place for a socket"))?;
+    let socket = place.setup.places.own_socket();
+    if let Err(error) = note(state, &socket) {
+        ctx.ui.warn(&format!("where the daemon listens cannot be noted: {error}"));
+    }
     let ears = Ears::new();
     watch_signals(ears.mouth())?;
     let runtime = vault::runtime()?;

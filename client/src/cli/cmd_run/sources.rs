@@ -47,7 +47,14 @@ pub(super) fn jobs(ctx: &Context<'_>, args: &RunArgs) -> Result<Vec<Job>, CliErr
             .hint("`backup set edit NAME --exclude …` changes that"));
     }
     let home = setup.home.as_deref();
-    sets.into_iter().map(|set| Ok(with_flags(Job::of(set, home)?, args))).collect()
+    let job = |set| {
+        let job = Job::of(set, home)?;
+        match setup.exposed.clone().filter(|_| job.has_commands()) {
+            Some(exposed) => Err(exposed.into()),
+            None => Ok(with_flags(job, args)),
+        }
+    };
+    sets.into_iter().map(job).collect()
 }
 
 /// What the command line says of a set that is configured.

@@ -5,8 +5,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Answer, MAX_ANSWER, Request, socket};
+use super::{Answer, MAX_ANSWER, Request, noted, socket};
 use crate::daemon::job::Trouble;
+use crate::daemon::lock;
 
 /// Several times the daemon's own pulse: silence for so long means that it hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -19,6 +20,14 @@ pub enum CallError {
     /// There is none.
     #[error("the daemon is not running")]
     NotRunning,
+    /// There is one, and nobody listens where it should.
+    #[error("the daemon runs, but its socket cannot be reached at {}", path.display())]
+    OutOfReach {
+        /// The socket.
+        path: PathBuf,
+        /// Why, if not because nobody listens there.
+        source: Option<io::Error>,
+    },
     /// The connection failed.
     #[error("cannot talk to the daemon at {}", path.display())]
     Io {
@@ -52,16 +61,39 @@ pub struct Call {
 }
 
 impl Call {
-    /// Sends a request to the first of these sockets at which somebody listens.
+    /// Sends a request to the first of these sockets at which somebody of this user listens.
     pub fn send(sockets: &[PathBuf], request: &Request) -> Result<Self, CallError> {
+        let mut first = CallError::NotRunning;
         for path in sockets {
             match socket::connect(path) {
                 Ok(stream) => return Self::over(stream, path, (request, PATIENCE)),
                 Err(error) if is_nobody(&error) => {}
-                Err(source) => return Err(CallError::Io { path: path.clone(), source }),
+                // A runtime folder that came with `su` is somebody else's: theirs is not meant.
+                Err(source) if matches!(first, CallError::NotRunning) => {
+                    first = CallError::Io { path: path.clone(), source };
+                }
+                Err(_) => {}
             }
         }
-        Err(CallError::NotRunning)
+        Err(first)
+    }
+
+    /// Likewise, to the daemon that holds the lock in this state folder, if there is one.
+    pub fn to_daemon(
+        state: &Path,
+        sockets: &[PathBuf],
+        request: &Request,
+    ) -> Result<Self, CallError> {
+        let (path, source) = match Self::send(sockets, request) {
+            Err(CallError::NotRunning) => (None, None),
+            Err(CallError::Io { path, source }) => (Some(path), Some(source)),
+            call => return call,
+        };
+        if !lock::is_taken(state) {
+            return Err(CallError::NotRunning);
+        }
+        let path = noted(state).or(path).or_else(|| sockets.first().cloned());
+        Err(CallError::OutOfReach { path: path.unwrap_or_default(), source })
     }
 
     pub(super) fn over(

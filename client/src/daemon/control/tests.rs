@@ -248,3 +248,24 @@ fn the_socket_is_private_and_replaces_what_is_left_of_another() {
     let refused = Server::start(&open, Arc::new(Live::default()), |_| true);
     assert!(refused.unwrap_err().to_string().contains("chmod 700"));
 }
+
+/// Whoever is not reached where one looks may be there all the same: its lock tells.
+#[test]
+fn a_daemon_that_cannot_be_reached_runs_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run/d.sock");
+    let to = || Call::to_daemon(dir.path(), std::slice::from_ref(&path), &Request::Status);
+    assert!(matches!(to().unwrap_err(), CallError::NotRunning));
+    let lock = crate::daemon::lock::take(dir.path()).unwrap();
+    let out = to().unwrap_err();
+    assert!(matches!(&out, CallError::OutOfReach { path: at, source: None } if *at == path));
+    assert!(out.to_string().contains("runs, but its socket cannot be reached at"), "{out}");
+    note(dir.path(), Path::new("/elsewhere/d.sock")).unwrap();
+    let out = to().unwrap_err();
+    assert!(
+        matches!(out, CallError::OutOfReach { path, .. } if path == Path::new("/elsewhere/d.sock"))
+    );
+    let (_server, _live) = serve(&path);
+    assert!(to().is_ok());
+    drop(lock);
+}

@@ -163,7 +163,7 @@ impl World {
             Input::Want(set, full) => self.core.want(SETS[*set], *full, now.at),
             Input::Pause(time) => self.core.pause(Duration::from_secs(*time), now),
             Input::Resume => self.core.resume(),
-            Input::Hold(held) => self.core.may_run(&verdict(*held)),
+            Input::Hold(held) => self.core.may_run(&verdict(*held), now),
             Input::Woke => {
                 self.core.woke(now.at);
                 for name in SETS {
@@ -288,7 +288,8 @@ proptest! {
             world.happens(input);
         }
         world.core.resume();
-        world.core.may_run(&Verdict::Go);
+        let now = moment(world.now);
+        world.core.may_run(&Verdict::Go, now);
         // From now on all goes well.
         world.ends = vec![(60, Ok(summary(None)))];
         let begun = world.begun;

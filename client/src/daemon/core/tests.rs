@@ -22,8 +22,9 @@ pub(in crate::daemon) fn summary(snapshot: Option<SnapshotId>) -> Summary {
         packs: 1,
         problems: 0,
         left_out: 0,
-        missing: None,
+        presence: None,
         room: None,
+        refused: None,
         interrupted: false,
         clocks: None,
         after: None,
@@ -216,16 +217,16 @@ fn sets_come_and_go() {
     assert_eq!(finish(&mut core, &Ok(summary(None)), 1000).set, "c");
     assert_eq!(finish(&mut core, &Ok(summary(None)), 1030).changes, None, "its paths are others");
     let why = crate::daemon::signs::Why::Battery { percent: 7 };
-    core.may_run(&Verdict::Wait { why });
+    core.may_run(&Verdict::Wait { why }, now(0));
     changed(&mut core, &["/c/x"], 2000);
     assert_eq!(core.step(now(3000)), Step::Wait(None));
     assert_eq!(core.status(now(3000)).held, Some(why.to_string()));
-    core.may_run(&Verdict::Only { at_most: 5, why });
+    core.may_run(&Verdict::Only { at_most: 5, why }, now(0));
     let Step::Run(job) = core.step(now(3000)) else { panic!("nothing is due") };
     assert_eq!(job.at_most, Some(5));
     core.ended(&job, &Ok(Summary { left_out: 1, ..summary(None) }), (now(3000), 0));
     assert!(matches!(core.step(now(3600)), Step::Wait(_)), "it waits for better times");
-    core.may_run(&Verdict::Go);
+    core.may_run(&Verdict::Go, now(0));
     let Step::Run(job) = core.step(now(3600)) else { panic!("nothing is due") };
     assert_eq!((job.at_most, dirs(&job)), (None, vec!["/c/x"]));
 }
@@ -326,4 +327,34 @@ fn a_clock_that_is_set_changes_no_plan() {
     core.set_sets(vec![spec("a", "/a")], early);
     core.clock_was_set(1_800_000_000, now(60));
     assert_eq!(core.step(now(60)), Step::Wait(Some(now(600).at)));
+}
+
+/// All runs of a day share what may be saved on it, whatever set they are of.
+#[test]
+fn what_may_be_saved_on_a_bad_day_is_for_all_sets() {
+    let mut core = core();
+    let why = crate::daemon::signs::Why::Metered;
+    let only = Verdict::Only { at_most: 1600, why };
+    changed(&mut core, &["/a/x", "/b/x"], 2000);
+    core.may_run(&only, now(3000));
+    let mut allowed = Vec::new();
+    for bytes in [1000, 520] {
+        let Step::Run(job) = core.step(now(3000)) else { panic!("nothing is due") };
+        allowed.push(job.at_most);
+        core.spent(bytes, now(3000));
+        core.ended(&job, &Ok(Summary { left_out: 1, ..summary(None) }), (now(3000), 0));
+        core.may_run(&only, now(3000));
+    }
+    assert_eq!(allowed, [Some(1600), Some(600)]);
+    assert_eq!(core.status(now(3000)).held, Some(why.to_string()), "80 are not worth a run");
+    assert_eq!(core.step(now(3000)), Step::Wait(None));
+    let tomorrow = 2 * SECONDS_A_DAY;
+    core.may_run(&only, now(tomorrow));
+    let Step::Run(job) = core.step(now(tomorrow)) else { panic!("nothing is due") };
+    assert_eq!(job.at_most, Some(1600));
+    core.ended(&job, &Err(Trouble::new(Trouble::STOPPED, "stopped")), (now(tomorrow), 0));
+    core.may_run(&Verdict::Wait { why }, now(tomorrow));
+    core.may_run(&Verdict::Go, now(tomorrow));
+    let Step::Run(job) = core.step(now(tomorrow)) else { panic!("nothing is due") };
+    assert_eq!(job.at_most, None);
 }

@@ -29,7 +29,7 @@ pub enum Verdict {
     /// It is.
     Go,
     /// It is not, but too much time has passed: the smallest and newest files, at most so many
-    /// bytes in one day.
+    /// bytes in one day, of all sets.
     Only {
         /// That many.
         at_most: u64,
