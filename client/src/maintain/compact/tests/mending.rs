@@ -85,7 +85,7 @@ fn a_pack_of_which_something_is_lost_stays() {
     let done = scene.compact();
     assert_eq!((done.mended, done.damaged, done.snapshots), (0, 1, 0), "{done:?}");
     assert_eq!(scene.packs(&[first]), before);
-    assert_eq!(scene.owner().log.state.head_seq, head);
+    assert_eq!(scene.world.owner_repo().log.state.head_seq, head);
     assert_eq!(scene.scrub().packs.numbers().collect::<Vec<_>>(), [PackNumber(bad)]);
     scene.sweep();
     let found = scene.check();
