@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use unseen_common::time::{Clock, Timestamp};
 use unseen_server::clock::SystemClock;
 use unseen_server::http::{Server, ServerOptions, tls};
+use unseen_server::store::space::{DiskLimits, FolderSpace};
 use unseen_server::vault::{Core, Options, Swept};
 
 /// Longer than the grace of a vault that has no policy.
@@ -41,10 +42,10 @@ fn main() {
     let data = Path::new(data);
     // The clock went forward by so much, and somebody says that this is right.
     let ahead = Options { clock: Arc::new(Ahead(AtomicU64::new(MONTH))), ..Options::default() };
-    Core::open(data, ahead).unwrap().gc(true).unwrap();
+    open(data, ahead).gc(true).unwrap();
     let stamps = Arc::new(Ahead::default());
     let clock: Arc<Ahead> = Arc::clone(&stamps);
-    let core = Core::open(data, Options { clock, ..Options::default() }).unwrap();
+    let core = open(data, Options { clock, ..Options::default() });
     let (certificate, key) = tls::own(data).unwrap();
     let options = ServerOptions::new(
         listen.parse::<std::net::SocketAddr>().unwrap(),
@@ -55,6 +56,13 @@ fn main() {
     println!("listening on https://{}", server.address());
     std::thread::spawn(move || obey(&core, &stamps));
     runtime.block_on(server.run(std::future::pending())).unwrap();
+}
+
+/// With a reserve, as every server has one.
+fn open(data: &Path, options: Options) -> Core {
+    let core = Core::open(data, options).unwrap();
+    core.disk().watch(Box::new(FolderSpace::new(data)), DiskLimits::default());
+    core
 }
 
 fn obey(core: &Core, stamps: &Ahead) {

@@ -127,6 +127,17 @@ impl From<CallError> for CliError {
             CallError::NotRunning => Self::from_error(Exit::Failed, error)
                 .hint("`backup daemon run` starts it; `backup run` works without"),
             CallError::Refused(trouble) => runner::error_of(trouble),
+            CallError::Silent { process, .. } => {
+                let then = "what it has not begun of what it was asked is not done later";
+                let hint = match process {
+                    Some(process) => format!(
+                        "if it was stopped, `kill -CONT {process}` lets it go on; if it hangs, \
+                         `kill -9 {process}` ends it, and it can be started anew; {then}"
+                    ),
+                    None => format!("if it hangs, end it, and start it anew; {then}"),
+                };
+                Self::from_error(Exit::Failed, error).hint(hint)
+            }
             error => Self::from_error(Exit::Failed, error),
         }
     }

@@ -48,8 +48,9 @@ fn tell_daemon(ctx: &Context<'_>, setup: &Setup, address: &str) {
             daemon.vault
         )),
         Err(error) => {
-            let why = CliError::from(error).report();
-            ctx.ui.warn(&format!("the daemon may not know it yet: {why}"));
+            let error = CliError::from(error);
+            let text = format!("the daemon may not know it yet: {}", error.report());
+            ctx.ui.advise(&text, error.hint_text());
         }
     }
 }

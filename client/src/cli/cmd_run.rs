@@ -1,5 +1,6 @@
 //! `backup run`: back up.
 
+pub(super) mod each;
 pub(super) mod one;
 pub(super) mod report;
 mod sources;

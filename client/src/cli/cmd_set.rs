@@ -3,6 +3,7 @@
 mod apply;
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use toml_edit::Value;
@@ -11,6 +12,7 @@ use super::args::values::{Compression, TagList};
 use super::cmd_run::ExcludeArgs;
 use super::config;
 use super::context::{Context, Setup};
+use super::escape::escape_for_terminal;
 use super::exit::{CliError, Exit};
 use super::reading::set_name;
 use super::units::{Align, Table};
@@ -261,7 +263,8 @@ fn list(ctx: &Context<'_>, setup: &Setup) {
     let mut table =
         Table::new(&[("Name", Align::Left), ("Saves", Align::Left), ("With", Align::Left)]);
     for set in &setup.sets {
-        table.row([set.name.clone(), saves(set), with(set)]);
+        let saves = escape_for_terminal(saves(set).as_bytes()).into_owned();
+        table.row([set.name.clone(), saves, with(set)]);
     }
     for line in table.lines() {
         ctx.ui.line(&line);
@@ -338,7 +341,10 @@ fn tell_daemon(ctx: &Context<'_>, setup: &Setup, saved: Option<&NamedSet>) {
             set.name
         )),
         (Err(CallError::NotRunning), None) => {}
-        (Err(error), _) => ctx.ui.warn(&CliError::from(error).report()),
+        (Err(error), _) => {
+            let error = CliError::from(error);
+            ctx.ui.advise(&error.report(), error.hint_text());
+        }
     }
 }
 
@@ -374,7 +380,8 @@ fn left_out(set: &NamedSet, home: Option<&Path>) -> Vec<String> {
 fn warn_missing(ctx: &Context<'_>, setup: &Setup, set: &NamedSet) {
     let paths = set.paths(setup.home.as_deref()).unwrap_or_default();
     for path in paths.iter().filter(|path| path.symlink_metadata().is_err()) {
-        ctx.ui.warn(&format!("{} is not there, or cannot be looked at", path.display()));
+        let shown = escape_for_terminal(path.as_os_str().as_bytes());
+        ctx.ui.warn(&format!("{shown} is not there, or cannot be looked at"));
     }
 }
 

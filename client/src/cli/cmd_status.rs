@@ -13,9 +13,9 @@ use super::context::{Context, Setup};
 use super::escape::escape_for_terminal;
 use super::exit::{CliError, Exit};
 use super::reading::{local_time, machine_time};
-use super::units::{bytes, count, plural};
+use super::units::{bytes, plural};
 use super::vault::{self, SystemClock};
-use crate::daemon::alerts;
+use crate::daemon::alerts::{self, Alert};
 use crate::daemon::book::{Book, SetBook};
 use crate::daemon::core::Status;
 use crate::state::own_snapshots::OwnSnapshots;
@@ -54,7 +54,7 @@ pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
     let key = vault::device_key(&setup)?;
     let (daemon, silent) = match daemon_status(&setup.places) {
         Ok(daemon) => (daemon, None),
-        Err(error) => (None, Some(CliError::from(error).report())),
+        Err(error) => (None, Some(CliError::from(error))),
     };
     let now = SystemClock.now();
     let mut book = Book::read(&setup.places.state);
@@ -68,14 +68,7 @@ pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
         Some(daemon) if mistake.is_some() => daemon.vault.clone(),
         _ => setup.vault.clone().unwrap_or_else(|| key.server.clone()),
     };
-    let mut alerts = match &daemon {
-        Some(daemon) => daemon.alerts.clone(),
-        None => alerts::current(&book, now),
-    };
-    if daemon.is_none() || mistake.is_some() {
-        // It is told as it is now, and nobody goes on with what was before.
-        alerts.retain(|alert| alert.key != alerts::CONFIG);
-    }
+    let alerts = alerts_of(daemon.as_ref(), &book, (mistake.is_some(), now));
     let bad = mistake.is_some() || alerts.iter().any(|alert| alert.key == alerts::CONFIG);
     let exit = if bad { Exit::Failed } else { Exit::Done };
     let mistake = mistake.map(|error| Mistake::of(error, daemon.is_some()));
@@ -88,6 +81,7 @@ pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
                 json!({"time": machine_time(checked.at), "trouble": checked.trouble})
             }),
             "daemon": daemon.as_ref().map(daemon_json),
+            "daemon_silent": silent.as_ref().map(CliError::report),
             "sets": sets.iter().map(|(name, set)| set_json(name, set, now)).collect::<Vec<_>>(),
             "alerts": alerts,
         }));
@@ -101,7 +95,10 @@ pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
         ""
     };
     row(ctx, "Vault", &format!("{address}{guess}{contact}"));
-    row(ctx, "Daemon", &daemon_words(daemon.as_ref(), silent));
+    row(ctx, "Daemon", &daemon_words(daemon.as_ref(), silent.as_ref()));
+    if let Some(hint) = silent.as_ref().and_then(CliError::hint_text) {
+        row(ctx, "", hint);
+    }
     if let Some(checked) = &book.checked {
         let how = checked.trouble.as_deref().unwrap_or("all well");
         row(ctx, "Checked", &format!("{}: {how}", ago(now.since(checked.at))));
@@ -113,12 +110,29 @@ pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
         show(ctx, name, set, now);
     }
     for alert in &alerts {
-        ctx.ui.warn(&format!("{} {}", alert.text, alert.hint));
+        ctx.ui.advise(&alert.text, Some(&alert.hint));
     }
     if let Some(mistake) = &mistake {
         ctx.ui.warn(&mistake.text);
     }
     Ok(exit)
+}
+
+/// What is wrong; of config.toml only what the daemon alone knows.
+fn alerts_of(
+    daemon: Option<&Status>,
+    book: &Book,
+    (mistaken, now): (bool, Timestamp),
+) -> Vec<Alert> {
+    let mut alerts = match daemon {
+        Some(daemon) => daemon.alerts.clone(),
+        None => alerts::current(book, now),
+    };
+    if daemon.is_none() || mistaken {
+        // It is told as it is now, and nobody goes on with what was before.
+        alerts.retain(|alert| alert.key != alerts::CONFIG);
+    }
+    alerts
 }
 
 /// What is wrong with config.toml.
@@ -179,9 +193,10 @@ fn gather(
     sets
 }
 
-fn daemon_words(daemon: Option<&Status>, silent: Option<String>) -> String {
+fn daemon_words(daemon: Option<&Status>, silent: Option<&CliError>) -> String {
     let Some(daemon) = daemon else {
-        return silent.unwrap_or_else(|| "not running: nothing is saved by itself".to_owned());
+        let none = || "not running: nothing is saved by itself".to_owned();
+        return silent.map_or_else(none, CliError::report);
     };
     if let Some(running) = &daemon.running {
         return format!("backing up {}", running.set);
@@ -207,7 +222,7 @@ fn show(ctx: &Context<'_>, name: &str, set: &Shown, now: Timestamp) {
         }
         None => words.push("never saved".to_owned()),
     }
-    if let Some(ok) = set.book.ok.filter(|ok| set.snapshot.as_ref().is_some_and(|s| s.1 < *ok)) {
+    if let Some(ok) = set.book.ok.filter(|ok| found_unchanged(set, *ok)) {
         words.push(format!("nothing had changed {}", ago(now.since(ok))));
     }
     match set.pending {
@@ -226,17 +241,26 @@ fn show(ctx: &Context<'_>, name: &str, set: &Shown, now: Timestamp) {
         }
     }
     if set.book.problems > 0 {
-        row(ctx, "", &format!("{} files could not be read", count(set.book.problems)));
+        let what = plural(set.book.problems, "file or folder", "files or folders");
+        row(ctx, "", &format!("{what} could not be read"));
     }
     for line in &set.not_watched {
-        row(ctx, "", &format!("scanned now and then: {line}"));
+        row(ctx, "", &not_watched(line));
     }
+}
+
+/// Whether it was a later run than the one of the last snapshot that found all of it saved.
+fn found_unchanged(set: &Shown, ok: Timestamp) -> bool {
+    // A snapshot says when it was complete, the book when its run was over, a moment later.
+    let made = set.book.snapshot.map(|(_, over)| over);
+    let complete = set.snapshot.as_ref().map(|(_, at, _)| *at);
+    complete.is_some_and(|at| at < ok) && made.is_none_or(|over| over < ok)
 }
 
 fn row(ctx: &Context<'_>, label: &str, text: &str) {
     // A set may be called after its paths.
     let gap = if label.chars().count() < 12 { "" } else { "  " };
-    ctx.ui.line(format!("{label:<12}{gap}{text}").trim_end());
+    ctx.ui.row(format!("{label:<12}{gap}{text}").trim_end());
 }
 
 fn daemon_json(daemon: &Status) -> Value {
@@ -263,6 +287,11 @@ fn set_json(name: &str, set: &Shown, now: Timestamp) -> Value {
         "failing": set.book.failing,
         "not_watched": set.not_watched,
     })
+}
+
+/// What is not watched, and why.
+pub fn not_watched(line: &str) -> String {
+    format!("scanned now and then: {line}")
 }
 
 /// How long ago something was.

@@ -11,11 +11,12 @@ use super::exit::{CliError, Exit};
 use super::reading::{local_time, machine_time};
 use super::vault;
 use crate::backup::plan::absolute;
-use crate::daemon::control::{Answer, Call, Request};
+use crate::daemon::control::{Answer, Call, CallError, Request};
 use crate::daemon::core::Why;
 use crate::sets::Job;
 use crate::sets::job::Origin;
 use crate::sets::saved::{Last, Saved, last, saved};
+use crate::sets::there::{There, there};
 use crate::sets::why::{Cause, Verdict, judge};
 use crate::state::db::{StateDb, StateError};
 use crate::state::own_snapshots::OwnSnapshots;
@@ -24,7 +25,8 @@ use crate::state::own_snapshots::OwnSnapshots;
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(after_help = "\
 Asks the sets of config.toml, the folder itself, what this machine remembers and the daemon if it
-runs; no server and no secret. The exit code is 0 if a set has the path or a run has saved it, and 1 if not.
+runs; no server and no secret. The exit code is 0 if a run saves the path, or has saved it before it
+was gone, and 1 if not: because no set has it, or it cannot be read.
 
 Example:
   backup why ~/Documents/letter.odt")]
@@ -44,12 +46,36 @@ struct About {
 }
 
 impl About {
+    /// The set has it, whether it is there or not.
     fn is_in(&self) -> bool {
         match &self.verdict {
             Some(Verdict::Out(_)) => false,
             Some(Verdict::In | Verdict::Above) => true,
-            None => self.saved.as_ref().is_some_and(|(saved, _)| *saved != Saved::NotYet),
+            None => self.was_saved(),
         }
+    }
+
+    fn was_saved(&self) -> bool {
+        self.saved.as_ref().is_some_and(|(saved, _)| *saved != Saved::NotYet)
+    }
+}
+
+/// What is known of a path.
+struct Known {
+    path: PathBuf,
+    about: Vec<About>,
+    /// What the daemon says of it.
+    watched: Option<Why>,
+    missing: bool,
+    /// Why it cannot be read, as far as that is of interest.
+    unreadable: Option<String>,
+}
+
+impl Known {
+    /// It is in the next snapshot, or was in the last one before it was gone.
+    fn is_safe(&self) -> bool {
+        let safe = |one: &About| one.is_in() && (!self.missing || one.was_saved());
+        self.unreadable.is_none() && self.about.iter().any(safe)
     }
 }
 
@@ -62,24 +88,42 @@ pub fn run(ctx: &Context<'_>, args: &WhyArgs) -> Result<Exit, CliError> {
     let path = absolute(&args.path, &current);
     let state = open_state(ctx, &setup)?;
     let about = about(ctx, &setup, state.as_ref(), &path)?;
+    let known = look(ctx, &setup, path, about);
+    if ctx.ui.is_json() {
+        ctx.ui.json(&json_of(&known));
+    } else {
+        tell(ctx, &known);
+    }
+    Ok(if known.is_safe() { Exit::Done } else { Exit::Failed })
+}
+
+/// Looks at the path itself, and asks the daemon.
+fn look(ctx: &Context<'_>, setup: &Setup, path: PathBuf, about: Vec<About>) -> Known {
     let included = about.iter().any(About::is_in);
     // The daemon goes by directories: it knows nothing of what leaves out a file alone.
-    let watched = if included { watched_by(&setup, &path) } else { None };
-    if ctx.ui.is_json() {
-        ctx.ui.json(&json_of(&path, &about, watched.as_ref()));
-    } else {
-        tell(ctx, &path, &about, watched.as_ref());
-    }
-    Ok(if included { Exit::Done } else { Exit::Failed })
+    let watched = if included { watched_by(ctx, setup, &path) } else { None };
+    let paths = setup.sets.iter().filter_map(|set| set.paths(setup.home.as_deref()).ok());
+    let sources: Vec<PathBuf> = paths.flatten().collect();
+    let found = there(&sources, &path);
+    let unreadable = match &watched {
+        // It may read more than whoever asks, or less.
+        Some(by) => by.unreadable.clone(),
+        None => found.trouble(&path).filter(|_| included),
+    };
+    Known { missing: matches!(found, There::Missing), path, about, watched, unreadable }
 }
 
 /// What the daemon says of a path that is in one of its sets: nothing if there is no daemon.
-fn watched_by(setup: &Setup, path: &Path) -> Option<Why> {
+fn watched_by(ctx: &Context<'_>, setup: &Setup, path: &Path) -> Option<Why> {
     let request = Request::Why { path: path.to_path_buf() };
-    let answer = Call::send(&setup.places.sockets(), &request).and_then(Call::only);
-    match answer {
+    match Call::send(&setup.places.sockets(), &request).and_then(Call::only) {
         Ok(Answer::Why(why)) if why.set.is_some() && !why.left_out => Some(why),
-        _ => None,
+        Ok(_) | Err(CallError::NotRunning) => None,
+        Err(error) => {
+            let error = CliError::from(error);
+            ctx.ui.advise(&error.report(), error.hint_text());
+            None
+        }
     }
 }
 
@@ -148,17 +192,28 @@ fn own_folders(ctx: &Context<'_>, setup: &Setup) -> Vec<PathBuf> {
     own
 }
 
-fn tell(ctx: &Context<'_>, path: &Path, about: &[About], watched: Option<&Why>) {
+fn tell(ctx: &Context<'_>, known: &Known) {
+    let Known { path, about, watched, missing, unreadable } = known;
     let shown = escape_for_terminal(path.as_os_str().as_bytes()).into_owned();
-    if path.symlink_metadata().is_err() {
-        ctx.ui.status(&format!("{shown} is not there, or cannot be looked at"));
-    }
     if about.is_empty() {
+        if *missing {
+            ctx.ui.status(&format!("{shown} is not there"));
+        }
         ctx.ui.line(&format!("{shown} is in no set, and no run is known to have saved it"));
         ctx.ui.status("`backup set list` lists the sets; `backup run PATH…` saves anything");
     }
+    if *missing && !about.is_empty() {
+        let before = if about.iter().any(About::was_saved) { "" } else { never(about) };
+        ctx.ui.line(&format!("{shown} is not there{before}"));
+    }
+    if let Some(why) = unreadable {
+        ctx.ui.row(&format!("{shown} cannot be read, so it is not saved: {why}"));
+    }
     for one in about {
         match &one.verdict {
+            Some(Verdict::In) if *missing => {
+                ctx.ui.line(&format!("  the set {} would save it", one.set));
+            }
             Some(Verdict::In) => ctx.ui.line(&format!("{shown} is in the set {}", one.set)),
             Some(Verdict::Above) => ctx.ui.line(&format!(
                 "{shown} is on the way to the set {}: of it only the folder is saved",
@@ -173,17 +228,26 @@ fn tell(ctx: &Context<'_>, path: &Path, about: &[About], watched: Option<&Why>) 
                 one.set
             )),
         }
-        if let Some((saved, last)) = &one.saved {
+        // Of what is not there that was said above.
+        let saved = one.saved.as_ref().filter(|(saved, _)| !missing || *saved != Saved::NotYet);
+        if let Some((saved, last)) = saved {
             ctx.ui.line(&format!("  {}", saved_words(*saved, last.as_ref())));
         }
     }
-    if let Some(watched) = watched {
-        ctx.ui.line(&match &watched.why {
+    // Nothing is to be noticed of what cannot be saved.
+    if let Some(watched) = watched.as_ref().filter(|_| unreadable.is_none() && !missing) {
+        ctx.ui.row(&match &watched.why {
             _ if watched.watched => "  the daemon notices changes at once".to_owned(),
             Some(why) => format!("  the daemon finds changes by its next scan: {why}"),
             None => "  the daemon finds changes by its next scan".to_owned(),
         });
     }
+}
+
+/// What is known of the past of something that is not there.
+fn never(about: &[About]) -> &'static str {
+    let asked = about.iter().any(|one| one.saved.is_some());
+    if asked { ", and no run has saved it" } else { "" }
 }
 
 fn cause_words(cause: &Cause, path: &Path) -> String {
@@ -227,13 +291,16 @@ fn saved_words(saved: Saved, last: Option<&Last>) -> String {
     }
 }
 
-fn json_of(path: &Path, about: &[About], watched: Option<&Why>) -> Value {
+fn json_of(known: &Known) -> Value {
     let mut object = serde_json::Map::new();
-    insert_name(&mut object, "path", path.as_os_str().as_bytes());
-    object.insert("included".into(), about.iter().any(About::is_in).into());
+    insert_name(&mut object, "path", known.path.as_os_str().as_bytes());
+    object.insert("included".into(), known.is_safe().into());
+    object.insert("missing".into(), known.missing.into());
+    object.insert("unreadable".into(), known.unreadable.clone().into());
+    let watched = known.watched.as_ref();
     let watched = watched.map(|by| json!({ "set": by.set, "at_once": by.watched, "why": by.why }));
     object.insert("watched".into(), watched.unwrap_or(Value::Null));
-    object.insert("sets".into(), about.iter().map(set_json).collect());
+    object.insert("sets".into(), known.about.iter().map(set_json).collect());
     Value::Object(object)
 }
 

@@ -121,7 +121,7 @@ impl From<RepoError> for CliError {
                 .hint("`backup connect` enrols this machine again"),
             error @ RepoError::Footer { .. } => Self::from_error(Exit::Damaged, error)
                 .hint("`backup check --read-data` finds what else is damaged"),
-            error => Self::from_error(Exit::Failed, error),
+            error => here(error),
         }
     }
 }
@@ -131,7 +131,7 @@ impl From<StateError> for CliError {
         match error {
             StateError::Busy => Self::from_error(Exit::Busy, error)
                 .hint("wait until it is done; a lock is never left behind by a run that ended"),
-            error => Self::from_error(Exit::Failed, error),
+            error => here(error),
         }
     }
 }
@@ -150,7 +150,7 @@ impl From<BackupError> for CliError {
                 .hint("name what to back up: `backup run PATH…`"),
             error @ BackupError::Interrupted => Self::from_error(Exit::Interrupted, error)
                 .hint("what the vault has taken already need not be sent again"),
-            error => Self::from_error(Exit::Failed, error),
+            error => here(error),
         }
     }
 }
@@ -313,11 +313,27 @@ impl From<KitError> for CliError {
     }
 }
 
+/// Trouble on this machine: the vault has nothing to do with it.
+fn here(error: impl Error + Send + Sync + 'static) -> CliError {
+    if is_full(&error) {
+        return CliError::from_error(Exit::Full, error).hint(
+            "a disk of this machine is full, not the vault's: free space where the state and cache \
+             folders are, then run again; what was sent is kept",
+        );
+    }
+    CliError::from_error(Exit::Failed, error)
+}
+
 /// Whether there was no room on a disk, whatever was made of it since.
 pub(super) fn is_full(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        let kind = kind.or_else(|| match error.downcast_ref() {
+            // It does not say that this is its source.
+            Some(sled::Error::Io(source)) => Some(source.kind()),
+            _ => None,
+        });
         if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
             return true;
         }

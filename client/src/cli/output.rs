@@ -9,7 +9,7 @@
 //! failure of standard output is kept and returned by [`Ui::finish`].
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use indicatif::MultiProgress;
 use serde::Serialize;
@@ -48,6 +48,8 @@ pub struct Ui {
     err: Mutex<Box<dyn Write + Send>>,
     /// Bars that must step aside while a line is printed.
     bars: Mutex<Option<MultiProgress>>,
+    /// What stands before each message, if anything: the time.
+    stamp: OnceLock<fn() -> String>,
 }
 
 struct Out {
@@ -82,6 +84,7 @@ impl Ui {
             out: Mutex::new(Out { to, failed: None }),
             err: Mutex::new(err),
             bars: Mutex::new(None),
+            stamp: OnceLock::new(),
         }
     }
 
@@ -117,10 +120,23 @@ impl Ui {
         self.around
     }
 
+    /// From now on each message on standard error begins with what `now` says, unless it is JSON:
+    /// for a log that nobody else stamps.
+    pub fn stamp_messages(&self, now: fn() -> String) {
+        // Whoever came first has said it.
+        self.stamp.set(now).ok();
+    }
+
     /// A line of the result, on standard output. Not for `--json`: see [`Self::json`].
     pub fn line(&self, text: &str) {
         let text = escape_lines(text);
         self.to_out(&[text.as_bytes(), b"\n"], self.around.stdout_terminal);
+    }
+
+    /// The same for text that is one line whatever is in it: a line break in a name is shown as
+    /// `\n`.
+    pub fn row(&self, text: &str) {
+        self.line(&escape_for_terminal(text.as_bytes()));
     }
 
     /// A closing line, such as the totals of a run: on standard output unless `-q`.
@@ -174,6 +190,19 @@ impl Ui {
             self.err_json(&json!({"message_type": "warning", "message": text}));
         } else {
             self.to_err("warning: ", YELLOW, text);
+        }
+    }
+
+    /// The same, and what to do about it.
+    pub fn advise(&self, text: &str, hint: Option<&str>) {
+        let Some(hint) = hint else {
+            return self.warn(text);
+        };
+        if self.is_json() {
+            self.err_json(&json!({"message_type": "warning", "message": text, "hint": hint}));
+        } else {
+            self.to_err("warning: ", YELLOW, text);
+            self.to_err("hint: ", CYAN, hint);
         }
     }
 
@@ -278,10 +307,11 @@ impl Ui {
     /// One message, however many lines it has, in one write.
     fn to_err(&self, label: &str, color: &str, text: &str) {
         let text = escape_lines(text);
+        let at = self.stamp.get().map(|now| now() + "  ").unwrap_or_default();
         let line = if self.around.color && self.around.stderr_terminal && !label.is_empty() {
-            format!("{color}{label}{RESET}{text}\n")
+            format!("{at}{color}{label}{RESET}{text}\n")
         } else {
-            format!("{label}{text}\n")
+            format!("{at}{label}{text}\n")
         };
         self.flush();
         self.aside(self.around.stderr_terminal, || {

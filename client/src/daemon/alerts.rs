@@ -4,6 +4,7 @@
 //! it comes and when it grows. Only a backup that has been missing for a week is told every day.
 
 mod mass;
+mod outbox;
 mod sketch;
 mod window;
 
@@ -14,6 +15,7 @@ use super::book::{Book, SetBook};
 use super::job::{Room, Trouble};
 
 pub use mass::{Mass, unusual};
+pub use outbox::{Outbox, Outcome, Told, Way};
 pub use window::{Found, GOOD, Touched, Window};
 
 /// Something the user should know.
@@ -105,16 +107,24 @@ pub fn current(book: &Book, now: Timestamp) -> Vec<Alert> {
             hint: "it takes the new one as soon as that is mended".to_owned(),
         });
     }
+    alerts.extend(book.outbox.blocked().into_iter().map(|(way, why)| Alert {
+        key: format!("untold {}", way.name()),
+        state: String::new(),
+        level: Level::Shown,
+        text: format!("You could not be told of trouble by {}: {why}.", way.name()),
+        hint: "it is tried again; config.toml says how you are told".to_owned(),
+    }));
     // Several sets fail of one reason.
     alerts.sort_by(|a, b| b.level.cmp(&a.level).then_with(|| a.key.cmp(&b.key)));
     alerts.dedup_by(|a, b| a.key == b.key);
     alerts
 }
 
-/// What is to be told now. What is told is noted in the book.
+/// What is to be told now, which is noted in the book and put into its outbox.
 pub fn due(book: &mut Book, now: Timestamp) -> Vec<Alert> {
     let current = current(book, now);
     book.told.retain(|key, _| current.iter().any(|alert| alert.key == *key));
+    book.outbox.keep(&current);
     let mut due = Vec::new();
     for alert in current {
         let again = match book.told.get(&alert.key) {
@@ -125,7 +135,9 @@ pub fn due(book: &mut Book, now: Timestamp) -> Vec<Alert> {
                 Level::Daily => *state != alert.state || now.since(*at) >= SECONDS_A_DAY,
             },
         };
-        if again {
+        // What finds no room is told as soon as there is some.
+        if again && book.outbox.has_room(&alert.key) {
+            book.outbox.add(alert.clone(), now);
             book.told.insert(alert.key.clone(), (alert.state.clone(), now));
             due.push(alert);
         }
@@ -192,7 +204,10 @@ fn unreadable(name: &str, set: &SetBook) -> Option<Alert> {
         key: format!("unreadable {name}"),
         state: set.problems.checked_ilog2().unwrap_or(0).to_string(),
         level: Level::Told,
-        text: format!("{} files of {name} cannot be read and are not saved.", set.problems),
+        text: match set.problems {
+            1 => format!("A file or folder of {name} cannot be read and is not saved."),
+            n => format!("{n} files or folders of {name} cannot be read and are not saved."),
+        },
         hint: "`backup run` names them".to_owned(),
     })
 }
@@ -230,6 +245,7 @@ mod tests {
             set: "a".to_owned(),
             changes: None,
             wanted: false,
+            followed: false,
             at_most: None,
             check: false,
             hold: Vec::new(),

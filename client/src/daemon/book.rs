@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use unseen_common::id::SnapshotId;
 use unseen_common::time::Timestamp;
 
-use super::alerts::{Found, GOOD, Mass, Window, unusual};
+use super::alerts::{Found, GOOD, Mass, Outbox, Window, unusual};
 use super::job::{Job, Room, RunResult, Summary, Trouble};
 use super::signs::active::ActiveDays;
 use crate::pins::write_durably;
@@ -43,6 +43,8 @@ pub struct Book {
     pub config: Option<String>,
     /// Alerts that somebody was told of, by what they are about: what they said, and when.
     pub told: BTreeMap<String, (String, Timestamp)>,
+    /// Those of them that have not arrived yet.
+    pub outbox: Outbox,
 }
 
 /// What is remembered of a set.
@@ -165,6 +167,7 @@ impl Book {
         for at in times.chain(checked).chain(told).chain(sets) {
             *at = (*at).min(now);
         }
+        self.outbox.clock_was_set(now);
     }
 
     /// Forgets sets that are no longer there.
@@ -335,6 +338,7 @@ mod tests {
             set: "a".to_owned(),
             changes: None,
             wanted: false,
+            followed: false,
             at_most: None,
             check: false,
             hold: Vec::new(),

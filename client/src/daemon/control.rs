@@ -13,6 +13,7 @@ mod tests;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::core::{Status, Why};
 use super::job::{RunResult, Trouble};
@@ -69,6 +70,23 @@ pub enum Request {
         /// Absolute.
         path: PathBuf,
     },
+}
+
+impl Request {
+    /// A request as it was sent. Else why it is none, in words.
+    ///
+    /// Unknown keys are refused: whoever sends one means something by it that would not be done.
+    pub fn read(line: &[u8]) -> Result<Self, String> {
+        let words = |error: serde_json::Error| error.to_string();
+        let sent: Map<String, Value> = serde_json::from_slice(line).map_err(words)?;
+        let request: Self = serde_json::from_slice(line).map_err(words)?;
+        // serde takes any keys where a request has none of its own.
+        let known = serde_json::to_value(&request).map_err(words)?;
+        match sent.keys().find(|key| known.get(key).is_none()) {
+            Some(key) => Err(format!("unknown field `{key}`")),
+            None => Ok(request),
+        }
+    }
 }
 
 /// What the daemon answers.

@@ -1,6 +1,8 @@
 //! What the daemon knows and decides: marks, schedule and book put together. It waits for nothing
 //! and starts nothing; `run.rs` does.
 
+#[cfg(test)]
+mod any_tests;
 mod status;
 #[cfg(test)]
 pub(super) mod tests;
@@ -370,7 +372,7 @@ impl Core {
             if let Some(known) = known {
                 known.busy.taken(&self.left);
             }
-            return Job { set, changes: None, wanted, at_most, check, hold };
+            return Job { set, changes: None, wanted, followed: false, at_most, check, hold };
         }
         if let Some(known) = known {
             if !wanted {
@@ -384,7 +386,7 @@ impl Core {
                 changes.add(dir, depth);
             }
         }
-        Job { set, changes: Some(changes), wanted, at_most, check, hold }
+        Job { set, changes: Some(changes), wanted, followed: false, at_most, check, hold }
     }
 
     /// A job has ended. `chance` is any number, evenly spread.

@@ -20,6 +20,9 @@ pub struct Job {
     pub changes: Option<Changes>,
     /// Somebody asked for it.
     pub wanted: bool,
+    /// Somebody waits for its end, as `backup run` does: there is a snapshot also if nothing has
+    /// changed, unless the set says otherwise.
+    pub followed: bool,
     /// No more than so many new bytes are saved: the smallest and newest files.
     pub at_most: Option<u64>,
     /// Afterwards it is looked whether the vault has what it should.
@@ -70,6 +73,9 @@ pub struct Summary {
     /// What is wrong with the clock of the server or of this machine.
     #[serde(default)]
     pub clocks: Option<String>,
+    /// What was to be done after it failed; the snapshot stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Box<Trouble>>,
     /// What was counted on the way.
     pub counts: Counts,
     /// Which files were different; for the book alone.
@@ -105,6 +111,7 @@ impl Summary {
             room: None,
             interrupted: outcome.interrupted,
             clocks: outcome.clocks.clone(),
+            after: None,
             counts,
             touched: Box::default(),
             took: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),

@@ -14,7 +14,7 @@ use crate::progress::{Amount, Counts, Item, Monitor, Note, Problem, Stored, Tall
 
 /// Runs that are remembered, with how they ended.
 const RUNS: usize = 32;
-/// Problems and notes of a run that are kept for whoever follows it.
+/// Problems of a run that are kept for whoever follows it, and notes of each level.
 const LINES: usize = 200;
 /// The longest path that is kept, in bytes.
 const MAX_PATH: usize = 4096;
@@ -215,7 +215,8 @@ impl Monitor for Run {
 
     fn note(&self, note: &Note) {
         let mut told = locked(&self.told);
-        if told.notes.len() < LINES {
+        // What a command prints takes no warning's place.
+        if told.notes.iter().filter(|known| known.level == note.level).count() < LINES {
             told.notes.push(note.clone());
         }
     }

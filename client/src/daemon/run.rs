@@ -2,17 +2,19 @@
 //! own do it.
 
 mod asked;
+mod said;
+mod telling;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::alerts;
+use super::alerts::{Alert, Told, Way};
 use super::changes::{ChangeSource, Sink};
 use super::control::{Ask, Server};
 use super::core::{Core, Now, SetSpec, Step};
@@ -22,7 +24,6 @@ use super::live::{Live, Run};
 use super::schedule::At;
 use super::signs::Verdict;
 use super::signs::clock::{Clocks, Now as Clocked, between};
-use crate::progress::{Level, Problem};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 /// The longest the loop rests: timers do not run while the machine sleeps, and signs change
@@ -30,8 +31,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 const REST: Duration = Duration::from_secs(20);
 /// How often it is looked at what changes slowly: how well is watched, what to tell the user.
 const LOOK: Duration = Duration::from_secs(60);
-/// Problems of a run that the log names.
-const LOGGED: usize = 10;
 /// The longest pause.
 pub const MAX_PAUSE: Duration = Duration::from_secs(366 * 86_400);
 
@@ -51,8 +50,10 @@ pub trait Around: Send {
     fn state(&mut self, state: State<'_>);
     /// Keeps the book.
     fn keep(&mut self, book: &super::book::Book);
-    /// Tells the user.
-    fn alert(&mut self, alert: &alerts::Alert);
+    /// A log should have this alert.
+    fn warn(&mut self, alert: &Alert);
+    /// Tells the user in one way, and waits for nothing: [`Message::Told`] says how it went.
+    fn tell(&mut self, alert: &Alert, way: Way);
 }
 
 /// What the service manager is told.
@@ -81,6 +82,8 @@ pub enum Message {
     Ended(Box<RunResult>),
     /// The configuration is to be read again.
     Reload,
+    /// The user was told something, or was not.
+    Told(Told),
     /// The daemon is to end.
     Stop,
 }
@@ -164,6 +167,7 @@ pub fn run(parts: Parts, ears: &Ears) -> Result<(), Trouble> {
         mouth: ears.mouth(),
         running: None,
         followed: BTreeSet::new(),
+        mute: BTreeMap::new(),
         next_look: Duration::ZERO,
         stopping: false,
         busy: false,
@@ -209,6 +213,8 @@ struct Daemon {
     running: Option<Under>,
     /// Sets of which somebody waits for the next run to end.
     followed: BTreeSet<String>,
+    /// Ways by which the user was not told the last time, and why.
+    mute: BTreeMap<Way, String>,
     next_look: At,
     stopping: bool,
     /// The last run met somebody else's, which is said once.
@@ -226,6 +232,7 @@ impl Daemon {
         self.around.state(State::Alive);
         self.look_around();
         let wait = if self.stopping { None } else { self.begin_what_is_due() };
+        let wait = [wait, self.next_telling()].into_iter().flatten().min();
         if self.stopping && self.running.is_none() {
             return false;
         }
@@ -271,11 +278,10 @@ impl Daemon {
         if now.at >= self.next_look {
             self.next_look = now.at + LOOK;
             self.core.covered(&self.source.coverage(), now.at);
-            for alert in alerts::due(&mut self.core.book, now.wall) {
-                self.around.alert(&alert);
-            }
+            self.look_for_trouble(now);
             self.around.keep(&self.core.book);
         }
+        self.tell(now);
     }
 
     /// Begins a run if one is due; tells when the next is.
@@ -305,6 +311,8 @@ impl Daemon {
     }
 
     fn begin(&mut self, job: Job) {
+        let followed = job.wanted && self.followed.remove(&job.set);
+        let job = Job { followed, ..job };
         let run = self.live.begin(&job.set);
         let stop = Arc::new(AtomicBool::new(false));
         let what = match &job.changes {
@@ -334,15 +342,14 @@ impl Daemon {
         let Some(Under { job, run, .. }) = self.running.take() else {
             return;
         };
-        self.log_troubles(&run);
+        for line in said::troubles(&run, &result) {
+            self.around.log(&line);
+        }
         let busy = result.as_ref().is_err_and(|trouble| trouble.code == Trouble::BUSY);
         if !(busy && self.busy) {
-            self.around.log(&in_words(&job.set, &result));
+            self.around.log(&said::ended(&job.set, &result));
         }
         self.busy = busy;
-        if job.wanted {
-            self.followed.remove(&job.set);
-        }
         self.core.ended(&job, &result, (self.now(), (self.chance)()));
         self.live.end(&run, result);
         self.around.keep(&self.core.book);
@@ -351,34 +358,21 @@ impl Daemon {
         self.around.state(State::Doing("watching"));
     }
 
-    /// Nobody may have followed the run: what went wrong is in the log.
-    fn log_troubles(&mut self, run: &Run) {
-        for note in run.notes(0).into_iter().filter(|note| note.level == Level::Warning) {
-            self.around.log(&format!("{}: {}", run.set, note.text));
-        }
-        let problems = run.problems(0);
-        for Problem { path, what, .. } in problems.iter().take(LOGGED) {
-            let path = String::from_utf8_lossy(path).escape_debug().to_string();
-            self.around.log(&format!("{}: cannot read {path}: {what}", run.set));
-        }
-        if let Some(more) = problems.len().checked_sub(LOGGED).filter(|more| *more > 0) {
-            self.around.log(&format!("{}: and {more} more; `backup run` names them", run.set));
-        }
-    }
-
     /// Takes in a message. False if the daemon is to end without waiting.
     fn heard(&mut self, message: Message) -> bool {
         match message {
             Message::Noticed => self.take_in(),
             Message::Ask(ask) => {
-                let answer = self.answer(ask.request);
-                // Whoever asked may have gone.
-                ask.reply.send(answer).ok();
+                if let Some((request, reply)) = ask.take() {
+                    // Whoever asked may go meanwhile.
+                    reply.send(self.answer(request)).ok();
+                }
             }
             Message::Ended(result) => self.ended(*result),
             Message::Reload => {
                 self.reload_told().ok();
             }
+            Message::Told(told) => self.told(&told),
             Message::Stop => return self.stop(),
         }
         true
@@ -472,15 +466,4 @@ fn alive_while<T: Send>(
 
 fn no_thread(error: &std::io::Error) -> String {
     format!("cannot start a thread: {error}")
-}
-
-fn in_words(set: &str, result: &RunResult) -> String {
-    match result {
-        Ok(summary) => match summary.snapshot {
-            Some(id) if summary.interrupted => format!("{set}: checkpoint {} saved", id.short()),
-            Some(id) => format!("{set}: snapshot {} saved", id.short()),
-            None => format!("{set}: nothing has changed"),
-        },
-        Err(trouble) => format!("{set}: {}", trouble.message),
-    }
 }

@@ -69,10 +69,15 @@ pub struct Went {
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
     /// There is no shell.
-    #[error("`{0}` cannot be started")]
-    Start(String, #[source] io::Error),
+    #[error("`{command}` {}", self.how())]
+    Start {
+        /// The command.
+        command: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// It failed.
-    #[error("`{command}` {}", ended(*.status))]
+    #[error("`{command}` {}", self.how())]
     Failed {
         /// The command.
         command: String,
@@ -80,7 +85,7 @@ pub enum HookError {
         status: ExitStatus,
     },
     /// It took too long, and was ended.
-    #[error("`{command}` took longer than {} s and was ended", .limit.as_secs())]
+    #[error("`{command}` {}", self.how())]
     TimedOut {
         /// The command.
         command: String,
@@ -88,8 +93,25 @@ pub enum HookError {
         limit: Duration,
     },
     /// The user wanted to stop, and it was ended.
-    #[error("`{0}` was ended, as you wished")]
-    Stopped(String),
+    #[error("`{command}` {}", self.how())]
+    Stopped {
+        /// The command.
+        command: String,
+    },
+}
+
+impl HookError {
+    /// How it went, without the command itself, which may hold a secret.
+    pub fn how(&self) -> String {
+        match self {
+            Self::Start { .. } => "cannot be started".to_owned(),
+            Self::Failed { status, .. } => ended(*status),
+            Self::TimedOut { limit, .. } => {
+                format!("took longer than {} s and was ended", limit.as_secs())
+            }
+            Self::Stopped { .. } => "was ended, as you wished".to_owned(),
+        }
+    }
 }
 
 fn ended(status: ExitStatus) -> String {
@@ -141,16 +163,28 @@ pub fn run(
         return Ok(());
     };
     let limit = hooks.timeout.map_or(TIMEOUT, |span| span.0);
-    let mut running =
-        Running::start(command, environment).map_err(|e| HookError::Start(command.clone(), e))?;
+    shell(command, limit, environment, (stop, say))
+}
+
+/// Runs any command in the same way; it is ended after `limit`, unless that is zero.
+pub fn shell(
+    command: &str,
+    limit: Duration,
+    environment: &[(String, OsString)],
+    (stop, say): (&AtomicBool, &dyn Fn(&str)),
+) -> Result<(), HookError> {
+    let command = command.to_owned();
+    let mut running = match Running::start(&command, environment) {
+        Ok(running) => running,
+        Err(source) => return Err(HookError::Start { command, source }),
+    };
     let why = running.watch((limit, stop), say);
-    let command = command.clone();
     match why {
         Ending::Itself(status) if status.success() => Ok(()),
         Ending::Itself(status) => Err(HookError::Failed { command, status }),
         Ending::Time => Err(HookError::TimedOut { command, limit }),
-        Ending::Stop => Err(HookError::Stopped(command)),
-        Ending::Lost(error) => Err(HookError::Start(command, error)),
+        Ending::Stop => Err(HookError::Stopped { command }),
+        Ending::Lost(source) => Err(HookError::Start { command, source }),
     }
 }
 
@@ -326,7 +360,7 @@ mod tests {
         let stubborn = "trap '' TERM; echo begun; while :; do sleep 1000; done";
         stop.store(true, Ordering::Relaxed);
         let (result, _) = go(&hooks(stubborn, LONG), &stop);
-        assert!(matches!(result.unwrap_err(), HookError::Stopped(_)));
+        assert!(matches!(result.unwrap_err(), HookError::Stopped { .. }));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod job;
 pub mod name;
 pub mod named;
 pub mod saved;
+pub mod there;
 pub mod values;
 pub mod why;
 

@@ -114,6 +114,9 @@ fn start_log(settings: &Settings) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // A line that cannot be written, as on a full disk, is lost. Told by `eprintln!`, that would
+        // be a panic of whoever had something to say.
+        .log_internal_errors(false)
         .with_target(false);
     // Only the first of a process counts, as in tests.
     drop(match settings.get(&keys::LOG_FORMAT) {

@@ -43,10 +43,17 @@ async fn start(limits: Limits) -> Running {
 }
 
 async fn start_with(limits: Limits, tls: Option<Arc<rustls::ServerConfig>>) -> Running {
-    let clock = Arc::new(TestClock::default());
-    let options = Options { clock: Arc::<TestClock>::clone(&clock), open_accounts: false };
     let store = memory::store(MemBlobs::default(), MemJournals::default());
-    let core = Core::with_store(store, [1; 32], options).unwrap();
+    start_on(limits, tls, |options| Core::with_store(store, [1; 32], options).unwrap()).await
+}
+
+async fn start_on(
+    limits: Limits,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    open: impl FnOnce(Options) -> Core,
+) -> Running {
+    let clock = Arc::new(TestClock::default());
+    let core = open(Options { clock: Arc::<TestClock>::clone(&clock), open_accounts: false });
     let options = ServerOptions {
         limits,
         clock: Arc::<TestClock>::clone(&clock),

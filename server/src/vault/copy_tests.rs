@@ -9,11 +9,17 @@ use unseen_common::log::fold::State;
 use unseen_common::vault::{PackUpload, Service, Vault, VaultError};
 
 use super::copy::{Copied, CopyError};
+use super::folder::{identity_of, lock_folder};
 use super::rebuild::{Fate, rebuild};
 use super::scrub::Spot;
 use super::scrub_tests::{Through, set};
 use super::{Core, Options};
+use crate::store::Store;
+use crate::store::blobs::FsBlobs;
+use crate::store::index::Index;
+use crate::store::journal_files::FsJournals;
 use crate::store::key::Key;
+use crate::testkit::faults::{self, Fault, Plan};
 use crate::testkit::{Head, Owner, TestClock};
 
 fn options() -> Options {
@@ -150,6 +156,56 @@ async fn what_was_deleted_or_erased_is_not_in_a_copy_and_not_missing() {
     assert_eq!(core.copy_to(&copy).unwrap(), Copied::default());
     assert!(!copy.join("accounts").exists());
     assert!(open(&copy).erased(owner.vault).await.is_ok());
+}
+
+/// What is half a copy is no data folder, and the original does not notice.
+#[tokio::test]
+async fn wherever_a_copy_breaks_off_it_opens_nowhere_and_the_next_one_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let (core, owner, device) = begun(&data).await;
+    save(&owner, &*device, 0..3).await;
+    drop((core, device));
+    // Without an index, which takes its time to open.
+    let opened = |plan: &Arc<Plan>| {
+        let place = Some((lock_folder(&data).unwrap(), data.clone()));
+        let journals = Arc::new(FsJournals::open(&data.join("journal")).unwrap());
+        let (blobs, index) = (Arc::new(FsBlobs::new(&data)), Arc::new(Index::none()));
+        let store = faults::over(Store { blobs, journals, index }, plan);
+        let identity = identity_of(&data, &store).unwrap();
+        let core = Core::assemble(store, identity, options(), place).unwrap();
+        core.account(owner.vault).unwrap().unwrap();
+        core
+    };
+    let mut broken = 0;
+    for fault in Fault::ALL {
+        for at in 0.. {
+            let plan = Plan::quiet();
+            let core = opened(&plan);
+            plan.fail_after(at, fault);
+            let target = dir.path().join(format!("{fault:?} {at}"));
+            let told = core.copy_to(&target);
+            drop(core);
+            if told.is_err() {
+                broken += 1;
+                let refused = Core::open(&target, options());
+                assert!(refused.is_err(), "{fault:?} at {at}");
+                fs::remove_dir_all(&target).unwrap();
+                let copied = opened(&Plan::quiet()).copy_to(&target).unwrap();
+                assert_eq!((copied.accounts, copied.missing), (1, 0));
+            }
+            if told.is_ok() || at % 4 == 0 {
+                let snapshots = is_whole(&open(&target), &owner).await;
+                assert_eq!(snapshots, 1, "{fault:?} at {at}: {told:?}");
+            }
+            if !plan.calm() {
+                assert!(at > 12, "{at}");
+                break;
+            }
+        }
+    }
+    assert!(broken > 30, "{broken}");
+    assert_eq!(is_whole(&open(&data), &owner).await, 1);
 }
 
 /// A copy file by file, with clients at work between one folder and the next.

@@ -208,7 +208,7 @@ impl Core {
         Self::assemble(store, SigningKey::from_bytes(&identity), options, None)
     }
 
-    fn assemble(
+    pub(super) fn assemble(
         store: Store,
         identity: SigningKey,
         options: Options,

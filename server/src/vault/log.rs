@@ -111,7 +111,12 @@ impl Account {
     /// The right to write, where that is allowed.
     pub(super) fn writer(&self) -> Result<Writer<'_>> {
         self.writable()?;
-        self.writer_to_end()
+        let writer = self.writer_to_end()?;
+        if self.journal.has_failed() {
+            // The last record may be durable, and what it names must stay until that is known.
+            return Err(VaultError::Server("the journal cannot be written".to_owned()));
+        }
+        Ok(writer)
     }
 
     /// The same for an account that is about to go, whatever state it is in.
@@ -161,7 +166,7 @@ impl Account {
         let record = Record { signed, received: writer.received };
         // The position is that of the first row.
         let rows: Vec<_> = [AccountRow::Log(record.clone())].into_iter().chain(besides).collect();
-        let position = self.journal_append(&rows)?;
+        let position = self.journal_append(&rows).inspect_err(|_told| self.leave_strays())?;
         let seq = {
             let mut tables = lock(&self.tables);
             let Tables { state, references, .. } = &mut *tables;
@@ -189,7 +194,15 @@ impl Account {
     }
 
     pub(super) fn put_blob(&self, key: &Key, bytes: &[u8]) -> Result<()> {
-        self.store.blobs.put(key, &[bytes]).map_err(|error| storage_error(&error))
+        self.store.blobs.put(key, &[bytes]).map_err(|error| {
+            self.leave_strays();
+            storage_error(&error)
+        })
+    }
+
+    /// Something was written that no record names: the next sweep looks for it.
+    pub(super) fn leave_strays(&self) {
+        lock(&self.tables).strays = true;
     }
 }
 

@@ -23,6 +23,8 @@ mod erase_tests;
 mod expire;
 #[cfg(test)]
 mod expire_tests;
+#[cfg(test)]
+mod fault_tests;
 pub mod folder;
 mod footers;
 mod format;

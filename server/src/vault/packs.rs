@@ -94,7 +94,7 @@ impl Account {
             reserved = self.reserve(pack.id, length)?;
         }
         let key = Key::pack(self.id, claim.number, pack.id);
-        self.store.blobs.put(&key, &[&pack.bytes]).map_err(|error| storage_error(&error))?;
+        self.put_blob(&key, &pack.bytes)?;
         let row = PackRow {
             number: claim.number,
             id: pack.id,
@@ -110,7 +110,7 @@ impl Account {
                 && let Err(error) = self.store.blobs.delete(&key)
             {
                 tracing::warn!(kind = ?error.kind(), "a pack that was not taken stays behind");
-                lock(&self.tables).strays = true;
+                self.leave_strays();
             }
         })?;
         let number = claim.number;
@@ -176,7 +176,7 @@ impl Account {
         lock(&self.tables).standing.may_write()?;
         let (number, at) = (claim.number, self.stamp());
         let key = Key::pack(self.id, number, pack.id);
-        self.store.blobs.put(&key, &[&pack.bytes]).map_err(|error| storage_error(&error))?;
+        self.put_blob(&key, &pack.bytes)?;
         let mark = PackMark { number, at };
         self.journal_append(&[AccountRow::Healed(mark), AccountRow::Touched { number, at }])?;
         let mut tables = lock(&self.tables);

@@ -74,6 +74,8 @@ impl Account {
                         && !needed.contains(number.0)
                         && tables.packs.get(number).is_none_or(|pack| pack.id != id)
                         && !tables.storing.contains_key(&id)
+                        // Its row may be durable although that could not be told.
+                        && !self.journal.has_failed()
                 };
                 if stray {
                     self.delete_stray(&Key::pack(self.id, number, id))?;

@@ -17,7 +17,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 /// A machine with a set `docs`, and a daemon that saves it.
 pub(super) struct Lab {
     pub(super) machine: Machine,
-    docs: PathBuf,
+    pub(super) docs: PathBuf,
     _world: World,
 }
 
@@ -68,11 +68,11 @@ impl Lab {
         daemon
     }
 
-    fn sockets(&self) -> Vec<PathBuf> {
+    pub(super) fn sockets(&self) -> Vec<PathBuf> {
         vec![self.machine.state().join("daemon.sock")]
     }
 
-    fn ask(&self, request: &Request) -> Call {
+    pub(super) fn ask(&self, request: &Request) -> Call {
         Call::send(&self.sockets(), request).unwrap()
     }
 
@@ -163,7 +163,7 @@ impl Daemon {
         panic!("it never said {words:?}: {:#?}", self.said);
     }
 
-    fn signal(&self, signal: rustix::process::Signal) {
+    pub(super) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).unwrap();
     }

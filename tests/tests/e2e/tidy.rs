@@ -162,3 +162,40 @@ fn every_package_but_the_tests_takes_the_lints_of_the_workspace() {
         assert!(manifest.contains("[lints]\nworkspace = true"), "{package}");
     }
 }
+
+/// The tests that docs/ARCHITECTURE.md names for what goes wrong are there.
+#[test]
+fn the_table_of_tests_is_true() {
+    let text = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
+    let table = text.split("\n## ").find(|part| part.starts_with("What goes wrong")).unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| what"));
+    let sources = sources();
+    let (mut named, mut broken) = (0, Vec::new());
+    for row in rows {
+        let tests = row.trim_end_matches('|').rsplit('|').next().unwrap();
+        // Every second part is between quotes.
+        for name in tests.split('`').skip(1).step_by(2).filter(|name| !name.contains(' ')) {
+            named += 1;
+            let (file, test) = match name.rsplit_once("::") {
+                Some((file, test)) => (format!("{}.rs", file.replace("::", "/")), Some(test)),
+                None => (name.to_owned(), None),
+            };
+            let there = sources.iter().filter(|(path, _)| path.ends_with(&file));
+            if !there.into_iter().any(|(_, text)| test.is_none_or(|test| has_test(text, test))) {
+                broken.push(name.to_owned());
+            }
+        }
+    }
+    assert!(named > 100, "the table was not found");
+    none(&broken, "docs/ARCHITECTURE.md names tests that are not there");
+}
+
+fn has_test(text: &str, name: &str) -> bool {
+    let head = format!("fn {name}(");
+    let Some((before, _)) = text.split_once(&head) else {
+        return false;
+    };
+    // Its attributes are between it and the end of what stands before it.
+    let attributes = before.rsplit(['}', ';']).next().unwrap_or_default();
+    attributes.contains("#[test]") || attributes.contains("::test")
+}

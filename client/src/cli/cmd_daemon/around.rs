@@ -8,20 +8,19 @@ use std::time::{Duration, Instant};
 
 use unseen_manager::Manager;
 
+use super::super::escape::escape_for_terminal;
 use super::super::output::Ui;
-use super::super::reading::local_time;
-use super::super::vault::SystemClock;
+use super::deliver::Messenger;
 use super::runner::trouble_of;
 use super::settings::{Place, Settings};
 use super::source::Filters;
-use crate::daemon::alerts::Alert;
+use crate::daemon::alerts::{Alert, Way};
 use crate::daemon::book::Book;
 use crate::daemon::core::SetSpec;
 use crate::daemon::filter::Filter;
 use crate::daemon::job::Trouble;
 use crate::daemon::run::{Around, State};
 use crate::daemon::signs::{Places, Policy, Signs, Verdict};
-use unseen_common::time::Clock;
 
 /// How often the machine's signs are looked at: somebody else has to be asked for some of them.
 const LOOK: Duration = Duration::from_secs(60);
@@ -47,13 +46,11 @@ impl Stamp {
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) ui: Arc<Ui>,
-    /// Whoever keeps what is said does not keep when.
-    pub(super) stamped: bool,
     pub(super) place: Place,
     /// What is shared with the source of changes.
     pub(super) filters: Filters,
     pub(super) settings: Arc<Mutex<Arc<Settings>>>,
-    pub(super) runtime: tokio::runtime::Handle,
+    pub(super) messenger: Messenger,
     /// Who started the daemon.
     pub(super) manager: Manager,
     /// When it last heard that all is well.
@@ -101,11 +98,8 @@ impl Around for Machine {
     }
 
     fn log(&mut self, line: &str) {
-        if self.stamped {
-            self.ui.status(&format!("{}  {line}", local_time(SystemClock.now())));
-        } else {
-            self.ui.status(line);
-        }
+        // However a path is called, it begins no line of its own.
+        self.ui.status(&escape_for_terminal(line.as_bytes()));
     }
 
     fn state(&mut self, state: State<'_>) {
@@ -134,9 +128,12 @@ impl Around for Machine {
         }
     }
 
-    fn alert(&mut self, alert: &Alert) {
-        self.ui.warn(&format!("{} {}", alert.text, alert.hint));
+    fn warn(&mut self, alert: &Alert) {
+        self.ui.advise(&alert.text, Some(&alert.hint));
+    }
+
+    fn tell(&mut self, alert: &Alert, way: Way) {
         let settings = Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner));
-        super::deliver::tell(&self.ui, &self.runtime, &settings.alerts, alert);
+        self.messenger.tell(&settings.alerts, alert, way);
     }
 }

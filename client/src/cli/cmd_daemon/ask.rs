@@ -8,8 +8,9 @@ use super::super::reading::{local_time, machine_time};
 use super::super::units::plural;
 use super::super::vault::SystemClock;
 use super::daemon_status;
-use crate::cli::cmd_status::ago;
+use crate::cli::cmd_status::{ago, not_watched};
 use crate::daemon::control::{Answer, Call, CallError, Request};
+use crate::daemon::core::SetStatus;
 use crate::daemon::run::MAX_PAUSE;
 use crate::sets::values::Span;
 use unseen_common::time::{Clock, Timestamp};
@@ -32,33 +33,43 @@ pub(super) fn status(ctx: &Context<'_>) -> Result<Exit, CliError> {
         ctx.ui.line(&format!("waiting {held}"));
     }
     if let Some(running) = &status.running {
-        ctx.ui.line(&format!("backing up {}", running.set));
+        ctx.ui.row(&format!("backing up {}", running.set));
     }
+    let waits = status.paused_until.is_some() || status.held.is_some();
     for set in &status.sets {
-        let saved = set
-            .book
-            .ok
-            .map_or("not saved yet".to_owned(), |at| format!("saved {}", ago(now.since(at))));
-        let pending = match set.pending {
-            0 => String::new(),
-            n => format!(", changes in {}", plural(n as u64, "folder", "folders")),
-        };
-        let next = match set.next {
-            Some(at) if status.paused_until.is_none() && status.held.is_none() => {
-                format!(", next {}", ahead(at.since(now)))
-            }
-            _ => String::new(),
-        };
-        ctx.ui.line(&format!("{}: {saved}{pending}{next}", set.name));
-        if let Some(failing) = &set.book.failing {
-            let since = local_time(failing.since);
-            ctx.ui.line(&format!("  failing since {since}: {}", failing.trouble.message));
-        }
+        show(ctx, set, (now, waits));
     }
     for alert in &status.alerts {
-        ctx.ui.warn(&format!("{} {}", alert.text, alert.hint));
+        ctx.ui.advise(&alert.text, Some(&alert.hint));
     }
     Ok(Exit::Done)
+}
+
+/// A set; whether everything `waits` was said above.
+fn show(ctx: &Context<'_>, set: &SetStatus, (now, waits): (Timestamp, bool)) {
+    let saved = set
+        .book
+        .ok
+        .map_or("not saved yet".to_owned(), |at| format!("saved {}", ago(now.since(at))));
+    let pending = match set.pending {
+        0 => String::new(),
+        n => format!(", changes in {}", plural(n as u64, "folder", "folders")),
+    };
+    let next = match set.next {
+        Some(at) if !waits => format!(", next {}", ahead(at.since(now))),
+        _ => String::new(),
+    };
+    ctx.ui.row(&format!("{}: {saved}{pending}{next}", set.name));
+    if let Some(failing) = &set.book.failing {
+        let since = local_time(failing.since);
+        ctx.ui.row(&format!("  failing since {since}: {}", failing.trouble.message));
+        if let Some(hint) = &failing.trouble.hint {
+            ctx.ui.row(&format!("  {hint}"));
+        }
+    }
+    for line in &set.not_watched {
+        ctx.ui.row(&format!("  {}", not_watched(line)));
+    }
 }
 
 /// How soon something is.

@@ -1,44 +1,98 @@
 //! How the user is told of trouble: on the desktop, by a command, by a message to an address.
 
+use std::ffi::OsString;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use crossbeam_channel::Sender;
 use serde_json::json;
 use tokio::runtime::Handle;
 
 use super::super::output::Ui;
-use crate::daemon::alerts::Alert;
+use crate::daemon::alerts::{Alert, Outcome, Told, Way};
 use crate::daemon::config::AlertConfig;
+use crate::daemon::run::Message;
 use crate::sets::command::for_others;
+use crate::sets::hooks;
 
 /// How long an address may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a command may take.
+const LIMIT: Duration = Duration::from_secs(300);
 
-/// Tells the user in every way that is configured. Nothing is waited for.
-pub(super) fn tell(ui: &Arc<Ui>, runtime: &Handle, config: &AlertConfig, alert: &Alert) {
-    if config.desktop {
-        // Many machines have no desktop.
-        start(desktop(alert));
-    }
-    if let Some(line) = &config.command {
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", line]).env("UNSEEN_ALERT", &alert.text);
-        command.env("UNSEEN_ALERT_HINT", &alert.hint).env("UNSEEN_ALERT_KEY", &alert.key);
-        if !start(command) {
-            ui.warn("the command of [daemon.alerts] cannot be run");
+/// Tells the user, and the daemon how that went.
+#[derive(Debug)]
+pub(super) struct Messenger {
+    pub(super) ui: Arc<Ui>,
+    pub(super) runtime: Handle,
+    pub(super) mouth: Sender<Message>,
+}
+
+impl Messenger {
+    /// Tells the user in one way, if that is configured. Nothing is waited for.
+    pub(super) fn tell(&self, config: &AlertConfig, alert: &Alert, way: Way) {
+        let mouth = self.mouth.clone();
+        let (key, state) = (alert.key.clone(), alert.state.clone());
+        let done = move |outcome| {
+            // It fails when the daemon has ended.
+            mouth.send(Message::Told(Told { key, state, way, outcome })).ok();
+        };
+        match way {
+            Way::Desktop => {
+                if config.desktop {
+                    show(desktop(alert));
+                }
+                done(Outcome::Told);
+            }
+            Way::Command => match config.command.clone() {
+                Some(line) => self.command(line, alert, done),
+                None => done(Outcome::Unwanted),
+            },
+            Way::Webhook => match config.webhook.clone() {
+                Some(address) => self.post(address, alert, done),
+                None => done(Outcome::Unwanted),
+            },
         }
     }
-    if let Some(address) = config.webhook.clone() {
-        let (ui, alert) = (Arc::clone(ui), alert.clone());
-        runtime.spawn(async move {
-            if let Err(error) = post(&address, &alert).await {
+
+    fn command(
+        &self,
+        line: String,
+        alert: &Alert,
+        done: impl FnOnce(Outcome) + Clone + Send + 'static,
+    ) {
+        let no_thread = done.clone();
+        let (ui, environment) = (Arc::clone(&self.ui), environment(alert));
+        let work = move || {
+            let say = |text: &str| ui.status(&format!("the command of [daemon.alerts]: {text}"));
+            let never = AtomicBool::new(false);
+            let ended = hooks::shell(&line, LIMIT, &environment, (&never, &say));
+            // The command itself may hold a secret: it is not shown.
+            done(ended.map_or_else(|error| Outcome::Failed(error.how()), |()| Outcome::Told));
+        };
+        let thread = std::thread::Builder::new().name("alert".to_owned());
+        if let Err(error) = thread.spawn(work) {
+            no_thread(Outcome::Failed(format!("cannot start a thread: {error}")));
+        }
+    }
+
+    fn post(&self, address: String, alert: &Alert, done: impl FnOnce(Outcome) + Send + 'static) {
+        let alert = alert.clone();
+        self.runtime.spawn(async move {
+            done(match post(&address, &alert).await {
+                Ok(()) => Outcome::Told,
                 // The address may hold a secret: it is not shown.
-                let error = crate::progress::in_words(&error.without_url());
-                ui.warn(&format!("the webhook of [daemon.alerts] was not reached: {error}"));
-            }
+                Err(error) => Outcome::Failed(crate::progress::in_words(&error.without_url())),
+            });
         });
     }
+}
+
+fn environment(alert: &Alert) -> Vec<(String, OsString)> {
+    let pairs = [("", &alert.text), ("_HINT", &alert.hint), ("_KEY", &alert.key)];
+    pairs.map(|(name, value)| (format!("UNSEEN_ALERT{name}"), value.into())).into()
 }
 
 async fn post(address: &str, alert: &Alert) -> Result<(), reqwest::Error> {
@@ -60,17 +114,17 @@ fn desktop(alert: &Alert) -> Command {
 #[cfg(not(target_os = "macos"))]
 fn desktop(alert: &Alert) -> Command {
     let mut command = Command::new("notify-send");
-    let text = format!("{} {}", alert.text, alert.hint);
+    let text = format!("{}\n{}", alert.text, alert.hint);
     command.args(["--app-name=Unseen", "--urgency=critical", "--", "Backup", &text]);
     command
 }
 
-/// Starts a command that is waited for on a thread of its own. False if it cannot be started.
-fn start(mut command: Command) -> bool {
+/// Starts what shows a notification; a thread of its own waits for it. Many machines have no
+/// desktop, so that it fails is no news.
+fn show(mut command: Command) {
     for_others(&mut command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let Ok(mut child) = command.spawn() else {
-        return false;
-    };
-    let thread = std::thread::Builder::new().name("alert".to_owned());
-    thread.spawn(move || child.wait()).is_ok()
+    if let Ok(mut child) = command.spawn() {
+        let thread = std::thread::Builder::new().name("alert".to_owned());
+        drop(thread.spawn(move || child.wait()));
+    }
 }

@@ -1,6 +1,9 @@
 //! `backup run` of configured sets, by way of the daemon when there is one.
 
+use std::cell::Cell;
+
 use super::super::bars::{Bars, Task};
+use super::super::cmd_run::each::each;
 use super::super::cmd_run::{RunArgs, report};
 use super::super::context::Context;
 use super::super::exit::{CliError, Exit};
@@ -18,30 +21,37 @@ pub fn through(ctx: &Context<'_>, args: &RunArgs) -> Result<Option<Exit>, CliErr
         return Ok(None);
     }
     let setup = ctx.setup()?;
-    let sets = match (&args.set, super::daemon_status(&setup.places)) {
-        (Some(set), Ok(Some(status))) if status.sets.iter().any(|one| one.name == *set) => {
-            vec![set.clone()]
-        }
-        // No daemon, or the configuration is newer than it.
-        (_, Ok(None)) | (Some(_), Ok(Some(_))) => return Ok(None),
-        (None, Ok(Some(status))) => status.sets.into_iter().map(|set| set.name).collect(),
-        (_, Err(error)) => {
-            let why = CliError::from(error).report();
-            ctx.ui.warn(&format!("going on without the daemon: {why}"));
+    let status = match super::daemon_status(&setup.places) {
+        Ok(Some(status)) => status,
+        Ok(None) => return Ok(None),
+        Err(error) => {
+            let error = CliError::from(error);
+            let text = format!("going on without the daemon: {}", error.report());
+            ctx.ui.advise(&text, error.hint_text());
             return Ok(None);
         }
     };
-    if sets.is_empty() {
+    let meant = |name: &&str| args.set.as_deref().is_none_or(|set| set == *name);
+    let sets: Vec<&str> = setup.sets.iter().map(|set| set.name.as_str()).filter(meant).collect();
+    let known = |name: &&str| status.sets.iter().any(|one| one.name == *name);
+    if sets.is_empty() || !sets.iter().all(known) {
+        // Nothing is configured, or the configuration is newer than the daemon.
         return Ok(None);
     }
-    let mut worst = Exit::Done;
-    for set in sets {
+    let ended = Cell::new(false);
+    let sets: Vec<(&str, &str)> = sets.into_iter().map(|name| (name, name)).collect();
+    let one = |set: &&str| {
         ctx.ui.status(&format!("backing up {set}, by way of the daemon"));
-        let request = Request::Run { set: set.clone() };
-        let call = Call::send(&setup.places.sockets(), &request)?;
-        worst = worst.worse(follow(ctx, &set, call)?);
-    }
-    Ok(Some(worst))
+        let request = Request::Run { set: (*set).to_owned() };
+        let exit = Call::send(&setup.places.sockets(), &request)
+            .map_err(CliError::from)
+            .and_then(|call| follow(ctx, set, call));
+        // Somebody stopped it, or the daemon is being stopped.
+        let code = exit.as_ref().map_or_else(CliError::code, |exit| *exit);
+        ended.set(code == Exit::Interrupted);
+        exit
+    };
+    each(ctx.ui, &sets, || ended.get(), one).map(Some)
 }
 
 /// Whether the arguments say no more than the name of a set.
@@ -67,6 +77,7 @@ fn is_plain(args: &RunArgs) -> bool {
 
 fn follow(ctx: &Context<'_>, set: &str, mut call: Call) -> Result<Exit, CliError> {
     let bars = Bars::start(ctx.ui, Task::Backup);
+    let mut waits = false;
     while let Some(answer) = call.answer()? {
         match answer {
             Answer::Progress { counts, current, .. } => bars.follow(&counts, current.as_bytes()),
@@ -82,8 +93,13 @@ fn follow(ctx: &Context<'_>, set: &str, mut call: Call) -> Result<Exit, CliError
                 drop(bars);
                 return ended(ctx, set, result);
             }
-            Answer::Waiting => ctx.ui.status("waiting for another backup to end"),
-            Answer::Done { .. } | Answer::Begun { .. } | Answer::Status(_) | Answer::Why(_) => {}
+            // Said once, and before it is accepted the daemon alone is waited for.
+            Answer::Waiting if waits => {
+                waits = false;
+                ctx.ui.status("waiting for another backup to end");
+            }
+            Answer::Done { .. } => waits = true,
+            Answer::Waiting | Answer::Begun { .. } | Answer::Status(_) | Answer::Why(_) => {}
             Answer::Refused(trouble) => return Err(error_of(trouble)),
         }
     }
@@ -95,6 +111,9 @@ fn ended(ctx: &Context<'_>, set: &str, result: RunResult) -> Result<Exit, CliErr
     let outcome = outcome(&summary);
     let took = std::time::Duration::from_millis(summary.took);
     report::finished(ctx.ui, (set, false), &outcome, &summary.counts, took);
+    if let Some(trouble) = summary.after {
+        return Err(error_of(*trouble));
+    }
     Ok(if outcome.interrupted {
         Exit::Interrupted
     } else if outcome.problem_count > 0 {

@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use super::super::args::values::BytesPerSecond;
 use super::super::cmd_run::configured;
-use super::super::cmd_run::one::{refused, went};
+use super::super::cmd_run::one::{refused, saved_but, went};
 use super::super::context::Setup;
 use super::super::exit::{CliError, Exit};
 use super::super::output::Ui;
@@ -56,25 +56,23 @@ impl SetRunner {
         let set = settings.jobs.get(&job.set).ok_or_else(|| {
             CliError::new(Exit::Usage, format!("there is no set {} any more", job.set))
         })?;
-        let never = AtomicBool::new(false);
         let made = self
-            .make_ready(set, &settings, stop)
+            .make_ready(set, &settings, (monitor, stop))
             .and_then(|()| self.back_up((job, set), &settings, (monitor, stop)));
         match made {
             Ok((outcome, (counts, touched), took, (missing, room))) => {
                 let exit = if outcome.problem_count > 0 { Exit::Incomplete } else { Exit::Done };
                 let exit = if outcome.interrupted { Exit::Interrupted } else { exit };
                 let went = went(exit, &outcome, &counts);
-                let (moment, stop) = if outcome.interrupted {
-                    (Moment::Failed, &never)
+                let after = if outcome.interrupted {
+                    self.failed(set, &went, monitor);
+                    None
                 } else {
-                    (Moment::After, &**stop)
+                    let ran = self.hook(set, (Moment::After, &went), (monitor, stop));
+                    ran.err().map(|error| Box::new(trouble_of(&saved_but(set, error))))
                 };
-                if let Err(error) = self.hook(set, moment, (&went, stop)) {
-                    monitor.note(&Note::warning(format!("what runs after it failed: {error}")));
-                }
                 let summary = Summary::new(&outcome, counts, took);
-                Ok(Summary { missing, room, touched, ..summary })
+                Ok(Summary { missing, room, after, touched, ..summary })
             }
             // Somebody else's run is no failure: this one comes after it.
             Err(error) if error.code() == Exit::Busy => Err(error),
@@ -86,9 +84,7 @@ impl SetRunner {
                     error: Some(error.report()),
                     ..Went::default()
                 };
-                if let Err(error) = self.hook(set, Moment::Failed, (&went, &never)) {
-                    monitor.note(&Note::warning(format!("what runs after a failure: {error}")));
-                }
+                self.failed(set, &went, monitor);
                 Err(error)
             }
         }
@@ -98,26 +94,38 @@ impl SetRunner {
         &self,
         set: &SetJob,
         settings: &Settings,
-        stop: &Arc<AtomicBool>,
+        (monitor, stop): (&dyn Monitor, &Arc<AtomicBool>),
     ) -> Result<(), CliError> {
         if set.hooks.before.is_some() {
             // Nothing is made ready for a backup that cannot be made now.
             StateDb::is_free(&self.place.setup.places.state)?;
             vault::open(&vault::parse(&settings.vault)?, Arc::clone(stop))?;
         }
-        self.hook(set, Moment::Before, (&Went::default(), stop))
+        self.hook(set, (Moment::Before, &Went::default()), (monitor, stop))
             .map_err(|error| refused(set, error))
     }
 
+    fn failed(&self, set: &SetJob, went: &Went, monitor: &dyn Monitor) {
+        // There is still to be cleaned up.
+        let never = AtomicBool::new(false);
+        if let Err(error) = self.hook(set, (Moment::Failed, went), (monitor, &never)) {
+            monitor.note(&Note::warning(format!("what runs after a failure: {error}")));
+        }
+    }
+
+    /// Runs a command of a set. What it prints is for the log, and for whoever follows the run.
     fn hook(
         &self,
         set: &SetJob,
-        moment: Moment,
-        (went, stop): (&Went, &AtomicBool),
+        (moment, went): (Moment, &Went),
+        (monitor, stop): (&dyn Monitor, &AtomicBool),
     ) -> Result<(), HookError> {
         let profile = self.place.setup.name.as_str();
         let environment = hooks::environment((&set.set, profile), moment, went);
-        let say = |line: &str| self.ui.status(line);
+        let say = |line: &str| {
+            self.ui.status(&format!("{}: {}: {line}", set.set, moment.key()));
+            monitor.note(&Note::info(line));
+        };
         hooks::run(&set.hooks, moment, &environment, (stop, &say))
     }
 
@@ -142,8 +150,8 @@ impl SetRunner {
         let options = RunOptions {
             changes: job.changes.clone(),
             at_most: job.at_most,
-            // A snapshot each hour of which nothing is new helps nobody.
-            skip_if_unchanged: true,
+            // A snapshot each hour of which nothing is new helps nobody. Who asks for one gets it.
+            skip_if_unchanged: set.skip_if_unchanged || !job.followed,
             ..set.options(&settings.here()?)
         };
         let source = set.open(SystemClock.now(), stop)?;

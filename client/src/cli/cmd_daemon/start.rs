@@ -11,8 +11,10 @@ use unseen_manager::Manager;
 use super::super::cmd_init::default_kit;
 use super::super::context::Context;
 use super::super::exit::{CliError, Exit};
+use super::super::reading::local_time;
 use super::super::vault::{self, SystemClock};
 use super::around::Machine;
+use super::deliver::Messenger;
 use super::runner::{SetRunner, error_of};
 use super::settings::{Place, Settings};
 use super::source::{self, Filters};
@@ -22,6 +24,7 @@ use crate::daemon::dirty::DirtySets;
 use crate::daemon::lock::{self, LockError};
 use crate::daemon::run::{Ears, Message, Parts, run as run_daemon};
 use crate::daemon::signs::clock::{Clocks, MachineClocks};
+use unseen_common::time::Clock;
 
 /// Runs until somebody says stop.
 pub(super) fn run(ctx: &Context<'_>) -> Result<Exit, CliError> {
@@ -48,13 +51,20 @@ pub(super) fn run(ctx: &Context<'_>) -> Result<Exit, CliError> {
     let ears = Ears::new();
     watch_signals(ears.mouth())?;
     let runtime = vault::runtime()?;
+    if ctx.env.var("JOURNAL_STREAM").is_none() {
+        // Whoever keeps what is said does not keep when.
+        ctx.ui.stamp_messages(|| local_time(SystemClock.now()));
+    }
     let machine = Machine {
         ui: Arc::clone(ctx.ui),
-        stamped: ctx.env.var("JOURNAL_STREAM").is_none(),
         place: place.clone(),
         filters: Filters::default(),
         settings: Arc::clone(&settings),
-        runtime: runtime.handle().clone(),
+        messenger: Messenger {
+            ui: Arc::clone(ctx.ui),
+            runtime: runtime.handle().clone(),
+            mouth: ears.mouth(),
+        },
         // Whoever cannot be told is done without.
         manager: Manager::from_environment().unwrap_or_default(),
         pulsed: None,

@@ -12,8 +12,8 @@ use super::super::context::{Context, Setup};
 use super::super::exit::{CliError, Exit};
 use super::super::interrupt::Interrupt;
 use super::super::turns::in_turn;
-use super::super::units::plural;
 use super::super::vault::{self, Opened, SystemClock};
+use super::each::each;
 use super::{RunArgs, Wishes, report};
 use crate::backup::{self, Outcome, RunOptions, Source};
 use crate::progress::Counts;
@@ -34,37 +34,10 @@ pub(super) struct Runs<'a> {
 }
 
 impl Runs<'_> {
-    /// Runs all. With several, one that fails does not stop the others.
+    /// Runs all.
     pub(super) fn all(&self, jobs: &[Job]) -> Result<Exit, CliError> {
-        if let [job] = jobs {
-            return self.around(job);
-        }
-        let (mut worst, mut failed) = (Exit::Done, Vec::new());
-        for (at, job) in jobs.iter().enumerate() {
-            if self.interrupt.is_raised() {
-                let left = jobs.len() - at;
-                self.ctx.ui.warn(&format!("{} not begun", plural(left as u64, "set", "sets")));
-                worst = Exit::Interrupted;
-                break;
-            }
-            self.ctx.ui.summary(&format!("{}set {}", if at > 0 { "\n" } else { "" }, job.set));
-            match self.around(job) {
-                Ok(exit) => worst = worst.worse(exit),
-                Err(error) => {
-                    worst = worst.worse(error.code());
-                    let hint = error.hint_text().map(|hint| format!(" ({hint})"));
-                    let hint = hint.unwrap_or_default();
-                    self.ctx.ui.warn(&format!("set {}: {}{hint}", job.set, error.report()));
-                    failed.push(job.set.as_str());
-                }
-            }
-        }
-        if failed.is_empty() {
-            return Ok(worst);
-        }
-        let count = format!("{} of {} sets", failed.len(), jobs.len());
-        Err(CliError::new(worst, format!("{count} failed: {}", failed.join(", ")))
-            .hint("see above; `backup run --set NAME` tries one again"))
+        let jobs: Vec<(&str, &Job)> = jobs.iter().map(|job| (job.set.as_str(), job)).collect();
+        each(self.ctx.ui, &jobs, || self.interrupt.is_raised(), |job| self.around(job))
     }
 
     /// The commands of a set, and its run between them. They mean nothing to a dry run.
@@ -82,11 +55,7 @@ impl Runs<'_> {
                 let went = went(exit, &outcome, &counts);
                 match self.hook(job, Moment::After, &went) {
                     Ok(()) => Ok(exit),
-                    Err(error) => Err(CliError::new(
-                        Exit::Failed,
-                        format!("the set {} is saved; what was to run after it is not", job.set),
-                    )
-                    .because(error)),
+                    Err(error) => Err(saved_but(job, error)),
                 }
             }
             Ok((exit, outcome, counts)) => {
@@ -183,9 +152,15 @@ impl Runs<'_> {
 
 pub(in crate::cli) fn refused(job: &Job, error: HookError) -> CliError {
     let code =
-        if matches!(error, HookError::Stopped(_)) { Exit::Interrupted } else { Exit::Failed };
+        if matches!(error, HookError::Stopped { .. }) { Exit::Interrupted } else { Exit::Failed };
     let message = format!("the set {} was not backed up: what runs before it failed", job.set);
     CliError::new(code, message).because(error)
+}
+
+/// The snapshot stays, and yet somebody should know.
+pub(in crate::cli) fn saved_but(job: &Job, error: HookError) -> CliError {
+    let message = format!("the set {} is saved, but what runs after it failed", job.set);
+    CliError::new(Exit::Failed, message).because(error)
 }
 
 /// A run in words and numbers for the commands of its set.

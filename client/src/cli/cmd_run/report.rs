@@ -60,7 +60,7 @@ pub(in crate::cli) fn finished(
     if outcome.problem_count > 0 {
         ui.warn(&format!(
             "{} could not be read, or changed meanwhile: see above",
-            plural(outcome.problem_count, "file", "files")
+            plural(outcome.problem_count, "file or folder", "files or folders")
         ));
     }
     match (outcome.snapshot, outcome.status) {

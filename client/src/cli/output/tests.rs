@@ -54,6 +54,24 @@ fn results_and_messages_go_apart() {
 }
 
 #[test]
+fn advice_is_two_lines_and_a_log_can_be_stamped() {
+    let (ui, seen) = Ui::captured(Voice::default());
+    ui.advise("careful", Some("look"));
+    ui.stamp_messages(|| "noon".to_owned());
+    ui.advise("careful", None);
+    ui.status("working");
+    ui.row("a\nb");
+    ui.finish().unwrap();
+    assert_eq!(seen.err(), "warning: careful\nhint: look\nnoon  warning: careful\nnoon  working\n");
+    assert_eq!(seen.out(), "a\\nb\n");
+    let (ui, seen) = Ui::captured(JSON);
+    ui.stamp_messages(|| "noon".to_owned());
+    ui.advise("careful", Some("look"));
+    let line: Value = serde_json::from_str(&seen.err()).unwrap();
+    assert_eq!((&line["message"], &line["hint"]), (&"careful".into(), &"look".into()));
+}
+
+#[test]
 fn quiet_keeps_results_warnings_and_errors() {
     let (ui, seen) = Ui::captured(QUIET);
     ui.line("a result");

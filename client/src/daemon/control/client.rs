@@ -8,8 +8,10 @@ use std::time::Duration;
 use super::{Answer, MAX_ANSWER, Request, socket};
 use crate::daemon::job::Trouble;
 
-/// Longer than the daemon's own pulse: silence for so long means that it hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Several times the daemon's own pulse: silence for so long means that it hangs.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The same once it has spoken: the machine may have much to do.
+const FOLLOWING: Duration = Duration::from_secs(20);
 
 /// Why the daemon did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +27,14 @@ pub enum CallError {
         /// Why.
         source: io::Error,
     },
+    /// It takes what it is asked, and says nothing.
+    #[error("the daemon{} has not answered for {} s", process_words(*.process), .waited.as_secs())]
+    Silent {
+        /// Its process, if that is known.
+        process: Option<u32>,
+        /// How long it was waited for.
+        waited: Duration,
+    },
     /// It answered something else.
     #[error("the daemon's answer makes no sense")]
     BadAnswer,
@@ -38,6 +48,7 @@ pub enum CallError {
 pub struct Call {
     lines: BufReader<UnixStream>,
     path: PathBuf,
+    patience: Duration,
 }
 
 impl Call {
@@ -45,7 +56,7 @@ impl Call {
     pub fn send(sockets: &[PathBuf], request: &Request) -> Result<Self, CallError> {
         for path in sockets {
             match socket::connect(path) {
-                Ok(stream) => return Self::over(stream, path, request),
+                Ok(stream) => return Self::over(stream, path, (request, PATIENCE)),
                 Err(error) if is_nobody(&error) => {}
                 Err(source) => return Err(CallError::Io { path: path.clone(), source }),
             }
@@ -53,27 +64,51 @@ impl Call {
         Err(CallError::NotRunning)
     }
 
-    fn over(mut stream: UnixStream, path: &Path, request: &Request) -> Result<Self, CallError> {
-        let fail = |source| CallError::Io { path: path.to_path_buf(), source };
-        let mut line = serde_json::to_vec(request).map_err(|error| fail(error.into()))?;
-        line.push(b'\n');
-        stream.set_write_timeout(Some(PATIENCE)).map_err(fail)?;
-        stream.set_read_timeout(Some(PATIENCE)).map_err(fail)?;
-        match stream.write_all(&line) {
+    pub(super) fn over(
+        stream: UnixStream,
+        path: &Path,
+        (request, patience): (&Request, Duration),
+    ) -> Result<Self, CallError> {
+        let mut call = Self { lines: BufReader::new(stream), path: path.to_path_buf(), patience };
+        let sent = call.wait_up_to(patience).and_then(|()| {
+            let mut line = serde_json::to_vec(request)?;
+            line.push(b'\n');
+            call.lines.get_mut().write_all(&line)
+        });
+        match sent {
             // Whoever refuses a client hangs up before it has spoken: the answer says why.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-            written => written.map_err(fail)?,
+            sent => sent.map_err(|error| call.failed(error))?,
         }
-        Ok(Self { lines: BufReader::new(stream), path: path.to_path_buf() })
+        Ok(call)
+    }
+
+    fn wait_up_to(&mut self, patience: Duration) -> io::Result<()> {
+        self.patience = patience;
+        let stream = self.lines.get_ref();
+        stream.set_write_timeout(Some(patience))?;
+        stream.set_read_timeout(Some(patience))
+    }
+
+    fn failed(&self, source: io::Error) -> CallError {
+        // A socket that was waited for in vain says that it would have to be waited for.
+        if matches!(source.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
+            let process = socket::process(self.lines.get_ref());
+            return CallError::Silent { process, waited: self.patience };
+        }
+        CallError::Io { path: self.path.clone(), source }
     }
 
     /// The next answer; none at the end.
     pub fn answer(&mut self) -> Result<Option<Answer>, CallError> {
         let mut line = Vec::new();
         let read = (&mut self.lines).take(MAX_ANSWER).read_until(b'\n', &mut line);
-        read.map_err(|source| CallError::Io { path: self.path.clone(), source })?;
+        read.map_err(|error| self.failed(error))?;
         if line.is_empty() {
             return Ok(None);
+        }
+        if self.patience < FOLLOWING {
+            self.wait_up_to(FOLLOWING).map_err(|error| self.failed(error))?;
         }
         match serde_json::from_slice(&line) {
             Ok(Answer::Refused(trouble)) => Err(CallError::Refused(trouble)),
@@ -84,8 +119,18 @@ impl Call {
 
     /// The only answer.
     pub fn only(mut self) -> Result<Answer, CallError> {
-        self.answer()?.ok_or(CallError::BadAnswer)
+        loop {
+            match self.answer()? {
+                // It does something else first.
+                Some(Answer::Waiting) => {}
+                answer => return answer.ok_or(CallError::BadAnswer),
+            }
+        }
     }
+}
+
+fn process_words(process: Option<u32>) -> String {
+    process.map_or_else(String::new, |process| format!(" (process {process})"))
 }
 
 /// Nobody listens there, or nobody any longer.

@@ -5,7 +5,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::server::{Ask, Post};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use super::server::{Ask, Post, Turn};
 use super::{Answer, MAX_REQUEST, Request};
 use crate::daemon::job::Trouble;
 use crate::daemon::live::{Live, Run};
@@ -13,12 +15,12 @@ use crate::progress::Level;
 
 /// How long a client may take to send its request, or to take an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long the daemon may take to answer.
-const ANSWER: Duration = Duration::from_secs(30);
+/// How long the daemon may take until it comes to a request.
+const TURN: Duration = Duration::from_secs(10);
 /// How often progress is told.
 const EVERY: Duration = Duration::from_millis(500);
 /// How often somebody who waits hears that all is well; it shows who has gone.
-const PULSE: Duration = Duration::from_secs(10);
+const PULSE: Duration = Duration::from_secs(1);
 
 /// A connected client.
 #[derive(Debug)]
@@ -65,11 +67,31 @@ impl Client {
             }
         }
         let line = line.split(|&b| b == b'\n').next().unwrap_or_default();
-        Ok(serde_json::from_slice(line).map_err(|error| Trouble {
+        Ok(Request::read(line).map_err(|why| Trouble {
             code: Trouble::FAILED,
-            message: format!("the daemon does not understand the request: {error}"),
+            message: format!("the daemon does not understand the request: {why}"),
             hint: Some("after an update, start the daemon anew".to_owned()),
         }))
+    }
+
+    /// The answer to what the daemon was asked, however long it takes once it has begun.
+    fn await_answer(&mut self, answer: &Receiver<Answer>, turn: &Turn) -> io::Result<Answer> {
+        let end = Instant::now() + TURN;
+        let mut begun = false;
+        loop {
+            match answer.recv_timeout(PULSE) {
+                Ok(answer) => return Ok(answer),
+                Err(RecvTimeoutError::Disconnected) => return Ok(Answer::Refused(stopping())),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if !begun && Instant::now() >= end {
+                if turn.is_mine() {
+                    return Ok(Answer::Refused(busy()));
+                }
+                begun = true;
+            }
+            self.tell(&Answer::Waiting)?;
+        }
     }
 }
 
@@ -91,9 +113,10 @@ pub(super) fn serve(client: &mut Client, live: &Arc<Live>, post: &Post) -> io::R
         _ => None,
     };
     let (reply, answer) = crossbeam_channel::bounded(1);
-    let asked = post(Ask { request, reply });
-    let answer = if asked { answer.recv_timeout(ANSWER).ok() } else { None };
-    let answer = answer.unwrap_or_else(|| Answer::Refused(stopping()));
+    let turn = Arc::new(Turn::default());
+    let asked = post(Ask::new(request, reply, (Arc::clone(&turn), client.0.try_clone()?)));
+    let answer =
+        if asked { client.await_answer(&answer, &turn)? } else { Answer::Refused(stopping()) };
     let accepted = matches!(answer, Answer::Done { .. });
     client.tell(&answer)?;
     match follow {
@@ -104,6 +127,15 @@ pub(super) fn serve(client: &mut Client, live: &Arc<Live>, post: &Post) -> io::R
 
 fn stopping() -> Trouble {
     Trouble::new(Trouble::STOPPED, "the daemon is being stopped")
+}
+
+fn busy() -> Trouble {
+    let text = format!(
+        "the daemon does something else first, such as placing watches, and has not come to it \
+         within {} s: nothing was done",
+        TURN.as_secs()
+    );
+    Trouble { hint: Some("try again in a minute".to_owned()), ..Trouble::new(Trouble::BUSY, text) }
 }
 
 /// The next run of a set, from its beginning to its end.

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crossbeam_channel::Sender;
+
 use super::handler::{self, Client};
 use super::{Answer, MAX_CLIENTS, Request, socket};
 use crate::daemon::job::Trouble;
@@ -15,10 +17,39 @@ use crate::daemon::live::Live;
 /// A request on its way to the daemon, and where its answer goes.
 #[derive(Debug)]
 pub struct Ask {
-    /// What is wanted.
-    pub request: Request,
-    /// Takes the answer.
-    pub reply: crossbeam_channel::Sender<Answer>,
+    request: Request,
+    reply: Sender<Answer>,
+    turn: Arc<Turn>,
+    client: UnixStream,
+}
+
+impl Ask {
+    pub(super) fn new(
+        request: Request,
+        reply: Sender<Answer>,
+        (turn, client): (Arc<Turn>, UnixStream),
+    ) -> Self {
+        Self { request, reply, turn, client }
+    }
+
+    /// The request, which is to be met now, and where its answer goes. None if nobody waits for it
+    /// any more: then it is as if it had never come.
+    pub fn take(self) -> Option<(Request, Sender<Answer>)> {
+        let wanted = !socket::has_gone(&self.client) && self.turn.is_mine();
+        wanted.then_some((self.request, self.reply))
+    }
+}
+
+/// Who decides about a request: the daemon, which does it, or the thread of the client, which gives
+/// it up. Whoever comes first.
+#[derive(Debug, Default)]
+pub(super) struct Turn(AtomicBool);
+
+impl Turn {
+    /// Whether it is up to whoever asks here.
+    pub(super) fn is_mine(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
 }
 
 /// How requests get to the daemon. False if it takes no more.

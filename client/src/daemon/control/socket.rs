@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::geteuid;
 
 /// Longer names do not fit into an address, on any system.
@@ -46,6 +47,29 @@ pub(super) fn connect(path: &Path) -> io::Result<UnixStream> {
 pub(super) fn is_mine(stream: &UnixStream) -> bool {
     let peer = rustix::net::sockopt::socket_peercred(stream);
     peer.is_ok_and(|peer| peer.uid == geteuid())
+}
+
+/// The process on the other side: whoever listened, for a client.
+#[cfg(target_os = "linux")]
+pub(super) fn process(stream: &UnixStream) -> Option<u32> {
+    let peer = rustix::net::sockopt::socket_peercred(stream).ok()?;
+    u32::try_from(peer.pid.as_raw_nonzero().get()).ok()
+}
+
+/// Not every system tells.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn process(_: &UnixStream) -> Option<u32> {
+    None
+}
+
+/// Whether the other side has closed the connection. One that has sent all it had to send, and
+/// still reads, has not.
+pub(super) fn has_gone(stream: &UnixStream) -> bool {
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut looked = [PollFd::new(stream, PollFlags::empty())];
+    let known = poll(&mut looked, Some(&at_once));
+    let [looked] = looked;
+    known.is_ok() && looked.revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
 /// The modes of the socket and its folder keep others out.

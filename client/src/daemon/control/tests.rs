@@ -13,12 +13,15 @@ use crate::progress::{During, Monitor, Note, Problem};
 fn serve(path: &Path) -> (Server, Arc<Live>) {
     let live = Arc::new(Live::default());
     let post = |ask: Ask| {
-        let answer = match ask.request {
+        let Some((request, reply)) = ask.take() else {
+            return true;
+        };
+        let answer = match request {
             Request::Run { set } if set == "a" => Answer::Done { sets: vec![set] },
             Request::Run { .. } => Answer::Refused(Trouble::new(2, "no such set")),
             _ => Answer::Done { sets: Vec::new() },
         };
-        ask.reply.send(answer).is_ok()
+        reply.send(answer).is_ok()
     };
     let server = Server::start(path, Arc::clone(&live), post).unwrap();
     (server, live)
@@ -53,7 +56,95 @@ fn requests_have_one_form() {
         assert_eq!(serde_json::to_string(&request).unwrap(), text);
         assert_eq!(serde_json::from_str::<Request>(text).unwrap(), request);
     }
-    assert!(serde_json::from_str::<Request>(r#"{"do":"pause","seconds":1,"x":1}"#).is_err());
+}
+
+#[test]
+fn requests_are_read_strictly() {
+    for request in [
+        r#"{"do":"status"}"#,
+        r#"{"do":"now","set":"a"}"#,
+        r#"{"do":"now","set":null,"full":true}"#,
+        r#" {"seconds" : 1, "do":"make_way"} "#,
+    ] {
+        assert!(Request::read(request.as_bytes()).is_ok(), "{request}");
+    }
+    for (request, why) in [
+        (r#"{"do":"status","x":1}"#, "unknown field `x`"),
+        (r#"{"do":"resume","set":"a"}"#, "unknown field `set`"),
+        (r#"{"do":"reload","":null}"#, "unknown field ``"),
+        (r#"{"do":"progress","do ":1}"#, "unknown field `do `"),
+        (r#"{"do":"pause","seconds":1,"x":1}"#, "unknown field `x`"),
+        (r#"{"do":"pause"}"#, "missing field `seconds`"),
+        (r#"{"do":"fly"}"#, "unknown variant `fly`"),
+        (r#"["status"]"#, "invalid type"),
+        (r#"{"do":"status"}{}"#, "trailing characters"),
+        ("", "EOF"),
+    ] {
+        let refused = Request::read(request.as_bytes()).unwrap_err();
+        assert!(refused.contains(why), "{request} {refused}");
+    }
+}
+
+/// Asks that nobody has taken yet.
+fn heap(path: &Path) -> (Server, crossbeam_channel::Receiver<Ask>) {
+    let (post, asks) = crossbeam_channel::unbounded();
+    let post = move |ask| post.send(ask).is_ok();
+    (Server::start(path, Arc::new(Live::default()), post).unwrap(), asks)
+}
+
+#[test]
+fn what_nobody_waits_for_any_more_is_not_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("private/x.sock");
+    let (_server, asks) = heap(&path);
+    let gone = call(&path, &Request::Pause { seconds: 7 }).unwrap();
+    let ask = asks.recv().unwrap();
+    drop(gone);
+    assert_eq!(ask.take().map(|(request, _)| request), None);
+    // One that has said all it had to say, and listens, is there.
+    let mut half = UnixStream::connect(&path).unwrap();
+    half.write_all(b"{\"do\":\"resume\"}").unwrap();
+    half.shutdown(std::net::Shutdown::Write).unwrap();
+    let (request, reply) = asks.recv().unwrap().take().unwrap();
+    assert_eq!(request, Request::Resume);
+    reply.send(Answer::Done { sets: Vec::new() }).unwrap();
+    let mut told = String::new();
+    half.read_to_string(&mut told).unwrap();
+    assert!(told.ends_with("{\"is\":\"done\",\"sets\":[]}\n"), "{told}");
+}
+
+#[test]
+fn a_request_is_either_done_or_given_up() {
+    let turn = server::Turn::default();
+    assert!(turn.is_mine());
+    assert!(!turn.is_mine(), "whoever comes second");
+}
+
+#[test]
+fn silence_is_told_from_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("private/x.sock");
+    // It takes requests, and says nothing: a daemon that was stopped.
+    std::fs::create_dir(path.parent().unwrap()).unwrap();
+    let silent = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let patience = std::time::Duration::from_millis(50);
+    let ask = |path: &Path| {
+        let stream = UnixStream::connect(path).unwrap();
+        Call::over(stream, path, (&Request::Status, patience)).unwrap().only()
+    };
+    let error = ask(&path).unwrap_err();
+    let process = if cfg!(target_os = "linux") { Some(std::process::id()) } else { None };
+    assert!(matches!(error, CallError::Silent { process: p, .. } if p == process), "{error}");
+    assert!(error.to_string().ends_with("has not answered for 0 s"), "{error}");
+    drop(silent);
+    std::fs::set_permissions(path.parent().unwrap(), PermissionsExt::from_mode(0o700)).unwrap();
+    // One that does something else first says so, and is waited for.
+    let (_server, asks) = heap(&path);
+    let mut waits = call(&path, &Request::Status).unwrap();
+    assert_eq!(waits.answer().unwrap(), Some(Answer::Waiting));
+    let (_, reply) = asks.recv().unwrap().take().unwrap();
+    reply.send(Answer::Done { sets: Vec::new() }).unwrap();
+    assert_eq!(waits.only().unwrap(), Answer::Done { sets: Vec::new() });
 }
 
 #[test]

@@ -80,6 +80,9 @@ pub struct Why {
     pub watched: bool,
     /// If not: why, in words.
     pub why: Option<String>,
+    /// The daemon cannot read it: why, in words.
+    #[serde(default)]
+    pub unreadable: Option<String>,
 }
 
 impl Core {
@@ -116,21 +119,27 @@ impl Core {
         let within = |set: &&Set| set.filter.roots().iter().any(|root| path.starts_with(root));
         let mut in_sets = self.sets.iter().filter(|(_, set)| within(set)).peekable();
         let Some((first, _)) = in_sets.peek() else {
-            return Why { set: None, left_out: false, watched: false, why: None };
+            return Why { set: None, left_out: false, watched: false, why: None, unreadable: None };
         };
         let first = (*first).clone();
         // What lies in the path decides if it is a directory, else what lies beside it.
         let dir = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
         let Some((name, set)) = in_sets.find(|(_, set)| set.filter.touched(dir).next().is_some())
         else {
-            return Why { set: Some(first), left_out: true, watched: false, why: None };
+            return Why {
+                set: Some(first),
+                left_out: true,
+                watched: false,
+                why: None,
+                unreadable: None,
+            };
         };
         let unwatched = set.coverage.iter().find_map(|(_, how)| {
             let here = scanned(how).any(|root| path.starts_with(root));
             here.then(|| in_words(how)).flatten()
         });
         let watched = unwatched.is_none() && !set.coverage.is_empty();
-        Why { set: Some(name.clone()), left_out: false, watched, why: unwatched }
+        Why { set: Some(name.clone()), left_out: false, watched, why: unwatched, unreadable: None }
     }
 }
 

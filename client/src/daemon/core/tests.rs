@@ -26,6 +26,7 @@ pub(in crate::daemon) fn summary(snapshot: Option<SnapshotId>) -> Summary {
         room: None,
         interrupted: false,
         clocks: None,
+        after: None,
         counts: Counts::default(),
         touched: Box::default(),
         took: 1,

@@ -3,11 +3,12 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Daemon, MAX_PAUSE};
+use super::{Daemon, MAX_PAUSE, Under};
 use crate::daemon::alerts;
 use crate::daemon::control::{Answer, Request};
-use crate::daemon::core::{Now, Running};
+use crate::daemon::core::{Now, Running, Why};
 use crate::daemon::job::Trouble;
+use crate::sets::there::there;
 
 /// The longest that others come first, when they ask.
 const MAKE_WAY: Duration = Duration::from_secs(60);
@@ -65,7 +66,10 @@ impl Daemon {
                 }
                 answer
             }
-            Request::Why { path } => Answer::Why(self.core.why(&path)),
+            Request::Why { path } => {
+                let unreadable = there(&self.core.roots(), &path).trouble(&path);
+                Answer::Why(Why { unreadable, ..self.core.why(&path) })
+            }
             // Answered by the threads that talk to clients.
             Request::Progress => Answer::Waiting,
         }
@@ -74,7 +78,9 @@ impl Daemon {
     /// Somebody else needs what a run holds. One that somebody waits for goes on.
     fn make_way(&mut self, time: Duration, now: Now) -> Answer {
         let under = self.running.as_ref();
-        if let Some(under) = under.filter(|under| self.followed.contains(&under.job.set)) {
+        let followed =
+            |under: &&Under| under.job.followed || self.followed.contains(&under.job.set);
+        if let Some(under) = under.filter(followed) {
             let text =
                 format!("a backup of {} is under way that somebody waits for", under.job.set);
             return Answer::Refused(Trouble::new(Trouble::BUSY, text));

@@ -6,6 +6,7 @@ use unseen_common::time::Timestamp;
 
 use super::*;
 use crate::backup::Depth;
+use crate::daemon::alerts::Outcome;
 use crate::daemon::book::Book;
 use crate::daemon::changes::Event;
 use crate::daemon::changes::fake::Fake;
@@ -32,12 +33,12 @@ impl Clocks for Hand {
 
 /// Runs as it is told, one order a run.
 #[derive(Debug)]
-struct Told {
+struct Ordered {
     orders: Receiver<RunResult>,
     jobs: Sender<Job>,
 }
 
-impl Runner for Told {
+impl Runner for Ordered {
     fn run(&self, job: &Job, monitor: &dyn Monitor, stop: &Arc<AtomicBool>) -> RunResult {
         monitor.bytes_read(1);
         self.jobs.send(job.clone()).ok();
@@ -62,6 +63,8 @@ struct Quiet {
     held: Arc<AtomicBool>,
     edited: Arc<AtomicBool>,
     said: Arc<Mutex<Vec<String>>>,
+    refused: Arc<AtomicBool>,
+    mouth: Arc<Mutex<Option<Sender<Message>>>>,
 }
 
 impl Around for Quiet {
@@ -97,7 +100,24 @@ impl Around for Quiet {
         self.read.clone()
     }
     fn keep(&mut self, _: &Book) {}
-    fn alert(&mut self, _: &alerts::Alert) {}
+    fn warn(&mut self, alert: &Alert) {
+        self.said.lock().unwrap().push(alert.text.clone());
+    }
+    fn tell(&mut self, alert: &Alert, way: Way) {
+        let outcome = match way {
+            Way::Webhook if self.refused.load(Ordering::SeqCst) => {
+                Outcome::Failed("refused".to_owned())
+            }
+            Way::Webhook => Outcome::Told,
+            Way::Desktop | Way::Command => Outcome::Unwanted,
+        };
+        let (key, state) = (alert.key.clone(), alert.state.clone());
+        let told = Message::Told(Told { key, state, way, outcome });
+        self.mouth.lock().unwrap().as_ref().unwrap().send(told).unwrap();
+        if way == Way::Webhook {
+            self.said.lock().unwrap().push(format!("told {}", alert.key));
+        }
+    }
 }
 
 /// A daemon on a thread, and everything that happens to it.
@@ -113,6 +133,7 @@ struct Lab {
     held: Arc<AtomicBool>,
     edited: Arc<AtomicBool>,
     said: Arc<Mutex<Vec<String>>>,
+    refused: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<Result<(), Trouble>>,
     _dir: tempfile::TempDir,
 }
@@ -129,10 +150,12 @@ impl Lab {
         let (names, held) = (Arc::clone(&around.names), Arc::clone(&around.held));
         let (edited, said) = (Arc::clone(&around.edited), Arc::clone(&around.said));
         let vault = Arc::clone(&around.vault);
+        let refused = Arc::clone(&around.refused);
+        let told_by = Arc::clone(&around.mouth);
         let now = Now { at: hand.read().boot, wall: hand.read().wall };
         let parts = Parts {
             core: Core::new(Box::new(InMemory::default()), Book::default(), now),
-            runner: Arc::new(Told { orders: todo, jobs: done }),
+            runner: Arc::new(Ordered { orders: todo, jobs: done }),
             source: Box::new(move |sink| {
                 send_sink.send(Arc::clone(&sink)).unwrap();
                 Ok(Box::new(Fake::new(sink).0))
@@ -144,6 +167,7 @@ impl Lab {
         };
         let ears = Ears::new();
         let mouth = ears.mouth();
+        *told_by.lock().unwrap() = Some(ears.mouth());
         let thread = std::thread::spawn(move || run(parts, &ears));
         let sink = sink.recv().unwrap();
         Self {
@@ -158,6 +182,7 @@ impl Lab {
             held,
             edited,
             said,
+            refused,
             thread,
             _dir: dir,
         }
@@ -365,5 +390,62 @@ fn a_vault_that_moves_stops_the_run_which_begins_again_there() {
     assert_eq!(lab.jobs.recv().unwrap().changes, None, "the scan was not made");
     assert_eq!(lab.status().vault, "file:///other");
     lab.order(Ok(summary(None)));
+    lab.stop();
+}
+
+/// A run that somebody waits for makes a snapshot whatever has changed; others need a reason.
+#[test]
+fn a_run_knows_whether_somebody_waits_for_it() {
+    let lab = Lab::new();
+    assert!(!lab.jobs.recv().unwrap().followed, "the first scan");
+    lab.order(Ok(summary(None)));
+    let run = Request::Run { set: "a".to_owned() };
+    let follow = || {
+        let mut call = Call::send(std::slice::from_ref(&lab.socket), &run).unwrap();
+        assert!(matches!(call.answer().unwrap(), Some(Answer::Done { .. })));
+        call
+    };
+    lab.ask(&Request::Now { set: None, full: true }).unwrap();
+    assert!(!lab.jobs.recv().unwrap().followed, "nobody waits for it");
+    // Whoever comes during a run waits for the next one, and so does whoever comes during that.
+    let _first = follow();
+    lab.orders.send(Ok(summary(None))).unwrap();
+    assert!(lab.jobs.recv().unwrap().followed);
+    let _second = follow();
+    lab.orders.send(Ok(summary(None))).unwrap();
+    assert!(lab.jobs.recv().unwrap().followed);
+    lab.order(Ok(summary(None)));
+    lab.stop();
+}
+
+#[test]
+fn what_is_not_taken_is_told_again_and_the_log_says_so_once() {
+    let lab = Lab::new();
+    lab.jobs.recv().unwrap();
+    lab.refused.store(true, Ordering::SeqCst);
+    lab.order(Err(Trouble::new(Trouble::REFUSED, "revoked")));
+    let said = |words: &str| {
+        let said = lab.said.lock().unwrap();
+        said.iter().filter(|line| line.contains(words)).count()
+    };
+    let until = |words: &str, times: usize| {
+        while said(words) < times {
+            lab.status();
+        }
+    };
+    until("told refused", 1);
+    lab.later(6);
+    until("told refused", 2);
+    until("does not work: refused", 1);
+    let shown = lab.status().alerts;
+    assert!(shown.iter().any(|alert| alert.text.contains("could not be told")), "{shown:?}");
+    lab.refused.store(false, Ordering::SeqCst);
+    lab.later(60);
+    until("works again", 1);
+    assert_eq!((said("told refused"), said("does not work")), (3, 1));
+    assert!(lab.status().alerts.iter().all(|alert| !alert.text.contains("could not be told")));
+    lab.later(7200);
+    lab.status();
+    assert_eq!(said("told refused"), 3, "it has arrived");
     lab.stop();
 }

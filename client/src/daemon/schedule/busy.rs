@@ -144,6 +144,8 @@ mod tests {
     use std::ffi::OsStr;
     use std::time::Duration;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::backup::Depth;
 
@@ -258,5 +260,96 @@ mod tests {
         assert_eq!(busy.0[Path::new("/1")].files.len(), MOST_FILES);
         save(&mut busy, "/new", minutes(30));
         assert_eq!(busy.0.len(), 1);
+    }
+
+    /// Something that happens in a directory.
+    #[derive(Debug, Clone, Copy)]
+    enum Input {
+        Log,
+        Letter,
+        Unknown,
+        Begin,
+        Saved,
+        Failed,
+        /// The log again, and a run that saves it.
+        Round,
+    }
+
+    fn input() -> impl Strategy<Value = Input> {
+        prop_oneof![
+            2 => Just(Input::Log),
+            2 => Just(Input::Letter),
+            1 => Just(Input::Unknown),
+            3 => Just(Input::Begin),
+            2 => Just(Input::Saved),
+            2 => Just(Input::Failed),
+            9 => Just(Input::Round),
+        ]
+    }
+
+    /// What is known without any of the rules.
+    #[derive(Default)]
+    struct Model {
+        letters: u32,
+        unsaved: bool,
+        /// The run under way, and whether it has a letter.
+        run: Option<bool>,
+        saves: u32,
+    }
+
+    proptest! {
+        /// A letter never waits, whatever is written beside it; and nothing waits for ever.
+        #[test]
+        fn only_what_is_written_all_the_time_waits_and_not_for_long(
+            inputs in prop::collection::vec((0..200_u64, input()), 0..120),
+        ) {
+            let (mut busy, pace, dir) = (Busy::default(), Pace::default(), Path::new("/d"));
+            let (mut model, mut now) = (Model::default(), At::ZERO);
+            let one = |(after, input)| match input {
+                Input::Round => vec![(after, Input::Log), (0, Input::Begin), (0, Input::Saved)],
+                input => vec![(after, input)],
+            };
+            for (after, input) in inputs.into_iter().flat_map(one) {
+                now += Duration::from_secs(after);
+                let due = match input {
+                    Input::Log => busy.changed(dir, &file("log"), (&pace, now)),
+                    Input::Unknown => busy.changed(dir, &Names::Any, (&pace, now)),
+                    Input::Letter => {
+                        model.letters += 1;
+                        model.unsaved = true;
+                        let name = format!("letter {}", model.letters);
+                        let due = busy.changed(dir, &file(&name), (&pace, now));
+                        prop_assert_eq!(due, None, "a letter waits");
+                        None
+                    }
+                    Input::Begin if model.run.is_none() => {
+                        let left = busy.waiting(&marks("/d"), &pace, now);
+                        busy.taken(&left);
+                        if left.is_empty() {
+                            model.run = Some(std::mem::take(&mut model.unsaved));
+                        }
+                        None
+                    }
+                    Input::Saved if model.run.is_some() => {
+                        model.run = None;
+                        model.saves += 1;
+                        busy.saved(Some(&marks("/d")), &pace, now);
+                        None
+                    }
+                    Input::Failed if model.run.is_some() => {
+                        model.unsaved |= model.run.take().unwrap_or_default();
+                        busy.given_back();
+                        None
+                    }
+                    Input::Begin | Input::Saved | Input::Failed | Input::Round => None,
+                };
+                let waits = !busy.waiting(&marks("/d"), &pace, now).is_empty();
+                prop_assert!(!(waits && model.unsaved), "a letter waits");
+                prop_assert!(due.is_none() && !waits || model.saves >= PATIENCE);
+                let last = now + pace.rescan.max(pace.max_wait);
+                prop_assert!(due.is_none_or(|due| due <= last));
+                prop_assert!(busy.first_due(&marks("/d"), &pace).is_none_or(|due| due <= last));
+            }
+        }
     }
 }

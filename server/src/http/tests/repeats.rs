@@ -1,6 +1,8 @@
 //! Requests that come twice, in another order, or whose answer is lost.
 
-use tokio::io::AsyncWriteExt;
+use std::path::Path;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use unseen_common::id::PackNumber;
 use unseen_common::log::chain::{Record, SignedEntry};
@@ -12,8 +14,9 @@ use unseen_common::wire::body::{CommitBody, EntryBody, RecordBody, TokenAnswer};
 use unseen_common::wire::problem::Problem;
 use unseen_common::wire::{JSON, OCTET_STREAM};
 
-use super::{Answer, Limits, Running, exchange, session_body, start};
+use super::{Answer, Limits, Running, exchange, session_body, start, start_on};
 use crate::testkit::{Head, Owner};
+use crate::vault::{Core, Options};
 
 struct Scene {
     running: Running,
@@ -26,7 +29,10 @@ struct Scene {
 type Ask = (&'static str, String, &'static str, Vec<u8>);
 
 async fn scene() -> Scene {
-    let running = start(Limits::default()).await;
+    scene_of(start(Limits::default()).await).await
+}
+
+async fn scene_of(running: Running) -> Scene {
     let owner = running.bench.owner(1).await;
     let mut tokens = Vec::new();
     let device = Principal::Device(owner.machine.id);
@@ -81,6 +87,23 @@ impl Scene {
         );
         stream.write_all(head.as_bytes()).await.unwrap();
         stream.write_all(body).await.unwrap();
+    }
+
+    /// Begins a request, and sends half of its body once the server takes it.
+    async fn begin(&self, token: &str, (method, path, kind, body): &Ask) -> TcpStream {
+        let mut stream = TcpStream::connect(self.running.address).await.unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: {kind}\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\
+             Connection: close\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut said = [0; 25];
+        stream.read_exact(&mut said).await.unwrap();
+        assert_eq!(&said, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream.write_all(&body[..body.len() / 2]).await.unwrap();
+        stream
     }
 
     /// Sent once in vain, twice at a time, and once more: four times the same answer.
@@ -145,4 +168,74 @@ async fn another_order_is_refused_until_it_is_the_right_one() {
     // The first again, late: it is there, and nothing is undone.
     assert_eq!(scene.ask(&scene.root, &ask_first).await.status, 200);
     assert_eq!(scene.head().await.seq, head.seq + 2);
+}
+
+/// How an upload ends that another one of the same pack has overtaken.
+#[derive(Debug, Clone, Copy)]
+enum Late {
+    /// The connection is gone.
+    Gone,
+    /// The client stops in the middle.
+    CutOff,
+    /// What comes is not the pack.
+    OtherBytes,
+    /// It comes to its end.
+    Whole,
+}
+
+/// Stall one upload, finish a second one of the same pack, then break the first: the attack S6.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_upload_that_breaks_off_takes_nothing_from_the_one_that_was_finished() {
+    for late in [Late::Gone, Late::CutOff, Late::OtherBytes, Late::Whole] {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |options| Core::open(dir.path(), options).unwrap();
+        let scene = scene_of(start_on(Limits::default(), None, open).await).await;
+        let put = scene.put(7);
+        let mut first = scene.begin(&scene.device, &put).await;
+        let second = scene.ask(&scene.device, &put).await;
+        assert_eq!((second.status, &second.body[..]), (200, &br#"{"number":0}"#[..]));
+        let head = scene.head().await;
+        let commit = scene.commit(&head, 0, 7);
+        assert_eq!(scene.ask(&scene.device, &commit).await.status, 200);
+
+        let rest = &put.3[put.3.len() / 2..];
+        match late {
+            Late::Gone => {}
+            Late::CutOff => first.shutdown().await.unwrap(),
+            Late::OtherBytes => first.write_all(&vec![0; rest.len()]).await.unwrap(),
+            Late::Whole => first.write_all(rest).await.unwrap(),
+        }
+        if !matches!(late, Late::Gone) {
+            let mut answer = String::new();
+            first.read_to_string(&mut answer).await.unwrap();
+            let status = if matches!(late, Late::Whole) { "200" } else { "400" };
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{late:?}: {answer}");
+            assert_eq!(status == "200", answer.ends_with(r#"{"number":0}"#), "{answer}");
+        }
+        drop(first);
+        let again = scene.ask(&scene.device, &put).await;
+        assert_eq!(again.body, second.body, "{late:?}");
+        // It ends when the last request has.
+        let Scene { running, owner, .. } = scene;
+        running.stop.send(()).unwrap();
+        running.done.await.unwrap().unwrap();
+        drop(running.bench);
+        let core = open(Options::default());
+        let root = owner.log_in(&core).await.unwrap();
+        let read = root.get_pack(PackNumber(0), None).await.unwrap();
+        assert!(read.bytes == put.3 && !read.damaged);
+        assert_eq!(files(&dir.path().join("accounts"), "packs"), 1, "{late:?}");
+    }
+}
+
+/// Files, unfinished ones too, below folders of this name.
+fn files(folder: &Path, within: &str) -> usize {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let count = |path: std::path::PathBuf| {
+        if path.is_dir() {
+            return files(&path, within);
+        }
+        usize::from(path.components().any(|part| part.as_os_str() == within))
+    };
+    entries.map(count).sum()
 }
