@@ -267,7 +267,6 @@ mod tests {
     enum Input {
         Log,
         Letter,
-        Unknown,
         Begin,
         Saved,
         Failed,
@@ -279,7 +278,6 @@ mod tests {
         prop_oneof![
             2 => Just(Input::Log),
             2 => Just(Input::Letter),
-            1 => Just(Input::Unknown),
             3 => Just(Input::Begin),
             2 => Just(Input::Saved),
             2 => Just(Input::Failed),
@@ -298,7 +296,8 @@ mod tests {
     }
 
     proptest! {
-        /// A letter never waits, whatever is written beside it; and nothing waits for ever.
+        /// A letter never waits, whatever is written beside it; and nothing waits for ever. Where
+        /// names are not told the directory is judged, with all that is in it.
         #[test]
         fn only_what_is_written_all_the_time_waits_and_not_for_long(
             inputs in prop::collection::vec((0..200_u64, input()), 0..120),
@@ -313,7 +312,6 @@ mod tests {
                 now += Duration::from_secs(after);
                 let due = match input {
                     Input::Log => busy.changed(dir, &file("log"), (&pace, now)),
-                    Input::Unknown => busy.changed(dir, &Names::Any, (&pace, now)),
                     Input::Letter => {
                         model.letters += 1;
                         model.unsaved = true;
