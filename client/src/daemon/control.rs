@@ -149,7 +149,7 @@ pub enum Answer {
         /// The set.
         set: String,
         /// How.
-        result: RunResult,
+        result: Box<RunResult>,
     },
     /// The request cannot be met.
     Refused(Trouble),

@@ -120,12 +120,12 @@ impl Runs {
     /// The next run that makes a snapshot.
     fn saved(&mut self) -> Summary {
         loop {
-            match self.0.answer().unwrap().expect("the daemon goes on") {
-                Answer::Ended { result: Ok(summary), .. } if summary.snapshot.is_some() => {
+            let answer = self.0.answer().unwrap().expect("the daemon goes on");
+            if let Answer::Ended { result, .. } = answer {
+                let summary = result.unwrap_or_else(|trouble| panic!("{trouble:?}"));
+                if summary.snapshot.is_some() {
                     return summary;
                 }
-                Answer::Ended { result: Err(trouble), .. } => panic!("{trouble:?}"),
-                _ => {}
             }
         }
     }

@@ -90,6 +90,7 @@ fn follow(ctx: &Context<'_>, set: &str, mut call: Call) -> Result<Exit, CliError
                 ctx.ui.note(&if warning { Note::warning(text) } else { Note::info(text) });
             }
             Answer::Ended { result, .. } => {
+                let result = *result;
                 drop(bars);
                 return ended(ctx, set, result);
             }

@@ -195,7 +195,7 @@ fn follow_run(client: &mut Client, live: &Live, run: &Run) -> io::Result<()> {
         client.tell(&Answer::Progress { run: run.number, counts: run.counts(), current })?;
         if let Some(result) = result {
             let set = run.set.clone();
-            return client.tell(&Answer::Ended { run: run.number, set, result });
+            return client.tell(&Answer::Ended { run: run.number, set, result: Box::new(result) });
         }
         if live.is_closing() && run.result().is_none() {
             // It still saves a checkpoint; the pulse goes on until it has.

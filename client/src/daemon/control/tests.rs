@@ -177,7 +177,7 @@ fn a_run_is_followed_to_its_end() {
     assert!(has(&|a| matches!(a, Answer::Note { warning: true, .. })), "{answers:?}");
     assert!(has(&|a| matches!(a, Answer::Problem { path, .. } if path == "/a/x")));
     assert!(has(&|a| matches!(a, Answer::Progress { counts, .. } if counts.read == 7)));
-    let last = Answer::Ended { run: 3, set: "a".to_owned(), result: Ok(summary(None)) };
+    let last = Answer::Ended { run: 3, set: "a".to_owned(), result: Box::new(Ok(summary(None))) };
     assert_eq!(answers.last(), Some(&last));
 }
 
