@@ -103,7 +103,7 @@ pub fn prepare(
     let mut rng = repo.key.secrets.rng();
     let (manifest, id) = seal_manifest(&wish.manifest, &repo.key.seal_to(), &mut rng)?;
     let own = OwnSnapshots::open(&repo.folders.own_snapshots());
-    own.keep(&id, &wish.manifest)
+    own.keep(&id, &wish.manifest, wish.status == Status::Checkpoint)
         .map_err(|source| RepoError::Io { path: repo.folders.own_snapshots(), source })?;
     let mut hasher = PackSetHasher::default();
     for number in &wish.packs {

@@ -35,13 +35,18 @@ Example:
   backup status")]
 pub struct StatusArgs {}
 
+/// A snapshot, and when it was made.
+type Made = (SnapshotId, Timestamp, Manifest);
+
 /// A set, as it is shown.
 #[derive(Debug, Default)]
 struct Shown {
     /// config.toml has it.
     configured: bool,
-    /// The last snapshot that this machine made.
-    snapshot: Option<(SnapshotId, Timestamp, Option<Manifest>)>,
+    /// The last whole snapshot that this machine made.
+    snapshot: Option<Made>,
+    /// The last one of a part alone, if that is newer.
+    checkpoint: Option<Made>,
     book: SetBook,
     /// Folders with changes, as far as a daemon watches.
     pending: Option<usize>,
@@ -191,9 +196,16 @@ fn gather(
     for (id, manifest) in own.newest(LOOK_BACK) {
         let set = sets.entry(manifest.set.clone()).or_default();
         // One of a time to come was made before the clock was put right.
-        let ahead = set.snapshot.as_ref().is_some_and(|(_, at, _)| *at > now);
-        if set.snapshot.is_none() || ahead && manifest.end <= now {
-            set.snapshot = Some((id, manifest.end, Some(manifest)));
+        let ahead = |made: &Option<Made>| made.as_ref().is_some_and(|(_, at, _)| *at > now);
+        let sets_right = manifest.end <= now;
+        if own.is_checkpoint(&id) {
+            if set.checkpoint.is_none() && set.snapshot.is_none()
+                || ahead(&set.checkpoint) && sets_right
+            {
+                set.checkpoint = Some((id, manifest.end, manifest));
+            }
+        } else if set.snapshot.is_none() || ahead(&set.snapshot) && sets_right {
+            set.snapshot = Some((id, manifest.end, manifest));
         }
     }
     for (name, known) in &book.sets {
@@ -247,11 +259,9 @@ fn show(ctx: &Context<'_>, name: &str, set: &Shown, now: Timestamp) {
     match &set.snapshot {
         Some((id, at, manifest)) => {
             words.push(format!("saved {}, snapshot {}", ago(now.since(*at)), id.short()));
-            if let Some(Manifest { totals, .. }) = manifest {
-                let files = plural(totals.files, "file", "files");
-                words.push(format!("{files}, {}", bytes(totals.bytes)));
-            }
+            words.push(sum_of(manifest));
         }
+        None if set.checkpoint.is_some() => words.push("not saved as a whole yet".to_owned()),
         None => words.push("never saved".to_owned()),
     }
     if let Some(ok) = set.book.ok.filter(|ok| found_unchanged(set, *ok)) {
@@ -262,6 +272,10 @@ fn show(ctx: &Context<'_>, name: &str, set: &Shown, now: Timestamp) {
         Some(n) => words.push(format!("changes in {}", plural(n as u64, "folder", "folders"))),
     }
     row(ctx, &escape_for_terminal(name.as_bytes()), &words.join("; "));
+    if let Some((id, at, manifest)) = &set.checkpoint {
+        let part = format!("a part of it {}, checkpoint {}", ago(now.since(*at)), id.short());
+        row(ctx, "", &format!("{part}; {}", sum_of(manifest)));
+    }
     if let Some(failing) = &set.book.failing {
         row(
             ctx,
@@ -279,6 +293,11 @@ fn show(ctx: &Context<'_>, name: &str, set: &Shown, now: Timestamp) {
     for line in &set.not_watched {
         row(ctx, "", &not_watched(line));
     }
+}
+
+fn sum_of(manifest: &Manifest) -> String {
+    let files = plural(manifest.totals.files, "file", "files");
+    format!("{files}, {}", bytes(manifest.totals.bytes))
 }
 
 /// Whether it was a later run than the one of the last snapshot that found all of it saved.
@@ -312,6 +331,8 @@ fn set_json(name: &str, set: &Shown, now: Timestamp) -> Value {
         "snapshot_id": set.snapshot.as_ref().map(|(id, ..)| id.to_string()),
         "time": set.snapshot.as_ref().map(|(_, at, _)| machine_time(*at)),
         "age_seconds": set.snapshot.as_ref().map(|(_, at, _)| now.since(*at)),
+        "checkpoint_id": set.checkpoint.as_ref().map(|(id, ..)| id.to_string()),
+        "checkpoint_time": set.checkpoint.as_ref().map(|(_, at, _)| machine_time(*at)),
         "last_ok": set.book.ok.map(machine_time),
         "pending": set.pending,
         "next": set.next.map(machine_time),

@@ -263,6 +263,12 @@ impl Book {
 }
 
 impl SetBook {
+    /// Its last run failed because the vault could not be reached.
+    pub fn lacks_the_vault(&self) -> bool {
+        let failing = self.failing.as_ref();
+        failing.is_some_and(|failing| failing.trouble.code == Trouble::UNREACHABLE)
+    }
+
     /// Without what is only there to judge by.
     #[must_use]
     pub fn in_short(&self) -> Self {

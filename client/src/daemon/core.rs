@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use unseen_common::time::{SECONDS_A_DAY, Timestamp};
 
-use super::book::Book;
+use super::book::{Book, SetBook};
 use super::changes::{Coverage, Names};
 use super::filter::Filter;
 use super::inbox::Noticed;
@@ -441,8 +441,9 @@ impl Core {
             if let Some(set) = self.sets.get_mut(&job.set) {
                 set.busy.saved(job.changes.as_ref(), &set.pace, now.at);
             }
-            // What failed for others may work now.
-            self.schedule.try_again();
+            // The vault answers again. What fails by a set's own commands fails as before.
+            let sets = &self.book.sets;
+            self.schedule.try_again_if(|set| sets.get(set).is_some_and(SetBook::lacks_the_vault));
         } else {
             self.marks.give_back(&job.set, now);
             if let Some(set) = self.sets.get_mut(&job.set) {

@@ -2,6 +2,7 @@
 //! own do it.
 
 mod asked;
+mod listening;
 mod said;
 mod telling;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use super::schedule::At;
 use super::signs::Verdict;
 use super::signs::clock::{Clocks, Now as Clocked, between};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use listening::{again, listen};
 
 /// The longest the loop rests: timers do not run while the machine sleeps, and signs change
 /// without a word.
@@ -150,7 +152,8 @@ pub fn run(parts: Parts, ears: &Ears) -> Result<(), Trouble> {
         bell.send(Message::Noticed).ok();
     });
     let live = Arc::new(Live::default());
-    let server = listen(&parts, &live, ears)?;
+    let socket = parts.socket;
+    let mut server = Some(listen(&socket, &live, ears)?);
     let source = (parts.source)(sink).map_err(|error| {
         Trouble::new(Trouble::FAILED, format!("changes cannot be watched: {error}"))
     })?;
@@ -174,20 +177,14 @@ pub fn run(parts: Parts, ears: &Ears) -> Result<(), Trouble> {
     };
     daemon.reload()?;
     daemon.core.book.config = None;
-    while daemon.turn(&ears.hear) {}
+    while daemon.turn(&ears.hear) {
+        if !server.as_ref().is_some_and(Server::is_there) {
+            server = again(&mut daemon, (server, &socket), ears);
+        }
+    }
     daemon.live.close();
     drop(server);
     Ok(())
-}
-
-fn listen(parts: &Parts, live: &Arc<Live>, ears: &Ears) -> Result<Server, Trouble> {
-    let mouth = ears.mouth();
-    // There are no more requests on their way than there are clients.
-    let post = move |ask| mouth.send(Message::Ask(ask)).is_ok();
-    Server::start(&parts.socket, Arc::clone(live), post).map_err(|error| {
-        let text = format!("cannot listen at {}: {error}", parts.socket.display());
-        Trouble::new(Trouble::FAILED, text)
-    })
 }
 
 /// A run under way.

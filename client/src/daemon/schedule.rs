@@ -153,7 +153,12 @@ impl Schedule {
 
     /// The vault can be reached again, as far as can be told: what failed is tried at once.
     pub fn try_again(&mut self) {
-        for item in self.items.values_mut() {
+        self.try_again_if(|_| true);
+    }
+
+    /// As [`Self::try_again`], of some sets.
+    pub fn try_again_if(&mut self, which: impl Fn(&str) -> bool) {
+        for (_, item) in self.items.iter_mut().filter(|(set, _)| which(set)) {
             item.try_again();
         }
     }

@@ -20,9 +20,17 @@ impl OwnSnapshots {
         Self(folder.to_path_buf())
     }
 
-    /// Keeps a manifest, its lists of problems and rules aside.
-    pub fn keep(&self, id: &SnapshotId, manifest: &Manifest) -> io::Result<()> {
+    /// Keeps a manifest, its lists of problems and rules aside, and whether it is of a checkpoint.
+    pub fn keep(
+        &self,
+        id: &SnapshotId,
+        manifest: &Manifest,
+        is_checkpoint: bool,
+    ) -> io::Result<()> {
         fs::create_dir_all(&self.0)?;
+        if is_checkpoint {
+            fs::write(self.mark_of(id), [])?;
+        }
         let short = Manifest { errors: Vec::new(), rules: None, ..manifest.clone() };
         fs::write(self.0.join(id.to_string()), short.to_bytes())
     }
@@ -41,6 +49,15 @@ impl OwnSnapshots {
         let mut all: Vec<_> = read.filter_map(|(_, id)| Some((id, self.get(&id)?))).collect();
         all.sort_by_key(|(_, manifest)| std::cmp::Reverse(manifest.end));
         all
+    }
+
+    /// Whether it is known to be of a part alone.
+    pub fn is_checkpoint(&self, id: &SnapshotId) -> bool {
+        self.mark_of(id).exists()
+    }
+
+    fn mark_of(&self, id: &SnapshotId) -> PathBuf {
+        self.0.join(format!("{id}.checkpoint"))
     }
 
     /// The manifest of a snapshot, if this device made it and still knows.

@@ -1,6 +1,7 @@
 //! The daemon's side: a thread that accepts, and one for each client.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,6 +60,9 @@ pub(super) type Post = Arc<dyn Fn(Ask) -> bool + Send + Sync>;
 #[derive(Debug)]
 pub struct Server {
     path: PathBuf,
+    listener: UnixListener,
+    /// Which file it is.
+    id: (u64, u64),
     closing: Arc<AtomicBool>,
 }
 
@@ -70,21 +74,35 @@ impl Server {
         post: impl Fn(Ask) -> bool + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let listener = socket::listen(path)?;
+        let (heard, id) = (listener.try_clone()?, id_of(path)?);
         let closing = Arc::new(AtomicBool::new(false));
         let (flag, post): (_, Post) = (Arc::clone(&closing), Arc::new(post));
         let thread = std::thread::Builder::new().name("control".to_owned());
-        thread.spawn(move || accept(&listener, &flag, &live, &post))?;
-        Ok(Self { path: path.to_path_buf(), closing })
+        thread.spawn(move || accept(&heard, &flag, &live, &post))?;
+        Ok(Self { path: path.to_path_buf(), listener, id, closing })
+    }
+
+    /// Whether it can still be found at its path.
+    pub fn is_there(&self) -> bool {
+        id_of(&self.path).is_ok_and(|id| id == self.id)
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         self.closing.store(true, Ordering::Relaxed);
-        // Wakes the thread that accepts.
-        drop(socket::connect(&self.path));
-        std::fs::remove_file(&self.path).ok();
+        // Wakes the thread that accepts: the one where it can be done, else the other.
+        rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both).ok();
+        if self.is_there() {
+            drop(socket::connect(&self.path));
+            std::fs::remove_file(&self.path).ok();
+        }
     }
+}
+
+fn id_of(path: &Path) -> io::Result<(u64, u64)> {
+    let found = std::fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
 }
 
 fn accept(listener: &UnixListener, closing: &AtomicBool, live: &Arc<Live>, post: &Post) {

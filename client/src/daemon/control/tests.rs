@@ -249,6 +249,21 @@ fn the_socket_is_private_and_replaces_what_is_left_of_another() {
     assert!(refused.unwrap_err().to_string().contains("chmod 700"));
 }
 
+/// As who cleans up a runtime folder does.
+#[test]
+fn a_socket_that_was_removed_is_noticed_and_another_ones_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run/x.sock");
+    let (server, _live) = serve(&path);
+    assert!(server.is_there());
+    std::fs::remove_file(&path).unwrap();
+    assert!(!server.is_there());
+    let (next, _live) = serve(&path);
+    assert!(next.is_there() && !server.is_there());
+    drop(server);
+    assert!(call(&path, &Request::Resume).unwrap().only().is_ok());
+}
+
 /// Whoever is not reached where one looks may be there all the same: its lock tells.
 #[test]
 fn a_daemon_that_cannot_be_reached_runs_all_the_same() {

@@ -12,6 +12,9 @@ pub(super) fn ended(set: &str, result: &RunResult) -> String {
     match result {
         Ok(summary) => match summary.snapshot {
             Some(id) if summary.interrupted => format!("{set}: checkpoint {} saved", id.short()),
+            Some(id) if summary.left_out > 0 => {
+                format!("{set}: checkpoint {} saved; the rest comes later", id.short())
+            }
             Some(id) => format!("{set}: snapshot {} saved", id.short()),
             None => format!("{set}: nothing has changed"),
         },

@@ -126,6 +126,8 @@ fn what_fails_is_tried_again_ever_more_rarely() {
     schedule.woke(now);
     assert!(matches!(schedule.next(now + s(15)), Next::Run { .. }));
     done(&mut schedule, "a", Ended::Failed, now);
+    schedule.try_again_if(|set| set != "a");
+    assert!(matches!(schedule.next(now), Next::Wait(Some(_))), "it is about others");
     schedule.try_again();
     assert!(matches!(schedule.next(now), Next::Run { .. }), "the vault is there again");
     done(&mut schedule, "a", Ended::Saved, now);
