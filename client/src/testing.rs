@@ -1,7 +1,9 @@
 //! A small world for tests: a vault in a folder, a machine enrolled in it, files to back up.
 
 mod clocks;
+mod files;
 mod forge;
+mod gate;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,7 +51,9 @@ use crate::tree::object::Object;
 use crate::tree::run_rules::RunRules;
 
 pub(crate) use clocks::{ServerClock, SetClock};
+pub(crate) use files::picture;
 pub(crate) use forge::Forge;
+pub(crate) use gate::Gate;
 
 const VAULT: VaultId = VaultId::from_bytes([0x55; 16]);
 const START: Timestamp = Timestamp(1_800_000_000);
@@ -188,6 +192,16 @@ impl World {
         secrets: DeviceSecrets,
         name: &str,
     ) -> Result<Machine, RepoError> {
+        self.machine_through(self.service(), secrets, name)
+    }
+
+    /// The same by way of another service, which leads to the vault.
+    pub(crate) fn machine_through(
+        &self,
+        service: Arc<dyn Service>,
+        secrets: DeviceSecrets,
+        name: &str,
+    ) -> Result<Machine, RepoError> {
         let unlocked = keys();
         let identity = self.core.identity();
         let key = DeviceKey {
@@ -203,7 +217,6 @@ impl World {
             share: None,
             inherited: Vec::new(),
         };
-        let service = self.service();
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
         let opened = Repository::open(service, key, self.folders(name), clock);
         Ok(Machine { repo: self.runtime.block_on(opened)? })

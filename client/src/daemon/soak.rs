@@ -1,5 +1,6 @@
-//! A month in accelerated time: files change, the machine sleeps, the vault is out of reach, runs
-//! are stopped, the daemon ends and begins anew. Afterwards snapshots are what the files were.
+//! A month in accelerated time: files change, the machine sleeps, its clock is set, the vault is out
+//! of reach, runs are stopped, the daemon ends and begins anew with what it kept on disk. Afterwards
+//! snapshots are what the files were, and the daemon holds no more than in the first days.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,19 +10,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use unseen_common::id::SnapshotId;
-use unseen_common::time::Clock;
+use unseen_common::time::{Clock, Timestamp};
 
 use super::alerts::Touched;
 use super::book::Book;
 use super::changes::{Event, Lost};
 use super::core::{Core, Now, SetSpec, Step};
+use super::dirty::DirtySets;
 use super::inbox::Noticed;
 use super::job::{Job, RunResult, Summary, Trouble};
 use super::marks::InMemory;
 use super::schedule::Pace;
 use crate::backup::{self, BackupError, Depth, Source};
 use crate::browse::resolve::{Filter, parse, resolve};
-use crate::progress::{Monitor, Silent, Tally};
+use crate::progress::{Monitor, Silent, Tally, in_words};
+use crate::repo::RepoError;
 use crate::restore::engine::restore;
 use crate::restore::options::RestoreOptions;
 use crate::scan::exclude::Rules;
@@ -29,7 +32,13 @@ use crate::sets::JobSource;
 use crate::testing::{Machine, World, noise, options};
 
 const DAYS: u64 = 30;
+/// Directories that are there at once.
+const MOST_DIRS: usize = 12;
 const HOUR: u64 = 3600;
+/// The longest that the book of one set gets, with all its lists full, as bytes of text.
+const BOOK: usize = 16_000;
+/// By how many seconds the clock on the wall is wrong at times.
+const WRONG: [i64; 4] = [3 * 3600, -5 * 3600, 366 * 86_400, -366 * 86_400];
 
 /// Numbers that look random and are always the same.
 struct Dice(u64);
@@ -88,7 +97,7 @@ impl Files {
                 }
                 here(&dir, Depth::Listing)
             }
-            7 if self.dirs.len() < 12 => {
+            7 if self.dirs.len() < MOST_DIRS => {
                 let made = dir.join(format!("d{}", self.made));
                 fs::create_dir(&made).unwrap();
                 let content = noise(self.made, 100);
@@ -150,12 +159,20 @@ struct Month {
     core: Core,
     /// Seconds since the beginning.
     time: u64,
+    /// By so many seconds the clock on the wall is wrong.
+    wrong: i64,
     /// The vault cannot be reached before then.
     out_until: u64,
     /// Something changed and nobody told.
     untold: bool,
     kept: Vec<(SnapshotId, Model)>,
     runs: [u64; 4],
+    /// How much the daemon held each day, as bytes of text: the book, and all else.
+    held: Vec<(usize, usize)>,
+    restarts: u32,
+    jumps: u32,
+    /// Runs that a wrong clock has stopped.
+    refused: u32,
 }
 
 fn pace() -> Pace {
@@ -181,10 +198,15 @@ impl Month {
             dice: Dice(0x9e37_79b9_7f4a_7c15),
             core,
             time: 0,
+            wrong: 0,
             out_until: 0,
             untold: false,
             kept: Vec::new(),
             runs: [0; 4],
+            held: Vec::new(),
+            restarts: 0,
+            jumps: 0,
+            refused: 0,
         };
         month.start(Book::default());
         month
@@ -197,7 +219,12 @@ impl Month {
     /// The daemon begins, with what it kept.
     fn start(&mut self, book: Book) {
         let now = self.now();
-        self.core = Core::new(Box::new(InMemory::default()), book, now);
+        // The one before lets go of the folder.
+        self.core = Core::new(Box::new(InMemory::default()), Book::default(), now);
+        let sets = [("s".to_owned(), vec![self.files.root.clone()])];
+        let marks = DirtySets::open(&self.world.folder("marks"), &sets, now);
+        assert!(marks.is_kept());
+        self.core = Core::new(Box::new(marks), book, now);
         let spec = SetSpec {
             name: "s".to_owned(),
             source: JobSource::Paths(vec![self.files.root.clone()]),
@@ -211,7 +238,29 @@ impl Month {
     fn restart(&mut self) {
         let folder = self.world.folder("book");
         self.core.book.write(&folder).unwrap();
+        let pending = self.pending();
         self.start(Book::read(&folder));
+        assert_eq!(self.pending(), pending, "it knows what it had not saved");
+        self.restarts += 1;
+    }
+
+    fn pending(&self) -> usize {
+        self.core.status(self.now()).sets[0].pending
+    }
+
+    /// Somebody sets the clock on the wall, wrong or right. The server's goes on as ever.
+    fn set_clock(&mut self) {
+        let wrong = match self.wrong {
+            0 => WRONG[usize::try_from(self.dice.below(4)).unwrap()],
+            _ => 0,
+        };
+        let by = wrong - self.wrong;
+        self.wrong = wrong;
+        let wall = Clock::now(&*self.world.clock);
+        self.world.clock.set(Timestamp(wall.0.checked_add_signed(by).unwrap()));
+        self.world.server_clock.off_by(-wrong);
+        self.core.clock_was_set(by, self.now());
+        self.jumps += 1;
     }
 
     /// Lets time go by until then; the daemon does what is due.
@@ -253,11 +302,8 @@ impl Month {
             && !summary.interrupted
         {
             self.untold &= !full;
-            let status = self.core.status(self.now());
             // What is left for later is not in it, nor what nobody told of.
-            if let Some(id) =
-                summary.snapshot.filter(|_| !self.untold && status.sets[0].pending == 0)
-            {
+            if let Some(id) = summary.snapshot.filter(|_| !self.untold && self.pending() == 0) {
                 self.kept.push((id, self.files.model.clone()));
             }
         }
@@ -291,7 +337,12 @@ impl Month {
                 Ok(Summary { touched, ..Summary::new(&outcome, monitor.tally.counts(), took) })
             }
             Err(BackupError::Interrupted) => Err(Trouble::new(Trouble::STOPPED, "stopped")),
-            Err(error) => panic!("{}", crate::progress::in_words(&error)),
+            // A day and more apart from the server, nothing is written.
+            Err(error @ BackupError::Repo(RepoError::Clocks(_))) if self.wrong.abs() > 86_400 => {
+                self.refused += 1;
+                Err(Trouble::new(Trouble::FAILED, in_words(&error)))
+            }
+            Err(error) => panic!("{}", in_words(&error)),
         }
     }
 
@@ -330,6 +381,7 @@ impl Month {
                     self.core.pause(time, self.now());
                 }
                 2 => self.core.want("s", true, self.now().at),
+                3 | 4 => self.set_clock(),
                 _ => {}
             }
         }
@@ -340,6 +392,19 @@ impl Month {
             self.time = begin + 32 * HOUR;
             self.core.woke(self.now().at);
         }
+        let [book, all] = [format!("{:?}", self.core.book), format!("{:?}", self.core)];
+        self.held.push((book.len(), all.len() - book.len()));
+        assert!(self.pending() <= 2 * MOST_DIRS, "{}", self.pending());
+    }
+}
+
+impl Month {
+    /// The book has room for weeks of numbers and no more; marks and schedule do not grow.
+    fn must_hold_little(&self) {
+        let (first, last) = self.held.split_at(10);
+        let most = |days: &[(usize, usize)]| days.iter().map(|day| day.1).max().unwrap();
+        assert!(most(last) <= most(first) * 5 / 4, "it holds more and more: {:?}", self.held);
+        assert!(self.held.iter().all(|day| day.0 < BOOK), "its book grows: {:?}", self.held);
     }
 }
 
@@ -372,6 +437,9 @@ fn a_month_of_everything() {
     // Whatever is still to be done is done within a day in which nothing happens.
     month.out_until = 0;
     month.core.resume();
+    if month.wrong != 0 {
+        month.set_clock();
+    }
     month.until(month.time + 24 * HOUR);
     let status = month.core.status(month.now());
     assert_eq!((status.sets[0].pending, &status.sets[0].book.failing), (0, &None));
@@ -381,6 +449,9 @@ fn a_month_of_everything() {
     let [changes, full, stopped, failed] = month.runs;
     assert!(changes > 60 && full > 60 && stopped > 5 && failed > 10, "{:?}", month.runs);
     assert!(month.kept.len() > 60, "{}", month.kept.len());
+    let Month { restarts, jumps, refused, .. } = month;
+    assert!(restarts > 3 && jumps > 6 && refused > 3, "{restarts} {jumps} {refused}");
+    month.must_hold_little();
     compare(&mut month);
 }
 

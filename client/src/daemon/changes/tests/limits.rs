@@ -53,6 +53,7 @@ fn must_be_known(eye: &mut Eye) -> Vec<std::path::PathBuf> {
     let Coverage::Scanned { roots, why } = eye.coverage() else { panic!("{:?}", eye.coverage()) };
     assert!(matches!(why, Unwatched::Limit { allowed: 500 }), "{why:?}");
     eye.take();
+    eye.save();
     let before = Picture::of(&eye.root);
     for dir in before.dirs() {
         fs::write(dir.join("f"), b"1").unwrap();
@@ -65,6 +66,8 @@ fn must_be_known(eye: &mut Eye) -> Vec<std::path::PathBuf> {
         told.add(root, Depth::Everything);
     }
     Picture::of(&eye.root).must_be_told(&before, &told);
+    let looked_at = eye.must_be_saved().expect("not all is looked at");
+    assert!(roots.iter().all(|root| looked_at.visit(root) == Visit::Everything));
     roots
 }
 
@@ -112,6 +115,7 @@ fn no_more_watches_are_taken_than_our_part() {
         assert!(left.iter().all(|dir| seen.changes.visit(dir) == Visit::Everything));
         Picture::of(&eye.root).must_be_told(&before, &seen.changes);
     }
+    assert_eq!(eye.must_be_saved().is_some(), seen.lost.is_empty());
     eye.must_be_awake();
 }
 
@@ -138,18 +142,19 @@ fn file_systems_that_come_and_go() {
         assert!(done.success());
         fs::create_dir_all(at.join("in/it")).unwrap();
     };
-    let unmount = |at: &Path| {
-        let done = Command::new("umount").arg(at).status().unwrap();
-        assert!(done.success());
-    };
     let mut eye = Eye::open(|root| fs::create_dir_all(root.join("disk/beneath")).unwrap());
     let disk = eye.root.join("disk");
+    eye.save();
     mount(&disk);
     let whole = (disk.as_path(), Depth::Everything);
     eye.until("the disk", |seen| seen.changes.iter().any(|change| change == whole));
+    eye.sentinel();
+    eye.must_be_saved();
     eye.must_be_awake();
     unmount(&disk);
     eye.until("its end", |seen| seen.changes.iter().any(|change| change == whole));
+    eye.sentinel();
+    eye.must_be_saved();
     eye.must_be_awake();
     // As a root.
     eye.source.watch(std::slice::from_ref(&disk), &[]);
@@ -162,4 +167,47 @@ fn file_systems_that_come_and_go() {
     unmount(&disk);
     eye.until("the root's end", |seen| seen.lost.contains(&gone));
     eye.until("what was beneath", |seen| seen.changes.iter().any(|change| change == whole));
+}
+
+fn unmount(at: &Path) {
+    let done = Command::new("umount").arg(at).status().unwrap();
+    assert!(done.success());
+}
+
+/// The same directory by two paths, of which one is watched.
+#[test]
+fn a_bind_mount_below_the_root() {
+    if !within("a_bind_mount_below_the_root") {
+        return;
+    }
+    let mut eye = Eye::open(|root| {
+        fs::create_dir(root.join("bound")).unwrap();
+        let elsewhere = root.with_extension("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        super::storms::unpack(&elsewhere, 10, 2);
+    });
+    let (bound, elsewhere) = (eye.root.join("bound"), eye.root.with_extension("elsewhere"));
+    eye.save();
+    let whole = (bound.as_path(), Depth::Everything);
+    let done = Command::new("mount").arg("--bind").args([&elsewhere, &bound]).status().unwrap();
+    assert!(done.success());
+    eye.until("the mount", |seen| seen.changes.iter().any(|change| change == whole));
+    eye.sentinel();
+    eye.must_be_saved();
+    // What happens by the path that nobody watches happens here, too.
+    eye.must_see(|_| {
+        fs::write(elsewhere.join("unpacked/d1/f0"), b"by the other path").unwrap();
+        fs::rename(elsewhere.join("unpacked/d2"), elsewhere.join("moved")).unwrap();
+        super::storms::make_deep(&elsewhere, 20);
+    });
+    eye.save();
+    eye.take();
+    unmount(&bound);
+    eye.until("its end", |seen| seen.changes.iter().any(|change| change == whole));
+    eye.sentinel();
+    eye.must_be_saved();
+    eye.must_be_awake();
+    fs::write(elsewhere.join("unpacked/d1/f0"), b"none of ours any more").unwrap();
+    eye.sentinel();
+    assert!(eye.take().changes.is_empty());
 }

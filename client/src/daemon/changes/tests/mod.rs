@@ -1,8 +1,11 @@
 //! Real events of the real system. What is asserted each time: every directory that differs
-//! between two walks made apart from all this would be looked at.
+//! between two walks made apart from all this would be looked at; and a run that looks at nothing
+//! else makes a snapshot that is equal to the file system.
 
+mod away;
 mod limits;
 mod picture;
+mod saver;
 mod storms;
 mod trees;
 
@@ -12,7 +15,9 @@ use std::time::Duration;
 
 use super::{ChangeSource, Coverage, Event, Excluded, Lost, Options, Sink};
 use crate::backup::{Changes, Depth};
+use crate::daemon::inbox::Inbox;
 use picture::Picture;
+use saver::{LATER, Saver};
 
 /// No test needs it; it is the end of one that would hang.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -34,15 +39,19 @@ struct Seen {
 struct Eye {
     source: Box<dyn ChangeSource>,
     seen: Arc<(Mutex<Seen>, Condvar)>,
+    /// What is told, for the one that saves it.
+    inbox: Inbox,
+    saver: Option<Saver>,
     root: PathBuf,
     next: u32,
     _dir: tempfile::TempDir,
 }
 
 /// Puts down what is told.
-fn sink(seen: &Arc<(Mutex<Seen>, Condvar)>) -> Sink {
-    let seen = Arc::clone(seen);
+fn sink(seen: &Arc<(Mutex<Seen>, Condvar)>, inbox: &Inbox) -> Sink {
+    let (seen, inbox) = (Arc::clone(seen), inbox.sink(|| ()));
     Arc::new(move |event| {
+        inbox(event.clone());
         let (lock, changed) = &*seen;
         let mut all = lock.lock().unwrap();
         let (dir, depth) = match event {
@@ -87,9 +96,10 @@ impl Eye {
         std::fs::create_dir_all(root.join(SENTINEL)).unwrap();
         fill(&root);
         let seen = Arc::<(Mutex<Seen>, Condvar)>::default();
-        let mut source = open(options, sink(&seen)).unwrap();
+        let inbox = Inbox::default();
+        let mut source = open(options, sink(&seen, &inbox)).unwrap();
         source.watch(std::slice::from_ref(&root), &[]);
-        Self { source, seen, root, next: 0, _dir: dir }
+        Self { source, seen, inbox, saver: None, root, next: 0, _dir: dir }
     }
 
     /// What is watched, with all that has happened by now: what is told comes before it is
@@ -124,6 +134,7 @@ impl Eye {
 
     /// What this does must be told, and so must what happens afterwards in every directory.
     fn must_see(&mut self, what: impl FnOnce(&Path)) -> Changes {
+        self.save();
         let before = Picture::of(&self.root);
         what(&self.root);
         self.sentinel();
@@ -131,6 +142,7 @@ impl Eye {
         let told = self.take();
         assert_eq!(told.lost, [], "nothing was to be lost");
         after.must_be_told(&before, &told.changes);
+        assert!(self.must_be_saved().is_some(), "nothing was lost, and everything was looked at");
         self.must_be_awake();
         told.changes
     }
@@ -149,5 +161,44 @@ impl Eye {
         for (dir, depth) in told.changes.iter() {
             assert_eq!(depth, Depth::Listing, "{}", dir.display());
         }
+    }
+
+    /// Saves all that was told, or all there is the first time.
+    fn save(&mut self) {
+        if self.saver.is_none() {
+            // Whatever was told by now is in it.
+            self.inbox.take();
+            self.saver = Some(Saver::begin(&self.root));
+        } else {
+            self.later(true);
+        }
+    }
+
+    fn saver(&mut self) -> &mut Saver {
+        self.saver.as_mut().expect("all was saved once")
+    }
+
+    /// Makes what is due later, when nothing happens any more. Whether somebody asks for it, if
+    /// that is no reason to look at everything.
+    fn later(&mut self, asked: bool) -> Vec<saver::Ran> {
+        let coverage = self.source.coverage();
+        let saver = self.saver.as_mut().expect("all was saved once");
+        saver.noticed(&self.inbox, &coverage);
+        saver.wait(LATER);
+        let watched = coverage.iter().all(|(_, how)| matches!(how, Coverage::Watched { .. }));
+        if asked && watched {
+            saver.ask();
+        }
+        saver.due()
+    }
+
+    /// The first run after what happened makes a snapshot that is equal to the file system. What
+    /// it looked at; everything with none.
+    fn must_be_saved(&mut self) -> Option<Changes> {
+        let first = self.later(true).into_iter().next().expect("a run");
+        let snapshot = first.result.unwrap().snapshot.expect("something has changed");
+        self.saver().must_hold_everything(snapshot);
+        assert_eq!(self.saver().pending(), 0, "nothing is left");
+        first.changes
     }
 }

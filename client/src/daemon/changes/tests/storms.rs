@@ -13,7 +13,7 @@ use crate::backup::{Depth, Visit};
 use crate::daemon::changes::{ChangeSource, Coverage, Excluded, Options, Sink, open, recursive};
 
 /// Directories four deep with files in all of them at once, as `mkdir -p` and `unzip` make them.
-fn make_deep(root: &Path, many: usize) {
+pub(super) fn make_deep(root: &Path, many: usize) {
     for number in 0..many {
         let deep = root.join(format!("n{number}/a/b/c"));
         fs::create_dir_all(&deep).unwrap();
@@ -23,7 +23,7 @@ fn make_deep(root: &Path, many: usize) {
 }
 
 /// Thousands of files in folders of a tree that grows while it is filled.
-fn unpack(root: &Path, dirs: usize, files: usize) {
+pub(super) fn unpack(root: &Path, dirs: usize, files: usize) {
     let mut parents = vec![root.join("unpacked")];
     fs::create_dir(&parents[0]).unwrap();
     for number in 1..dirs {
@@ -119,6 +119,7 @@ fn when_the_queue_of_the_kernel_overflows_that_is_told() {
     };
     let slow = Options { excluded: Excluded::by(rule), ..options() };
     let mut eye = Eye::with(slow, open, |_| {});
+    eye.save();
     let root = eye.root.clone();
     fs::write(root.join("hold"), b"").unwrap();
     let queue: usize = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events")
@@ -135,6 +136,7 @@ fn when_the_queue_of_the_kernel_overflows_that_is_told() {
     assert!(eye.source.catch_up(PATIENCE));
     let told = eye.take();
     assert!(told.lost.contains(&(None, Lost::Overflow)), "{:?}", told.lost);
+    assert_eq!(eye.must_be_saved(), None, "what is not known is looked at");
     eye.must_be_awake();
 }
 
@@ -194,11 +196,13 @@ fn by_notify(options: Options, sink: Sink) -> std::io::Result<Box<dyn ChangeSour
 #[test]
 fn the_other_source_sees_storms_too() {
     let mut eye = Eye::with(options(), by_notify, |root| unpack(root, 20, 2));
+    eye.save();
     let before = Picture::of(&eye.root);
     make_deep(&eye.root, 100);
     fs::rename(eye.root.join("unpacked/d1"), eye.root.join("n3/moved")).unwrap();
     eye.sentinel();
     Picture::of(&eye.root).must_be_told(&before, &eye.take().changes);
+    assert!(eye.must_be_saved().is_some(), "nothing was lost");
     // Its watches are placed after what it tells of; the next event comes after them.
     eye.sentinel();
     eye.must_be_awake();

@@ -107,6 +107,7 @@ fn a_root_is_deleted_and_comes_back() {
     let mut eye = Eye::open(tree);
     let root = eye.root.clone();
     for way in 0..3 {
+        eye.save();
         let aside = root.with_extension("aside");
         if way == 0 {
             fs::remove_dir_all(&root).unwrap();
@@ -126,6 +127,8 @@ fn a_root_is_deleted_and_comes_back() {
         }
         let whole = (root.as_path(), Depth::Everything);
         eye.until("the new root", |seen| seen.changes.iter().any(|change| change == whole));
+        eye.sentinel();
+        assert_eq!(eye.must_be_saved(), None, "nobody knows what happened to it");
         eye.must_be_awake();
         assert!(matches!(eye.coverage(), Coverage::Watched { .. }));
         if way == 1 {
