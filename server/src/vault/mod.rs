@@ -56,6 +56,8 @@ mod operator;
 mod operator_tests;
 mod pack_bytes;
 mod packs;
+#[cfg(test)]
+mod power_tests;
 mod presence;
 #[cfg(test)]
 mod presence_tests;
