@@ -72,12 +72,16 @@ pub fn sync_folder(dir: &Path) -> io::Result<()> {
 /// made them and not have come so far.
 pub fn settle(dir: &Path) -> io::Result<()> {
     match sync_folder(parent(dir)?) {
-        // Whoever may not open it did not make the folder in it.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+        // Whoever may not open it did not make the folder in it; and some file systems sync none.
+        Err(error) if UNSYNCED.contains(&error.kind()) => {}
         done => done?,
     }
     sync_folder(dir)
 }
+
+/// What is said of a folder above the data folder that is not ours to sync.
+const UNSYNCED: [io::ErrorKind; 3] =
+    [io::ErrorKind::PermissionDenied, io::ErrorKind::InvalidInput, io::ErrorKind::Unsupported];
 
 fn write_and_sync(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let file = raw::create(path)?;

@@ -128,7 +128,7 @@ impl Disk {
 
     fn find(&self, path: &Path) -> Option<Id> {
         let mut at = ROOT;
-        for part in path.strip_prefix(&self.root).ok()?.iter() {
+        for part in path.strip_prefix(&self.root).ok()? {
             at = *self.names(at)?.get(part.to_str()?)?;
         }
         Some(at)
