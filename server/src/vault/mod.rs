@@ -50,6 +50,7 @@ mod ledger;
 mod lists;
 pub mod load;
 mod log;
+mod making;
 mod objects;
 mod operator;
 #[cfg(test)]
