@@ -1,45 +1,35 @@
 //! One run, from the plan to the committed snapshot.
 
+mod round;
 mod wishes;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use roaring::RoaringBitmap;
 use tokio::runtime::Handle;
 use unseen_common::id::SnapshotId;
 use unseen_common::log::entry::Status;
-use unseen_common::time::Timestamp;
 
 use super::BackupError;
-use super::allowance::Allowance;
 use super::changes::Changes;
-use super::commit::{Committed, Committer, finish_pending, prepare, send};
-use super::dedup::Dedup;
+use super::commit::{Committed, finish_pending, prepare, send};
 use super::listener::Listener;
-use super::open_packs::OpenPacks;
 use super::prelude::{mark_synced, open_index};
-use super::spool::Spool;
 use super::stop::Stop;
-use super::threads::{Passed, Threads};
 use super::two_passes::TwoPasses;
-use super::upload::{Flow, Uploads};
-use crate::chunk::{Chunker, Params};
 use crate::compress::Level;
 use crate::index::Index;
-use crate::pack::builder::Sealer;
-use crate::progress::{Monitor, Note, Silent};
+use crate::progress::{Monitor, Note};
 use crate::repo::clocks::stamped_ahead;
-use crate::repo::{Folders, RepoError, Repository};
+use crate::repo::{RepoError, Repository};
 use crate::scan::exclude::Rules;
-use crate::scan::names::OwnerNames;
 use crate::scan::os::raise_fd_limit;
 use crate::state::db::StateDb;
 use crate::tree::entry::{Meta, Name};
 use crate::tree::manifest::{Problem, Totals};
-use wishes::{describe, make_wish, outcome, status, wish};
+use round::{Round, committer};
+use wishes::{describe, outcome, status, wish};
 
 /// A stream to save as one file.
 pub struct StreamSource {
@@ -90,9 +80,9 @@ pub struct RunOptions {
     /// So many bytes of files are read, at most: the smallest and newest. With any left out, the
     /// same.
     pub in_all: Option<u64>,
-    /// If this machine has no snapshot of the set yet, files of so many bytes are saved first, and
-    /// a checkpoint of them made; then all.
-    pub small_first: Option<u64>,
+    /// If this machine has no snapshot of the set yet, small files are saved first, and a
+    /// checkpoint of them made; then all.
+    pub small_first: Option<SmallFirst>,
     /// Stay on the file systems of the named paths.
     pub one_file_system: bool,
     /// Read everything again.
@@ -114,6 +104,15 @@ pub struct RunOptions {
     /// How long the vault may take for each request once the user wants to stop. Packs that are
     /// on their way are given up sooner.
     pub patience: Duration,
+}
+
+/// Which files come first in a first backup.
+#[derive(Debug, Clone, Copy)]
+pub struct SmallFirst {
+    /// Those of at most so many bytes.
+    pub at_most: u64,
+    /// If the others are of so many bytes together.
+    pub others: u64,
 }
 
 /// How a run ended.
@@ -143,12 +142,8 @@ pub struct Outcome {
 
 /// Rounds of sending again what the server has lost.
 const ROUNDS: u32 = 3;
-/// Of what may be read in all this part is set aside, for trees and the padding of packs.
-const BESIDE: u64 = 16;
 /// Bytes of directory records that may be dead before they are written anew.
 const DEAD_RECORDS: u64 = 32 * 1024 * 1024;
-/// A file that changed so many seconds before the run began is read again next time.
-const RACY_SECONDS: i64 = 2;
 
 /// Set when the user wants to stop.
 pub type Interrupt<'a> = &'a AtomicBool;
@@ -185,11 +180,12 @@ fn passes(
     (monitor, stop): (&dyn Monitor, &Stop<'_>),
     runtime: &Handle,
 ) -> Result<Outcome, BackupError> {
-    let Some(at_most) = small_first(options, source, state)? else {
+    let Some(small) = small_first(options, source, state)? else {
         return rounds((repo, state), source, options, (monitor, stop), runtime);
     };
     let both = TwoPasses::new(monitor);
-    let small = RunOptions { at_most: Some(at_most), ..options.clone() };
+    let at_most = Some(small.at_most);
+    let small = RunOptions { at_most, small_first: Some(small), ..options.clone() };
     let first = rounds((repo, state), source, &small, (&both, stop), runtime)?;
     if first.interrupted || first.left_out == 0 {
         return Ok(first);
@@ -197,24 +193,25 @@ fn passes(
     first.snapshot.iter().for_each(|id| monitor.checkpoint(id));
     both.again();
     // What is to be looked at again is in the records: not everything.
-    let rest = RunOptions { changes: Some(Changes::default()), ..options.clone() };
+    let changes = Some(Changes::default());
+    let rest = RunOptions { changes, small_first: None, ..options.clone() };
     let second = rounds((repo, state), source, &rest, (&both, stop), runtime)?;
     let (uploaded, packs) = (first.uploaded + second.uploaded, first.packs + second.packs);
     Ok(Outcome { uploaded, packs, ..second })
 }
 
-/// How long files may be that are saved in a pass before the others, if this is a first backup.
+/// Which files may be saved in a pass before the others, if this is a first backup.
 fn small_first(
     options: &RunOptions,
     source: &Source,
     state: &StateDb,
-) -> Result<Option<u64>, BackupError> {
+) -> Result<Option<SmallFirst>, BackupError> {
     let plain = matches!(source, Source::Paths(_))
         && !(options.force || options.dry_run)
         && options.changes.is_none()
         && options.at_most.or(options.in_all).is_none();
     match options.small_first.filter(|_| plain) {
-        Some(at_most) => Ok(state.last(&options.set)?.is_none().then_some(at_most)),
+        Some(small) => Ok(state.last(&options.set)?.is_none().then_some(small)),
         None => Ok(None),
     }
 }
@@ -306,176 +303,6 @@ fn start_over(
     monitor.note(&Note::warning("the local index was stale; starting over"));
     state.clear()?;
     Ok(Index::wipe(&repo.folders.index())?)
-}
-
-/// What a commit needs, and what the threads need beside it.
-fn committer<'r>(
-    repo: &'r mut Repository,
-    state: &'r StateDb,
-    again: bool,
-) -> (Committer<'r>, Borrowed<'r>) {
-    let Repository { key, service, vault, log, folders, clock } = repo;
-    let borrowed = Borrowed { key, vault: Arc::clone(vault), folders };
-    let (service, vault, clock) = (&**service, &**vault, &**clock);
-    let committer = Committer { key, service, vault, log, folders, clock, state, again };
-    (committer, borrowed)
-}
-
-struct Borrowed<'r> {
-    key: &'r crate::crypto::device_file::DeviceKey,
-    vault: Arc<dyn unseen_common::vault::Vault>,
-    folders: &'r Folders,
-}
-
-struct Round<'a> {
-    options: &'a RunOptions,
-    state: &'a StateDb,
-    index: &'a Index,
-    own: RoaringBitmap,
-    start: Timestamp,
-    /// As in [`Threads`].
-    known_only: bool,
-}
-
-/// Packs and bytes that the server took.
-type Sent = (u64, u64);
-
-/// What was passed over, the packs it needs, and what was sent for it.
-type Ended = (Passed, RoaringBitmap, Sent);
-
-impl Round<'_> {
-    /// After a wish to stop, if packs were left to the next run: what the vault has of it, as a
-    /// pass of its own that reads nothing. [`BackupError::Interrupted`] if it has nothing new.
-    fn what_arrived(
-        &mut self,
-        repo: &mut Repository,
-        ended: Ended,
-        (source, stop): (&mut Source, &Stop<'_>),
-        runtime: &Handle,
-    ) -> Result<Ended, BackupError> {
-        let (passed, _, (packs, bytes)) = &ended;
-        if !passed.gave_up {
-            return Ok(ended);
-        }
-        if *packs == 0 {
-            return Err(BackupError::Interrupted);
-        }
-        self.known_only = true;
-        // All of it was told of already.
-        let (listener, stop) = (Listener::new(&Silent), stop.soon());
-        let (found, used, sent) = self.go(repo, source, (&listener, &stop), runtime)?;
-        if found.gave_up || found.contents.totals.files == 0 {
-            return Err(BackupError::Interrupted);
-        }
-        mark_synced(self.index, self.state)?;
-        let found = Passed { interrupted: true, left_out: passed.left_out, ..found };
-        Ok((found, used, (packs + sent.0, bytes + sent.1)))
-    }
-
-    fn go(
-        &mut self,
-        repo: &mut Repository,
-        source: &mut Source,
-        (listener, stop): (&Listener<'_>, &Stop<'_>),
-        runtime: &Handle,
-    ) -> Result<Ended, BackupError> {
-        let options = self.options;
-        let again = matches!(source, Source::Paths(_));
-        let (mut committer, parts) = committer(repo, self.state, again);
-        let own = std::mem::take(&mut self.own);
-        let dedup = Dedup::new(self.index, own.clone());
-        let (flow, owners) = (Flow::default(), OwnerNames::of_this_machine());
-        let open = OpenPacks::default();
-        let ids = parts.key.write_set.content_keys();
-        let chunker = Chunker::new(parts.key.write_set.chunker.expose(), Params::DEFAULT);
-        let sealer = Sealer {
-            to: parts.key.seal_to(),
-            signer: &parts.key.secrets.manifest,
-            index_key: &parts.key.secrets.index_key,
-        };
-        let spool = self.spool(parts.folders)?;
-        let uploads = Uploads {
-            vault: Arc::clone(&parts.vault),
-            runtime: runtime.clone(),
-            dedup: &dedup,
-            state: self.state,
-            spool,
-            monitor: listener,
-            progress: &flow,
-            stop,
-            dry_run: options.dry_run,
-        };
-        if !self.known_only {
-            uploads.resume(parts.key.vault, &parts.key.secrets, options.in_all)?;
-        }
-        let mut threads = Threads {
-            options,
-            state: self.state,
-            owners: &owners,
-            dedup: &dedup,
-            flow: &flow,
-            ids: &ids,
-            chunker: &chunker,
-            sealer: &sealer,
-            open: &open,
-            uploads: &uploads,
-            monitor: listener,
-            stop,
-            secrets: &parts.key.secrets,
-            racy_from: i64::try_from(self.start.0).unwrap_or(i64::MAX) - RACY_SECONDS,
-            known_only: self.known_only,
-            allowance: None,
-        };
-        threads.allowance = self.allowance(source, &threads, own)?;
-        let start = self.start;
-        let described = describe(source);
-        let result = threads.run(source, &mut |root, contents| {
-            let passed = Passed::so_far(root, contents);
-            let made = (&passed, dedup.used(), Status::Checkpoint);
-            let who = (committer.key, committer.clock.now());
-            let wish = make_wish(who, options, made, (start, described.clone()), listener);
-            let (prepared, id) = prepare(&committer, wish)?;
-            if let Committed::Saved(_) = stop.in_time(runtime, send(&mut committer, &prepared))? {
-                listener.inner.checkpoint(&id);
-            }
-            Ok(())
-        });
-        if let Some(error) = flow.take_error().filter(|e| !matches!(e, BackupError::Stopped)) {
-            return Err(error);
-        }
-        let sent = (flow.uploaded_packs(), flow.uploaded_bytes());
-        let used = dedup.used();
-        self.own = dedup.into_own();
-        Ok((result?, used, sent))
-    }
-
-    /// What is read of a source, if that is limited in all.
-    fn allowance(
-        &self,
-        source: &Source,
-        threads: &Threads<'_>,
-        own: RoaringBitmap,
-    ) -> Result<Option<Allowance>, BackupError> {
-        let (Some(most), Source::Paths(paths)) = (self.options.in_all, source) else {
-            return Ok(None);
-        };
-        if self.known_only {
-            return Ok(None);
-        }
-        // What was sent already counts.
-        let left = most.saturating_sub(threads.flow.uploaded_bytes());
-        // Whatever is looked up is needed by nobody yet.
-        let dedup = Dedup::new(self.index, own);
-        let threads = Threads { dedup: &dedup, ..*threads };
-        threads.weigh(paths, left - left / BESIDE).map(Some)
-    }
-
-    fn spool(&self, folders: &Folders) -> Result<Option<Spool>, BackupError> {
-        if !self.options.spool || self.options.dry_run || self.known_only {
-            return Ok(None);
-        }
-        Spool::open(&folders.spool()).map(Some).map_err(BackupError::Spool)
-    }
 }
 
 #[cfg(test)]

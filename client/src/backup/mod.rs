@@ -33,5 +33,5 @@ pub mod walk;
 pub mod worker;
 
 pub use changes::{Changes, Depth, Visit};
-pub use engine::{Outcome, RunOptions, Source, StreamSource, run};
+pub use engine::{Outcome, RunOptions, SmallFirst, Source, StreamSource, run};
 pub use error::BackupError;

@@ -297,13 +297,26 @@ impl<'a> Threads<'a> {
     /// Which files a run may read that has so many bytes for them in all.
     pub fn weigh(self, paths: &[PathBuf], most: u64) -> Result<Allowance, BackupError> {
         let mut weights = Weights::new(self.racy_from);
+        self.look(paths, Limit::Weigh(&mut weights))?;
+        Ok(weights.allow(most))
+    }
+
+    /// Bytes of all files that are longer than this.
+    pub fn longer(self, paths: &[PathBuf], than: u64) -> Result<u64, BackupError> {
+        let mut bytes = 0;
+        self.look(paths, Limit::Longer(than, &mut bytes))?;
+        Ok(bytes)
+    }
+
+    /// A walk that reads no file, for what is learned of them.
+    fn look(self, paths: &[PathBuf], limit: Limit<'_>) -> Result<(), BackupError> {
         let (events_in, events) = bounded::<Vec<Event>>(EVENTS);
         // Nothing is read, so there are none.
         let (jobs_in, _jobs) = bounded::<Job>(1);
         std::thread::scope(|scope| {
             scope.spawn(move || events.into_iter().for_each(drop));
             let context = WalkContext {
-                limit: Limit::Weigh(&mut weights),
+                limit,
                 // What there is to tell is told by the pass that follows.
                 monitor: &Silent,
                 dry_run: true,
@@ -311,8 +324,7 @@ impl<'a> Threads<'a> {
             };
             let plan = plan(paths.iter().map(PathBuf::as_path));
             Walker::new(context, events_in, jobs_in).walk(plan)
-        })?;
-        Ok(weights.allow(most))
+        })
     }
 
     fn limit(self) -> Limit<'a> {

@@ -80,6 +80,8 @@ pub enum Limit<'a> {
     InAll(Allowance),
     /// None: they are weighed.
     Weigh(&'a mut Weights),
+    /// None: the bytes of those that are longer than this are added up.
+    Longer(u64, &'a mut u64),
 }
 
 impl Limit<'_> {
@@ -91,6 +93,12 @@ impl Limit<'_> {
             Self::InAll(allowance) => allowance.take(stat.size, stat.mtime.seconds),
             Self::Weigh(weights) => {
                 weights.add(stat.size, stat.mtime.seconds);
+                false
+            }
+            Self::Longer(than, bytes) => {
+                if stat.size > *than {
+                    **bytes = bytes.saturating_add(stat.size);
+                }
                 false
             }
         }

@@ -14,15 +14,15 @@ use super::command::{Patient, Piped};
 use super::defaults;
 use super::named::{Hooks, Label, NamedSet, NoHome, SetSource};
 use super::values::Compression;
-use crate::backup::{RunOptions, Source, StreamSource};
+use crate::backup::{RunOptions, SmallFirst, Source, StreamSource};
 use crate::scan::exclude::{Case, Options, Pattern, PatternFileError, Rules, parse_pattern_file};
 use crate::scan::names::OwnerNames;
 use crate::tree::entry::{FileTime, Meta, Name};
 
 /// How long after Ctrl-C the vault may take for each request that a checkpoint needs.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Bytes of the longest files that a first backup saves before all others.
-const SMALL: u64 = 1024 * 1024;
+/// What a first backup saves before all others, if those take a while.
+const SMALL_FIRST: SmallFirst = SmallFirst { at_most: 1024 * 1024, others: 256 * 1024 * 1024 };
 /// A long run saves what it has so far this often.
 pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(600);
 
@@ -178,7 +178,7 @@ impl Job {
             at_most: None,
             in_all: None,
             // A vault on this machine is done with the long ones soon, too.
-            small_first: (!here.local).then_some(SMALL),
+            small_first: (!here.local).then_some(SMALL_FIRST),
             one_file_system: self.one_file_system,
             force: false,
             dry_run: false,

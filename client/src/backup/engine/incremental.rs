@@ -10,10 +10,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::backup::Depth;
 use crate::crypto::content_id::ChunkId;
+use crate::progress::Silent;
 use crate::progress::{Counts, Recorder};
 use crate::scan::exclude::{Case, Options, Pattern};
 use crate::state::records::{DirKey, Header, RecordReader};
 use crate::testing::{Machine, World, noise, options};
+use roaring::RoaringBitmap;
+use unseen_common::time::Timestamp;
 
 struct Scene {
     world: World,

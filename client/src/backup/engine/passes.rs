@@ -10,6 +10,7 @@ use crate::progress::{Amount, Counts, Item, Stored, Tally};
 use crate::remote::limit::{Bucket, Limited};
 use crate::testing::{noise, options};
 use crate::tree::entry::Kind;
+use std::sync::Arc;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -130,7 +131,10 @@ fn a_first_backup_begins_with_what_is_small() {
     fs::create_dir(scene.source.join("c")).unwrap();
     scene.write("c/long", &noise(3, (1 << 20) + 1));
     scene.write("d short", b"d");
-    let options = RunOptions { small_first: Some(MIB), ..options("s") };
+    let options = RunOptions {
+        small_first: Some(SmallFirst { at_most: MIB, others: 4 * MIB }),
+        ..options("s")
+    };
     let (outcome, notes) = run(&mut scene, &options, None);
     assert_eq!((outcome.status, outcome.left_out), (Status::Complete, 0));
     let counts = notes.counts();
@@ -148,12 +152,16 @@ fn a_first_backup_begins_with_what_is_small() {
     scene.write("e long", &noise(4, 2 << 20));
     assert_eq!(run(&mut scene, &options, None).1.counts().checkpoints, 0);
     assert_eq!(scene.machine.repo.log.state.snapshots.len(), 3);
-    let mut small = Scene::new();
-    small.write("a", b"a");
-    let (outcome, notes) = run(&mut small, &options, None);
-    assert_eq!((outcome.status, notes.counts().checkpoints), (Status::Complete, 0));
-    assert!(notes.counts().scan_done);
-    assert_eq!(small.machine.repo.log.state.snapshots.len(), 1);
+    for long in [0, 1, 4 * MIB - 1] {
+        let mut small = Scene::new();
+        small.write("a", b"a");
+        small.write("b", &vec![7; usize::try_from(long).unwrap()]);
+        let (outcome, notes) = run(&mut small, &options, None);
+        assert_eq!((outcome.status, notes.counts().checkpoints), (Status::Complete, 0));
+        assert_eq!((notes.counts().read, notes.counts().files.new), (1 + long, 2));
+        assert!(notes.counts().scan_done);
+        assert_eq!(small.machine.repo.log.state.snapshots.len(), 1);
+    }
 }
 
 #[test]
@@ -161,7 +169,8 @@ fn what_cannot_be_read_is_told_once_by_two_passes() {
     let mut scene = Scene::new();
     scene.write("long", &noise(1, 3 << 20));
     let missing = scene.world.folder("other").join("missing");
-    let options = RunOptions { small_first: Some(MIB), ..options("s") };
+    let options =
+        RunOptions { small_first: Some(SmallFirst { at_most: MIB, others: MIB }), ..options("s") };
     let notes = Notes::default();
     let source = Source::Paths(vec![scene.source.clone(), missing]);
     let runtime = scene.world.runtime.handle().clone();

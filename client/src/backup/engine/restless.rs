@@ -11,6 +11,7 @@ use std::sync::{Condvar, Mutex};
 use super::super::long_file::PIECE;
 use super::tests::Scene;
 use super::*;
+use crate::backup::spool::Spool;
 use crate::browse::dump::dump;
 use crate::crypto::content_id::ChunkKind;
 use crate::progress::{Item, Problem as Told};

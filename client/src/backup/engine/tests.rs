@@ -14,6 +14,7 @@ use crate::progress::{Amount, Counts, Item, Silent, Stored, Tally};
 use crate::remote::limit::{Bucket, Limited};
 use crate::testing::{Machine, World, noise, options};
 use crate::tree::entry::Entry;
+use std::sync::Arc;
 
 /// When the user loses patience.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

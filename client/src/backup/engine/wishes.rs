@@ -5,7 +5,8 @@ use unseen_common::id::{Hash, SnapshotId};
 use unseen_common::log::entry::Status;
 use unseen_common::time::Timestamp;
 
-use super::{Outcome, RunOptions, Sent, Source};
+use super::round::Sent;
+use super::{Outcome, RunOptions, Source};
 use crate::backup::commit::Wish;
 use crate::backup::listener::Listener;
 use crate::backup::threads::Passed;
