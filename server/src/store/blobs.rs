@@ -11,8 +11,8 @@ use std::sync::Mutex;
 use bytes::Bytes;
 use unseen_common::id::VaultId;
 
-use super::durable;
 use super::key::{self, Key};
+use super::{durable, raw};
 
 /// Storage of blobs. All calls block.
 pub trait Blobs: Send + Sync + fmt::Debug {
@@ -108,7 +108,7 @@ impl Blobs for FsBlobs {
     fn export(&self, key: &Key, root: &Path) -> io::Result<bool> {
         let folder = root.join(key.folder());
         durable::make_dirs(&folder)?;
-        match fs::hard_link(self.path(key), folder.join(key.name())) {
+        match raw::link(&self.path(key), &folder.join(key.name())) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -136,7 +136,7 @@ impl Blobs for FsBlobs {
             let name = entry?.file_name();
             if name.to_str().is_some_and(durable::is_abandoned) {
                 // If it comes back after a loss of power, it goes the next time.
-                found(fs::remove_file(folder.join(name)))?;
+                found(raw::remove(&folder.join(name)))?;
             }
         }
         Ok(())
@@ -144,12 +144,10 @@ impl Blobs for FsBlobs {
 
     fn remove_account(&self, account: VaultId) -> io::Result<()> {
         let folder = key::account_folder(account);
-        let removed = found(fs::remove_dir_all(self.root.join(&folder)))?;
+        found(raw::remove_tree(&self.root.join(&folder)))?;
         super::lock(&self.known).retain(|known| !known.starts_with(&folder));
-        match removed {
-            Some(()) => durable::sync_folder(&self.root.join("accounts")),
-            None => Ok(()),
-        }
+        // Where it is gone already, it may have gone under a process that was killed before this.
+        found(durable::sync_folder(&self.root.join("accounts"))).map(drop)
     }
 }
 

@@ -3,15 +3,13 @@
 //! Temporary file in the same folder, write, fsync, rename, fsync of the folder. An error of fsync
 //! is final for that file: it is removed and never synced again.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::Path;
 use std::sync::OnceLock;
 
 use data_encoding::HEXLOWER;
 
-use crate::ops::meter::FSYNC;
+use super::raw;
 
 /// Names of files that are not finished begin with this.
 pub const TEMPORARY: &str = ".tmp-";
@@ -21,10 +19,10 @@ pub const TEMPORARY: &str = ".tmp-";
 pub fn write(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let folder = parent(path)?;
     let temporary = folder.join(format!("{}{}", ours(), HEXLOWER.encode(&super::random::<12>())));
-    let written = write_and_sync(&temporary, parts).and_then(|()| fs::rename(&temporary, path));
+    let written = write_and_sync(&temporary, parts).and_then(|()| raw::rename(&temporary, path));
     if let Err(error) = written {
         // What failed first is what counts; a leftover is never taken for a file.
-        drop(fs::remove_file(&temporary));
+        drop(raw::remove(&temporary));
         return Err(error);
     }
     sync_folder(folder)
@@ -43,7 +41,7 @@ fn ours() -> &'static str {
 
 /// Removes a file durably; one that is not there is no error.
 pub fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
+    match raw::remove(path) {
         Ok(()) => sync_folder(parent(path)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
@@ -57,7 +55,7 @@ pub fn make_dirs(dir: &Path) -> io::Result<()> {
     }
     let above = parent(dir)?;
     make_dirs(above)?;
-    match DirBuilder::new().mode(0o700).create(dir) {
+    match raw::make_folder(dir) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error),
@@ -67,16 +65,32 @@ pub fn make_dirs(dir: &Path) -> io::Result<()> {
 
 /// Makes the names in a folder durable.
 pub fn sync_folder(dir: &Path) -> io::Result<()> {
-    let folder = File::open(dir)?;
-    FSYNC.of(|| folder.sync_all())
+    raw::sync_folder(dir)
 }
 
-fn write_and_sync(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    for part in parts {
-        file.write_all(part)?;
+/// Makes durable what names there are in a folder, and its own: a process that was killed may have
+/// made them and not have come so far.
+pub fn settle(dir: &Path) -> io::Result<()> {
+    match sync_folder(parent(dir)?) {
+        // Whoever may not open it did not make the folder in it; and some file systems sync none.
+        Err(error) if UNSYNCED.contains(&error.kind()) => {}
+        done => done?,
     }
-    FSYNC.of(|| file.sync_all())
+    sync_folder(dir)
+}
+
+/// What is said of a folder above the data folder that is not ours to sync.
+const UNSYNCED: [io::ErrorKind; 3] =
+    [io::ErrorKind::PermissionDenied, io::ErrorKind::InvalidInput, io::ErrorKind::Unsupported];
+
+fn write_and_sync(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    let file = raw::create(path)?;
+    let mut offset = 0;
+    for part in parts {
+        raw::write_at(&file, offset, part)?;
+        offset += u64::try_from(part.len()).map_err(io::Error::other)?;
+    }
+    raw::sync(&file)
 }
 
 fn parent(path: &Path) -> io::Result<&Path> {
@@ -89,6 +103,8 @@ fn parent(path: &Path) -> io::Result<&Path> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

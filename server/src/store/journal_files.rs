@@ -7,8 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::durable;
-use crate::ops::meter::FSYNC;
+use super::{durable, raw};
 
 /// One journal file. All calls block.
 pub trait JournalFile: Send + Sync + fmt::Debug {
@@ -50,6 +49,7 @@ impl FsJournals {
     /// Opens the folder, which is made if absent.
     pub fn open(folder: &Path) -> io::Result<Self> {
         durable::make_dirs(folder)?;
+        durable::sync_folder(folder)?;
         Ok(Self { folder: folder.to_owned() })
     }
 }
@@ -58,7 +58,11 @@ impl Journals for FsJournals {
     fn open(&self, name: &str) -> io::Result<Option<Arc<dyn JournalFile>>> {
         let opened = OpenOptions::new().read(true).write(true).open(self.folder.join(name));
         match opened {
-            Ok(file) => Ok(Some(Arc::new(FsJournal(file)))),
+            Ok(file) => {
+                // What a process that was killed had appended counts from here on.
+                raw::sync_data(&file)?;
+                Ok(Some(Arc::new(FsJournal(file))))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -72,7 +76,7 @@ impl Journals for FsJournals {
         let path = self.folder.join(name);
         for number in 0..u32::MAX {
             let aside = self.folder.join(aside(name, number));
-            match fs::hard_link(&path, &aside) {
+            match raw::link(&path, &aside) {
                 Ok(()) => return durable::sync_folder(&self.folder),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -130,15 +134,15 @@ impl JournalFile for FsJournal {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        raw::write_at(&self.0, offset, bytes)
     }
 
     fn sync(&self) -> io::Result<()> {
-        FSYNC.of(|| self.0.sync_data())
+        raw::sync_data(&self.0)
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {
-        self.0.set_len(length)
+        raw::cut(&self.0, length)
     }
 }
 

@@ -10,11 +10,14 @@ pub mod journal_files;
 mod journal_tests;
 pub mod key;
 pub mod memory;
+mod raw;
 pub mod row;
 pub mod second;
 pub mod segment;
 pub mod server_row;
 pub mod space;
+#[cfg(test)]
+pub(crate) mod trace;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,6 +41,7 @@ impl Store {
     /// The store in a data folder, which is made if absent.
     pub fn folder(dir: &Path) -> std::io::Result<Self> {
         durable::make_dirs(dir)?;
+        durable::settle(dir)?;
         Ok(Self {
             blobs: Arc::new(FsBlobs::new(dir)),
             journals: Arc::new(FsJournals::open(&dir.join("journal"))?),

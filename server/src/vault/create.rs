@@ -16,10 +16,10 @@ use super::log::{check_slots, encode_slots, refusal};
 use crate::store::frame::Owner;
 use crate::store::journal::{Journal, JournalError};
 use crate::store::key::Key;
+use crate::store::random;
 use crate::store::row::AccountRow;
 use crate::store::second::either;
 use crate::store::server_row::ServerRow;
-use crate::store::{lock, random};
 
 /// Length of an invite's secret, in bytes.
 pub(super) const INVITE_BYTES: usize = 18;
@@ -43,7 +43,7 @@ impl Inner {
         let (state, records) = self.first_records(new)?;
         let genesis = records.first().map(|record| Hash::of(&record.signed.bytes));
         let genesis = genesis.ok_or_else(|| VaultError::Invalid("no entries".to_owned()))?;
-        let _making = lock(&self.ledger.making);
+        let _making = self.ledger.making.take(state.vault);
         if self.ledger.is_erased(state.vault) {
             return Err(VaultError::Forbidden("this account was erased".to_owned()));
         }

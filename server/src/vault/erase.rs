@@ -35,7 +35,7 @@ impl Inner {
         by: ErasedBy,
         requested: Timestamp,
     ) -> Result<SignedReceipt> {
-        let making = lock(&self.ledger.making);
+        let making = self.ledger.making.take(id);
         if let Some(receipt) = self.ledger.receipt(id) {
             return Ok(receipt);
         }
@@ -73,8 +73,8 @@ impl Inner {
 
     /// Removes what is left and signs the receipt.
     pub(super) fn finish_erasing(&self, plan: Receipt) -> Result<SignedReceipt> {
-        let _making = lock(&self.ledger.making);
         let id = plan.account;
+        let _making = self.ledger.making.take(id);
         if let Some(receipt) = self.ledger.receipt(id) {
             return Ok(receipt);
         }

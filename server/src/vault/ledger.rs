@@ -11,6 +11,7 @@ use unseen_common::time::Timestamp;
 
 use super::account::is_full;
 use super::load::LoadError;
+use super::making::Making;
 use crate::store::frame::Owner;
 use crate::store::journal::{Journal, JournalError};
 use crate::store::journal_files::Journals;
@@ -68,8 +69,9 @@ struct Known {
 pub(super) struct Ledger {
     journal: Journal,
     known: Mutex<Known>,
-    /// Held while an account is made or erased: one at a time.
-    pub(super) making: Mutex<()>,
+    pub(super) making: Making,
+    /// Held while an invite is redeemed: it is good for one.
+    redeeming: Mutex<()>,
 }
 
 impl Ledger {
@@ -85,7 +87,8 @@ impl Ledger {
                     return Ok(Self {
                         journal,
                         known: Mutex::new(known),
-                        making: Mutex::default(),
+                        making: Making::default(),
+                        redeeming: Mutex::default(),
                     });
                 }
                 None => Journal::create(journals, Owner::Server, &[])?,
@@ -114,6 +117,7 @@ impl Ledger {
         disk: &Disk,
     ) -> Result<Option<Grant>, JournalError> {
         let secret = Hash::of(secret);
+        let _redeeming = lock(&self.redeeming);
         let Some(invite) = lock(&self.known).invites.get(&secret).copied() else {
             return Ok(None);
         };

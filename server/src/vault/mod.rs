@@ -50,12 +50,15 @@ mod ledger;
 mod lists;
 pub mod load;
 mod log;
+mod making;
 mod objects;
 mod operator;
 #[cfg(test)]
 mod operator_tests;
 mod pack_bytes;
 mod packs;
+#[cfg(test)]
+mod power_tests;
 mod presence;
 #[cfg(test)]
 mod presence_tests;

@@ -227,3 +227,40 @@ fn an_erasure_that_stands_still_holds_up_no_other() {
         },
     );
 }
+
+/// What comes before an account's own files, and after them, is in the server's journal, which all
+/// share; they themselves hold up that account alone.
+#[test]
+fn accounts_are_made_and_erased_beside_one_whose_files_stand_still() {
+    let one = Owner::new(1);
+    for (halt, end) in WAYS {
+        for (erases, steps) in [(false, 2..7), (true, 2..4)] {
+            for at in steps {
+                let host = Host::new();
+                let invite = || host.core.invite(None, HOUR).unwrap();
+                let (first, second, gone) = (invite(), invite(), invite());
+                let gone = host.create(77, &gone).unwrap();
+                if erases {
+                    host.create(1, &first).unwrap();
+                }
+                host.plan.freeze_after(at, halt);
+                let acting = || {
+                    if erases {
+                        host.core.account_erase(&one.vault.short()).map(drop)
+                    } else {
+                        host.create(1, &first).map(drop)
+                    }
+                };
+                let (told, others) = beside(&host.plan, end, acting, || {
+                    host.core.account_erase(&gone.vault.short()).unwrap();
+                    host.create(2, &second).unwrap()
+                });
+                let made = others.expect("it has so many steps");
+                assert!(told.is_ok() || matches!(end, End::Kill), "at {at}: {told:?}");
+                let host = host.restart();
+                assert!(host.core.account(made.vault).unwrap().is_some());
+                assert!(host.core.0.ledger.receipt(gone.vault).is_some());
+            }
+        }
+    }
+}
