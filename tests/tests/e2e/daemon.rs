@@ -391,6 +391,9 @@ fn a_slow_link_holds_nobody_up() {
     let listed = lab.machine.clone().by_passphrase().ok(&["ls", "latest"]);
     let saved = listed.text().lines().filter(|line| line.contains("/docs/f")).count();
     assert!((1..=200).contains(&saved), "{listed}");
+    let told = lab.machine.ok(&["status"]).text();
+    assert!(told.contains("not saved as a whole yet"), "{told}");
+    assert!(told.contains("a part of it just now, checkpoint "), "{told}");
     lab.edit("limit_upload = \"60K\"", "");
     let mut again = lab.start();
     again.says("docs: snapshot");

@@ -25,8 +25,9 @@ const FIRST_RETRY: Duration = Duration::from_secs(30);
 const LAST_RETRY: Duration = Duration::from_secs(1800);
 /// How long to wait for somebody else to be done.
 const BUSY_RETRY: Duration = Duration::from_secs(10);
-/// How long what was saved in part waits for better times.
-const A_DAY: Duration = Duration::from_secs(86_400);
+/// How long what was saved in part waits: for better times, or for what has come since and still fits
+/// into the day.
+const IN_PART: Duration = Duration::from_secs(1800);
 /// After sleep, the network takes a moment.
 const AFTER_SLEEP: Duration = Duration::from_secs(15);
 
@@ -182,7 +183,7 @@ impl Item {
                 self.failures = self.failures.saturating_add(1);
             }
             Ended::Busy => self.not_before = Some(now + BUSY_RETRY),
-            Ended::InPart => self.not_before = Some(now + A_DAY),
+            Ended::InPart => self.not_before = Some(now + IN_PART),
             Ended::Stopped => {}
         }
         // It is all as it was before, with what came since.
