@@ -64,14 +64,17 @@ pub fn foresee_change(
     let mut foreseen = foresee(state, state.policy_at(now), now);
     foreseen.retain(|one| one.goes_before(effective));
     let gone: BTreeSet<SnapshotId> = foreseen.iter().map(|one| one.now.snapshot).collect();
-    foreseen.iter_mut().for_each(|one| one.before_change = true);
+    for one in &mut foreseen {
+        one.before_change = true;
+    }
     // What went takes no place when the new rules count.
     let then = foresee_among((state, policy, effective), &|id| !gone.contains(id));
     let goes_then = Later { at: effective, wait: Wait::Change };
-    foreseen.extend(then.into_iter().map(|one| match one.now.stays() {
-        true => one,
-        false => Foreseen { later: Some(goes_then), ..one },
-    }));
+    let told = |one: Foreseen| match one.now.verdict {
+        Verdict::Kept(_) => one,
+        Verdict::Expired(_) => Foreseen { later: Some(goes_then), ..one },
+    };
+    foreseen.extend(then.into_iter().map(told));
     foreseen.sort_unstable_by_key(|one| one.now.seq);
     foreseen
 }
