@@ -267,11 +267,11 @@ fn config_check_says_what_is_in_force_and_what_is_wrong() {
 
     write("data = \"x\"\n\nlisen = \"y\"\n".to_owned());
     let (code, told) = check();
-    assert_eq!(code, 1);
+    assert_eq!(code, 2);
     assert!(told.contains("server.toml, line 3: there is no key lisen"), "{told}");
     // Every other command says it too, and does nothing.
     let invite = program(&["invite", "--config", file.to_str().unwrap()]).output().unwrap();
-    assert_eq!(invite.status.code(), Some(1));
+    assert_eq!(invite.status.code(), Some(2));
     assert!(text(&invite).contains("lisen"), "{}", text(&invite));
 }
 

@@ -161,17 +161,11 @@ pub fn tell_healing(ctx: &Context<'_>, healing: &Healing) {
     if healing.packs > healing.orphans {
         let packs = healing.packs - healing.orphans;
         let packs = plural(packs, "damaged pack", "damaged packs");
-        let mut who: Vec<&str> = healing.devices.iter().map(String::as_str).collect();
-        if healing.unknown > 0 && who.is_empty() {
-            who.push("the machine that wrote it");
-        } else if healing.unknown > 0 {
-            who.push("whichever machine wrote the rest");
-        }
         ctx.ui.warn(&format!(
             "the vault knows of {packs} now: the next `backup run` on {} sends again what is in it \
              and is still as it was there. What has changed or was deleted there since is lost, \
              unless another snapshot has it",
-            who.join(", ")
+            senders(healing)
         ));
     }
     if healing.orphans > 0 {
@@ -179,6 +173,20 @@ pub fn tell_healing(ctx: &Context<'_>, healing: &Healing) {
         ctx.ui.warn(&format!(
             "{packs} written by a machine that was revoked: nothing sends it again"
         ));
+    }
+}
+
+/// The machines whose next run sends again what is damaged.
+fn senders(healing: &Healing) -> String {
+    let mut who: Vec<&str> = healing.devices.iter().map(String::as_str).collect();
+    match (healing.unknown, who.is_empty()) {
+        (0, _) => {}
+        (_, true) => who.push("the machine that wrote it"),
+        (_, false) => who.push("the machine that wrote the rest"),
+    }
+    match who.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        _ => who.concat(),
     }
 }
 
@@ -220,4 +228,22 @@ fn json_of(outcome: &CheckOutcome, took: Duration) -> serde_json::Value {
         "interrupted": outcome.interrupted,
         "total_duration": took.as_secs_f64(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_sends_again_is_named() {
+        for (devices, unknown, told) in [
+            (&["vm"][..], 0, "vm"),
+            (&[], 1, "the machine that wrote it"),
+            (&["vm"], 2, "vm and the machine that wrote the rest"),
+            (&["home", "vm"], 1, "home, vm and the machine that wrote the rest"),
+        ] {
+            let devices = devices.iter().map(|name| (*name).to_owned()).collect();
+            assert_eq!(senders(&Healing { packs: 3, devices, unknown, orphans: 0 }), told);
+        }
+    }
 }

@@ -127,7 +127,7 @@ fn named(
     }
     let named = |listed| {
         let reasons = vec!["you named it".to_owned()];
-        Judged { listed, fate: Fate::Forget, later: None, reasons }
+        Judged { listed, fate: Fate::Forget, later: None, before_change: false, reasons }
     };
     Ok(listed.into_iter().map(named).collect())
 }

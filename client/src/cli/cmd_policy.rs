@@ -7,7 +7,7 @@ use unseen_common::disclosure::Level;
 use unseen_common::id::SetTag;
 use unseen_common::log::entry::Body;
 use unseen_common::log::policy::{KeepRules, Policy};
-use unseen_common::retention::{Forecast, foresee};
+use unseen_common::retention::{Wait, foresee, foresee_change};
 use unseen_common::time::Timestamp;
 
 use super::args::SnapshotFilter;
@@ -19,6 +19,8 @@ use super::reading::{local_time, machine_time, set_name};
 use super::vault;
 use crate::maintain::forget::{Fate, Judged, foretold};
 use crate::maintain::policy::{KeepChange, PolicyChange, differences, last_word, waiting};
+
+use preview::Foretold;
 
 pub use show::tell_waiting;
 
@@ -135,11 +137,13 @@ fn set(ctx: &Context<'_>, args: &SetArgs) -> Result<Exit, CliError> {
         ctx.ui.warn(&format!("no snapshot is of the set {name} yet"));
     }
     let differences = differences(&old, &new, &name);
-    // A change that waits finds what is young now grown old.
-    let foreseen = foresee(state, &new, effective.unwrap_or(now));
+    let foreseen = match effective {
+        Some(effective) => foresee_change(state, &new, (now, effective)),
+        None => foresee(state, &new, now),
+    };
     let mut judged = foretold(listed, &foreseen);
     deciding::sort(&mut judged);
-    let forecast = Forecast::of(&foreseen);
+    let forecast = Foretold::of(&foreseen, effective);
     let proposal = Proposal { old, new, effective, differences, judged, forecast };
     if !ctx.ui.is_json() {
         proposal.tell(ctx, args.dry_run);
@@ -167,7 +171,7 @@ struct Proposal {
     effective: Option<Timestamp>,
     differences: Vec<(String, String, String)>,
     judged: Vec<Judged>,
-    forecast: Forecast,
+    forecast: Foretold,
 }
 
 impl Proposal {
@@ -176,27 +180,39 @@ impl Proposal {
             ctx.ui.line(&format!("{what}: {was} -> {is}"));
         }
         if dry_run || touches_snapshots(&self.old, &self.new) {
-            preview::preview(ctx, (&self.judged, &self.forecast), (self.effective, dry_run));
+            preview::preview(ctx, &self.judged, &self.forecast, dry_run);
         }
         if let Some(effective) = self.effective {
             ctx.ui.summary(&format!(
                 "this shortens what protects: it takes effect on {}, and not before",
                 local_time(effective)
             ));
+            if (self.old.keep, &self.old.sets) != (self.new.keep, &self.new.sets) {
+                ctx.ui.summary(
+                    "the keep rules wait with it, and those in force take snapshots until then; \
+                     to have new ones at once, set them first, in a command of their own",
+                );
+            }
         }
     }
 
     fn json(&self, dry_run: bool) -> serde_json::Value {
-        let going = self.judged.iter().filter(|one| one.fate == Fate::Forget);
-        let later = self.judged.iter().filter(|one| one.later.is_some());
+        let (before, by_it): (Vec<&Judged>, Vec<&Judged>) =
+            self.judged.iter().partition(|one| one.before_change);
+        let going = |one: &&Judged| match one.later {
+            Some(later) => later.wait == Wait::Change,
+            None => one.fate == Fate::Forget,
+        };
+        let later = |one: &&Judged| one.later.is_some() && !going(one);
         serde_json::json!({
             "message_type": "policy_set",
             "dry_run": dry_run,
             "changed": !self.differences.is_empty(),
             "policy": self.new,
             "effective": self.effective.map(machine_time),
-            "would_expire": json_of(going),
-            "would_expire_later": json_of(later),
+            "would_expire_before": json_of(before),
+            "would_expire": json_of(by_it.iter().copied().filter(going)),
+            "would_expire_later": json_of(by_it.iter().copied().filter(later)),
             "snapshots": json_of(&self.judged),
         })
     }

@@ -60,7 +60,8 @@ pub(super) struct Checked {
     pub(super) root: ChunkId,
     /// What its manifest says is in it.
     pub(super) totals: Totals,
-    /// Its packs, or all of them where its list cannot be had.
+    /// Where its chunks may be: its packs, or all of them where its list cannot be had or names one
+    /// whose contents are not known.
     pub(super) packs: RoaringBitmap,
 }
 
@@ -90,6 +91,14 @@ pub fn check(
     outcome.fetched = packs.fetched();
     outcome.interrupted = interrupt.load(Ordering::Relaxed);
     Ok(outcome)
+}
+
+/// The list of packs of a snapshot.
+#[derive(Debug)]
+struct List {
+    names: RoaringBitmap,
+    /// Whether the table of contents of each of them is at hand.
+    contents_known: bool,
 }
 
 impl<'a> Checking<'a> {
@@ -141,7 +150,7 @@ impl<'a> Checking<'a> {
         for (device, error) in self.packs.repo.strangers() {
             self.found(Damage::Device { device: *device, what: error.to_string() });
         }
-        let snapshots = self.snapshots()?;
+        let (snapshots, named) = self.snapshots()?;
         let mut trees = TreeCheck::new(self);
         for snapshot in &snapshots {
             trees.check(snapshot)?;
@@ -152,10 +161,6 @@ impl<'a> Checking<'a> {
         let chosen = options.read_data.map(|subset| subset.choose(index.live(), length));
         // What the vault knows to be damaged is read in any case, to learn what is lost; but for
         // what no snapshot names, which is on its way out.
-        let mut named = RoaringBitmap::new();
-        for snapshot in &snapshots {
-            named |= &snapshot.packs;
-        }
         let known = index.quarantined() | &options.absent;
         let idle = &known - named;
         let chosen = (chosen.unwrap_or_default() | &known) - &idle;
@@ -254,9 +259,10 @@ impl<'a> Checking<'a> {
         self.count(|outcome| outcome.healing = healing);
     }
 
-    /// Opens every manifest and every list of packs; those that can be walked, oldest first.
-    fn snapshots(&self) -> Result<Vec<Checked>, ReadError> {
-        let mut checked = Vec::new();
+    /// Opens every manifest and every list of packs; those that can be walked, oldest first, and
+    /// all packs that these name or, where a list cannot be had, may name.
+    fn snapshots(&self) -> Result<(Vec<Checked>, RoaringBitmap), ReadError> {
+        let (mut checked, mut named) = (Vec::new(), RoaringBitmap::new());
         for row in rows(self.packs.repo) {
             self.go_on()?;
             self.count(|outcome| outcome.snapshots += 1);
@@ -277,21 +283,28 @@ impl<'a> Checking<'a> {
                     continue;
                 }
             };
+            let live = self.packs.index.live();
             let packs = match self.list_of(&row)? {
-                Ok(packs) => packs,
+                Ok(List { names, contents_known }) => {
+                    named |= &names;
+                    // Of a pack without a table of contents, which is told as such, it is not
+                    // known what is in it. What else has its chunks is as good.
+                    if contents_known { names } else { live.clone() }
+                }
                 Err(what) => {
                     damaged(what);
-                    self.packs.index.live().clone()
+                    named |= live;
+                    live.clone()
                 }
             };
             let Manifest { root, totals, .. } = manifest;
             checked.push(Checked { row, root, totals, packs });
         }
-        Ok(checked)
+        Ok((checked, named))
     }
 
     /// The packs of a snapshot, or what is wrong with its list.
-    fn list_of(&self, row: &Row) -> Result<Result<RoaringBitmap, String>, ReadError> {
+    fn list_of(&self, row: &Row) -> Result<Result<List, String>, ReadError> {
         let packs = self.packs;
         let listed = match packs.wait(packs.repo.vault.packs_of(row.id)) {
             Ok(listed) => listed.0,
@@ -307,12 +320,10 @@ impl<'a> Checking<'a> {
             return Ok(Err(format!("it needs pack {number}, which is gone")));
         }
         if listed.iter().any(|number| index.pack(PackNumber(number)).is_none()) {
-            // Of a pack without a table of contents, which is told as such, the name is not known.
-            // What else has its chunks is as good.
-            return Ok(Ok(index.live().clone()));
+            return Ok(Ok(List { names: listed, contents_known: false }));
         }
         Ok(if packs_hold(packs.repo, index, row, &listed) {
-            Ok(listed)
+            Ok(List { names: listed, contents_known: true })
         } else {
             Err("its list of packs is not the one that its device signed".to_owned())
         })

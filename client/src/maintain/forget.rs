@@ -40,6 +40,8 @@ pub struct Judged {
     pub fate: Fate,
     /// When it goes although it is kept at first.
     pub later: Option<Later>,
+    /// It goes by the rules in force, before a change that waits takes effect.
+    pub before_change: bool,
     /// Why.
     pub reasons: Vec<String>,
 }
@@ -70,7 +72,7 @@ fn judged(listed: Vec<Listed>, decisions: Vec<Decision>) -> Vec<Judged> {
             Some(kept) => (Fate::Keep, kept.reasons().iter().map(ToString::to_string).collect()),
             None => (Fate::Keep, Vec::new()),
         };
-        Judged { listed, fate, later: None, reasons }
+        Judged { listed, fate, later: None, before_change: false, reasons }
     };
     listed.into_iter().map(judge).collect()
 }
@@ -80,11 +82,15 @@ pub fn foretold(listed: Vec<Listed>, foreseen: &[Foreseen]) -> Vec<Judged> {
     let by_id: BTreeMap<SnapshotId, &Foreseen> =
         foreseen.iter().map(|one| (one.now.snapshot, one)).collect();
     let judge = |listed: Listed| {
-        let Some(one) = by_id.get(&listed.row.id) else {
-            return Judged { listed, fate: Fate::Keep, later: None, reasons: Vec::new() };
-        };
-        let fate = if one.now.stays() { Fate::Keep } else { Fate::Forget };
-        Judged { listed, fate, later: one.later, reasons: one.reasons() }
+        let one = by_id.get(&listed.row.id);
+        let goes = one.is_some_and(|one| !one.now.stays() && one.later.is_none());
+        Judged {
+            listed,
+            fate: if goes { Fate::Forget } else { Fate::Keep },
+            later: one.and_then(|one| one.later),
+            before_change: one.is_some_and(|one| one.before_change),
+            reasons: one.map(|one| one.reasons()).unwrap_or_default(),
+        }
     };
     listed.into_iter().map(judge).collect()
 }

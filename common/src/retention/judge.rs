@@ -17,7 +17,15 @@ pub fn decide(state: &State, now: Timestamp) -> Vec<Decision> {
 
 /// The same under rules that are not in force: what they would do.
 pub fn decide_with(state: &State, policy: &Policy, now: Timestamp) -> Vec<Decision> {
-    collect((state, policy, Some(now)), &|_| true)
+    decide_with_among((state, policy, now), &|_| true)
+}
+
+/// The same as if only the snapshots were there that `among` takes.
+pub(super) fn decide_with_among(
+    (state, policy, now): (&State, &Policy, Timestamp),
+    among: &dyn Fn(&SnapshotId) -> bool,
+) -> Vec<Decision> {
+    collect((state, policy, Some(now)), among)
 }
 
 /// The verdict of `policy` on every live snapshot when the owner asks: neither floor nor pause

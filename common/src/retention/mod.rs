@@ -25,7 +25,7 @@ mod series;
 #[cfg(test)]
 mod tests;
 
-pub use foresee::{Forecast, Foreseen, Later, Wait, foresee};
+pub use foresee::{Forecast, Foreseen, Later, Wait, foresee, foresee_change};
 pub use judge::{
     decide, decide_for_owner, decide_for_owner_among, decide_with, expired, next_expire,
 };

@@ -13,6 +13,7 @@ use unseen_common::wire::body::ReceiptBody;
 use super::config::ConfigError;
 use super::error::CliError;
 use super::manage::Manage;
+use super::units::plural;
 use super::{output, units};
 use crate::vault::{AccountInfo, Listed, amount};
 
@@ -205,11 +206,11 @@ fn show_receipt(body: ReceiptBody) -> Result<(), CliError> {
         ErasedBy::Operator => "whoever runs the server",
     };
     output::line(&format!(
-        "account {} is gone ({} packs, {}, {} snapshots), erased for {by}",
+        "account {} is gone ({}, {}, {}), erased for {by}",
         receipt.account.short(),
-        receipt.packs,
+        plural(receipt.packs, "pack", "packs"),
         amount(receipt.bytes),
-        receipt.snapshots,
+        plural(receipt.snapshots, "snapshot", "snapshots"),
     ));
     output::line(&format!("receipt {text}"));
     Ok(())

@@ -9,6 +9,7 @@ use unseen_common::id::VaultId;
 use super::admin::{self, Ask};
 use super::error::CliError;
 use super::output;
+use super::units::plural;
 use crate::vault::copy::Copied;
 use crate::vault::{Core, Options};
 
@@ -98,8 +99,8 @@ fn show(report: &Report) {
     }
     if report.missing_files > 0 {
         output::line(&format!(
-            "{} files are not there: run `backup-server scrub --now`",
-            report.missing_files
+            "{} not there: run `backup-server scrub --now`",
+            plural(report.missing_files, "file is", "files are")
         ));
     }
     for account in &report.left_out {

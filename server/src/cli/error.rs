@@ -8,6 +8,7 @@ use unseen_common::vault::VaultError;
 use unseen_common::wire::address::AddressError;
 
 use super::config::ConfigError;
+use super::units::plural;
 use crate::http::tls::TlsError;
 use crate::http::{Listen, ServeError};
 use crate::vault::OpenError;
@@ -113,10 +114,10 @@ pub(super) enum CliError {
     )]
     ClockJumped,
     /// Something went wrong in some accounts.
-    #[error("in {0} accounts something went wrong; the server's log says what")]
+    #[error("in {} something went wrong; the server's log says what", plural(*.0, "account", "accounts"))]
     SweepFailed(u64),
     /// Accounts of which nothing can be said.
-    #[error("accounts that could not be looked at: {0}")]
+    #[error("{} could not be looked at", plural(*.0, "account", "accounts"))]
     NotLookedAt(usize),
     /// A receipt cannot be read.
     #[error("the receipt cannot be read")]
@@ -146,7 +147,7 @@ impl CliError {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Running { code, .. } => *code,
-            Self::Open(OpenError::Busy(_)) => 11,
+            Self::Open(OpenError::Busy(_)) | Self::Copy(CopyError::Busy(_)) => 11,
             Self::Damage
             | Self::Vault(VaultError::Damaged { .. })
             | Self::Open(
@@ -157,11 +158,55 @@ impl CliError {
                 | OpenError::Format(_),
             ) => 20,
             Self::Vault(VaultError::DiskFull) => 23,
-            Self::Config(ConfigError::NoData)
+            Self::Copy(error) if error.is_full() => 23,
+            Self::Config(ConfigError::Read { .. }) => 1,
+            Self::Config(_)
             | Self::Address { .. }
             | Self::Open(OpenError::Foreign { .. })
             | Self::Vault(VaultError::Invalid(_)) => 2,
             _ => 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use unseen_common::id::VaultId;
+
+    use super::*;
+    use crate::vault::load::LoadError;
+
+    #[test]
+    fn a_copy_fails_as_the_rest_of_the_program_does() {
+        let path = PathBuf::from("copy");
+        let id = VaultId::from_bytes([7; 16]);
+        let io = |kind: io::ErrorKind| CopyError::Io { path: path.clone(), source: kind.into() };
+        let journal = |kind| CopyError::Journal { id, source: LoadError::Blobs(kind) };
+        for (error, code) in [
+            (CopyError::Busy(path.clone()), 11),
+            (io(io::ErrorKind::StorageFull), 23),
+            (io(io::ErrorKind::QuotaExceeded), 23),
+            (journal(io::ErrorKind::StorageFull.into()), 23),
+            (CopyError::Account { id, source: VaultError::DiskFull }, 23),
+            (io(io::ErrorKind::PermissionDenied), 1),
+            (CopyError::NotEmpty(path.clone()), 1),
+        ] {
+            let words = error.to_string();
+            assert_eq!(CliError::from(error).exit_code(), code, "{words}");
+        }
+    }
+
+    #[test]
+    fn wrong_settings_are_wrong_usage() {
+        let path = PathBuf::from("server.toml");
+        let unknown = ConfigError::Unknown { path: path.clone(), line: 3, key: "lisen".to_owned() };
+        let syntax = ConfigError::Syntax { path: path.clone(), line: 1, why: String::new() };
+        for error in [unknown, syntax, ConfigError::NoData, ConfigError::Together("")] {
+            assert_eq!(CliError::from(error).exit_code(), 2);
+        }
+        let source = io::ErrorKind::PermissionDenied.into();
+        assert_eq!(CliError::from(ConfigError::Read { path, source }).exit_code(), 1);
+        let told = CliError::NotLookedAt(1).to_string();
+        assert_eq!(told, "1 account could not be looked at");
     }
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use super::error::CliError;
 use super::manage::Manage;
 use super::output;
+use super::units::plural;
 use crate::vault::{Swept, amount};
 
 /// Expire and delete at once what is due; a running server does so by itself
@@ -47,16 +48,22 @@ pub(super) fn run(command: &Gc) -> Result<(), CliError> {
 fn show(swept: &Swept) {
     if let Some(held) = swept.held {
         let days = held.now.since(held.last) / unseen_common::time::SECONDS_A_DAY;
-        output::note(&format!("the clock is {days} days ahead of when it was last seen"));
+        let days = plural(days, "day", "days");
+        output::note(&format!("the clock is {days} ahead of when it was last seen"));
         return;
     }
-    output::line(&format!("expired    {} snapshots", swept.expired));
-    output::line(&format!("deleted    {} packs, {}", swept.packs, amount(swept.bytes)));
-    output::line(&format!("grace over {} snapshots", swept.snapshots));
+    let snapshots = |count| plural(count, "snapshot", "snapshots");
+    let packs = plural(swept.packs, "pack", "packs");
+    output::line(&format!("expired    {}", snapshots(swept.expired)));
+    output::line(&format!("deleted    {packs}, {}", amount(swept.bytes)));
+    output::line(&format!("grace over {}", snapshots(swept.snapshots)));
     if swept.erased > 0 {
-        output::line(&format!("erased     {} accounts", swept.erased));
+        output::line(&format!("erased     {}", plural(swept.erased, "account", "accounts")));
     }
     if swept.strays > 0 {
-        output::line(&format!("left over  {} files that nothing names", swept.strays));
+        output::line(&format!(
+            "left over  {} that nothing names",
+            plural(swept.strays, "file", "files")
+        ));
     }
 }

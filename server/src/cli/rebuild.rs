@@ -10,6 +10,7 @@ use unseen_common::id::VaultId;
 
 use super::error::CliError;
 use super::output;
+use super::units::plural;
 use crate::vault::rebuild::{Fate, Rebuilt, rebuild};
 use crate::vault::{Core, Options, account_among};
 
@@ -98,7 +99,9 @@ fn tell((id, fate): &(VaultId, Fate)) {
 
 fn tell_rebuilt(id: VaultId, rebuilt: &Rebuilt) {
     let Rebuilt { records, packs, damaged, missing, strange, same_identity } = *rebuilt;
-    output::line(&format!("account {id}: rebuilt, {records} log records, {packs} packs"));
+    let records = plural(records, "log record", "log records");
+    let packs = plural(packs, "pack", "packs");
+    output::line(&format!("account {id}: rebuilt, {records}, {packs}"));
     for (count, what) in [
         (damaged, "packs are damaged: run `backup-server scrub`"),
         (missing, "packs that snapshots need are not there: `backup check` names the files"),

@@ -10,6 +10,7 @@ use unseen_common::vault::VaultError;
 
 use super::admin::{self, Ask};
 use super::error::CliError;
+use super::units::plural;
 use super::{manage, output, units};
 use crate::ops::metrics::Job;
 use crate::store::space::DiskLimits;
@@ -139,10 +140,7 @@ fn outcome(all: &[Found]) -> Result<(), CliError> {
 
 /// What a scrub of everything is remembered by.
 pub(super) fn newly_damaged(packs: u64) -> String {
-    match packs {
-        1 => "1 pack newly found damaged".to_owned(),
-        _ => format!("{packs} packs newly found damaged"),
-    }
+    format!("{} newly found damaged", plural(packs, "pack", "packs"))
 }
 
 impl Order {
@@ -218,10 +216,8 @@ fn show(all: &[Found]) {
     for found in all {
         output::line(&first_line(found));
         if !found.damaged_packs.is_empty() {
-            let packs = listed(found.damaged_packs.iter().copied().map(u64::from));
-            let snapshots = listed(found.suffering_snapshots.iter().copied());
-            output::line(&format!("  damaged packs: {packs}"));
-            output::line(&format!("  snapshots that need them, by log record: {snapshots}"));
+            output::line(&format!("  damaged: {}", numbered(&found.damaged_packs)));
+            output::line(&format!("  {}", needed_by(&found.suffering_snapshots)));
             output::line("  `backup check` names the files that suffer");
             output::line("  the next `backup run` sends again what its machine still has");
             output::line(
@@ -231,17 +227,17 @@ fn show(all: &[Found]) {
             output::line("  of until those snapshots have expired or were forgotten");
         }
         if !found.unneeded_damaged_packs.is_empty() {
-            let packs = listed(found.unneeded_damaged_packs.iter().copied().map(u64::from));
+            let packs = numbered(&found.unneeded_damaged_packs);
             output::line(&format!(
-                "  damaged packs that no snapshot needs, which go by themselves: {packs}"
+                "  damaged, but no snapshot needs that, and it goes by itself: {packs}"
             ));
         }
         for lost in &found.lost {
             output::line(&format!("  lost: {lost}"));
         }
         if found.no_room > 0 && found.problem.is_none() {
-            let count = found.no_room;
-            output::line(&format!("  not repaired, for want of room on the disk: {count}"));
+            let files = plural(found.no_room, "file", "files");
+            output::line(&format!("  {files} not repaired, for want of room on the disk"));
         }
         if found.rebuild {
             output::line("  stop the server; `backup-server rebuild` makes its journal anew");
@@ -254,20 +250,21 @@ fn first_line(found: &Found) -> String {
     if let Some(problem) = problem {
         return format!("account {account}: {problem}");
     }
-    let s = if *packs == 1 { "" } else { "s" };
-    let mut text = format!("account {account}: {packs} pack{s}, {}", amount(*bytes));
+    let packs = plural(*packs, "pack", "packs");
+    let mut text = format!("account {account}: {packs}, {}", amount(*bytes));
     let Some(read) = read else {
         let last = last_scrub.map_or_else(|| "never".to_owned(), units::moment);
         return format!("{text}; all of it last read again: {last}");
     };
     text = format!("{text}; read {} just now", amount(read.bytes));
-    for (count, what) in [
-        (read.newly_damaged, "newly found damaged"),
-        (read.whole_again, "whole again"),
-        (read.repaired, "repaired from another copy"),
+    let (packs, files) = (("pack", "packs"), ("file", "files"));
+    for (count, (one, many), what) in [
+        (read.newly_damaged, packs, "newly found damaged"),
+        (read.whole_again, packs, "whole again"),
+        (read.repaired, files, "repaired from another copy"),
     ] {
         if count > 0 {
-            text = format!("{text}; {count} {what}");
+            text = format!("{text}; {} {what}", plural(count, one, many));
         }
     }
     text
@@ -286,6 +283,21 @@ pub(super) fn lost_in_words(lost: Broken) -> String {
 /// Numbers that are listed at most.
 const LISTED: usize = 1000;
 
+/// `pack 29`, `packs 1, 29`: by number, and not how many.
+fn numbered(packs: &[u32]) -> String {
+    let word = if packs.len() == 1 { "pack" } else { "packs" };
+    format!("{word} {}", listed(packs.iter().copied().map(u64::from)))
+}
+
+fn needed_by(records: &[u64]) -> String {
+    let listed = listed(records.iter().copied());
+    match records.len() {
+        0 => "which snapshots need that is not known".to_owned(),
+        1 => format!("needed by the snapshot of log record {listed}"),
+        _ => format!("needed by the snapshots of log records {listed}"),
+    }
+}
+
 fn listed(numbers: impl Iterator<Item = u64>) -> String {
     let mut words: Vec<String> =
         numbers.take(LISTED + 1).map(|number| number.to_string()).collect();
@@ -293,7 +305,7 @@ fn listed(numbers: impl Iterator<Item = u64>) -> String {
         words.truncate(LISTED);
         words.push("and more".to_owned());
     }
-    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+    words.join(", ")
 }
 
 #[cfg(test)]
@@ -303,7 +315,20 @@ mod tests {
     #[test]
     fn lists_are_short() {
         assert_eq!(listed([3, 5].into_iter()), "3, 5");
-        assert_eq!(listed(std::iter::empty()), "none");
         assert!(listed(0..5000).ends_with("999, and more"));
+    }
+
+    #[test]
+    fn a_number_of_a_pack_does_not_read_as_a_count() {
+        assert_eq!(numbered(&[29]), "pack 29");
+        assert_eq!(numbered(&[1, 29]), "packs 1, 29");
+        assert_eq!(needed_by(&[3]), "needed by the snapshot of log record 3");
+        assert_eq!(needed_by(&[3, 5]), "needed by the snapshots of log records 3, 5");
+        assert_eq!(needed_by(&[]), "which snapshots need that is not known");
+        let read = Reading { bytes: 0, newly_damaged: 1, whole_again: 2, repaired: 1 };
+        let found = Found { packs: 1, read: Some(read), ..Found::default() };
+        assert!(first_line(&found).ends_with(
+            "1 pack newly found damaged; 2 packs whole again; 1 file repaired from another copy"
+        ));
     }
 }

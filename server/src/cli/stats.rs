@@ -219,8 +219,8 @@ fn lines(shown: &Shown<'_>) -> Vec<(String, String)> {
         lines.push(("deletion".to_owned(), held.words()));
     }
     if !shown.unsound.is_empty() {
-        let count = shown.unsound.len();
-        lines.push(("DAMAGED".to_owned(), format!("accounts that are not counted above: {count}")));
+        let accounts = units::plural(shown.unsound.len(), "account", "accounts");
+        lines.push(("DAMAGED".to_owned(), format!("{accounts} not counted above")));
     }
     if !shown.running {
         lines.push(("server".to_owned(), "does not run".to_owned()));

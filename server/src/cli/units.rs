@@ -56,6 +56,12 @@ fn some(text: &str, amount: u64) -> Result<u64, String> {
     if amount == 0 { Err(format!("{text} would be good for nothing")) } else { Ok(amount) }
 }
 
+/// `1 pack`, `2 packs`.
+pub(super) fn plural(count: impl TryInto<u64>, one: &str, many: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// A moment in UTC, such as `2026-11-22 03:41:05Z`.
 pub(super) fn moment(time: Timestamp) -> String {
     let days = time.0 / 86_400;

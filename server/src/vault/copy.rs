@@ -18,7 +18,7 @@ use unseen_common::privacy::Looked;
 use unseen_common::time::Timestamp;
 use unseen_common::vault::VaultError;
 
-use super::account::Account;
+use super::account::{Account, kind_is_full};
 use super::copy_onto::{Put, Target};
 use super::core::Core;
 use super::load::LoadError;
@@ -95,6 +95,18 @@ pub enum CopyError {
         #[source]
         source: LoadError,
     },
+}
+
+impl CopyError {
+    /// Whether there was no room for it.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => kind_is_full(source.kind()),
+            Self::Account { source, .. } => matches!(source, VaultError::DiskFull),
+            Self::Older { source, .. } | Self::Journal { source, .. } => source.is_full(),
+            _ => false,
+        }
+    }
 }
 
 /// What was copied.

@@ -15,7 +15,7 @@ use unseen_common::log::fold::{FoldError, State};
 use unseen_common::time::Timestamp;
 use unseen_common::vault::VaultError;
 
-use super::account::{Account, Tables, kind_is_full};
+use super::account::{Account, Tables, is_full, kind_is_full};
 use super::damage::Words;
 use super::guard::Guard;
 use super::references::{self, References};
@@ -67,6 +67,15 @@ impl LoadError {
             self,
             Self::Blobs(_) | Self::Journal(JournalError::Io { .. } | JournalError::Fatal { .. })
         )
+    }
+
+    /// Whether there was no room for it.
+    pub(super) fn is_full(&self) -> bool {
+        match self {
+            Self::Blobs(error) => kind_is_full(error.kind()),
+            Self::Journal(error) => is_full(error),
+            _ => false,
+        }
     }
 
     /// What a caller is told: damage in words.

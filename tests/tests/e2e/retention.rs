@@ -166,6 +166,10 @@ fn a_weaker_policy_waits_and_is_cancelled() {
 
     machine.ok(&["policy", "cancel"]);
     assert_eq!(policy(), stronger);
+    let told = machine.ok(&["policy", "set", "--floor", "0d", "--keep-last", "1", "-n"]).text();
+    assert!(told.contains("the keep rules wait with it, and those in force take"), "{told}");
+    let told = machine.ok(&["policy", "set", "--floor", "0d", "-n"]).text();
+    assert!(!told.contains("the keep rules wait"), "{told}");
     let ran = machine.ok(&["run", source.to_str().unwrap()]);
     assert!(!ran.err.contains("policy"), "{ran}");
     machine.exits(1, &["policy", "cancel"]);

@@ -165,9 +165,9 @@ fn a_scrub_finds_rot_check_names_the_files_and_the_next_run_heals() {
 
     rot(&server.data, &before);
     let told = scrub(&world, &server.data, 20, &["--now"]);
-    assert!(told.contains("damaged packs: 1"), "{told}");
-    assert!(told.contains("by log record: 3"), "{told}");
-    assert!(scrub(&world, &server.data, 20, &[]).contains("damaged packs: 1"));
+    assert!(told.contains("damaged: pack 1\n"), "{told}");
+    assert!(told.contains("needed by the snapshot of log record 3\n"), "{told}");
+    assert!(scrub(&world, &server.data, 20, &[]).contains("damaged: pack 1\n"));
     assert_eq!(lost(&machine), ["second"]);
 
     let healing = machine.back_up(&source, &[]);

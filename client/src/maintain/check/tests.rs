@@ -11,6 +11,7 @@ use crate::tree::manifest::Totals;
 use crate::tree::object::Object;
 use unseen_common::codec::Canonical;
 use unseen_common::id::SnapshotId;
+use unseen_common::log::entry::{Body, SnapshotIds};
 
 struct Scene {
     world: World,
@@ -177,6 +178,43 @@ fn missing_packs_and_damaged_tables_are_found_without_reading() {
         let (repo, _) = scene.world.reader();
         let marked = scene.world.runtime.block_on(repo.vault.damaged_packs()).unwrap();
         assert_eq!(marked.0.iter().collect::<Vec<_>>(), [0], "{what}");
+    }
+}
+
+/// Where one pack is lost, what the vault knows to be damaged and no snapshot names is no damage.
+#[test]
+fn a_pack_that_no_snapshot_names_is_not_counted_beside_one_that_is_lost() {
+    let mut scene = Scene::new();
+    scene.write("old", &noise(1, 400_000));
+    let first = scene.backup();
+    let live = |scene: &Scene| {
+        let (repo, _) = scene.world.reader();
+        let live = scene.world.runtime.block_on(repo.vault.live_packs()).unwrap();
+        live.0
+    };
+    let before = live(&scene);
+    fs::remove_file(scene.source.join("old")).unwrap();
+    scene.write("new", &noise(2, 400_000));
+    let second = scene.backup();
+    let needed = (live(&scene) - &before).min().unwrap();
+    let idle = before.min().unwrap();
+    fs::remove_file(scene.world.pack_file(idle)).unwrap();
+    assert_eq!(scene.survey_and_check().damage_count, 1);
+    scene.world.append(Body::Forget(SnapshotIds::one([first]).unwrap()));
+    assert!(scene.survey_and_check().is_sound(), "no snapshot needs it");
+
+    fs::remove_file(scene.world.pack_file(needed)).unwrap();
+    for _ in ["its contents known", "not even that"] {
+        let found = scene.survey_and_check();
+        let of: Vec<_> = lost(&found).into_iter().map(|(id, _)| id).collect();
+        assert_eq!(of, [second]);
+        assert!(
+            matches!(&found.damage[..], [Damage::Pack { number, .. }] if number.0 == needed),
+            "{:?}",
+            found.damage
+        );
+        assert_eq!((found.damage_count, found.healing.packs), (1, 1));
+        fs::remove_dir_all(scene.world.dir.path().join("reader")).unwrap();
     }
 }
 
