@@ -67,6 +67,10 @@ pub struct Report {
     /// Bytes that may be in use; none without a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed: Option<u64>,
+    /// Seconds by which the server's clock went forward further than is believed: until whoever runs
+    /// the server has looked, nothing expires and nothing is deleted. None if all goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_ahead: Option<u64>,
     /// The fields.
     pub held: Vec<Held>,
 }

@@ -8,6 +8,7 @@ use tokio::runtime::Runtime;
 use unseen_common::id::SnapshotId;
 use unseen_common::log::entry::{Body, SnapshotIds};
 use unseen_common::time::{Clock, Timestamp};
+use unseen_common::vault::Vault;
 
 use super::args::SnapshotFilter;
 use super::args::values::SnapshotPath;
@@ -20,6 +21,7 @@ use super::vault::{self, SystemClock};
 use crate::browse::resolve::{Wanted, parse};
 use crate::browse::snapshots::{Listed, Row};
 use crate::maintain::forget::{Fate, Judged};
+use crate::maintain::quota::deletion_held;
 use crate::repo::OwnerRepo;
 use crate::repo::clocks::stamped_ahead;
 use crate::repo::reader::ReaderRepo;
@@ -43,6 +45,7 @@ pub fn open(ctx: &Context<'_>, runtime: &Runtime) -> Result<Deciding, CliError> 
     let owner = runtime.block_on(opened)?;
     unlocking.check_slots(&owner.log.state)?;
     tell_clocks(ctx, &owner);
+    tell_held(ctx, runtime, &*owner.vault);
     let reading = super::reading::with(unlocking, runtime)?;
     Ok(Deciding { reading, owner })
 }
@@ -52,6 +55,14 @@ pub fn tell_clocks(ctx: &Context<'_>, owner: &OwnerRepo) {
     let ahead = || stamped_ahead(&owner.log.state, owner.clocks.server);
     if let Some(trouble) = owner.clocks.warning().or_else(ahead) {
         ctx.ui.warn(&trouble);
+    }
+}
+
+/// Says so if the server expires and deletes nothing for now. One that does not answer that is no
+/// reason to decide nothing.
+pub fn tell_held(ctx: &Context<'_>, runtime: &Runtime, vault: &dyn Vault) {
+    if let Ok(Some(held)) = runtime.block_on(deletion_held(vault)) {
+        ctx.ui.warn(&held);
     }
 }
 

@@ -1,6 +1,8 @@
-//! How much a server allows an account, and how much of it is in use: a look that takes no secret.
+//! How much a server allows an account, how much of it is in use, and whether it deletes: a look that
+//! takes no secret.
 
-use unseen_common::vault::VaultError;
+use unseen_common::time::SECONDS_A_DAY;
+use unseen_common::vault::{Vault, VaultError};
 
 use crate::repo::Repository;
 
@@ -8,6 +10,18 @@ use crate::repo::Repository;
 pub async fn quota(repo: &Repository) -> Result<Option<(u64, u64)>, VaultError> {
     let report = repo.vault.privacy().await?;
     Ok(report.allowed.map(|allowed| (report.used, allowed)))
+}
+
+/// What to say of a server that expires and deletes nothing for now; nothing if it does.
+pub async fn deletion_held(vault: &dyn Vault) -> Result<Option<String>, VaultError> {
+    let ahead = vault.privacy().await?.clock_ahead;
+    Ok(ahead.map(|seconds| {
+        format!(
+            "deletion is held: the server's clock is {} days ahead of when it was last seen; nothing \
+             goes until whoever runs the server says that it is right",
+            seconds / SECONDS_A_DAY
+        )
+    }))
 }
 
 #[cfg(test)]
@@ -29,5 +43,17 @@ mod tests {
         assert_eq!(allowed, 1 << 20);
         assert_eq!(used, world.core.account_show(&account).unwrap().used);
         assert!((64 << 10..1 << 20).contains(&used), "{used}");
+    }
+
+    #[test]
+    fn a_server_whose_clock_jumped_says_that_it_deletes_nothing() {
+        let (world, machine) = World::new();
+        let look = || world.runtime.block_on(deletion_held(&*machine.repo.vault)).unwrap();
+        world.core.gc(false).unwrap();
+        assert_eq!(look(), None);
+        world.server_clock.off_by(500 * 86_400);
+        world.core.gc(false).unwrap();
+        let told = look().unwrap();
+        assert!(told.contains("is 500 days ahead"), "{told}");
     }
 }

@@ -49,6 +49,8 @@ struct Report {
     removed_files: u64,
     /// Files that should be there and are not.
     missing_files: u64,
+    /// Packs that are damaged here and were not in the copy before.
+    damaged_files: u64,
     /// Accounts that were not copied, as their journals are damaged or gone: the first digits
     /// of ids.
     left_out: Vec<String>,
@@ -75,7 +77,7 @@ pub(super) fn run(command: &Copy) -> Result<(), CliError> {
 
 /// Copies; tells what was done, as JSON, and whether something is damaged.
 pub(super) fn fulfil(core: &Core, to: &Path) -> Result<(String, bool), CliError> {
-    let Copied { accounts, blobs, new, removed, missing, damaged } = core.copy_to(to)?;
+    let Copied { accounts, blobs, new, removed, missing, rotten, damaged } = core.copy_to(to)?;
     let left_out = damaged.iter().map(VaultId::short).collect();
     let report = Report {
         accounts,
@@ -83,9 +85,10 @@ pub(super) fn fulfil(core: &Core, to: &Path) -> Result<(String, bool), CliError>
         new_files: new,
         removed_files: removed,
         missing_files: missing,
+        damaged_files: rotten,
         left_out,
     };
-    let damage = report.missing_files > 0 || !report.left_out.is_empty();
+    let damage = report.missing_files + report.damaged_files > 0 || !report.left_out.is_empty();
     Ok((serde_json::to_string(&report).map_err(CliError::Answer)?, damage))
 }
 
@@ -101,6 +104,12 @@ fn show(report: &Report) {
         output::line(&format!(
             "{} not there: run `backup-server scrub --now`",
             plural(report.missing_files, "file is", "files are")
+        ));
+    }
+    if report.damaged_files > 0 {
+        output::line(&format!(
+            "{} packs are damaged: run `backup-server scrub --now`; a later copy takes them again",
+            report.damaged_files
         ));
     }
     for account in &report.left_out {

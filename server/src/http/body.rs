@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
-use axum::http::{HeaderMap, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Version, header};
 use bytes::Bytes;
 use tokio::time::{Instant, timeout, timeout_at};
 use unseen_common::wire::endpoint::Endpoint;
@@ -19,6 +20,10 @@ use super::lanes::SHORT;
 /// What a body that has fallen behind reserves at a time, in bytes.
 const STEP: usize = 256 * 1024;
 
+/// How much of a body that is too long is taken all the same, in bytes, and for how long.
+const DRAINED: usize = 1024 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+
 /// A body in memory, and its share of what may be in flight.
 #[derive(Debug)]
 pub(super) struct Received {
@@ -31,13 +36,19 @@ pub(super) struct Received {
 pub(super) async fn receive(
     app: &App,
     owner: Owner,
-    headers: &HeaderMap,
+    request: &Parts,
     body: Body,
     (endpoint, kind): (&Endpoint, &str),
 ) -> Result<Received, Failure> {
     let cap = endpoint.body_cap;
-    let length = stated_length(headers, cap)?;
-    if !is_of(headers, kind) {
+    let length = match stated_length(&request.headers, cap) {
+        Ok(length) => length,
+        Err(refused) => {
+            drain(request.version, body).await;
+            return Err(refused);
+        }
+    };
+    if !is_of(&request.headers, kind) {
         discard(app, body, cap).await;
         return Err(Failure::detailed(&problem::WRONG_TYPE, format!("{kind} is accepted here")));
     }
@@ -120,6 +131,26 @@ pub(super) async fn discard(app: &App, mut body: Body, cap: usize) {
             return;
         }
     }
+}
+
+/// Takes some of a body that is too long and throws it away: over HTTP/2 there are clients that do
+/// not read the answer if their stream is reset while they send. Over HTTP/1.1 one may wait for
+/// leave to send, and reads the answer.
+async fn drain(version: Version, mut body: Body) {
+    if version != Version::HTTP_2 {
+        return;
+    }
+    let taken = async {
+        let mut taken = 0;
+        while taken <= DRAINED {
+            match poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                Some(Ok(frame)) => taken += frame.data_ref().map_or(0, Bytes::len),
+                Some(Err(_)) | None => return,
+            }
+        }
+    };
+    // Whoever is slower than this is told all the same.
+    drop(timeout(DRAIN_TIME, taken).await);
 }
 
 /// The length that the client states, in bytes, at most `cap`.

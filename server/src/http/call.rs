@@ -225,9 +225,8 @@ impl<W> Call<W> {
         let Some(body) = self.waiting.take() else {
             return Ok(Bytes::new());
         };
-        let headers = &self.parts.headers;
         let owner = self.parts.extensions.get().copied().unwrap_or(Owner::Nobody);
-        let received = receive(&self.app, owner, headers, body, (self.endpoint, kind)).await?;
+        let received = receive(&self.app, owner, &self.parts, body, (self.endpoint, kind)).await?;
         admit(self.parts.extensions.get());
         let bytes = received.bytes.clone();
         self.body = Some(received);

@@ -22,6 +22,7 @@ use crate::vault::{Core, Options};
 
 mod api;
 mod floods;
+mod http2;
 mod matrix;
 mod repeats;
 mod slow;

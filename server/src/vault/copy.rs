@@ -4,7 +4,7 @@
 //! this copy names and that is not there yet. All journals get their place after that, with one
 //! rename: a copy that broke off has none, or is what it was before.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use unseen_common::codec::Canonical;
-use unseen_common::id::{PackId, PackNumber, SnapshotId, VaultId};
+use unseen_common::id::{PackNumber, SnapshotId, VaultId};
 use unseen_common::log::fold::{FoldError, State};
 use unseen_common::privacy::Looked;
 use unseen_common::time::Timestamp;
@@ -23,11 +23,12 @@ use super::copy_onto::{Put, Target};
 use super::core::Core;
 use super::load::LoadError;
 use super::references::{self, Place, References};
+use super::table::Pack;
 use crate::store::frame::Owner;
 use crate::store::journal::Journal;
 use crate::store::journal_files::{FsJournals, Journals};
 use crate::store::key::{self, Key};
-use crate::store::row::AccountRow;
+use crate::store::row::{AccountRow, PackRow};
 use crate::store::{durable, lock, segment, space};
 
 /// Why there is no copy.
@@ -122,6 +123,8 @@ pub struct Copied {
     pub removed: u64,
     /// What a journal names and is not there: damage that a scrub tells.
     pub missing: u64,
+    /// Packs whose bytes are not those of their names, of those that the copy did not have.
+    pub rotten: u64,
     /// Accounts whose journal is damaged or gone; an older copy has them as it had them, a new one
     /// does not have them.
     pub damaged: Vec<VaultId>,
@@ -219,6 +222,7 @@ impl Account {
             let found = replayed(&target.journals, id)
                 .map_err(|source| CopyError::Journal { id, source })?;
             let renew = found.to_renew(&older.damaged);
+            let packs = found.pack_keys(id);
             let keys = found.keys(id).map_err(|source| CopyError::Journal { id, source })?;
             let mut missing = Vec::new();
             let mut this = Copied::default();
@@ -227,7 +231,11 @@ impl Account {
                 if key.folder() == key::log_folder(id) {
                     continue;
                 }
-                let put = self.export(target, &key, renew.contains(&key));
+                let again = renew.contains(&key);
+                let put = match packs.get(&key) {
+                    Some(pack) => target.put_pack(&*self.store.blobs, &key, *pack, again),
+                    None => self.export(target, &key, again),
+                };
                 match put
                     .map_err(|source| CopyError::Io { path: key.to_string().into(), source })?
                 {
@@ -243,6 +251,7 @@ impl Account {
             if missing.is_empty() || before.as_ref() == Some(&missing) {
                 copied.blobs += this.blobs;
                 copied.new += this.new;
+                copied.rotten += this.rotten;
                 copied.missing += u64::try_from(missing.len()).unwrap_or(u64::MAX);
                 return Ok(());
             }
@@ -266,6 +275,7 @@ impl Copied {
     pub(super) fn count(&mut self, put: Put) {
         self.blobs += u64::from(put != Put::Missing);
         self.new += u64::from(put == Put::New);
+        self.rotten += u64::from(put == Put::Rotten);
     }
 }
 
@@ -300,7 +310,7 @@ pub(super) struct Named {
     pub(super) state: Option<State>,
     references: References,
     logged: Vec<u64>,
-    packs: BTreeMap<PackNumber, PackId>,
+    packs: BTreeMap<PackNumber, Pack>,
     /// Packs that are damaged, and those that were and are whole again.
     pub(super) damaged: BTreeSet<PackNumber>,
     healed: BTreeSet<PackNumber>,
@@ -311,7 +321,8 @@ impl Named {
         self.references.take(&row);
         match row {
             AccountRow::Pack(row) => {
-                self.packs.insert(row.number, row.id);
+                let PackRow { id, device, length, footer_len, .. } = row;
+                self.packs.insert(row.number, Pack { id, device, length, footer_len });
             }
             AccountRow::Removed { packs, .. } => {
                 for number in packs.numbers() {
@@ -359,8 +370,14 @@ impl Named {
         };
         let changed = self.healed.union(there).filter(|number| !self.damaged.contains(number));
         let key =
-            |number: &PackNumber| Some(Key::pack(state.vault, *number, *self.packs.get(number)?));
+            |number: &PackNumber| Some(Key::pack(state.vault, *number, self.packs.get(number)?.id));
         changed.filter_map(key).collect()
+    }
+
+    /// The packs by the names of their files.
+    fn pack_keys(&self, id: VaultId) -> HashMap<Key, (PackNumber, Pack)> {
+        let pack = |(n, pack): (&PackNumber, &Pack)| (Key::pack(id, *n, pack.id), (*n, *pack));
+        self.packs.iter().map(pack).collect()
     }
 
     /// The blobs that the journal names, and whether each must be there.
@@ -368,7 +385,7 @@ impl Named {
         let Self { state, references, logged, packs, .. } = self;
         let state = state.ok_or(LoadError::Empty)?;
         let mut keys: Vec<_> =
-            packs.iter().map(|(n, pack)| (Key::pack(id, *n, *pack), true)).collect();
+            packs.iter().map(|(n, pack)| (Key::pack(id, *n, pack.id), true)).collect();
         // Written after the commit point: the copy makes it anew if it is not there.
         keys.extend(logged.into_iter().map(|seq| (Key::log(id, seq), false)));
         let mut twice = vec![(Key::slots(id, state.slots.hash), true)];

@@ -16,11 +16,15 @@ use unseen_common::lock::Lock;
 use super::account::Account;
 use super::copy::{Copied, CopyError, PART, named, replayed};
 use super::core::Inner;
+use super::pack_bytes::whole;
+use super::packs::length_of;
+use super::table::Pack;
 use crate::store::blobs::Blobs;
 use crate::store::durable;
 use crate::store::frame::Owner;
 use crate::store::journal_files::{FsJournals, Journals};
 use crate::store::key::{self, Key};
+use crate::store::second::is_bad_sector;
 
 const JOURNAL: &str = "journal";
 /// The journals of the older copy, from the moment at which they are replaced.
@@ -54,6 +58,8 @@ pub(super) enum Put {
     New,
     Kept,
     Missing,
+    /// A pack that is not what its name says, here and in the copy.
+    Rotten,
 }
 
 impl Target {
@@ -158,6 +164,52 @@ impl Target {
             Err(error) => return Err(error),
         }
         Ok(if blobs.export(key, &self.root)? { Put::New } else { Put::Missing })
+    }
+
+    /// The same for a pack, which is looked at when it is taken. A rotten one gets a byte too many:
+    /// by that the next copy knows it, and readers do not mind.
+    pub(super) fn put_pack(
+        &self,
+        blobs: &dyn Blobs,
+        key: &Key,
+        (number, pack): (PackNumber, Pack),
+        renew: bool,
+    ) -> io::Result<Put> {
+        let folder = self.root.join(key.folder());
+        let path = folder.join(key.name());
+        let there = match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            found => Some(found?.len()),
+        };
+        let is_long = there == Some(pack.length);
+        if is_long && !renew {
+            return Ok(Put::Kept);
+        }
+        let bytes = match blobs.get(key) {
+            Err(error) if is_bad_sector(&error) => return Ok(Put::Rotten),
+            read => read?,
+        };
+        let Some(bytes) = bytes else {
+            return Ok(match there {
+                None => Put::Missing,
+                Some(_) if is_long => Put::Kept,
+                Some(_) => Put::Rotten,
+            });
+        };
+        if whole(number, &pack, &bytes).is_some() {
+            if there.is_some() {
+                fs::remove_file(&path)?;
+            }
+            return Ok(if blobs.export(key, &self.root)? { Put::New } else { Put::Missing });
+        }
+        // What is there is no worse.
+        if there.is_none() {
+            durable::make_dirs(&folder)?;
+            let lacking = pack.length.saturating_sub(length_of(&bytes)).saturating_add(1);
+            let more = vec![0; usize::try_from(lacking).map_err(io::Error::other)?];
+            durable::write(&path, &[&bytes, &more])?;
+        }
+        Ok(Put::Rotten)
     }
 
     /// Whether a small file is there with other content.

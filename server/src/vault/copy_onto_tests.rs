@@ -159,6 +159,47 @@ async fn what_has_rotted_on_one_side_is_taken_from_the_other_or_left_whole() {
 }
 
 #[tokio::test]
+async fn what_has_rotted_before_it_is_copied_is_told_and_taken_once_it_is_whole() {
+    let (scene, copy) = Scene::new().await;
+    let data = scene.dir.path().join("data");
+    save(&scene.owner, &*scene.device, 3..6).await;
+    let good: Vec<_> =
+        [3, 4].map(|seed| fs::read(scene.pack(&data, seed)).unwrap()).into_iter().collect();
+    rot(&scene.pack(&data, 3));
+    // One byte short: with one more it would be as long as it was.
+    fs::remove_file(scene.pack(&data, 4)).unwrap();
+    fs::write(scene.pack(&data, 4), &good[1][..good[1].len() - 1]).unwrap();
+    // Told each time, until it is put right.
+    for round in 0..2 {
+        let copied = scene.core.copy_to(&copy).unwrap();
+        assert_eq!((copied.rotten, copied.missing), (2, 0), "{copied:?}");
+        assert_eq!(copied.new > 0, round == 0, "{copied:?}");
+        for seed in [3, 4] {
+            // What can be read of it can be read there, too.
+            let (here, there) = (scene.pack(&data, seed), scene.pack(&copy, seed));
+            let (here, there) = (fs::read(here).unwrap(), fs::read(there).unwrap());
+            assert!(there.starts_with(&here) && there.len() == good[0].len() + 1);
+        }
+    }
+    let (copied, found) = (open(&copy), 1);
+    assert_eq!(scene.scrub(&copied), found, "the end of the other has a second copy");
+    drop(copied);
+    for (seed, bytes) in [3, 4].into_iter().zip(&good) {
+        fs::remove_file(scene.pack(&data, seed)).unwrap();
+        fs::write(scene.pack(&data, seed), bytes).unwrap();
+    }
+    let copied = scene.core.copy_to(&copy).unwrap();
+    assert_eq!(copied.rotten, 0, "{copied:?}");
+    assert_eq!(fs::read(scene.pack(&copy, 3)).unwrap(), good[0]);
+    assert_eq!(is_whole(&open(&copy), &scene.owner).await, 2);
+    // What the copy has whole is not taken for a shorter one.
+    fs::write(scene.pack(&data, 4), b"short").unwrap();
+    fs::remove_file(scene.pack(&data, 5)).unwrap();
+    let copied = scene.core.copy_to(&copy).unwrap();
+    assert_eq!((copied.rotten, copied.new), (0, 0), "{copied:?}");
+}
+
+#[tokio::test]
 async fn an_account_whose_journal_is_damaged_stays_in_an_older_copy_as_it_is() {
     let (scene, copy) = Scene::new().await;
     let Scene { dir, core, owner, device } = scene;

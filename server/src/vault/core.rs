@@ -139,6 +139,8 @@ pub(super) struct Inner {
     /// Held by who reads packs again because somebody asked: one at a time, so that memory stays
     /// bounded.
     pub(super) verifying: Mutex<()>,
+    /// Held by who writes the file of [`super::rounds`].
+    pub(super) hints: Mutex<()>,
     pub(super) accounts: Mutex<HashMap<VaultId, Arc<Cell>>>,
     /// Those that could not be opened when that was last tried, as they are damaged.
     pub(super) unreadable: Mutex<BTreeSet<VaultId>>,
@@ -233,6 +235,7 @@ impl Core {
             challenges: Challenges::new(),
             metrics: Arc::default(),
             verifying: Mutex::default(),
+            hints: Mutex::default(),
             accounts: Mutex::default(),
             unreadable: Mutex::default(),
             _lock: lock,

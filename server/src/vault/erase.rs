@@ -84,6 +84,7 @@ impl Inner {
         store.index.erase(id);
         let name = Owner::Account(id).file_name();
         store.journals.remove(&name).map_err(|error| storage_error(&error))?;
+        super::rounds::forget(self, id).map_err(|error| storage_error(&error))?;
         let erased = self.shared.clock.now().max(plan.requested);
         let signed = self.sign_receipt(&Receipt { erased, ..plan });
         self.write_ledger(&ServerRow::Erased(signed.clone()))?;

@@ -1,15 +1,20 @@
 //! Erasing accounts: what goes, what stays, and what a crash in between does.
 
+use std::fs;
+
+use unseen_common::id::VaultId;
 use unseen_common::log::entry::Body;
 use unseen_common::receipt::{ErasedBy, Receipt};
 use unseen_common::time::Timestamp;
-use unseen_common::vault::{Vault, VaultError};
+use unseen_common::vault::{Service, Vault, VaultError};
 
+use super::copy_tests::begun;
 use super::operator_tests::{PACK, in_memory, on, owner, refused, session};
+use super::rounds::{HINTS, Rounds};
 use crate::store::journal_files::Journals;
 use crate::store::memory;
 use crate::testkit::faults::{self, Fault, Plan};
-use crate::testkit::{Head, START};
+use crate::testkit::{Head, Owner, START};
 
 #[tokio::test]
 async fn an_erased_account_is_gone_and_leaves_a_receipt() {
@@ -153,4 +158,28 @@ async fn an_erasure_that_is_stuck_holds_up_nobody_else() {
         return;
     }
     panic!("no erasure was stuck");
+}
+
+#[tokio::test]
+async fn no_hint_of_a_scrub_is_left_of_an_erased_account() {
+    let dir = tempfile::tempdir().unwrap();
+    let (core, one, _device) = begun(dir.path()).await;
+    let two = Owner::new(2);
+    core.create_account(two.account(core.identity(), b"")).await.unwrap();
+    let rounds = Rounds::new(core.clone(), Some(dir.path()));
+    for id in [one.vault, two.vault] {
+        rounds.scrub(id, &mut |_| true).unwrap();
+    }
+    let path = dir.path().join(HINTS);
+    let has = |id: VaultId| fs::read_to_string(&path).unwrap().contains(&id.to_string());
+    assert!(has(one.vault) && has(two.vault));
+    core.account_erase(&one.vault.short()).unwrap();
+    assert!(!has(one.vault) && has(two.vault));
+    // The rounds knew it, and write their file again.
+    rounds.scrub(two.vault, &mut |_| true).unwrap();
+    assert!(!has(one.vault) && has(two.vault));
+    // A file that makes no sense may have the name, too.
+    fs::write(&path, two.vault.to_string()).unwrap();
+    core.account_erase(&two.vault.short()).unwrap();
+    assert!(!path.exists());
 }

@@ -126,6 +126,12 @@ impl Guard {
         Ok(())
     }
 
+    /// `now`, unless it is known for certain to be later than that.
+    pub(super) fn no_earlier(&self, now: Timestamp) -> Timestamp {
+        let steady = self.wall.steady();
+        lock(&self.known).sure.map_or(now, |seen| seen.expected(steady).max(now))
+    }
+
     /// Why nothing was deleted when that was last tried.
     pub(super) fn held(&self) -> Option<Held> {
         lock(&self.known).held

@@ -12,6 +12,7 @@ use super::account::Account;
 use super::core::{Core, Options};
 use super::gc_lab::{DAY, Lab};
 use super::guard::Guard;
+use crate::ops::metrics::Job;
 use crate::store::memory::{self, MemBlobs, MemJournals};
 use crate::testkit::{Head, Owner, START, TestClock, snapshot_id};
 
@@ -157,6 +158,8 @@ async fn a_clock_ten_years_behind_stamps_with_the_newest_stamp() {
         }
         assert_eq!(scene.commit(), right);
         assert_eq!(scene.sweep(), super::Swept::default());
+        let succeeded = scene.core.metrics().job(Job::Gc).succeeded;
+        assert_eq!(succeeded, Some(right), "not ten years ago once the clock is right");
         scene.clock.set(right);
         assert_eq!((scene.commit(), scene.sweep().held), (right, None));
     }

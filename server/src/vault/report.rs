@@ -75,7 +75,8 @@ impl Inner {
         fields.times("invite.expires", invite.map(|i| i.expires));
         fields.add("invite.account", n, text(invite.map(|_| account.id)));
         fields.add("invite.genesis", n, text(invite.map(|i| i.genesis)));
-        Ok(Report { used, allowed, held: fields.0 })
+        let clock_ahead = self.shared.clock.held().map(|held| held.seconds());
+        Ok(Report { used, allowed, clock_ahead, held: fields.0 })
     }
 }
 

@@ -12,7 +12,7 @@ use unseen_common::time::Timestamp;
 use unseen_common::vault::{Result, VaultError};
 
 use super::account::storage_error;
-use super::core::Core;
+use super::core::{Core, Inner};
 use super::scrub::{ScrubReport, Spot, Watch};
 use super::survey::Survey;
 use crate::store::{durable, lock};
@@ -164,21 +164,25 @@ impl Rounds {
     fn note(&self, id: VaultId, change: impl FnOnce(&mut Hint)) {
         let mut hints = lock(&self.hints);
         change(hints.entry(id.to_string()).or_default());
-        self.keep(&hints);
+        self.keep(&mut hints);
     }
 
     /// Nothing stays here of accounts that were erased.
     fn forget_erased(&self) {
         let mut hints = lock(&self.hints);
-        let before = hints.len();
-        let erased = |name: &String| name.parse().is_ok_and(|id| self.core.0.ledger.is_erased(id));
-        hints.retain(|name, _| !erased(name));
-        if hints.len() < before {
-            self.keep(&hints);
+        if hints.keys().any(|name| self.is_erased(name)) {
+            self.keep(&mut hints);
         }
     }
 
-    fn keep(&self, hints: &BTreeMap<String, Hint>) {
+    fn is_erased(&self, name: &str) -> bool {
+        name.parse().is_ok_and(|id| self.core.0.ledger.is_erased(id))
+    }
+
+    fn keep(&self, hints: &mut BTreeMap<String, Hint>) {
+        // Who erases an account says so before it takes this lock.
+        let _file = lock(&self.core.0.hints);
+        hints.retain(|name, _| !self.is_erased(name));
         let Some(path) = &self.path else {
             return;
         };
@@ -186,6 +190,27 @@ impl Rounds {
         if let Err(error) = durable::write(path, &[&text]) {
             tracing::warn!(kind = ?error.kind(), "how far the scrub came could not be kept");
         }
+    }
+}
+
+/// Removes an account that is being erased from the file, durably. Blocks.
+pub(super) fn forget(inner: &Inner, id: VaultId) -> std::io::Result<()> {
+    let Some(path) = inner.folder.as_ref().map(|folder| folder.join(HINTS)) else {
+        return Ok(());
+    };
+    let _file = lock(&inner.hints);
+    let bytes = match std::fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        read => read?,
+    };
+    let kept = serde_json::from_slice(&bytes).ok().and_then(|mut hints: BTreeMap<String, Hint>| {
+        hints.remove(&id.to_string());
+        serde_json::to_vec(&hints).ok()
+    });
+    // Without the file all is scrubbed anew: better than that the name stays on a full disk.
+    match kept.map(|text| durable::write(&path, &[&text])) {
+        Some(Ok(())) => Ok(()),
+        Some(Err(_)) | None => durable::remove(&path),
     }
 }
 

@@ -68,7 +68,11 @@ impl Inner {
             None if swept.failed > 0 => {
                 run.fail(format!("accounts in which something went wrong: {}", swept.failed));
             }
-            None => run.succeed(now, format!("{} packs, {} snapshots", swept.packs, swept.expired)),
+            None => {
+                // Told by a clock that went back, it would be long ago once that is put right.
+                let at = self.shared.clock.no_earlier(now);
+                run.succeed(at, format!("{} packs, {} snapshots", swept.packs, swept.expired));
+            }
         }
         Ok(swept)
     }

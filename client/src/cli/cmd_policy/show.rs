@@ -11,6 +11,7 @@ use unseen_common::time::{Clock, Timestamp};
 use super::preview::outlook;
 use crate::browse::snapshots::{Listed, list_locked};
 use crate::cli::context::Context;
+use crate::cli::deciding::tell_held;
 use crate::cli::escape::escape_for_terminal;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::reading::{self, local_time, machine_time};
@@ -33,9 +34,11 @@ pub(super) fn show(ctx: &Context<'_>, runtime: &Runtime) -> Result<Exit, CliErro
             let found = names.iter().find(|(set, _)| *set == tag);
             found.map_or_else(|| unknown(tag), |(_, name)| name.clone())
         });
+        tell_held(ctx, runtime, &*repo.vault);
     } else {
         let reading = reading::open(ctx, runtime)?;
         present(ctx, &reading.repo.log.state, &unknown);
+        tell_held(ctx, runtime, &*reading.repo.vault);
     }
     Ok(Exit::Done)
 }
