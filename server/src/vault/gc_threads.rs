@@ -19,6 +19,9 @@ use crate::testkit::snapshot_id;
 /// At least; they go on until something was deleted beside them.
 const ROUNDS: u64 = 60;
 const MOST: u64 = 100_000;
+/// Snapshots that are kept, and that there may be while who forgets catches up: locks are not fair.
+const KEPT: usize = 3;
+const AHEAD: usize = 6;
 
 struct Stage {
     lab: Lab,
@@ -45,6 +48,9 @@ impl Stage {
                 missing += 1;
                 assert!(missing < 10_000, "it never gets through");
             }
+            while lock(&self.live).len() > AHEAD {
+                std::thread::yield_now();
+            }
         }
     }
 
@@ -70,12 +76,12 @@ impl Stage {
         }
     }
 
-    /// Keeps three.
+    /// Keeps the newest.
     fn forget(&self) {
         while !self.ended.load(Ordering::SeqCst) {
             let oldest = {
                 let mut live = lock(&self.live);
-                if live.len() > 3 { live.pop_first() } else { None }
+                if live.len() > KEPT { live.pop_first() } else { None }
             };
             let Some((id, _)) = oldest else {
                 std::thread::yield_now();
