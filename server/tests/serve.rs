@@ -91,7 +91,7 @@ fn wrong_usage_is_two() {
     assert_eq!(odd.status.code(), Some(2));
     let proxy = program(dir.path(), &["serve", "--behind-proxy", "--listen", "0.0.0.0:0"]);
     let refused = { proxy }.output().unwrap();
-    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(refused.status.code(), Some(2));
     let text = String::from_utf8(refused.stderr).unwrap();
     assert!(text.contains("not a loopback address"), "{text}");
     let portless = invite(dir.path(), &["--public-address", "nas.example"]);
