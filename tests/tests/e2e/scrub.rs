@@ -191,7 +191,7 @@ fn a_scrub_works_while_no_server_runs() {
     machine.back_up(&source, &[]);
     assert!(scrub(&world, &vault, 0, &["--now"]).contains("just now"));
     rot(&vault, &[]);
-    assert!(scrub(&world, &vault, 20, &["--now"]).contains("1 newly found damaged"));
+    assert!(scrub(&world, &vault, 20, &["--now"]).contains("1 pack newly found damaged"));
     assert_eq!(lost(&machine), ["file"]);
     for kind in ["manifests", "manifests2"] {
         let one = trees::files(&vault.join("accounts"))
