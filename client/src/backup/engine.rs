@@ -184,8 +184,7 @@ fn passes(
         return rounds((repo, state), source, options, (monitor, stop), runtime);
     };
     let both = TwoPasses::new(monitor);
-    let at_most = Some(small.at_most);
-    let small = RunOptions { at_most, small_first: Some(small), ..options.clone() };
+    let small = RunOptions { at_most: Some(small.at_most), ..options.clone() };
     let first = rounds((repo, state), source, &small, (&both, stop), runtime)?;
     if first.interrupted || first.left_out == 0 {
         return Ok(first);

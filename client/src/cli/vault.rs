@@ -60,17 +60,17 @@ pub struct Opened {
 
 /// Runs requests and timers.
 pub fn runtime() -> Result<Runtime, CliError> {
-    started(tokio::runtime::Builder::new_multi_thread().worker_threads(2))
+    started(&mut tokio::runtime::Builder::new_multi_thread())
 }
 
 /// As [`runtime`], for a command that reads many packs. A vault on this machine is read by few
 /// threads: what each thread of a process has ever taken at a time, it keeps.
 pub fn reading_runtime() -> Result<Runtime, CliError> {
-    started(tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(2))
+    started(tokio::runtime::Builder::new_multi_thread().max_blocking_threads(2))
 }
 
 fn started(builder: &mut tokio::runtime::Builder) -> Result<Runtime, CliError> {
-    let built = builder.enable_all().build();
+    let built = builder.worker_threads(2).enable_all().build();
     built.map_err(|error| CliError::new(Exit::Failed, "cannot start").because(error))
 }
 
