@@ -123,7 +123,7 @@ fn why_tells_what_cannot_be_read_and_what_is_not_there() {
     let mut daemon = lab.start();
     daemon.says("docs: snapshot");
     let gone = asks();
-    assert!(gone.text().contains("is not there, and no run has saved it"), "{gone}");
+    assert!(gone.text().contains("is not there, nor in the newest snapshot"), "{gone}");
     let first = lab.docs.join("first");
     lab.machine.ok(&["why", first.to_str().unwrap()]);
     std::fs::remove_file(&first).unwrap();
