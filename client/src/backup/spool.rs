@@ -16,6 +16,7 @@ use crate::crypto::device::DeviceSecrets;
 use crate::crypto::envelope::HEADER_LEN;
 use crate::pack::builder::SealedPack;
 use crate::pack::reader::{Ends, TableKeys, open_footer};
+use crate::pins::private_folder;
 
 /// A folder of packs.
 #[derive(Debug, Clone)]
@@ -24,7 +25,7 @@ pub struct Spool(PathBuf);
 impl Spool {
     /// Opens the folder, or makes it.
     pub fn open(folder: &Path) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
+        private_folder(folder)?;
         Ok(Self(folder.to_path_buf()))
     }
 

@@ -18,6 +18,7 @@ use crate::daemon::core::Status;
 use crate::sets::values::Span;
 
 pub use follow::through;
+pub use service::installed;
 use service::{InstallArgs, UninstallArgs, install, uninstall};
 
 /// What `daemon` takes.

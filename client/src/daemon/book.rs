@@ -67,6 +67,8 @@ pub struct SetBook {
     pub snapshot: Option<(SnapshotId, Timestamp)>,
     /// Its last runs have failed.
     pub failing: Option<Failing>,
+    /// Files that the last run left for better times.
+    pub left_out: u64,
     /// Files that the last run could not read.
     pub problems: u64,
     /// Runs in a row that could not read all.
@@ -96,6 +98,9 @@ pub struct SetBook {
 pub struct Failing {
     /// The first of them.
     pub since: Timestamp,
+    /// The last of them.
+    #[serde(default)]
+    pub last: Timestamp,
     /// How many.
     pub times: u32,
     /// What the last one said.
@@ -169,10 +174,12 @@ impl Book {
         let checked = self.checked.as_mut().map(|checked| &mut checked.at);
         let told = self.told.values_mut().map(|(_, at)| at);
         let sets = self.sets.values_mut().flat_map(|set| {
-            let failing = set.failing.as_mut().map(|failing| &mut failing.since);
+            let failing = set.failing.as_mut();
+            let failing = failing.map(|failing| [&mut failing.since, &mut failing.last]);
             let snapshot = set.snapshot.as_mut().map(|(_, at)| at);
             let mass = set.mass.as_mut().map(|(at, _)| at);
-            [Some(&mut set.since), set.ok.as_mut(), failing, snapshot, mass].into_iter().flatten()
+            let others = [Some(&mut set.since), set.ok.as_mut(), snapshot, mass];
+            others.into_iter().flatten().chain(failing.into_iter().flatten())
         });
         for at in times.chain(checked).chain(told).chain(sets) {
             *at = (*at).min(now);
@@ -207,8 +214,11 @@ impl Book {
             self.unreachable_since.get_or_insert(now);
         }
         if let Ok(Summary { presence: Some(found), .. }) = result {
-            let missing = found.missing;
-            let trouble = (missing > 0).then(|| format!("{missing} packs are gone or damaged"));
+            let trouble = match found.missing {
+                0 => None,
+                1 => Some("a pack is gone or damaged".to_owned()),
+                missing => Some(format!("{missing} packs are gone or damaged")),
+            };
             self.checked = Some(Checked { at: now, trouble, looked: Some(*found) });
         }
         if let Ok(summary) = result {
@@ -230,6 +240,7 @@ impl Book {
                 if let Some(id) = summary.snapshot {
                     book.snapshot = Some((id, now));
                 }
+                book.left_out = summary.left_out;
                 if summary.interrupted || summary.left_out > 0 {
                     book.note(summary, (0, None), now);
                     return;
@@ -252,10 +263,12 @@ impl Book {
             Err(trouble) => {
                 let failing = book.failing.get_or_insert_with(|| Failing {
                     since: now,
+                    last: now,
                     times: 0,
                     trouble: trouble.clone(),
                 });
                 failing.times = failing.times.saturating_add(1);
+                failing.last = now;
                 failing.trouble = trouble.clone();
             }
         }

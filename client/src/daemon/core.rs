@@ -3,9 +3,11 @@
 
 #[cfg(test)]
 mod any_tests;
+mod good_times;
 mod status;
 #[cfg(test)]
 pub(super) mod tests;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,7 +23,6 @@ use super::inbox::Noticed;
 use super::job::{Job, RunResult, Trouble};
 use super::marks::Marks;
 use super::schedule::{At, Busy, Ended, Kind, Next, Pace, Schedule};
-use super::signs::Verdict;
 use super::signs::active::day;
 use crate::backup::{Changes, Depth};
 use crate::scan::exclude::Rules;
@@ -29,9 +30,10 @@ use crate::sets::JobSource;
 
 pub use super::dirty::Moment as Now;
 pub use status::{Running, SetStatus, Status, Why};
+pub use waits::{Reason, Waits};
 
-/// When less than this part is left of what may be saved on a day, the day is over.
-const WORTH: u64 = 16;
+use good_times::Held;
+
 /// How often directories are scanned of which no changes are told.
 const POLL: Duration = Duration::from_secs(900);
 
@@ -102,7 +104,9 @@ pub struct Core {
     pub book: Book,
     next_poll: Option<At>,
     /// Why nothing begins by itself, if so.
-    held: Option<String>,
+    held: Option<Held>,
+    /// Why only some of it is saved, if so.
+    sparing: Option<Held>,
     /// What begins by itself takes no more than so many new bytes.
     at_most: Option<u64>,
     /// It has been so since the last good time.
@@ -128,6 +132,7 @@ impl Core {
             book,
             next_poll: None,
             held: None,
+            sparing: None,
             at_most: None,
             limited: false,
             left: Changes::default(),
@@ -270,48 +275,6 @@ impl Core {
     /// The machine has slept.
     pub fn woke(&mut self, now: At) {
         self.schedule.woke(now);
-    }
-
-    /// Whether anything may begin by itself.
-    pub fn may_run(&mut self, verdict: &Verdict, now: Now) {
-        let (held, at_most) = match verdict {
-            Verdict::Go => (None, None),
-            Verdict::Only { at_most, why } => match self.left_today(*at_most, now) {
-                0 => (Some(why.to_string()), None),
-                left => (None, Some(left)),
-            },
-            Verdict::Wait { why } => (Some(why.to_string()), None),
-        };
-        match verdict {
-            Verdict::Go if std::mem::take(&mut self.limited) => {
-                // What was too much may be saved now.
-                self.schedule.try_again();
-            }
-            Verdict::Only { .. } => self.limited = true,
-            Verdict::Go | Verdict::Wait { .. } => {}
-        }
-        self.schedule.hold(held.is_some());
-        (self.held, self.at_most) = (held, at_most);
-    }
-
-    /// Of so many bytes a day, how many are left; none if they are not worth a run.
-    fn left_today(&self, at_most: u64, now: Now) -> u64 {
-        let today = day(now.wall, &self.zone);
-        let spent = self.book.spent.filter(|(day, _)| *day == today).map_or(0, |spent| spent.1);
-        let left = at_most.saturating_sub(spent);
-        if left > at_most / WORTH { left } else { 0 }
-    }
-
-    /// A run that may have only so many bytes has read or sent that many.
-    pub fn spent(&mut self, bytes: u64, now: Now) {
-        let today = day(now.wall, &self.zone);
-        let spent = self.book.spent.filter(|(day, _)| *day == today).map_or(0, |spent| spent.1);
-        self.book.spent = Some((today, spent.saturating_add(bytes)));
-    }
-
-    /// Days in use on which some set was not saved, the day of its last backup not counted.
-    pub fn overdue(&self) -> u32 {
-        self.book.sets.values().map(|set| set.days.missed()).max().unwrap_or(0)
     }
 
     /// Nothing begins by itself for so long.

@@ -138,8 +138,14 @@ pub struct Trouble {
 }
 
 impl Trouble {
+    /// What was asked makes no sense.
+    pub const USAGE: u8 = 2;
+    /// Some files could not be read.
+    pub const INCOMPLETE: u8 = 3;
     /// Another run holds the state or the vault.
     pub const BUSY: u8 = 11;
+    /// Damaged data was found.
+    pub const DAMAGED: u8 = 20;
     /// The server's history is not the one that this machine remembers.
     pub const HISTORY: u8 = 21;
     /// The server refuses this machine.

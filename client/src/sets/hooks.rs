@@ -5,7 +5,7 @@
 //! the user wants to stop, the whole group is ended: first asked to, then made to.
 
 use std::ffi::OsString;
-use std::io::{self, PipeReader, Read};
+use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -274,7 +274,7 @@ impl Running {
 }
 
 /// Sends line by line, and what is too long in pieces, until the end or until nobody listens.
-fn read_lines(mut from: PipeReader, to: &Sender<String>) {
+pub(super) fn read_lines(mut from: impl Read, to: &Sender<String>) {
     let mut line = Vec::new();
     let mut buffer = [0; 4096];
     loop {

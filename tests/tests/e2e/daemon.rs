@@ -301,7 +301,7 @@ fn it_is_found_from_another_environment() {
         machine.ok(&["daemon", "resume"]);
     }
     std::fs::remove_file(runtime.join("default.sock")).unwrap();
-    let status = elsewhere.ok(&["status"]);
+    let status = elsewhere.exits(1, &["status"]);
     let words = format!("runs, but its socket cannot be reached at {}", runtime.display());
     assert!(status.text().contains(&words), "{status}");
     let paused = elsewhere.exits(1, &["daemon", "pause", "1h"]);

@@ -2,12 +2,14 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::geteuid;
+
+use crate::pins::private_folder;
 
 /// Longer names do not fit into an address, on any system.
 const LONGEST: usize = 100;
@@ -16,7 +18,7 @@ const LONGEST: usize = 100;
 /// already is of a daemon that has ended.
 pub(super) fn listen(path: &Path) -> io::Result<UnixListener> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    private_folder(folder)?;
     let found = fs::metadata(folder)?;
     if found.uid() != geteuid().as_raw() || found.mode() & 0o077 != 0 {
         let text = format!("{} is open to others: chmod 700 it", folder.display());
