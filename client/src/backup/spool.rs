@@ -29,6 +29,15 @@ impl Spool {
         Ok(Self(folder.to_path_buf()))
     }
 
+    /// How many packs wait in this folder, and how many bytes they have, as far as it can be read.
+    pub fn waiting(folder: &Path) -> (u64, u64) {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let files = entries.filter_map(|entry| entry.metadata().ok().filter(fs::Metadata::is_file));
+        files.fold((0, 0), |(packs, bytes): (u64, u64), file| {
+            (packs + 1, bytes.saturating_add(file.len()))
+        })
+    }
+
     /// Keeps a pack. Not synced: a torn file is recognised and dropped.
     pub fn put(&self, pack: &SealedPack) -> io::Result<()> {
         fs::write(self.path(&pack.id), &pack.upload().bytes)

@@ -187,6 +187,7 @@ impl Job {
             compression: self.compression.unwrap_or(here.compression).level(),
             checkpoint_every: CHECKPOINT_EVERY,
             spool: !here.local,
+            ahead: false,
             // Each holds a pack of 16 MiB: more of them would break the memory ceiling.
             workers: workers.clamp(1, 4),
             uploads: if here.local { 1 } else { 3 },

@@ -1,9 +1,11 @@
 //! Commands that go by way of the daemon do what they do without it, and say so when they cannot.
 
+use std::time::{Duration, Instant};
+
 use rustix::process::Signal;
 use serde_json::Value;
 use unseen_client::daemon::control::{Answer, Request};
-use unseen_tests::Ran;
+use unseen_tests::{Ran, trees, world};
 
 use super::daemon::Lab;
 
@@ -152,5 +154,41 @@ fn a_line_break_in_a_path_makes_no_line_of_its_own() {
         let shown = lab.machine.ok(words);
         assert!(!shown.text().contains("\nlines"), "{shown}");
     }
+    daemon.stop();
+}
+
+/// Who asks for one file by hand does not wait until all that came before is sent.
+#[test]
+fn a_path_that_is_named_goes_ahead_of_a_slow_first_backup() {
+    let world = world!();
+    let (_server, machine, _kit) = world.remote();
+    let lab = Lab::with(world, machine, "1h");
+    for n in 0..400_u64 {
+        lab.write(&format!("f{n}"), trees::build::noise(n, 100_000));
+    }
+    lab.edit("[profile.default]", "[profile.default]\nlimit_upload = \"60K\"");
+    let mut daemon = lab.start();
+    daemon.says("backing up docs");
+    lab.listen().sends();
+    lab.write("wanted", "now");
+    let begun = Instant::now();
+    let wanted = lab.docs.join("wanted");
+    let ran = lab.machine.ok(&["run", wanted.to_str().unwrap()]);
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert!(ran.err.contains("the daemon's backup makes way; it goes on later"), "{ran}");
+    assert!(ran.err.contains("has left to send waits for this one: "), "{ran}");
+    assert!(ran.text().contains(" saved\n"), "{ran}");
+    let listed = lab.machine.clone().by_passphrase().ok(&[
+        "ls",
+        "latest",
+        "--set",
+        wanted.to_str().unwrap(),
+    ]);
+    assert!(listed.text().contains("/docs/wanted"), "{listed}");
+    // The daemon goes on from where it stopped, and nothing of it is lost.
+    lab.edit("limit_upload = \"60K\"", "");
+    daemon.says("docs: snapshot");
+    let said = daemon.said.last().unwrap();
+    lab.holds(said.split_whitespace().rev().nth(1).unwrap());
     daemon.stop();
 }

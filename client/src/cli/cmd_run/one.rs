@@ -5,6 +5,7 @@ use unseen_common::log::entry::Status;
 use unseen_common::time::Clock;
 
 use super::super::bars::{Bars, Task};
+use super::super::cmd_daemon::daemon_status;
 use super::super::cmd_policy::waiting_warning;
 use super::super::context::{Context, Setup};
 use super::super::exit::{CliError, Exit};
@@ -130,6 +131,15 @@ impl Runs<'_> {
         }
     }
 
+    /// Whether what others have left to send waits for this run: paths were named, so somebody
+    /// waits for just these, and a daemon is there that sends the rest afterwards. With none, an
+    /// earlier run of the same paths may have been cut off, and this one goes on from there.
+    fn goes_ahead(&self) -> bool {
+        let named = !(self.args.paths.is_empty() && self.args.files_from.is_empty());
+        let status = || daemon_status(&self.setup.places).ok().flatten();
+        named && status().is_some_and(|status| !status.sets.is_empty())
+    }
+
     fn options(&self, job: &Job, opened: &Opened) -> RunOptions {
         let setup = self.setup;
         let how = &self.args.how;
@@ -146,6 +156,7 @@ impl Runs<'_> {
             dry_run: how.dry_run,
             changes: self.wishes.changes.clone(),
             checkpoint_every: std::time::Duration::from_secs(how.checkpoint_every),
+            ahead: self.goes_ahead(),
             ..job.options(&here)
         }
     }

@@ -92,7 +92,17 @@ impl Daemon {
         if let Some(under) = under.filter(followed) {
             let text =
                 format!("a backup of {} is under way that somebody waits for", under.job.set);
-            return Answer::Refused(Trouble::new(Trouble::BUSY, text));
+            let counts = under.run.counts();
+            let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
+            let read = megabytes(counts.found.bytes.saturating_sub(counts.read));
+            let sent = megabytes(counts.planned.saturating_sub(counts.transferred));
+            return Answer::Refused(Trouble {
+                hint: Some(format!(
+                    "wait for its end, or end it where it was begun: as far as is known, {read} MB \
+                     are to be read and {sent} MB to be sent"
+                )),
+                ..Trouble::new(Trouble::BUSY, text)
+            });
         }
         if let Some(under) = under {
             self.around.log("stopping: another command comes first");
