@@ -7,14 +7,14 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Sender, bounded, select};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::hooks::read_lines;
+use super::hooks::{REST, read_lines};
 
 /// Variables that hold secrets or lead to them.
 const SECRET_VARIABLES: [&str; 8] = [
@@ -49,8 +49,6 @@ pub struct Piped {
     stop: Arc<AtomicBool>,
 }
 
-/// How long it is waited for what a command has said beside its output, once that has ended.
-const REST: Duration = Duration::from_millis(500);
 /// How often a wait for a silent command looks whether it is still wanted.
 const LOOK_UP: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 

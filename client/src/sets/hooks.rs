@@ -24,7 +24,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How often it is looked after.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long its output is waited for once it has ended: something in the background may hold it.
-const REST: Duration = Duration::from_millis(500);
+pub(super) const REST: Duration = Duration::from_millis(500);
 /// Bytes of the longest line that is told as one.
 const LINE: usize = 4096;
 
