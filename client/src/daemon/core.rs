@@ -234,7 +234,7 @@ impl Core {
 
     /// Something has changed.
     pub fn noticed(&mut self, noticed: &Noticed, now: Now) {
-        let any = Names::Any;
+        let any = Names::any();
         for (name, set) in &mut self.sets {
             if set.kind != Kind::Watched {
                 continue;
