@@ -11,6 +11,7 @@ use unseen_common::time::Timestamp;
 
 use super::alerts::{Found, GOOD, Mass, Outbox, Window, unusual};
 use super::job::{Job, Room, RunResult, Summary, Trouble};
+use super::pause::Pause;
 use super::signs::active::ActiveDays;
 use crate::maintain::presence::Presence;
 use crate::pins::write_durably;
@@ -28,8 +29,8 @@ const SAMPLES: usize = 50;
 pub struct Book {
     /// By set.
     pub sets: BTreeMap<String, SetBook>,
-    /// The end of a pause.
-    pub paused_until: Option<Timestamp>,
+    /// A pause.
+    pub pause: Option<Pause>,
     /// When the vault last answered.
     pub contact: Option<Timestamp>,
     /// Since when it does not.

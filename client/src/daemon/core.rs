@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod any_tests;
+mod pausing;
 mod status;
 #[cfg(test)]
 pub(super) mod tests;
@@ -137,28 +138,10 @@ impl Core {
             way: None,
         };
         core.book.clock_was_set(0, now.wall);
-        core.pause_as_kept(now);
+        if let Some(pause) = &mut core.book.pause {
+            core.schedule.pause(now.at + pause.begins_again(now));
+        }
         core
-    }
-
-    fn pause_as_kept(&mut self, now: Now) {
-        if let Some(until) = self.book.paused_until {
-            self.schedule.pause(now.at + Duration::from_secs(until.since(now.wall)));
-        }
-    }
-
-    /// The clock on the wall was set, by so many seconds. Nothing is due for it, earlier or later.
-    pub fn clock_was_set(&mut self, seconds: i64, now: Now) {
-        self.book.clock_was_set(seconds, now.wall);
-        if self.paused_here {
-            // It is as long as somebody said.
-            let end = self.schedule.paused(now.at);
-            self.book.paused_until = end.map(|end| {
-                Timestamp(now.wall.0.saturating_add(end.saturating_sub(now.at).as_secs()))
-            });
-        } else {
-            self.pause_as_kept(now);
-        }
     }
 
     /// Days begin and end as they do here.
@@ -314,19 +297,6 @@ impl Core {
         self.book.sets.values().map(|set| set.days.missed()).max().unwrap_or(0)
     }
 
-    /// Nothing begins by itself for so long.
-    pub fn pause(&mut self, time: Duration, now: Now) {
-        self.schedule.pause(now.at + time);
-        self.book.paused_until = Some(Timestamp(now.wall.0.saturating_add(time.as_secs())));
-        self.paused_here = true;
-    }
-
-    /// It may again.
-    pub fn resume(&mut self) {
-        self.schedule.resume();
-        self.book.paused_until = None;
-    }
-
     /// Nothing begins for so long, from the end of what is stopped for it on: somebody else comes
     /// first. What somebody asked for and was stopped is asked for again.
     pub fn make_way(&mut self, time: Duration, stopped: Option<&Job>, now: Now) {
@@ -363,6 +333,7 @@ impl Core {
 
     /// Time has passed.
     pub fn tick(&mut self, now: Now) {
+        self.keep_pause(now);
         self.poll(now);
         self.marks.tick(now);
     }
