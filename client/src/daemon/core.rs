@@ -10,6 +10,7 @@ pub(super) mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -365,18 +366,30 @@ impl Core {
     fn job(&mut self, set: String, (full, wanted): (bool, bool), now: Now) -> Job {
         let all = self.marks.take(&set, now);
         self.left = Changes::default();
-        let hold = self.book.sets.get(&set).map(|book| book.hold.clone()).unwrap_or_default();
+        let book = self.book.sets.get(&set);
+        let hold = book.map(|book| book.hold.clone()).unwrap_or_default();
+        let kinds = Arc::new(book.map(|book| book.kinds.clone()).unwrap_or_default());
         let at_most = self.at_most.filter(|_| !wanted);
         // Trouble may be over with the run that follows: what is missing is sent again.
         let check = self.book.checked.as_ref().is_none_or(|checked| {
             checked.trouble.is_some() || now.wall.0.abs_diff(checked.at.0) >= SECONDS_A_DAY
         });
+        let begun = |set, changes| Job {
+            set,
+            changes,
+            wanted,
+            followed: false,
+            at_most,
+            check,
+            hold,
+            kinds,
+        };
         let known = self.sets.get_mut(&set);
         if full {
             if let Some(known) = known {
                 known.busy.taken(&self.left);
             }
-            return Job { set, changes: None, wanted, followed: false, at_most, check, hold };
+            return begun(set, None);
         }
         if let Some(known) = known {
             if !wanted {
@@ -390,7 +403,7 @@ impl Core {
                 changes.add(dir, depth);
             }
         }
-        Job { set, changes: Some(changes), wanted, followed: false, at_most, check, hold }
+        begun(set, Some(changes))
     }
 
     /// A job has ended. `chance` is any number, evenly spread.

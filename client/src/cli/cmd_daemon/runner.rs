@@ -16,7 +16,7 @@ use super::super::output::Ui;
 use super::super::vault::{self, SystemClock};
 use super::settings::{Place, Settings};
 use crate::backup::{self, Outcome, RunOptions};
-use crate::daemon::alerts::Touched;
+use crate::daemon::alerts::{self, Touched};
 use crate::daemon::job::{Job, Room, RunResult, Runner, Summary, Trouble};
 use crate::maintain::presence::{self, Presence};
 use crate::maintain::quota::quota;
@@ -158,8 +158,8 @@ impl SetRunner {
             ..set.options(&settings.here()?)
         };
         let source = set.open(SystemClock.now(), stop)?;
-        let listener =
-            Counting { tally: Tally::default(), touched: Mutex::default(), inner: monitor };
+        let touched = Mutex::new(Box::new(Touched::after(Arc::clone(&job.kinds))));
+        let listener = Counting { tally: Tally::default(), touched, inner: monitor };
         let runtime = self.runtime.handle();
         let outcome = backup::run(&mut repo, source, &options, (&listener, stop), runtime)?;
         if !outcome.interrupted {
@@ -243,7 +243,7 @@ impl Monitor for Counting<'_> {
     fn done(&self, item: Item<'_>) {
         self.tally.done(item);
         // One thread tells of all files.
-        self.touched.lock().unwrap_or_else(PoisonError::into_inner).done(&item);
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).done(&item, alerts::look_at);
         self.inner.done(item);
     }
     fn unvisited(&self, amount: Amount) {
