@@ -319,7 +319,7 @@ impl SetBook {
         self.note(summary, (gone, before, turned), now);
         let stored = summary.counts.stored;
         let changed = summary.counts.files.changed.saturating_add(gone);
-        if changed == 0 && stored.raw == 0 {
+        if changed == 0 && stored.raw == 0 && turned == 0 {
             return false;
         }
         let (raw, packed) = (stored.raw, stored.packed);

@@ -83,6 +83,8 @@ struct Set {
     pace: Pace,
     busy: Busy,
     coverage: Vec<(PathBuf, Coverage)>,
+    /// All of it was looked at since the start, also what was saved before without the daemon.
+    looked: bool,
 }
 
 /// What is to be done next.
@@ -183,6 +185,7 @@ impl Core {
                 pace: spec.pace,
                 busy: Busy::default(),
                 coverage: Vec::new(),
+                looked: false,
             };
             self.sets.insert(spec.name, set);
         }
@@ -368,7 +371,9 @@ impl Core {
         self.left = Changes::default();
         let book = self.book.sets.get(&set);
         let hold = book.map(|book| book.hold.clone()).unwrap_or_default();
-        let kinds = Arc::new(book.map(|book| book.kinds.clone()).unwrap_or_default());
+        let kinds = book.map(|book| book.kinds.clone()).unwrap_or_default();
+        let doubt = full && self.sets.get(&set).is_some_and(|set| !set.looked);
+        let kinds = Arc::new(if doubt { kinds.in_doubt() } else { kinds });
         let at_most = self.at_most.filter(|_| !wanted);
         // Trouble may be over with the run that follows: what is missing is sent again.
         let check = self.book.checked.as_ref().is_none_or(|checked| {
@@ -424,6 +429,7 @@ impl Core {
             self.leave(job, now);
             if let Some(set) = self.sets.get_mut(&job.set) {
                 set.busy.saved(job.changes.as_ref(), &set.pace, now.at);
+                set.looked |= job.changes.is_none();
             }
             // The vault answers again. What fails by a set's own commands fails as before.
             let sets = &self.book.sets;

@@ -132,6 +132,8 @@ pub struct Kinds {
     /// So many zeros a hash ends with.
     level: u32,
     files: BTreeMap<u64, Known>,
+    /// What was not changed may have been saved by somebody else.
+    doubted: bool,
 }
 
 impl std::fmt::Debug for Kinds {
@@ -182,7 +184,7 @@ impl Looks {
             // A second pass has nothing to add.
             return;
         }
-        let as_known = is_same && self.known.files.contains_key(&hash);
+        let as_known = is_same && !self.known.doubted && self.known.files.contains_key(&hash);
         let too_small = usize::try_from(item.size).is_ok_and(|size| size < LEAST);
         let look = if as_known || too_small { None } else { look(item.path) };
         let dir = dir_of(parent(item.path));
@@ -200,6 +202,12 @@ impl Looks {
 }
 
 impl Kinds {
+    /// The same for a run that is to look at all of them once more, whatever has changed.
+    #[must_use]
+    pub fn in_doubt(self) -> Self {
+        Self { doubted: true, ..self }
+    }
+
     /// Takes in a run; a whole one has seen all that there is. About how many files made sense
     /// before and are noise now, or were replaced by noise of another name in the same directory.
     pub fn take(&mut self, looks: &Looks, whole: bool) -> u64 {
@@ -299,7 +307,7 @@ impl<'de> Deserialize<'de> for Kinds {
             }
             files.insert(hash, Known { look, dir });
         }
-        Ok(Self { level: kept.level, files })
+        Ok(Self { level: kept.level, files, doubted: false })
     }
 }
 

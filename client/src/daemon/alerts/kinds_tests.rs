@@ -228,6 +228,25 @@ fn what_is_not_known_is_looked_at_once() {
     looks.done(&item(b"/a", 8000), |_| panic!("it is known"));
 }
 
+/// A run without the daemon has saved it: nothing has changed since.
+#[test]
+fn what_was_encrypted_and_saved_while_no_daemon_ran_is_noticed_by_the_next() {
+    for doubt in [false, true] {
+        let mut life = Life::new(200);
+        for path in life.paths() {
+            life.encrypt(&path, false);
+        }
+        life.saved = life.files.clone();
+        if doubt {
+            let set = life.book.sets.get_mut("a").unwrap();
+            set.kinds = std::mem::take(&mut set.kinds).in_doubt();
+        }
+        life.run(true);
+        assert_eq!(life.mass().is_some_and(|mass| mass.scrambled), doubt);
+        assert_eq!(!life.set().hold.is_empty(), doubt);
+    }
+}
+
 #[test]
 fn it_is_kept_in_little_room() {
     let life = Life::new(30_000);

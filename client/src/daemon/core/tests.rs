@@ -4,6 +4,7 @@ use unseen_common::id::SnapshotId;
 use unseen_common::log::entry::Status as Whole;
 
 use super::*;
+use crate::daemon::alerts::Kinds;
 use crate::daemon::changes::{Event, Lost, Unwatched};
 use crate::daemon::job::Summary;
 use crate::daemon::marks::InMemory;
@@ -302,6 +303,23 @@ fn what_is_saved_on_changes_how_much_is_different_and_that_is_no_alarm() {
     run(&mut core, 300, 7000);
     run(&mut core, 30, 7500);
     assert_eq!(core.book.sets["a"].mass.unwrap().1.changed, 271, "and they are gone");
+}
+
+/// What was saved without it has changed unseen: the first whole run looks at files once more.
+#[test]
+fn a_new_daemon_doubts_what_it_knows_until_it_has_looked() {
+    let mut core = Core::new(Box::new(InMemory::default()), Book::default(), now(0));
+    core.set_sets(vec![spec("a", "/a")], now(0));
+    let mut kinds = Vec::new();
+    for at in [0, 4000, 9000] {
+        core.want("a", true, now(at).at);
+        let Step::Run(job) = core.step(now(at)) else { panic!("somebody asked") };
+        kinds.push(job.kinds.as_ref().clone());
+        let result = if at == 0 { failed(Trouble::FAILED) } else { Ok(summary(None)) };
+        core.ended(&job, &result, (now(at + 10), 0));
+    }
+    let (sure, doubt) = (Kinds::default(), Kinds::default().in_doubt());
+    assert_eq!(kinds, [doubt.clone(), doubt, sure]);
 }
 
 #[test]
