@@ -3,6 +3,8 @@
 //! Nobody is ever told that all is well, and nobody is told the same twice: a trouble is told when
 //! it comes and when it grows. Only a backup that has been missing for a week is told every day.
 
+mod kinds;
+mod look;
 mod mass;
 mod outbox;
 mod sketch;
@@ -14,6 +16,8 @@ use unseen_common::time::{SECONDS_A_DAY, Timestamp};
 use super::book::{Book, SetBook};
 use super::job::{Room, Trouble};
 
+pub use kinds::{Kinds, Look, Looks};
+pub use look::look_at;
 pub use mass::{Mass, unusual};
 pub use outbox::{Outbox, Outcome, Told, Way};
 pub use window::{Found, GOOD, Touched, Window};
@@ -282,6 +286,7 @@ mod tests {
             at_most: None,
             check: false,
             hold: Vec::new(),
+            kinds: std::sync::Arc::default(),
         }
     }
 

@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod any_tests;
 mod good_times;
+mod pausing;
 mod status;
 #[cfg(test)]
 pub(super) mod tests;
@@ -11,6 +12,7 @@ mod waits;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -83,6 +85,8 @@ struct Set {
     pace: Pace,
     busy: Busy,
     coverage: Vec<(PathBuf, Coverage)>,
+    /// All of it was looked at since the start, also what was saved before without the daemon.
+    looked: bool,
 }
 
 /// What is to be done next.
@@ -142,28 +146,10 @@ impl Core {
             way: None,
         };
         core.book.clock_was_set(0, now.wall);
-        core.pause_as_kept(now);
+        if let Some(pause) = &mut core.book.pause {
+            core.schedule.pause(now.at + pause.begins_again(now));
+        }
         core
-    }
-
-    fn pause_as_kept(&mut self, now: Now) {
-        if let Some(until) = self.book.paused_until {
-            self.schedule.pause(now.at + Duration::from_secs(until.since(now.wall)));
-        }
-    }
-
-    /// The clock on the wall was set, by so many seconds. Nothing is due for it, earlier or later.
-    pub fn clock_was_set(&mut self, seconds: i64, now: Now) {
-        self.book.clock_was_set(seconds, now.wall);
-        if self.paused_here {
-            // It is as long as somebody said.
-            let end = self.schedule.paused(now.at);
-            self.book.paused_until = end.map(|end| {
-                Timestamp(now.wall.0.saturating_add(end.saturating_sub(now.at).as_secs()))
-            });
-        } else {
-            self.pause_as_kept(now);
-        }
     }
 
     /// Days begin and end as they do here.
@@ -204,6 +190,7 @@ impl Core {
                 pace: spec.pace,
                 busy: Busy::default(),
                 coverage: Vec::new(),
+                looked: false,
             };
             self.sets.insert(spec.name, set);
         }
@@ -239,7 +226,7 @@ impl Core {
 
     /// Something has changed.
     pub fn noticed(&mut self, noticed: &Noticed, now: Now) {
-        let any = Names::Any;
+        let any = Names::any();
         for (name, set) in &mut self.sets {
             if set.kind != Kind::Watched {
                 continue;
@@ -275,19 +262,6 @@ impl Core {
     /// The machine has slept.
     pub fn woke(&mut self, now: At) {
         self.schedule.woke(now);
-    }
-
-    /// Nothing begins by itself for so long.
-    pub fn pause(&mut self, time: Duration, now: Now) {
-        self.schedule.pause(now.at + time);
-        self.book.paused_until = Some(Timestamp(now.wall.0.saturating_add(time.as_secs())));
-        self.paused_here = true;
-    }
-
-    /// It may again.
-    pub fn resume(&mut self) {
-        self.schedule.resume();
-        self.book.paused_until = None;
     }
 
     /// Nothing begins for so long, from the end of what is stopped for it on: somebody else comes
@@ -326,6 +300,7 @@ impl Core {
 
     /// Time has passed.
     pub fn tick(&mut self, now: Now) {
+        self.keep_pause(now);
         self.poll(now);
         self.marks.tick(now);
     }
@@ -357,18 +332,32 @@ impl Core {
     fn job(&mut self, set: String, (full, wanted): (bool, bool), now: Now) -> Job {
         let all = self.marks.take(&set, now);
         self.left = Changes::default();
-        let hold = self.book.sets.get(&set).map(|book| book.hold.clone()).unwrap_or_default();
+        let book = self.book.sets.get(&set);
+        let hold = book.map(|book| book.hold.clone()).unwrap_or_default();
+        let kinds = book.map(|book| book.kinds.clone()).unwrap_or_default();
+        let doubt = full && self.sets.get(&set).is_some_and(|set| !set.looked);
+        let kinds = Arc::new(if doubt { kinds.in_doubt() } else { kinds });
         let at_most = self.at_most.filter(|_| !wanted);
         // Trouble may be over with the run that follows: what is missing is sent again.
         let check = self.book.checked.as_ref().is_none_or(|checked| {
             checked.trouble.is_some() || now.wall.0.abs_diff(checked.at.0) >= SECONDS_A_DAY
         });
+        let begun = |set, changes| Job {
+            set,
+            changes,
+            wanted,
+            followed: false,
+            at_most,
+            check,
+            hold,
+            kinds,
+        };
         let known = self.sets.get_mut(&set);
         if full {
             if let Some(known) = known {
                 known.busy.taken(&self.left);
             }
-            return Job { set, changes: None, wanted, followed: false, at_most, check, hold };
+            return begun(set, None);
         }
         if let Some(known) = known {
             if !wanted {
@@ -382,7 +371,7 @@ impl Core {
                 changes.add(dir, depth);
             }
         }
-        Job { set, changes: Some(changes), wanted, followed: false, at_most, check, hold }
+        begun(set, Some(changes))
     }
 
     /// A job has ended. `chance` is any number, evenly spread.
@@ -403,6 +392,7 @@ impl Core {
             self.leave(job, now);
             if let Some(set) = self.sets.get_mut(&job.set) {
                 set.busy.saved(job.changes.as_ref(), &set.pace, now.at);
+                set.looked |= job.changes.is_none();
             }
             // The vault answers again. What fails by a set's own commands fails as before.
             let sets = &self.book.sets;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use unseen_common::id::SnapshotId;
 use unseen_common::log::entry::Status;
 
-use super::alerts::Touched;
+use super::alerts::{Kinds, Touched};
 use crate::backup::{Changes, Outcome};
 use crate::maintain::presence::Presence;
 use crate::progress::{Counts, Monitor};
@@ -31,6 +31,8 @@ pub struct Job {
     /// Snapshots from before an unusual change: first of all they are held, so that they do not
     /// expire.
     pub hold: Vec<SnapshotId>,
+    /// What the files of the set look like, as far as that is known.
+    pub kinds: Arc<Kinds>,
 }
 
 /// Makes backups.

@@ -1,5 +1,6 @@
 //! Commands that go by way of the daemon do what they do without it, and say so when they cannot.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -7,7 +8,7 @@ use serde_json::Value;
 use unseen_client::daemon::control::{Answer, Request};
 use unseen_tests::{Ran, trees, world};
 
-use super::daemon::Lab;
+use super::daemon::{Lab, PATIENCE};
 
 /// No file of this machine can be read less: the kernel refuses even root.
 const UNREADABLE: &str = "/proc/sys/vm/compact_memory";
@@ -107,6 +108,48 @@ fn a_daemon_that_hangs_is_told_and_does_nothing_of_it_later() {
     lab.write("second", "second");
     daemon.says("docs: snapshot");
     daemon.stop();
+}
+
+/// Others have asked it so often meanwhile that nobody else gets as far as to be heard.
+#[test]
+fn a_daemon_that_hangs_with_a_full_waiting_room_keeps_nobody_waiting() {
+    let lab = Lab::new("1h");
+    let mut daemon = lab.start();
+    daemon.says("docs: snapshot");
+    daemon.signal(Signal::STOP);
+    assert!(fill(&lab.sockets()[0]) > 0);
+    let begun = Instant::now();
+    let refused = lab.machine.exits(1, &["daemon", "pause", "1h"]);
+    let (silent, hint) = ("has not answered for 5 s", "hint: if it was stopped, `kill -CONT`");
+    assert!(refused.err.contains(silent) && refused.err.contains(hint), "{refused}");
+    let shown = lab.machine.ok(&["status"]);
+    assert!(shown.text().contains(silent), "{shown}");
+    let ran = lab.machine.ok(&["run"]);
+    assert!(ran.err.contains("going on without the daemon"), "{ran}");
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    daemon.signal(Signal::CONT);
+    lab.write("second", "second");
+    daemon.says("docs: snapshot");
+    daemon.stop();
+}
+
+/// Connects until nobody else can, and how often that was. Those who hang up wait on: only the
+/// daemon finds out that they are gone.
+fn fill(socket: &Path) -> usize {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let address = SocketAddrUnix::new(socket).unwrap();
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    for made in 0.. {
+        let one = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+        match rustix::net::connect(one.unwrap(), &address) {
+            Ok(()) => {}
+            Err(error) => {
+                assert_eq!(error, rustix::io::Errno::AGAIN);
+                return made;
+            }
+        }
+    }
+    unreachable!("it has no end")
 }
 
 #[test]

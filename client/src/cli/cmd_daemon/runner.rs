@@ -17,7 +17,7 @@ use super::super::output::Ui;
 use super::super::vault::{self, SystemClock};
 use super::settings::{Place, Settings};
 use crate::backup::{self, Outcome, RunOptions};
-use crate::daemon::alerts::Touched;
+use crate::daemon::alerts::{self, Touched};
 use crate::daemon::job::{Job, Room, RunResult, Runner, Summary, Trouble};
 use crate::maintain::presence::{self, Presence};
 use crate::maintain::quota::quota;
@@ -165,8 +165,8 @@ impl SetRunner {
             skip_if_unchanged: set.skip_if_unchanged || !job.followed,
             ..set.options(&settings.here()?)
         };
-        let listener =
-            Counting { tally: Tally::default(), touched: Mutex::default(), inner: monitor };
+        let touched = Mutex::new(Box::new(Touched::after(Arc::clone(&job.kinds))));
+        let listener = Counting { tally: Tally::default(), touched, inner: monitor };
         let runtime = self.runtime.handle();
         let say = |line: &str| self.pass_on(&set.set, line, monitor);
         let outcome = listening(&say, |aside| -> Result<Outcome, CliError> {
@@ -261,7 +261,7 @@ impl Monitor for Counting<'_> {
     fn done(&self, item: Item<'_>) {
         self.tally.done(item);
         // One thread tells of all files.
-        self.touched.lock().unwrap_or_else(PoisonError::into_inner).done(&item);
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).done(&item, alerts::look_at);
         self.inner.done(item);
     }
     fn unvisited(&self, amount: Amount) {

@@ -4,9 +4,11 @@ use unseen_common::id::SnapshotId;
 use unseen_common::log::entry::Status as Whole;
 
 use super::*;
+use crate::daemon::alerts::Kinds;
 use crate::daemon::changes::{Event, Lost, Unwatched};
 use crate::daemon::job::Summary;
 use crate::daemon::marks::InMemory;
+use crate::daemon::pause::Pause;
 use crate::daemon::signs::{Verdict, Why};
 use crate::progress::Counts;
 use crate::scan::exclude::{Case, Options, Pattern};
@@ -204,7 +206,7 @@ fn a_pause_outlives_the_daemon_but_not_its_time() {
     second.want("a", true, now(400).at);
     assert!(matches!(second.step(now(400)), Step::Run(Job { wanted: true, .. })));
     first.resume();
-    assert_eq!((first.book.paused_until, first.status(now(100)).paused_until), (None, None));
+    assert_eq!((first.book.pause, first.status(now(100)).paused_until), (None, None));
 }
 
 #[test]
@@ -304,6 +306,23 @@ fn what_is_saved_on_changes_how_much_is_different_and_that_is_no_alarm() {
     assert_eq!(core.book.sets["a"].mass.unwrap().1.changed, 271, "and they are gone");
 }
 
+/// What was saved without it has changed unseen: the first whole run looks at files once more.
+#[test]
+fn a_new_daemon_doubts_what_it_knows_until_it_has_looked() {
+    let mut core = Core::new(Box::new(InMemory::default()), Book::default(), now(0));
+    core.set_sets(vec![spec("a", "/a")], now(0));
+    let mut kinds = Vec::new();
+    for at in [0, 4000, 9000] {
+        core.want("a", true, now(at).at);
+        let Step::Run(job) = core.step(now(at)) else { panic!("somebody asked") };
+        kinds.push(job.kinds.as_ref().clone());
+        let result = if at == 0 { failed(Trouble::FAILED) } else { Ok(summary(None)) };
+        core.ended(&job, &result, (now(at + 10), 0));
+    }
+    let (sure, doubt) = (Kinds::default(), Kinds::default().in_doubt());
+    assert_eq!(kinds, [doubt.clone(), doubt, sure]);
+}
+
 #[test]
 fn a_clock_that_is_set_changes_no_plan() {
     let at =
@@ -317,12 +336,15 @@ fn a_clock_that_is_set_changes_no_plan() {
         core.clock_was_set(jump, at(3800, wall(3800)));
         let status = core.status(at(3800, wall(3800)));
         assert_eq!(status.paused_until, Some(at(0, wall(7300)).wall), "as long as it was said");
-        assert_eq!(core.book.paused_until, status.paused_until);
+        let kept = core.book.pause.unwrap().left(at(3800, wall(3800)));
+        assert_eq!(kept, Duration::from_secs(3500));
         assert!(status.sets.iter().all(|set| set.book.ok <= Some(at(0, wall(3800)).wall)));
         assert_eq!(core.step(at(3800, wall(3800))), Step::Wait(Some(now(7300).at)));
     }
     // A machine that starts with its clock in 1970, and is told the time later.
-    let book = Book { paused_until: Some(Timestamp(1_800_000_600)), ..Book::default() };
+    let before = Now { wall: Timestamp(1_800_000_600 - 3600), ..now(0) };
+    let pause = Pause::new(Duration::from_secs(3600), Now { at: now(9000).at, ..before });
+    let book = Book { pause: Some(pause), ..Book::default() };
     let early = Now { at: now(5).at, wall: Timestamp(60) };
     let mut core = Core::new(Box::new(InMemory::default()), book, early);
     core.set_sets(vec![spec("a", "/a")], early);
