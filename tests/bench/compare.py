@@ -2,7 +2,7 @@
 """Measures this project beside its peers, in turn, in one run, and writes the table into
 docs/PERFORMANCE.md.
 
-    tests/bench/compare.py --corpora src,vm --tools unseen,bupstash,restic [--runs 3] [--write]
+    tests/bench/compare.py [--corpora src,vm] [--tools unseen,bupstash:2] [--runs 3] [--write]
 
 Corpora are folders under $CORPORA (default ~/.cache/unseen-corpora), made by corpora.py if they are
 missing; peers that are not found in $PEERS/bin (default ~/.cache/unseen-peers) or on the PATH are
@@ -11,8 +11,10 @@ The local vault of `unseen` is the server's core in the same process, so its fig
 where the server is a process of its own, its CPU time is added.
 A `changed` step appends a line to 100 files (rand: overwrites 4 KiB in four), and undoes it; vm: its
 next version, vm2. src at last gets a second snapshot, of src2.
+Tools take turns, in another order each turn. What a tool restores first is compared with the corpus.
 --memory FOLDER (a tmpfs) has corpus, vault and restored files there: then neither disk nor page cache
 is measured, and no corpus may need more than a third of the memory.
+Before all, four fifths of the free memory are touched once.
 Several runs: the median of each figure. Machines differ and are shared: the ratios are the result.
 """
 
@@ -102,15 +104,30 @@ def edit(corpus, files):
     return back
 
 
-def one(name, corpus, files, places):
+def no_change():
+    """What undoes a change that was not made."""
+
+
+def same(name, path, scratch):
+    """Ends the whole bench if a tool did not restore what was there."""
+    # Each has its own idea of how much of the path it restores.
+    inside = next((d for d in (scratch, scratch / path.name, scratch / str(path).lstrip("/")) if (d / next(path.iterdir()).name).exists()), scratch)
+    differs = subprocess.run(["diff", "-rq", "--no-dereference", path, inside], capture_output=True, text=True)
+    if differs.returncode:
+        sys.exit(f"{name} restored something else: {differs.stdout[:500]}")
+
+
+def one(name, corpus, files, places, turn):
     corpora, work, scratch, log = places
     tool, result = TOOLS[name](work), {}
     path = corpora / corpus
+    back = no_change
+    steps = STEPS + (["check"] if hasattr(tool, "check") else []) + (["second"] if corpus == "src" else [])
     try:
         measure(tool.init(), tool.env, None, log)
         time.sleep(SETTLE)
-        for step in STEPS + (["second"] if corpus == "src" else []):
-            cwd, back, command = None, None, None
+        for step in steps:
+            cwd = None
             if step == "changed" and corpus != "vm":
                 back = edit(corpus, files)
             elif step in ("changed", "second"):
@@ -118,24 +135,28 @@ def one(name, corpus, files, places):
                 warm(path)
             if step == "restore":
                 command, cwd = tool.restore(scratch), scratch
+            elif step == "check":
+                command = tool.check()
             else:
                 command = tool.first(path)
             os.sync()
             before, (served, _) = stored(tool.repo), tool.server_figures()
-            try:
-                figures = measure(command, tool.env, cwd, log)
-            finally:
-                if back:
-                    back()
+            figures = measure(command, tool.env, cwd, log)
             after, figures["server_mb"] = tool.server_figures()
             figures["server_cpu"] = after - served
             figures["cpu"] += figures["server_cpu"]
             figures["stored"] = stored(tool.repo)
             figures["added"] = figures["stored"] - before
             result[step] = figures
+            if step == "restore":
+                if turn == 0:
+                    same(name, path, scratch)
+                back()
+                back = no_change
             shown = {k: round(v, 2) for k, v in figures.items() if v}
             print(f"{corpus:6} {name:12} {step:10}", shown, flush=True)
     finally:
+        back()
         tool.close()
     return result
 
@@ -144,32 +165,44 @@ def median(runs, step, figure):
     return statistics.median(run[step][figure] for run in runs)
 
 
+def cell(runs, step):
+    return " / ".join(f"{median(runs, step, f):.{d}f}" for f, d in (("cpu", 2), ("wall", 2), ("mb", 0)))
+
+
+def times(runs, own, steps, figure):
+    """How many times as much as ours; what is less than the clock tells counts as its least step."""
+    return ", ".join(f"{max(median(runs, s, figure), 0.01) / max(median(own, s, figure), 0.01):.2f}" for s in steps)
+
+
 def table(corpus, results):
-    second = ", then with src2" if corpus == "src" else ""
-    lines = [
-        f"**{corpus}** (medians; CPU s / wall s / peak MB)",
-        "",
-        f"| | first | unchanged | changed | added MB | restore | stored MB{second} | CPU against unseen: first, unchanged, changed, restore |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    own = results.get("unseen")
+    second = ["second"] if corpus == "src" else []
+    head = ["first", "unchanged", "changed", "added MB", "restore", "stored MB" + (", then with src2" if second else "")]
+    lines = [f"**{corpus}** (medians; CPU s / wall s / peak MB)", "", f"| | {' | '.join(head)} |", "|---" * 7 + "|"]
     for name, runs in results.items():
-        cell = lambda step: " / ".join(f"{median(runs, step, f):.{d}f}" for f, d in (("cpu", 2), ("wall", 2), ("mb", 0)))
-        ratios = "-"
-        if own and name != "unseen":
-            ratios = ", ".join(f"{median(runs, s, 'cpu') / max(median(own, s, 'cpu'), 0.01):.2f}×" for s in STEPS)
-        size = f"{median(runs, 'first', 'stored'):.1f}"
-        if second:
-            size += f", {median(runs, 'second', 'stored'):.1f}"
+        size = ", ".join(f"{median(runs, s, 'stored'):.1f}" for s in ["first", *second])
         peak = max(median(runs, s, "server_mb") for s in STEPS)
-        shown = f"{name}, {len(runs)} run{'s' if len(runs) > 1 else ''}"
-        if peak:
-            shown += f"; server {peak:.0f} MB"
-        lines.append(
-            f"| {shown} | {cell('first')} | {cell('unchanged')} | {cell('changed')} | "
-            f"{median(runs, 'changed', 'added'):.1f} | {cell('restore')} | {size} | {ratios} |"
-        )
+        shown = f"{name}, {len(runs)} run{'s' if len(runs) > 1 else ''}" + (f"; server {peak:.0f} MB" if peak else "")
+        cells = [cell(runs, s) for s in STEPS]
+        cells.insert(3, f"{median(runs, 'changed', 'added'):.1f}")
+        lines.append(f"| {shown} | {' | '.join(cells)} | {size} |")
+    own = results.get("unseen")
+    if own and len(results) > 1:
+        lines += ["", f"| times unseen: {', '.join(STEPS)} | CPU | wall | peak | stored |", "|---" * 5 + "|"]
+        for name, runs in results.items():
+            if name != "unseen":
+                columns = [times(runs, own, STEPS, figure) for figure in ("cpu", "wall", "mb")]
+                columns.append(times(runs, own, ["first", *second], "stored"))
+                lines.append(f"| {name} | {' | '.join(columns)} |")
+    if own and "check" in own[0]:
+        lines += ["", f"`backup check`: {cell(own, 'check')}."]
+    lines += ["", f"{', '.join(sorted({TOOLS[name].version() for name in results}))}; {machine()}."]
     return "\n".join(lines)
+
+
+def machine():
+    with open("/proc/cpuinfo") as lines:
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "processor")
+    return f"{os.cpu_count()} of {model}, Linux {os.uname().release.split('-')[0]}"
 
 
 def write(corpus, table, command):
@@ -184,9 +217,9 @@ def write(corpus, table, command):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpora", default="src")
+    parser.add_argument("--corpora", default="src,many,mixed,rand,vm")
     parser.add_argument("--tools", default=",".join(TOOLS), help="NAME or NAME:RUNS, by comma")
-    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--work", default=None, help="where repositories go")
     parser.add_argument("--scratch", default=None, help="where restored files go, if elsewhere")
     parser.add_argument("--memory", default=None, help="a tmpfs for everything, a copy of the corpus too")
@@ -212,10 +245,12 @@ def main():
             files = some_files(corpora / corpus)
             warm(corpora / corpus)
             for turn in range(max(runs.values())):
-                for name in [name for name, times in runs.items() if turn < times]:
+                names = [name for name, times in runs.items() if turn < times]
+                first = turn % len(names)
+                for name in names[first:] + names[:first]:
                     with folder(work) as vault, folder(scratch) as restored:
                         places = corpora, Path(vault), Path(restored), log
-                        results[name].append(one(name, corpus, files, places))
+                        results[name].append(one(name, corpus, files, places, turn))
         made = table(corpus, results)
         print(f"\n{made}\n", flush=True)
         print(json.dumps({"corpus": corpus, "results": results}))

@@ -80,6 +80,13 @@ class Tool:
             self.server.terminate()
             self.server.wait()
 
+    @classmethod
+    def version(cls):
+        """As the program tells it."""
+        word = "version" if "restic" in cls.binary else "--version"
+        said = subprocess.run([cls.binary, word], check=True, capture_output=True, text=True)
+        return " ".join(said.stdout.split()[:2])
+
     @staticmethod
     def find(name):
         own = PEERS / "bin" / name
@@ -102,6 +109,9 @@ class Unseen(Tool):
 
     def restore(self, target):
         return [self.binary, "-q", "restore", "latest", "--target", str(target)]
+
+    def check(self):
+        return [self.binary, "-q", "check"]
 
 
 class UnseenHttps(Unseen):
