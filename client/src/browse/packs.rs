@@ -40,6 +40,8 @@ pub struct Packs<'a> {
     opened: Mutex<Lru<PackNumber, Arc<OpenPack>>>,
     lanes: Lanes,
     fetched: AtomicU64,
+    /// Held by who fetches tables of contents for the index.
+    pub(super) learning: Mutex<()>,
     /// Packs that were not what they should be.
     suspects: Mutex<RoaringBitmap>,
 }
@@ -76,6 +78,7 @@ impl<'a> Packs<'a> {
             opened: Mutex::new(Lru::new(TABLES)),
             lanes: Lanes::default(),
             fetched: AtomicU64::new(0),
+            learning: Mutex::default(),
             suspects: Mutex::default(),
         }
     }
@@ -93,6 +96,11 @@ impl<'a> Packs<'a> {
     /// Bytes that were fetched so far.
     pub fn fetched(&self) -> u64 {
         self.fetched.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes more were fetched.
+    pub(super) fn count(&self, bytes: usize) {
+        self.fetched.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Waits for something that is asked of the vault.
@@ -115,9 +123,13 @@ impl<'a> Packs<'a> {
                 !self.index.live().contains(number.0) || self.index.gone().contains(number.0);
             if gone { PackTrouble::Missing } else { PackTrouble::UnknownWriter }
         })?;
-        let ends = [0..header_len(), info.footer_start()..info.length];
-        self.fetch(&info, &ends, pieces)?;
-        let pack = Arc::new(self.open_from(info, pieces)?);
+        let pack = Arc::new(if let Some(ends) = self.index.ends(number) {
+            self.open_ends(info, (&ends.0, &ends.1))?
+        } else {
+            let ends = [0..header_len(), info.footer_start()..info.length];
+            self.fetch(&info, &ends, pieces)?;
+            self.open_from(info, pieces)?
+        });
         let weight = pack.weight();
         self.opened().put(number, Arc::clone(&pack), weight);
         Ok(pack)
@@ -131,15 +143,19 @@ impl<'a> Packs<'a> {
         if !here {
             return Err(PackTrouble::Short);
         }
+        self.open_ends(info, (&header, &footer))
+    }
+
+    fn open_ends(
+        &self,
+        info: PackInfo,
+        (header, footer): (&[u8], &[u8]),
+    ) -> Result<OpenPack, PackTrouble> {
         let known = self.repo.known(info.device).ok_or(PackTrouble::UnknownWriter)?;
-        let (mut footer, _) = open_own(
-            (info.id, info.length),
-            (&header, &footer),
-            self.repo.account(),
-            known.keys(),
-        )?;
+        let (mut footer, _) =
+            open_own((info.id, info.length), (header, footer), self.repo.account(), known.keys())?;
         let (_, key) =
-            self.repo.keys().open_header(EnvelopeKind::Pack, &header).map_err(PackError::from)?;
+            self.repo.keys().open_header(EnvelopeKind::Pack, header).map_err(PackError::from)?;
         let mut starts = Vec::with_capacity(footer.table.segments.len());
         let mut at = header_len();
         for segment in &mut footer.table.segments {

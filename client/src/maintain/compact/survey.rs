@@ -62,7 +62,7 @@ pub fn survey(
     }
     needed -= kept;
     let index = packs.index;
-    let unsound = index.damaged().iter().map(|damaged| damaged.number.0);
+    let unsound = index.damaged().into_iter().map(|damaged| damaged.number.0);
     let unsound = index.quarantined() | index.gone() | unsound.collect::<RoaringBitmap>();
     // Their names are known, or no list that has them would be the one that was signed for.
     let mendable = (&needed & index.quarantined()).iter().map(PackNumber).collect();
