@@ -12,10 +12,11 @@ use unseen_common::vault::PackBytes;
 use super::error::{PackFault, PackTrouble};
 use super::lanes::Lanes;
 use super::lru::Lru;
-use super::pieces::Pieces;
+use super::pieces::{BLOCK, Pieces};
 use crate::crypto::content_id::{ChunkId, ContentKeys};
 use crate::crypto::envelope::{EnvelopeKind, HEADER_LEN};
 use crate::crypto::seal::{PackKey, TAG_LEN};
+use crate::pack::chunk_map::MappedPack;
 use crate::pack::reader::{PackError, SegmentOpener, VerifiedChunk, open_own};
 use crate::pack::table::{SegmentRow, Table};
 use crate::progress::Monitor;
@@ -125,6 +126,12 @@ impl<'a> Packs<'a> {
         })?;
         let pack = Arc::new(if let Some(ends) = self.index.ends(number) {
             self.open_ends(info, (&ends.0, &ends.1))?
+        } else if self.ends_alone(&info, pieces) {
+            let (id, PackInfo { length, footer, .. }) = (info.id, info);
+            let ends = self.wait(self.repo.fetch_ends(&MappedPack { number, id, length, footer }));
+            let (header, footer) = ends?;
+            self.count(header.len().saturating_add(footer.len()));
+            self.open_ends(info, (&header, &footer))?
         } else {
             let ends = [0..header_len(), info.footer_start()..info.length];
             self.fetch(&info, &ends, pieces)?;
@@ -133,6 +140,12 @@ impl<'a> Packs<'a> {
         let weight = pack.weight();
         self.opened().put(number, Arc::clone(&pack), weight);
         Ok(pack)
+    }
+
+    /// Whether both ends are better fetched without the blocks that they are in. Where they are
+    /// everybody knows, so nothing is told by that. Of a short pack all comes with the first answer.
+    fn ends_alone(&self, info: &PackInfo, pieces: &Pieces) -> bool {
+        !self.repo.is_local() && pieces.is_empty() && info.length > 2 * BLOCK
     }
 
     /// Opens a pack of which both ends have been fetched.
@@ -362,7 +375,6 @@ fn index(number: u32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::browse::pieces::BLOCK;
 
     #[test]
     fn requests_are_of_blocks_and_leave_nothing_out() {
