@@ -14,32 +14,88 @@ use unseen_common::id::SnapshotId;
 /// `Read` is the local side and `transfer` the network side: a backup reads files and sends packs,
 /// a restore fetches packs and writes files.
 pub trait Monitor: Send + Sync + std::fmt::Debug {
+    /// Who hears of everything that is not overridden here.
+    fn inner(&self) -> Option<&dyn Monitor> {
+        None
+    }
     /// More work was found. The amounts add up.
-    fn scanned(&self, _found: Amount) {}
+    fn scanned(&self, found: Amount) {
+        if let Some(inner) = self.inner() {
+            inner.scanned(found);
+        }
+    }
     /// A file was found that is left to another pass.
-    fn put_off(&self, _found: Amount) {}
+    fn put_off(&self, found: Amount) {
+        if let Some(inner) = self.inner() {
+            inner.put_off(found);
+        }
+    }
     /// All work has been found: the totals stand, and time left can be told.
-    fn scan_done(&self) {}
+    fn scan_done(&self) {
+        if let Some(inner) = self.inner() {
+            inner.scan_done();
+        }
+    }
     /// Work on a file began. The path is relative to nothing in particular, and not escaped.
-    fn file_started(&self, _path: &[u8]) {}
+    fn file_started(&self, path: &[u8]) {
+        if let Some(inner) = self.inner() {
+            inner.file_started(path);
+        }
+    }
     /// Bytes of files that were read (backup), written (restore) or verified (check).
-    fn bytes_read(&self, _bytes: u64) {}
+    fn bytes_read(&self, bytes: u64) {
+        if let Some(inner) = self.inner() {
+            inner.bytes_read(bytes);
+        }
+    }
     /// A file or directory is done.
-    fn done(&self, _item: Item<'_>) {}
+    fn done(&self, item: Item<'_>) {
+        if let Some(inner) = self.inner() {
+            inner.done(item);
+        }
+    }
     /// These were taken as they were, without a look at them: nothing in them has changed.
-    fn unvisited(&self, _amount: Amount) {}
+    fn unvisited(&self, amount: Amount) {
+        if let Some(inner) = self.inner() {
+            inner.unvisited(amount);
+        }
+    }
     /// New chunks went into a segment.
-    fn stored(&self, _stored: Stored) {}
+    fn stored(&self, stored: Stored) {
+        if let Some(inner) = self.inner() {
+            inner.stored(stored);
+        }
+    }
     /// More bytes will go over the network. They add up.
-    fn transfer_planned(&self, _bytes: u64) {}
+    fn transfer_planned(&self, bytes: u64) {
+        if let Some(inner) = self.inner() {
+            inner.transfer_planned(bytes);
+        }
+    }
     /// Bytes that went over the network, or into the local vault.
-    fn transferred(&self, _bytes: u64) {}
+    fn transferred(&self, bytes: u64) {
+        if let Some(inner) = self.inner() {
+            inner.transferred(bytes);
+        }
+    }
     /// Something could not be read or restored; the rest goes on. Exit 3 or 1 follows.
-    fn problem(&self, _problem: &Problem) {}
+    fn problem(&self, problem: &Problem) {
+        if let Some(inner) = self.inner() {
+            inner.problem(problem);
+        }
+    }
     /// Something the user should know; no failure.
-    fn note(&self, _note: &Note) {}
+    fn note(&self, note: &Note) {
+        if let Some(inner) = self.inner() {
+            inner.note(note);
+        }
+    }
     /// A checkpoint was committed: what is done so far can be restored.
-    fn checkpoint(&self, _snapshot: &SnapshotId) {}
+    fn checkpoint(&self, snapshot: &SnapshotId) {
+        if let Some(inner) = self.inner() {
+            inner.checkpoint(snapshot);
+        }
+    }
 }
 
 /// An amount of work.

@@ -4,9 +4,9 @@ docs/PERFORMANCE.md.
 
     tests/bench/compare.py --corpora src,vm --tools unseen,bupstash,restic [--runs 3] [--write]
 
-Corpora are folders under $CORPORA (default ~/.cache/unseen-corpora); peers that are not found in
-$PEERS/bin (default ~/.cache/unseen-peers) or on the PATH are left out, and said so. Every step is
-one process: wall and CPU seconds (wait4, children included) and peak memory (the largest process).
+Corpora are folders under $CORPORA (default ~/.cache/unseen-corpora), made by corpora.py if they are
+missing; peers that are not found in $PEERS/bin (default ~/.cache/unseen-peers) or on the PATH are
+left out, and said so. Every step is one process: wall and CPU seconds (wait4, children included) and peak memory (the largest process).
 The local vault of `unseen` is the server's core in the same process, so its figures hold both ends;
 where the server is a process of its own, its CPU time is added.
 A `changed` step appends a line to 100 files (rand: overwrites 4 KiB in four), and undoes it; vm: its
@@ -28,9 +28,13 @@ import tempfile
 import time
 from pathlib import Path
 
+import corpora as makers
 from peers import ROOT, TOOLS, measure
 
 CORPORA = Path(os.environ.get("CORPORA", Path.home() / ".cache/unseen-corpora"))
+# The turn before has changed files and changed them back, and what is that young is read twice: its
+# time does not tell yet whether it changes again. Nobody's files are all that young.
+SETTLE = 4
 STEPS = ["first", "unchanged", "changed", "restore"]
 
 
@@ -104,6 +108,7 @@ def one(name, corpus, files, places):
     path = corpora / corpus
     try:
         measure(tool.init(), tool.env, None, log)
+        time.sleep(SETTLE)
         for step in STEPS + (["second"] if corpus == "src" else []):
             cwd, back, command = None, None, None
             if step == "changed" and corpus != "vm":
@@ -199,6 +204,8 @@ def main():
     work, scratch = args.work or args.memory, args.scratch or args.memory or args.work
     log = Path(tempfile.gettempdir()) / f"unseen-bench-{os.getpid()}.log"
     for corpus in args.corpora.split(","):
+        for name in filter(None, (corpus, makers.NEXT.get(corpus))):
+            makers.make(name, CORPORA)
         results = {name: [] for name in runs}
         with folder(args.memory) as copy:
             corpora = copied(corpus, copy) if args.memory else CORPORA

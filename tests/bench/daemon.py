@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """The memory of the daemon with many files: with its first backup, and afterwards.
 
-    tests/bench/daemon.py [BACKUP] [--files 1000000] [--most 100] [--in /dev/shm]
+    tests/bench/daemon.py [BACKUP] [--files 1000000] [--copy FOLDER] [--most 100] [--in /dev/shm]
 
-Makes so many small files, 100 in a directory, and lets the daemon save them to a local vault.
+Makes so many small files, 100 in a directory, or a copy of a folder, and lets the daemon save them to a local vault.
 Fails if the peak of the daemon (VmHWM) is above so many MB after the first backup or, counted
 anew, after ten files have changed and were saved.
 """
@@ -20,12 +20,18 @@ def main():
     words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     words.add_argument("backup", nargs="?", default="target/release/backup")
     words.add_argument("--files", type=int, default=1_000_000)
+    words.add_argument("--copy", type=Path)
     words.add_argument("--most", type=int, default=100)
     words.add_argument("--in", dest="place", default="/dev/shm")
     words = words.parse_args()
     with tempfile.TemporaryDirectory(dir=words.place) as folder:
         home = Path(folder)
-        docs = make(home / "docs", words.files)
+        docs = home / "docs"
+        if words.copy:
+            subprocess.run(["cp", "-a", words.copy, docs], check=True)
+            (docs / "0" / "0").mkdir(parents=True)
+        else:
+            make(docs, words.files)
         environment = {**os.environ, "HOME": folder,
                        "BACKUP_PASSPHRASE": "daemon bench, nothing to hide here"}
         for name in ("CONFIG", "DATA", "STATE", "CACHE"):
@@ -50,7 +56,7 @@ paths = ["{docs}"]
             daemon.terminate()
             daemon.wait()
     for when, peak in peaks:
-        print(f"{words.files} files, {when}: {peak:.0f} MB at most")
+        print(f"{words.copy or words.files} files, {when}: {peak:.0f} MB at most")
     if any(peak > words.most for _, peak in peaks):
         sys.exit(f"more than {words.most} MB")
 
@@ -61,7 +67,6 @@ def make(docs, files):
         if number % 100 == 0:
             directory.mkdir(parents=True)
         (directory / f"f{number}").write_text(f"file {number}\n")
-    return docs
 
 
 def measure(daemon, docs):

@@ -3,9 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use unseen_common::id::SnapshotId;
-
-use crate::progress::{Amount, Item, Monitor, Note, Problem as Trouble, Stored};
+use crate::progress::{Monitor, Problem as Trouble};
 use crate::tree::manifest::{MAX_ERRORS, Problem};
 
 /// Bytes of a path that are kept with a problem.
@@ -40,41 +38,8 @@ impl<'a> Listener<'a> {
 }
 
 impl Monitor for Listener<'_> {
-    fn scanned(&self, found: Amount) {
-        self.inner.scanned(found);
-    }
-    fn put_off(&self, found: Amount) {
-        self.inner.put_off(found);
-    }
-    fn scan_done(&self) {
-        self.inner.scan_done();
-    }
-    fn file_started(&self, path: &[u8]) {
-        self.inner.file_started(path);
-    }
-    fn bytes_read(&self, bytes: u64) {
-        self.inner.bytes_read(bytes);
-    }
-    fn done(&self, item: Item<'_>) {
-        self.inner.done(item);
-    }
-    fn unvisited(&self, amount: Amount) {
-        self.inner.unvisited(amount);
-    }
-    fn stored(&self, stored: Stored) {
-        self.inner.stored(stored);
-    }
-    fn transfer_planned(&self, bytes: u64) {
-        self.inner.transfer_planned(bytes);
-    }
-    fn transferred(&self, bytes: u64) {
-        self.inner.transferred(bytes);
-    }
-    fn note(&self, note: &Note) {
-        self.inner.note(note);
-    }
-    fn checkpoint(&self, snapshot: &SnapshotId) {
-        self.inner.checkpoint(snapshot);
+    fn inner(&self) -> Option<&dyn Monitor> {
+        Some(self.inner)
     }
     fn problem(&self, problem: &Trouble) {
         self.count.fetch_add(1, Ordering::Relaxed);

@@ -6,9 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use unseen_common::id::SnapshotId;
-
-use crate::progress::{Amount, Change, Item, Monitor, Note, Problem, Stored};
+use crate::progress::{Amount, Change, Item, Monitor, Problem};
 
 /// Problems that are remembered, so that none is told twice.
 const PROBLEMS: usize = 1 << 20;
@@ -41,6 +39,9 @@ impl<'a> TwoPasses<'a> {
 }
 
 impl Monitor for TwoPasses<'_> {
+    fn inner(&self) -> Option<&dyn Monitor> {
+        Some(self.inner)
+    }
     fn scanned(&self, found: Amount) {
         if self.is_first() {
             self.inner.scanned(found);
@@ -55,12 +56,6 @@ impl Monitor for TwoPasses<'_> {
             self.inner.scan_done();
         }
     }
-    fn file_started(&self, path: &[u8]) {
-        self.inner.file_started(path);
-    }
-    fn bytes_read(&self, bytes: u64) {
-        self.inner.bytes_read(bytes);
-    }
     fn done(&self, item: Item<'_>) {
         if self.is_first() || !(item.is_dir || item.change == Change::Unmodified) {
             self.inner.done(item);
@@ -70,15 +65,6 @@ impl Monitor for TwoPasses<'_> {
         if self.is_first() {
             self.inner.unvisited(amount);
         }
-    }
-    fn stored(&self, stored: Stored) {
-        self.inner.stored(stored);
-    }
-    fn transfer_planned(&self, bytes: u64) {
-        self.inner.transfer_planned(bytes);
-    }
-    fn transferred(&self, bytes: u64) {
-        self.inner.transferred(bytes);
     }
     fn problem(&self, problem: &Problem) {
         let hash = self.hasher.hash_one(&problem.path);
@@ -94,11 +80,5 @@ impl Monitor for TwoPasses<'_> {
         if news {
             self.inner.problem(problem);
         }
-    }
-    fn note(&self, note: &Note) {
-        self.inner.note(note);
-    }
-    fn checkpoint(&self, snapshot: &SnapshotId) {
-        self.inner.checkpoint(snapshot);
     }
 }

@@ -7,10 +7,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use unseen_common::id::SnapshotId;
-
 use super::job::RunResult;
-use crate::progress::{Amount, Counts, Item, Monitor, Note, Problem, Stored, Tally};
+use crate::progress::{Counts, Monitor, Note, Problem, Tally};
 
 /// Runs that are remembered, with how they ended.
 const RUNS: usize = 32;
@@ -165,12 +163,8 @@ impl Run {
 }
 
 impl Monitor for Run {
-    fn scanned(&self, found: Amount) {
-        self.tally.scanned(found);
-    }
-
-    fn scan_done(&self) {
-        self.tally.scan_done();
+    fn inner(&self) -> Option<&dyn Monitor> {
+        Some(&self.tally)
     }
 
     fn file_started(&self, path: &[u8]) {
@@ -179,30 +173,6 @@ impl Monitor for Run {
             told.current.clear();
             told.current.extend_from_slice(path.get(..MAX_PATH).unwrap_or(path));
         }
-    }
-
-    fn bytes_read(&self, bytes: u64) {
-        self.tally.bytes_read(bytes);
-    }
-
-    fn done(&self, item: Item<'_>) {
-        self.tally.done(item);
-    }
-
-    fn unvisited(&self, amount: Amount) {
-        self.tally.unvisited(amount);
-    }
-
-    fn stored(&self, stored: Stored) {
-        self.tally.stored(stored);
-    }
-
-    fn transfer_planned(&self, bytes: u64) {
-        self.tally.transfer_planned(bytes);
-    }
-
-    fn transferred(&self, bytes: u64) {
-        self.tally.transferred(bytes);
     }
 
     fn problem(&self, problem: &Problem) {
@@ -219,10 +189,6 @@ impl Monitor for Run {
         if told.notes.iter().filter(|known| known.level == note.level).count() < LINES {
             told.notes.push(note.clone());
         }
-    }
-
-    fn checkpoint(&self, snapshot: &SnapshotId) {
-        self.tally.checkpoint(snapshot);
     }
 }
 

@@ -57,7 +57,7 @@ struct Limits {
 }
 
 impl Limits {
-    const DEFAULT: Self = Self { delta: 128 << 10, runs: 8 };
+    const DEFAULT: Self = Self { delta: 64 << 10, runs: 8 };
 }
 
 #[derive(Debug)]

@@ -100,6 +100,19 @@ fn of_three_that_wait_the_fullest_leaves_unless_somebody_is_about_to_fill_it() {
 }
 
 #[test]
+fn a_pack_with_little_room_does_not_wait() {
+    for (room, waits) in [(200 * KIB, false), (300 * KIB, true)] {
+        let mut bench = Bench::new();
+        bench.data(8 * MIB);
+        let left = bench.packs.open().data.as_ref().unwrap().builder.room();
+        bench.data(usize::try_from(left).unwrap() - room);
+        assert_eq!((bench.open(), bench.left.len()), (vec![2], 0));
+        bench.data(MIB);
+        assert_eq!((bench.open().len(), bench.left.len()), if waits { (2, 0) } else { (1, 1) });
+    }
+}
+
+#[test]
 fn two_threads_do_not_aim_at_the_same_room() {
     let mut bench = Bench::new();
     let trend = Trend { raw: 3 * MIB, encoded: MIB, longest: 3 * MIB };
