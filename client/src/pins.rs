@@ -6,6 +6,7 @@ mod sent;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use minicbor::decode::Decoder;
@@ -88,10 +89,15 @@ pub fn write(path: &Path, pin: &Pin) -> Result<(), PinError> {
         .map_err(|source| PinError::Io { path: path.to_path_buf(), source })
 }
 
+/// Makes a folder and what is above it for this user alone, whatever the umask is.
+pub fn private_folder(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
 /// Replaces a file at once and durably: temporary file beside it, sync, rename, sync the folder.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or_else(|| io::Error::other("a file is in a folder"))?;
-    fs::create_dir_all(folder)?;
+    private_folder(folder)?;
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;

@@ -361,6 +361,7 @@ pub(crate) fn options(set: &str) -> RunOptions {
         compression: crate::compress::Level::Default,
         checkpoint_every: Duration::from_secs(3600),
         spool: false,
+        ahead: false,
         workers: 2,
         uploads: 1,
         patience: Duration::from_secs(600),

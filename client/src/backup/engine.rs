@@ -16,6 +16,7 @@ use super::changes::Changes;
 use super::commit::{Committed, finish_pending, prepare, send};
 use super::listener::Listener;
 use super::prelude::{mark_synced, open_index};
+use super::spool::Spool;
 use super::stop::Stop;
 use super::two_passes::TwoPasses;
 use crate::compress::Level;
@@ -97,6 +98,8 @@ pub struct RunOptions {
     pub checkpoint_every: Duration,
     /// The vault is on another machine: keep packs until it has them.
     pub spool: bool,
+    /// Somebody waits for just this: what an earlier run has left to send is for the next one.
+    pub ahead: bool,
     /// Threads that read, chunk, compress and seal.
     pub workers: usize,
     /// Threads that upload.
@@ -168,8 +171,24 @@ pub fn run(
     {
         monitor.note(&Note::info("finished the snapshot that an earlier run had begun to commit"));
     }
+    if options.spool && !options.dry_run {
+        tell_left(&Spool::waiting(&repo.folders.spool()), options.ahead, monitor);
+    }
     let outcome = passes((repo, &mut state), &mut source, options, (monitor, &stop), runtime)?;
     Ok(Outcome { clocks, ..outcome })
+}
+
+/// What an earlier run has left to send takes its time, before this run or after it.
+fn tell_left(&(packs, bytes): &(u64, u64), ahead: bool, monitor: &dyn Monitor) {
+    if packs == 0 {
+        return;
+    }
+    let megabytes = bytes.div_ceil(1_000_000);
+    monitor.note(&Note::info(if ahead {
+        format!("what an earlier run has left to send waits for this one: {megabytes} MB")
+    } else {
+        format!("what an earlier run has left is sent first: {megabytes} MB")
+    }));
 }
 
 /// All of the source at once, or what is small before the rest.

@@ -16,6 +16,7 @@ use crate::crypto::device::DeviceSecrets;
 use crate::crypto::envelope::HEADER_LEN;
 use crate::pack::builder::SealedPack;
 use crate::pack::reader::{Ends, TableKeys, open_footer};
+use crate::pins::private_folder;
 
 /// A folder of packs.
 #[derive(Debug, Clone)]
@@ -24,8 +25,17 @@ pub struct Spool(PathBuf);
 impl Spool {
     /// Opens the folder, or makes it.
     pub fn open(folder: &Path) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
+        private_folder(folder)?;
         Ok(Self(folder.to_path_buf()))
+    }
+
+    /// How many packs wait in this folder, and how many bytes they have, as far as it can be read.
+    pub fn waiting(folder: &Path) -> (u64, u64) {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let files = entries.filter_map(|entry| entry.metadata().ok().filter(fs::Metadata::is_file));
+        files.fold((0, 0), |(packs, bytes): (u64, u64), file| {
+            (packs + 1, bytes.saturating_add(file.len()))
+        })
     }
 
     /// Keeps a pack. Not synced: a torn file is recognised and dropped.

@@ -80,7 +80,7 @@ pub fn run(ctx: &Context<'_>, args: &CompactArgs) -> Result<Exit, CliError> {
     let done = done?;
     report.json(false, &done);
     report.conclude(&done);
-    vault::sweep(ctx.ui, &reading.setup, &reading.opened);
+    vault::sweep((ctx.ui, &|text| ctx.ui.warn(text)), &reading.setup, &reading.opened);
     Ok(report.exit(&done))
 }
 

@@ -18,6 +18,7 @@ use crate::daemon::core::Status;
 use crate::sets::values::Span;
 
 pub use follow::through;
+pub use service::installed;
 use service::{InstallArgs, UninstallArgs, install, uninstall};
 
 /// What `daemon` takes.
@@ -139,7 +140,10 @@ impl From<CallError> for CliError {
                         "if it was stopped, `kill -CONT {process}` lets it go on; if it hangs, \
                          `kill -9 {process}` ends it, and it can be started anew; {then}"
                     ),
-                    None => format!("if it hangs, end it, and start it anew; {then}"),
+                    None => format!(
+                        "if it was stopped, `kill -CONT` with its process lets it go on; if it \
+                         hangs, end it, and start it anew; {then}"
+                    ),
                 };
                 Self::from_error(Exit::Failed, error).hint(hint)
             }

@@ -22,7 +22,7 @@ use crate::maintain::policy::{KeepChange, PolicyChange, differences, last_word, 
 
 use preview::Foretold;
 
-pub use show::tell_waiting;
+pub use show::waiting_warning;
 
 /// What `policy` takes.
 #[derive(Debug, Clone, Default, clap::Args)]

@@ -176,7 +176,7 @@ pub fn run(ctx: &Context<'_>, args: &RunArgs) -> Result<Exit, CliError> {
         setup: &setup,
         runtime: &runtime,
         interrupt: &interrupt,
-        told: std::cell::Cell::new(false),
+        told: each::Once::default(),
     };
     runs.all(&jobs)
 }

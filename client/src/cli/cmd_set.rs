@@ -386,8 +386,14 @@ fn warn_missing(ctx: &Context<'_>, setup: &Setup, set: &NamedSet) {
     }
 }
 
-/// The path made absolute, as config.toml can hold it.
+/// The path made absolute, as config.toml can hold it. One that begins with the home folder, as it
+/// comes from between quotes, stays as it is: config.toml knows it, too.
 fn absolute_text(path: &Path) -> Result<String, CliError> {
+    if let Some(text) = path.to_str()
+        && (text == "~" || text.starts_with("~/"))
+    {
+        return Ok(text.to_owned());
+    }
     let current = std::env::current_dir().map_err(|error| {
         CliError::new(Exit::Failed, "the current folder is gone").because(error)
     })?;
@@ -396,4 +402,21 @@ fn absolute_text(path: &Path) -> Result<String, CliError> {
         CliError::usage(format!("{} is not UTF-8, and config.toml is", path.display()))
             .hint("`backup run --files-from` takes any path")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_home_folder_is_meant_also_between_quotes() {
+        for text in ["~", "~/x"] {
+            assert_eq!(absolute_text(Path::new(text)).unwrap(), text);
+        }
+        let here = std::env::current_dir().unwrap();
+        for (text, path) in [("x", "x"), ("./~", "~"), ("~ann", "~ann")] {
+            let expected = here.join(path).to_str().unwrap().to_owned();
+            assert_eq!(absolute_text(Path::new(text)).unwrap(), expected);
+        }
+    }
 }

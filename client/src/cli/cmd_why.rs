@@ -16,11 +16,12 @@ use crate::daemon::control::{Answer, Call, CallError, Request};
 use crate::daemon::core::Why;
 use crate::sets::Job;
 use crate::sets::job::Origin;
-use crate::sets::saved::{Last, Saved, last, saved};
+use crate::sets::saved::{Made, Saved, of_path, saved};
 use crate::sets::there::{There, there};
 use crate::sets::why::{Cause, Verdict, judge};
 use crate::state::db::{StateDb, StateError};
 use crate::state::own_snapshots::OwnSnapshots;
+use crate::tree::manifest::Manifest;
 
 /// What `why` takes.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -43,7 +44,8 @@ struct About {
     /// Nothing for a set that is not in config.toml: its rules were on a command line.
     verdict: Option<Verdict>,
     /// What is remembered, as far as it could be asked.
-    saved: Option<(Saved, Option<Last>)>,
+    /// The same for all sets that have it.
+    saved: Option<(Saved, Option<Made>)>,
 }
 
 impl About {
@@ -150,36 +152,32 @@ fn about(
     state: Option<&StateDb>,
     path: &Path,
 ) -> Result<Vec<About>, CliError> {
-    let own = OwnSnapshots::open(&vault::folders(&setup.places).own_snapshots());
-    let remembered = |set: &str| -> Result<_, CliError> {
-        let Some(state) = state else {
-            return Ok(None);
-        };
-        let last = last(state, &own, set)?;
-        Ok(Some((saved(state, last.as_ref(), path)?, last)))
-    };
     let mut all = Vec::new();
     for set in &setup.sets {
         let job = Job::of(set, setup.home.as_deref())?;
-        let Some(verdict) = judge(&job, own_folders(ctx, setup), path) else {
-            continue;
-        };
-        // What is left out, or only on the way, is not looked up: it may be another set's.
-        let saved = if verdict == Verdict::In { remembered(&set.name)? } else { None };
-        all.push(About { set: set.name.clone(), verdict: Some(verdict), saved });
-    }
-    let sets = state.map(StateDb::sets).transpose()?.unwrap_or_default();
-    for set in sets.into_iter().filter(|name| setup.sets.iter().all(|set| set.name != *name)) {
-        let Some((found, Some(last))) = remembered(&set)? else {
-            continue;
-        };
-        let covers = last.manifest.as_ref().is_some_and(|manifest| {
-            let mut paths = manifest.paths.iter();
-            paths.any(|source| path.starts_with(Path::new(std::ffi::OsStr::from_bytes(source))))
-        });
-        if covers {
-            all.push(About { set, verdict: None, saved: Some((found, Some(last))) });
+        if let Some(verdict) = judge(&job, own_folders(ctx, setup), path) {
+            all.push(About { set: set.name.clone(), verdict: Some(verdict), saved: None });
         }
+    }
+    let Some(state) = state else {
+        return Ok(all);
+    };
+    let own = OwnSnapshots::open(&vault::folders(&setup.places).own_snapshots());
+    let is_known = |name: &str| setup.sets.iter().any(|set| set.name == name);
+    let has = |one: &About| one.verdict == Some(Verdict::In);
+    // What is left out, or only on the way, is not looked up: it may be another set's. What a set
+    // of a command line has left out is not known, nor what it has saved without a manifest.
+    let may_have = |set: &str, manifest: Option<&Manifest>| {
+        let known = all.iter().any(|one| one.set == set && has(one));
+        known || !is_known(set) && manifest.is_some()
+    };
+    let (found, made) = saved(state, &of_path(state, &own, (path, &may_have))?, path)?;
+    let by_hand = made.as_ref().filter(|made| !is_known(&made.set)).map(|made| made.set.clone());
+    for one in all.iter_mut().filter(|one| has(one)) {
+        one.saved = Some((found, made.clone()));
+    }
+    if let Some(set) = by_hand.filter(|_| found != Saved::NotYet && !all.iter().any(has)) {
+        all.push(About { set, verdict: None, saved: Some((found, made)) });
     }
     Ok(all)
 }
@@ -204,12 +202,14 @@ fn tell(ctx: &Context<'_>, known: &Known) {
         ctx.ui.status("`backup set list` lists the sets; `backup run PATH…` saves anything");
     }
     if *missing && !about.is_empty() {
-        let before = if about.iter().any(About::was_saved) { "" } else { never(about) };
+        let saved = about.iter().any(About::was_saved);
+        let before = if saved { String::new() } else { never(about) };
         ctx.ui.line(&format!("{shown} is not there{before}"));
     }
     if let Some(why) = unreadable {
         ctx.ui.row(&format!("{shown} cannot be read, so it is not saved: {why}"));
     }
+    let mut told = false;
     for one in about {
         match &one.verdict {
             Some(Verdict::In) if *missing => {
@@ -231,8 +231,8 @@ fn tell(ctx: &Context<'_>, known: &Known) {
         }
         // Of what is not there that was said above.
         let saved = one.saved.as_ref().filter(|(saved, _)| !missing || *saved != Saved::NotYet);
-        if let Some((saved, last)) = saved {
-            ctx.ui.line(&format!("  {}", saved_words(*saved, last.as_ref())));
+        if let Some((saved, made)) = saved.filter(|_| !std::mem::replace(&mut told, true)) {
+            ctx.ui.row(&format!("  {}", saved_words(*saved, (made.as_ref(), about))));
         }
     }
     // Nothing is to be noticed of what cannot be saved.
@@ -245,10 +245,16 @@ fn tell(ctx: &Context<'_>, known: &Known) {
     }
 }
 
-/// What is known of the past of something that is not there.
-fn never(about: &[About]) -> &'static str {
-    let asked = about.iter().any(|one| one.saved.is_some());
-    if asked { ", and no run has saved it" } else { "" }
+/// What is known of the past of something that is not there, and was not at the last run.
+fn never(about: &[About]) -> String {
+    match about.iter().find_map(|one| one.saved.as_ref()) {
+        Some((_, Some(newest))) => {
+            let id = newest.id.short();
+            format!(", nor in the newest snapshot, {id}; an older one may have it")
+        }
+        Some((_, None)) => ", and no run has saved it".to_owned(),
+        None => String::new(),
+    }
 }
 
 fn cause_words(cause: &Cause, path: &Path) -> String {
@@ -273,11 +279,17 @@ fn origin_words(origin: &Origin) -> String {
     }
 }
 
-fn saved_words(saved: Saved, last: Option<&Last>) -> String {
-    let snapshot = last.map_or_else(String::new, |last| {
-        let when = last.manifest.as_ref().map(|manifest| local_time(manifest.start));
+fn saved_words(saved: Saved, (made, about): (Option<&Made>, &[About])) -> String {
+    let snapshot = made.map_or_else(String::new, |made| {
+        let when = made.manifest.as_ref().map(|manifest| local_time(manifest.start));
         let when = when.map(|when| format!(" of {when}")).unwrap_or_default();
-        format!("snapshot {}{when}", last.id.short())
+        // Which of the sets is said where it is none of those above, or one of several.
+        let whose = if matches!(about, [one] if one.set == made.set) {
+            String::new()
+        } else {
+            format!(" (set {})", made.set)
+        };
+        format!("snapshot {}{when}{whose}", made.id.short())
     });
     match saved {
         Saved::AsItIs => format!("as it is now, it is in {snapshot}"),
@@ -320,8 +332,9 @@ fn set_json(about: &About) -> Value {
         })),
         _ => None,
     };
-    let saved = about.saved.as_ref().map(|(saved, last)| {
-        let manifest = last.as_ref().and_then(|last| last.manifest.as_ref());
+    let saved = about.saved.as_ref().map(|(saved, made)| {
+        let made = made.as_ref().filter(|_| *saved != Saved::NotYet);
+        let manifest = made.and_then(|made| made.manifest.as_ref());
         json!({
             "state": match saved {
                 Saved::AsItIs => "as_it_is",
@@ -332,7 +345,8 @@ fn set_json(about: &About) -> Value {
                 Saved::Gone => "gone",
                 Saved::NotYet => "not_yet",
             },
-            "snapshot": last.as_ref().map(|last| last.id.to_string()),
+            "snapshot": made.map(|made| made.id.to_string()),
+            "set": made.map(|made| made.set.as_str()),
             "time": manifest.map(|manifest| machine_time(manifest.start)),
         })
     });

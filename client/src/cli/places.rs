@@ -14,7 +14,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -24,6 +24,7 @@ use super::env::Environment;
 use super::exit::{CliError, Exit};
 use crate::daemon::control::noted;
 use crate::daemon::service::CREDENTIAL;
+use crate::pins::private_folder;
 
 /// The name of a profile: letters, digits, `.`, `_`, `-`; at most 64; not beginning with `.`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -243,9 +244,7 @@ impl Places {
 
 /// Makes a folder and what is above it, mode 0700.
 pub fn create_private(path: &Path) -> Result<(), PlaceError> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    builder.create(path).map_err(|source| PlaceError::Create { path: path.to_path_buf(), source })
+    private_folder(path).map_err(|source| PlaceError::Create { path: path.to_path_buf(), source })
 }
 
 /// One of the folders that XDG defines.

@@ -22,6 +22,7 @@ use super::places::Places;
 use super::reading::local_time;
 use super::turns::in_turn;
 use super::units::{bytes, plural};
+use crate::backup::Source;
 use crate::crypto::device_file::DeviceKey;
 use crate::enrol::connect as enrol;
 use crate::enrol::earlier::load_device_key;
@@ -245,9 +246,26 @@ pub fn open(address: &Address, stop: Arc<AtomicBool>) -> Result<Opened, CliError
     }
 }
 
+/// Who hears of details, and who of warnings: whoever waits for a run need not be where it is made.
+pub type Told<'a> = (&'a Ui, &'a dyn Fn(&str));
+
+/// What is said of a local vault on the disk that it is to protect: it protects from mistakes, not
+/// from a dead disk.
+pub fn same_disk_warning(source: &Source, opened: &Opened) -> Option<&'static str> {
+    use std::os::unix::fs::MetadataExt;
+    let (Source::Paths(paths), Some(folder)) = (source, &opened.folder) else {
+        return None;
+    };
+    let device = |path: &PathBuf| std::fs::metadata(path).map(|m| m.dev()).ok();
+    let vault = device(folder)?;
+    paths.iter().any(|path| device(path) == Some(vault)).then_some(
+        "the vault is on the same disk as what it backs up: it will not survive that disk",
+    )
+}
+
 /// At the end of a command: a local vault lets go what its rules keep no longer, once a day. A
 /// server does that by itself.
-pub fn sweep(ui: &Ui, setup: &Setup, opened: &Opened) {
+pub fn sweep((ui, warn): Told<'_>, setup: &Setup, opened: &Opened) {
     let Some(sweeper) = &opened.sweeper else {
         return;
     };
@@ -258,7 +276,7 @@ pub fn sweep(ui: &Ui, setup: &Setup, opened: &Opened) {
         return;
     }
     match sweeper.sweep(now) {
-        Ok(swept) if swept.held.is_some() => ui.warn(
+        Ok(swept) if swept.held.is_some() => warn(
             "the clock has gone far ahead since this vault was last used, so nothing expires and \
              nothing is deleted; if it is right, say so: `backup-server gc --confirm-clock`",
         ),
@@ -275,7 +293,7 @@ pub fn sweep(ui: &Ui, setup: &Setup, opened: &Opened) {
             // If it cannot be noted it is done again next time.
             std::fs::write(&note, now.0.to_string()).ok();
         }
-        Err(error) => ui.warn(&format!("the vault was not tidied up: {error}")),
+        Err(error) => warn(&format!("the vault was not tidied up: {error}")),
     }
 }
 
@@ -287,7 +305,7 @@ const SCRUB_TIME: Duration = Duration::from_secs(2);
 
 /// After a run: some of a local vault is read again, as a server does by itself. What is damaged
 /// the next run sends again, as far as it has it.
-pub fn scrub(ui: &Ui, opened: &Opened, stop: &AtomicBool) {
+pub fn scrub((ui, warn): Told<'_>, opened: &Opened, stop: &AtomicBool) {
     let Some(sweeper) = &opened.sweeper else {
         return;
     };
@@ -299,21 +317,21 @@ pub fn scrub(ui: &Ui, opened: &Opened, stop: &AtomicBool) {
     match sweeper.scrub(SCRUB_EVERY, &mut go_on) {
         Ok(reports) => {
             for report in reports {
-                tell_scrub(ui, &report);
+                tell_scrub((ui, warn), &report);
             }
         }
-        Err(error) => ui.warn(&format!("the vault was not read again: {error}")),
+        Err(error) => warn(&format!("the vault was not read again: {error}")),
     }
 }
 
-fn tell_scrub(ui: &Ui, report: &ScrubReport) {
+fn tell_scrub((ui, warn): Told<'_>, report: &ScrubReport) {
     ui.detail(1, || {
         let packs = plural(report.packs, "pack", "packs");
         format!("read {packs} of the vault again, {}", bytes(report.bytes))
     });
     if !report.found.0.is_empty() {
         let packs = plural(report.found.0.len(), "pack", "packs");
-        ui.warn(&format!(
+        warn(&format!(
             "{packs} of the vault turned out to be damaged: the next run sends again what is still \
              here; `backup check` names the files that suffer"
         ));
@@ -325,7 +343,7 @@ fn tell_scrub(ui: &Ui, report: &ScrubReport) {
             "file of the vault that is no pack is",
             "files of the vault that are no packs are",
         );
-        ui.warn(&format!("{files} damaged: `backup check` tells which snapshots suffer"));
+        warn(&format!("{files} damaged: `backup check` tells which snapshots suffer"));
     }
 }
 

@@ -3,6 +3,8 @@
 //! Nobody is ever told that all is well, and nobody is told the same twice: a trouble is told when
 //! it comes and when it grows. Only a backup that has been missing for a week is told every day.
 
+mod kinds;
+mod look;
 mod mass;
 mod outbox;
 mod sketch;
@@ -14,6 +16,8 @@ use unseen_common::time::{SECONDS_A_DAY, Timestamp};
 use super::book::{Book, SetBook};
 use super::job::{Room, Trouble};
 
+pub use kinds::{Kinds, Look, Looks};
+pub use look::look_at;
 pub use mass::{Mass, unusual};
 pub use outbox::{Outbox, Outcome, Told, Way};
 pub use window::{Found, GOOD, Touched, Window};
@@ -31,6 +35,22 @@ pub struct Alert {
     pub text: String,
     /// What to do.
     pub hint: String,
+}
+
+impl Alert {
+    /// The exit code that the program has for it, or 0. What is only to be known is no failure: of
+    /// much that has changed, or a quota that is nearly used up, nothing has failed yet. What a
+    /// set's last run failed of, that tells by itself.
+    pub fn code(&self) -> u8 {
+        match self.key.split(' ').next() {
+            Some(CHECK) => Trouble::DAMAGED,
+            Some(UNREACHABLE_KEY) => Trouble::UNREACHABLE,
+            Some(UNREADABLE_KEY) => Trouble::INCOMPLETE,
+            Some(CONFIG | CLOCKS) => Trouble::FAILED,
+            Some(MISSED_KEY) if self.level > Level::Shown => Trouble::FAILED,
+            _ => 0,
+        }
+    }
 }
 
 /// How loud an alert is.
@@ -56,6 +76,13 @@ const NEARLY_FULL: [u64; 3] = [98, 95, 90];
 /// How long an unusual change is shown.
 const MASS: u64 = 14 * SECONDS_A_DAY;
 
+/// What alerts are about; some of them of one set, whose name follows.
+const CLOCKS: &str = "clocks";
+const MISSED_KEY: &str = "missed";
+const UNREACHABLE_KEY: &str = "unreachable";
+const UNREADABLE_KEY: &str = "unreadable";
+/// What an alert is about that says that the vault does not hold what it should.
+pub const CHECK: &str = "check";
 /// What an alert is about that says that the configuration is no good.
 pub const CONFIG: &str = "config";
 
@@ -71,7 +98,7 @@ pub fn current(book: &Book, now: Timestamp) -> Vec<Alert> {
     if let Some(since) = book.unreachable_since.filter(|since| now.since(*since) >= UNREACHABLE) {
         let days = now.since(since) / SECONDS_A_DAY;
         alerts.push(Alert {
-            key: "unreachable".to_owned(),
+            key: UNREACHABLE_KEY.to_owned(),
             state: if days < 7 { "days" } else { "week" }.to_owned(),
             level: Level::Told,
             text: format!("The vault could not be reached for {days} days."),
@@ -80,7 +107,7 @@ pub fn current(book: &Book, now: Timestamp) -> Vec<Alert> {
     }
     if let Some(trouble) = book.checked.as_ref().and_then(|checked| checked.trouble.as_ref()) {
         alerts.push(Alert {
-            key: "check".to_owned(),
+            key: CHECK.to_owned(),
             state: trouble.clone(),
             level: Level::Told,
             text: format!("The vault does not hold what it should: {trouble}."),
@@ -90,7 +117,7 @@ pub fn current(book: &Book, now: Timestamp) -> Vec<Alert> {
     alerts.extend(nearly_full(book));
     if let Some(trouble) = &book.clocks {
         alerts.push(Alert {
-            key: "clocks".to_owned(),
+            key: CLOCKS.to_owned(),
             // It is told once, whatever the minutes are.
             state: String::new(),
             level: Level::Told,
@@ -170,7 +197,7 @@ fn missed(name: &str, set: &SetBook) -> Option<Alert> {
     let (least, level) = MISSED.into_iter().find(|(least, _)| days >= *least)?;
     let why = set.failing.as_ref().map(|failing| format!(": {}", failing.trouble.message));
     Some(Alert {
-        key: format!("missed {name}"),
+        key: format!("{MISSED_KEY} {name}"),
         state: least.to_string(),
         level,
         text: format!(
@@ -201,7 +228,7 @@ fn nearly_full(book: &Book) -> Option<Alert> {
 
 fn unreadable(name: &str, set: &SetBook) -> Option<Alert> {
     (set.problem_runs >= UNREADABLE).then(|| Alert {
-        key: format!("unreadable {name}"),
+        key: format!("{UNREADABLE_KEY} {name}"),
         state: set.problems.checked_ilog2().unwrap_or(0).to_string(),
         level: Level::Told,
         text: match set.problems {
@@ -259,6 +286,7 @@ mod tests {
             at_most: None,
             check: false,
             hold: Vec::new(),
+            kinds: std::sync::Arc::default(),
         }
     }
 
@@ -360,8 +388,11 @@ mod tests {
             Ok(crate::daemon::job::Summary { presence, ..summary(None) })
         };
         book.ended(&job(), &with(Some(2)), on(0));
+        assert!(current(&book, at(0))[0].text.contains("2 packs are gone or damaged"));
         assert_eq!(keys(&due(&mut book, at(0))), ["check"]);
         assert!(due(&mut book, at(1)).is_empty());
+        book.ended(&job(), &with(Some(1)), on(1));
+        assert!(current(&book, at(1))[0].text.contains("a pack is gone or damaged"));
         book.ended(&job(), &with(None), on(1));
         assert_eq!(keys(&current(&book, at(1))), ["check"], "nobody has looked again");
         book.ended(&job(), &with(Some(0)), on(1));
@@ -392,6 +423,31 @@ mod tests {
         let sent = crate::daemon::job::Summary { uploaded: 10, ..summary(None) };
         book.ended(&job(), &Ok(sent), on(0));
         assert_eq!(keys(&due(&mut book, at(0))), ["quota"]);
+    }
+
+    #[test]
+    fn what_needs_somebody_has_an_exit_code() {
+        let alert = |key: &str, level| Alert {
+            key: key.to_owned(),
+            state: String::new(),
+            level,
+            text: String::new(),
+            hint: String::new(),
+        };
+        for (key, code) in [
+            ("check", 20),
+            ("unreachable", 24),
+            ("unreadable a", 3),
+            ("config", 1),
+            ("clocks", 1),
+            ("missed a", 1),
+            ("quota", 0),
+            ("mass a", 0),
+            ("untold webhook", 0),
+        ] {
+            assert_eq!(alert(key, Level::Told).code(), code, "{key}");
+        }
+        assert_eq!(alert("missed a", Level::Shown).code(), 0, "a day is nothing");
     }
 
     #[test]

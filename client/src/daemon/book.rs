@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use unseen_common::id::SnapshotId;
 use unseen_common::time::Timestamp;
 
-use super::alerts::{Found, GOOD, Mass, Outbox, Window, unusual};
+use super::alerts::{Found, GOOD, Kinds, Mass, Outbox, Window, unusual};
 use super::job::{Job, Room, RunResult, Summary, Trouble};
+use super::pause::Pause;
 use super::signs::active::ActiveDays;
 use crate::maintain::presence::Presence;
 use crate::pins::write_durably;
@@ -28,8 +29,8 @@ const SAMPLES: usize = 50;
 pub struct Book {
     /// By set.
     pub sets: BTreeMap<String, SetBook>,
-    /// The end of a pause.
-    pub paused_until: Option<Timestamp>,
+    /// A pause.
+    pub pause: Option<Pause>,
     /// When the vault last answered.
     pub contact: Option<Timestamp>,
     /// Since when it does not.
@@ -67,6 +68,8 @@ pub struct SetBook {
     pub snapshot: Option<(SnapshotId, Timestamp)>,
     /// Its last runs have failed.
     pub failing: Option<Failing>,
+    /// Files that the last run left for better times.
+    pub left_out: u64,
     /// Files that the last run could not read.
     pub problems: u64,
     /// Runs in a row that could not read all.
@@ -79,6 +82,8 @@ pub struct SetBook {
     pub files: Option<u64>,
     /// What changed in the last days.
     pub window: Window,
+    /// What its files look like.
+    pub kinds: Kinds,
     /// The last unusual change.
     pub mass: Option<(Timestamp, Mass)>,
     /// The last snapshots from before it.
@@ -96,6 +101,9 @@ pub struct SetBook {
 pub struct Failing {
     /// The first of them.
     pub since: Timestamp,
+    /// The last of them.
+    #[serde(default)]
+    pub last: Timestamp,
     /// How many.
     pub times: u32,
     /// What the last one said.
@@ -104,9 +112,14 @@ pub struct Failing {
 
 /// The size of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Sample {
     /// Files in the set.
     pub files: u64,
+    /// Files that were in it before.
+    pub before: u64,
+    /// About how many of them made sense and look like noise now.
+    pub turned: u64,
     /// Files that were there before and are different now, or gone.
     pub changed: u64,
     /// New bytes.
@@ -169,10 +182,12 @@ impl Book {
         let checked = self.checked.as_mut().map(|checked| &mut checked.at);
         let told = self.told.values_mut().map(|(_, at)| at);
         let sets = self.sets.values_mut().flat_map(|set| {
-            let failing = set.failing.as_mut().map(|failing| &mut failing.since);
+            let failing = set.failing.as_mut();
+            let failing = failing.map(|failing| [&mut failing.since, &mut failing.last]);
             let snapshot = set.snapshot.as_mut().map(|(_, at)| at);
             let mass = set.mass.as_mut().map(|(at, _)| at);
-            [Some(&mut set.since), set.ok.as_mut(), failing, snapshot, mass].into_iter().flatten()
+            let others = [Some(&mut set.since), set.ok.as_mut(), snapshot, mass];
+            others.into_iter().flatten().chain(failing.into_iter().flatten())
         });
         for at in times.chain(checked).chain(told).chain(sets) {
             *at = (*at).min(now);
@@ -207,8 +222,7 @@ impl Book {
             self.unreachable_since.get_or_insert(now);
         }
         if let Ok(Summary { presence: Some(found), .. }) = result {
-            let missing = found.missing;
-            let trouble = (missing > 0).then(|| format!("{missing} packs are gone or damaged"));
+            let trouble = lost(found.missing);
             self.checked = Some(Checked { at: now, trouble, looked: Some(*found) });
         }
         if let Ok(summary) = result {
@@ -227,11 +241,17 @@ impl Book {
         };
         match result {
             Ok(summary) => {
+                let in_part = summary.interrupted || summary.left_out > 0;
+                let whole = job.changes.is_none() && !in_part && summary.problems == 0;
+                let turned = book.kinds.take(&summary.touched.looks, whole);
+                // Of a set that is new nobody knows what it was.
+                let turned = if book.anew { 0 } else { turned };
                 if let Some(id) = summary.snapshot {
                     book.snapshot = Some((id, now));
                 }
-                if summary.interrupted || summary.left_out > 0 {
-                    book.note(summary, (0, None), now);
+                book.left_out = summary.left_out;
+                if in_part {
+                    book.note(summary, (0, None, turned), now);
                     return;
                 }
                 let worse = summary.problems > book.problems;
@@ -246,19 +266,30 @@ impl Book {
                     book.held |= summary.refused.is_none();
                     book.refused.clone_from(&summary.refused);
                 }
-                book.compare(summary, (job.changes.is_none(), worse), now);
+                book.compare(summary, (job.changes.is_none(), worse, turned), now);
             }
             Err(trouble) if matches!(trouble.code, Trouble::BUSY | Trouble::STOPPED) => {}
             Err(trouble) => {
                 let failing = book.failing.get_or_insert_with(|| Failing {
                     since: now,
+                    last: now,
                     times: 0,
                     trouble: trouble.clone(),
                 });
                 failing.times = failing.times.saturating_add(1);
+                failing.last = now;
                 failing.trouble = trouble.clone();
             }
         }
+    }
+}
+
+/// What is wrong if so many packs are.
+fn lost(packs: u64) -> Option<String> {
+    match packs {
+        0 => None,
+        1 => Some("a pack is gone or damaged".to_owned()),
+        packs => Some(format!("{packs} packs are gone or damaged")),
     }
 }
 
@@ -272,18 +303,23 @@ impl SetBook {
     /// Without what is only there to judge by.
     #[must_use]
     pub fn in_short(&self) -> Self {
-        Self { window: Window::default(), ..self.clone() }
+        Self { window: Window::default(), kinds: Kinds::default(), ..self.clone() }
     }
 
     /// Takes in how much has changed, and whether that is unusual. `full` is a look at everything,
-    /// `worse` one that could read less than the one before.
-    fn compare(&mut self, summary: &Summary, (full, worse): (bool, bool), now: Timestamp) {
+    /// `worse` one that could read less than the one before; so many files became noise.
+    fn compare(
+        &mut self,
+        summary: &Summary,
+        (full, worse, turned): (bool, bool, u64),
+        now: Timestamp,
+    ) {
         let gone = if worse { 0 } else { self.gone(summary) };
         let before = self.files.replace(summary.files);
         if self.anew {
             // Whoever changes what is saved changes how much is different.
             self.anew = !full;
-        } else if self.stands_out(summary, (gone, before), now) {
+        } else if self.stands_out(summary, (gone, before, turned), now) {
             self.window.settle();
             return;
         }
@@ -295,17 +331,19 @@ impl SetBook {
     fn stands_out(
         &mut self,
         summary: &Summary,
-        (gone, before): (u64, Option<u64>),
+        (gone, before, turned): (u64, Option<u64>, u64),
         now: Timestamp,
     ) -> bool {
-        self.note(summary, (gone, before), now);
+        self.note(summary, (gone, before, turned), now);
         let stored = summary.counts.stored;
         let changed = summary.counts.files.changed.saturating_add(gone);
-        if changed == 0 && stored.raw == 0 {
+        if changed == 0 && stored.raw == 0 && turned == 0 {
             return false;
         }
         let (raw, packed) = (stored.raw, stored.packed);
-        self.samples.push(Sample { files: summary.files, changed, raw, packed });
+        // What is gone is not known where nothing is told to be.
+        let before = if gone > 0 { before.unwrap_or(0) } else { 0 };
+        self.samples.push(Sample { files: summary.files, before, turned, changed, raw, packed });
         let over = self.samples.len().saturating_sub(SAMPLES);
         self.samples.drain(..over);
         let (mass, good) = if let Some(mass) = unusual(&self.samples) {
@@ -324,13 +362,19 @@ impl SetBook {
     }
 
     /// Notes what a run found different.
-    fn note(&mut self, summary: &Summary, (gone, before): (u64, Option<u64>), now: Timestamp) {
+    fn note(
+        &mut self,
+        summary: &Summary,
+        (gone, before, turned): (u64, Option<u64>, u64),
+        now: Timestamp,
+    ) {
         let files = self.files.unwrap_or(summary.files);
         let stored = summary.counts.stored;
         self.window.take(&Found {
             at: now,
             files: (before.unwrap_or(files), files),
             gone,
+            turned,
             stored: (stored.raw, stored.packed),
             touched: &summary.touched,
             before: self.good.last().copied(),
@@ -363,6 +407,7 @@ mod tests {
             at_most: None,
             check: false,
             hold: Vec::new(),
+            kinds: std::sync::Arc::default(),
         }
     }
 

@@ -34,6 +34,17 @@ pub struct AlertConfig {
     pub webhook: Option<String>,
 }
 
+impl AlertConfig {
+    /// What is said if nobody is told of trouble in any way.
+    pub fn told_by_nothing(&self) -> Option<&'static str> {
+        let by_nothing = !self.desktop && self.command.is_none() && self.webhook.is_none();
+        by_nothing.then_some(
+            "nobody is told of trouble unasked: [daemon.alerts] of config.toml sets none of \
+             desktop, command and webhook; `backup status` shows it to whoever asks",
+        )
+    }
+}
+
 impl Default for AlertConfig {
     fn default() -> Self {
         Self { desktop: true, command: None, webhook: None }
@@ -69,6 +80,11 @@ mod tests {
         assert_eq!((pace.quiet.as_secs(), pace.rescan.as_secs()), (1, 7));
         assert_eq!(pace.max_wait, Pace::default().max_wait);
         assert!(config.alerts.desktop && config.alerts.command.is_some());
+        assert_eq!(config.alerts.told_by_nothing(), None);
+        let mut quiet = AlertConfig { desktop: false, ..AlertConfig::default() };
+        assert!(quiet.told_by_nothing().is_some_and(|hint| hint.contains("[daemon.alerts]")));
+        quiet.webhook = Some("https://host/".to_owned());
+        assert_eq!(quiet.told_by_nothing(), None);
         for wrong in ["quit = '1s'", "quiet = 1", "[alerts]\nmail = 'x'"] {
             assert!(toml::from_str::<DaemonConfig>(wrong).is_err(), "{wrong}");
         }

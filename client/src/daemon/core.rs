@@ -3,12 +3,16 @@
 
 #[cfg(test)]
 mod any_tests;
+mod good_times;
+mod pausing;
 mod status;
 #[cfg(test)]
 pub(super) mod tests;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -21,7 +25,6 @@ use super::inbox::Noticed;
 use super::job::{Job, RunResult, Trouble};
 use super::marks::Marks;
 use super::schedule::{At, Busy, Ended, Kind, Next, Pace, Schedule};
-use super::signs::Verdict;
 use super::signs::active::day;
 use crate::backup::{Changes, Depth};
 use crate::scan::exclude::Rules;
@@ -29,9 +32,10 @@ use crate::sets::JobSource;
 
 pub use super::dirty::Moment as Now;
 pub use status::{Running, SetStatus, Status, Why};
+pub use waits::{Reason, Waits};
 
-/// When less than this part is left of what may be saved on a day, the day is over.
-const WORTH: u64 = 16;
+use good_times::Held;
+
 /// How often directories are scanned of which no changes are told.
 const POLL: Duration = Duration::from_secs(900);
 
@@ -81,6 +85,8 @@ struct Set {
     pace: Pace,
     busy: Busy,
     coverage: Vec<(PathBuf, Coverage)>,
+    /// All of it was looked at since the start, also what was saved before without the daemon.
+    looked: bool,
 }
 
 /// What is to be done next.
@@ -102,7 +108,9 @@ pub struct Core {
     pub book: Book,
     next_poll: Option<At>,
     /// Why nothing begins by itself, if so.
-    held: Option<String>,
+    held: Option<Held>,
+    /// Why only some of it is saved, if so.
+    sparing: Option<Held>,
     /// What begins by itself takes no more than so many new bytes.
     at_most: Option<u64>,
     /// It has been so since the last good time.
@@ -128,6 +136,7 @@ impl Core {
             book,
             next_poll: None,
             held: None,
+            sparing: None,
             at_most: None,
             limited: false,
             left: Changes::default(),
@@ -137,28 +146,10 @@ impl Core {
             way: None,
         };
         core.book.clock_was_set(0, now.wall);
-        core.pause_as_kept(now);
+        if let Some(pause) = &mut core.book.pause {
+            core.schedule.pause(now.at + pause.begins_again(now));
+        }
         core
-    }
-
-    fn pause_as_kept(&mut self, now: Now) {
-        if let Some(until) = self.book.paused_until {
-            self.schedule.pause(now.at + Duration::from_secs(until.since(now.wall)));
-        }
-    }
-
-    /// The clock on the wall was set, by so many seconds. Nothing is due for it, earlier or later.
-    pub fn clock_was_set(&mut self, seconds: i64, now: Now) {
-        self.book.clock_was_set(seconds, now.wall);
-        if self.paused_here {
-            // It is as long as somebody said.
-            let end = self.schedule.paused(now.at);
-            self.book.paused_until = end.map(|end| {
-                Timestamp(now.wall.0.saturating_add(end.saturating_sub(now.at).as_secs()))
-            });
-        } else {
-            self.pause_as_kept(now);
-        }
     }
 
     /// Days begin and end as they do here.
@@ -199,6 +190,7 @@ impl Core {
                 pace: spec.pace,
                 busy: Busy::default(),
                 coverage: Vec::new(),
+                looked: false,
             };
             self.sets.insert(spec.name, set);
         }
@@ -234,7 +226,7 @@ impl Core {
 
     /// Something has changed.
     pub fn noticed(&mut self, noticed: &Noticed, now: Now) {
-        let any = Names::Any;
+        let any = Names::any();
         for (name, set) in &mut self.sets {
             if set.kind != Kind::Watched {
                 continue;
@@ -270,61 +262,6 @@ impl Core {
     /// The machine has slept.
     pub fn woke(&mut self, now: At) {
         self.schedule.woke(now);
-    }
-
-    /// Whether anything may begin by itself.
-    pub fn may_run(&mut self, verdict: &Verdict, now: Now) {
-        let (held, at_most) = match verdict {
-            Verdict::Go => (None, None),
-            Verdict::Only { at_most, why } => match self.left_today(*at_most, now) {
-                0 => (Some(why.to_string()), None),
-                left => (None, Some(left)),
-            },
-            Verdict::Wait { why } => (Some(why.to_string()), None),
-        };
-        match verdict {
-            Verdict::Go if std::mem::take(&mut self.limited) => {
-                // What was too much may be saved now.
-                self.schedule.try_again();
-            }
-            Verdict::Only { .. } => self.limited = true,
-            Verdict::Go | Verdict::Wait { .. } => {}
-        }
-        self.schedule.hold(held.is_some());
-        (self.held, self.at_most) = (held, at_most);
-    }
-
-    /// Of so many bytes a day, how many are left; none if they are not worth a run.
-    fn left_today(&self, at_most: u64, now: Now) -> u64 {
-        let today = day(now.wall, &self.zone);
-        let spent = self.book.spent.filter(|(day, _)| *day == today).map_or(0, |spent| spent.1);
-        let left = at_most.saturating_sub(spent);
-        if left > at_most / WORTH { left } else { 0 }
-    }
-
-    /// A run that may have only so many bytes has read or sent that many.
-    pub fn spent(&mut self, bytes: u64, now: Now) {
-        let today = day(now.wall, &self.zone);
-        let spent = self.book.spent.filter(|(day, _)| *day == today).map_or(0, |spent| spent.1);
-        self.book.spent = Some((today, spent.saturating_add(bytes)));
-    }
-
-    /// Days in use on which some set was not saved, the day of its last backup not counted.
-    pub fn overdue(&self) -> u32 {
-        self.book.sets.values().map(|set| set.days.missed()).max().unwrap_or(0)
-    }
-
-    /// Nothing begins by itself for so long.
-    pub fn pause(&mut self, time: Duration, now: Now) {
-        self.schedule.pause(now.at + time);
-        self.book.paused_until = Some(Timestamp(now.wall.0.saturating_add(time.as_secs())));
-        self.paused_here = true;
-    }
-
-    /// It may again.
-    pub fn resume(&mut self) {
-        self.schedule.resume();
-        self.book.paused_until = None;
     }
 
     /// Nothing begins for so long, from the end of what is stopped for it on: somebody else comes
@@ -363,6 +300,7 @@ impl Core {
 
     /// Time has passed.
     pub fn tick(&mut self, now: Now) {
+        self.keep_pause(now);
         self.poll(now);
         self.marks.tick(now);
     }
@@ -394,18 +332,32 @@ impl Core {
     fn job(&mut self, set: String, (full, wanted): (bool, bool), now: Now) -> Job {
         let all = self.marks.take(&set, now);
         self.left = Changes::default();
-        let hold = self.book.sets.get(&set).map(|book| book.hold.clone()).unwrap_or_default();
+        let book = self.book.sets.get(&set);
+        let hold = book.map(|book| book.hold.clone()).unwrap_or_default();
+        let kinds = book.map(|book| book.kinds.clone()).unwrap_or_default();
+        let doubt = full && self.sets.get(&set).is_some_and(|set| !set.looked);
+        let kinds = Arc::new(if doubt { kinds.in_doubt() } else { kinds });
         let at_most = self.at_most.filter(|_| !wanted);
         // Trouble may be over with the run that follows: what is missing is sent again.
         let check = self.book.checked.as_ref().is_none_or(|checked| {
             checked.trouble.is_some() || now.wall.0.abs_diff(checked.at.0) >= SECONDS_A_DAY
         });
+        let begun = |set, changes| Job {
+            set,
+            changes,
+            wanted,
+            followed: false,
+            at_most,
+            check,
+            hold,
+            kinds,
+        };
         let known = self.sets.get_mut(&set);
         if full {
             if let Some(known) = known {
                 known.busy.taken(&self.left);
             }
-            return Job { set, changes: None, wanted, followed: false, at_most, check, hold };
+            return begun(set, None);
         }
         if let Some(known) = known {
             if !wanted {
@@ -419,7 +371,7 @@ impl Core {
                 changes.add(dir, depth);
             }
         }
-        Job { set, changes: Some(changes), wanted, followed: false, at_most, check, hold }
+        begun(set, Some(changes))
     }
 
     /// A job has ended. `chance` is any number, evenly spread.
@@ -440,6 +392,7 @@ impl Core {
             self.leave(job, now);
             if let Some(set) = self.sets.get_mut(&job.set) {
                 set.busy.saved(job.changes.as_ref(), &set.pace, now.at);
+                set.looked |= job.changes.is_none();
             }
             // The vault answers again. What fails by a set's own commands fails as before.
             let sets = &self.book.sets;

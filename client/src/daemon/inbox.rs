@@ -33,7 +33,7 @@ impl Noticed {
         match event {
             Event::Changed { dir, depth } => {
                 self.changes.add(&dir, depth);
-                self.names.insert(dir, Names::Any);
+                self.names.entry(dir).or_default().merge(&Names::any());
             }
             Event::Entries { dir, names } => {
                 self.changes.add(&dir, Depth::Listing);
@@ -101,6 +101,23 @@ mod tests {
         assert!(inbox.take().is_empty());
         sink(Event::Lost { root: None, why: Lost::Overflow });
         assert_eq!(rung.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_name_beside_something_unnamed_stays_known() {
+        let dir = PathBuf::from("/d");
+        let mut names = Names::default();
+        names.add("letter".as_ref());
+        let named = Event::Entries { dir: dir.clone(), names };
+        let unnamed = Event::Changed { dir: dir.clone(), depth: Depth::Listing };
+        for events in [[&named, &unnamed], [&unnamed, &named]] {
+            let mut noticed = Noticed::default();
+            for event in events {
+                noticed.add(event.clone());
+            }
+            let names = &noticed.names[&dir];
+            assert!(names.iter().eq(["letter"]) && names.has("other".as_ref()), "{names:?}");
+        }
     }
 
     #[test]

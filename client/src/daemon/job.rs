@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use unseen_common::id::SnapshotId;
 use unseen_common::log::entry::Status;
 
-use super::alerts::Touched;
+use super::alerts::{Kinds, Touched};
 use crate::backup::{Changes, Outcome};
 use crate::maintain::presence::Presence;
 use crate::progress::{Counts, Monitor};
@@ -31,6 +31,8 @@ pub struct Job {
     /// Snapshots from before an unusual change: first of all they are held, so that they do not
     /// expire.
     pub hold: Vec<SnapshotId>,
+    /// What the files of the set look like, as far as that is known.
+    pub kinds: Arc<Kinds>,
 }
 
 /// Makes backups.
@@ -138,8 +140,14 @@ pub struct Trouble {
 }
 
 impl Trouble {
+    /// What was asked makes no sense.
+    pub const USAGE: u8 = 2;
+    /// Some files could not be read.
+    pub const INCOMPLETE: u8 = 3;
     /// Another run holds the state or the vault.
     pub const BUSY: u8 = 11;
+    /// Damaged data was found.
+    pub const DAMAGED: u8 = 20;
     /// The server's history is not the one that this machine remembers.
     pub const HISTORY: u8 = 21;
     /// The server refuses this machine.

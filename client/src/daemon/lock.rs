@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use unseen_common::lock::Lock;
 
+use crate::pins::private_folder;
+
 /// A command that looks whether a daemon runs has the lock for an instant: so often it is tried
 /// again, and so long it is waited in between.
 const TRIES: u32 = 10;
@@ -32,7 +34,7 @@ pub enum LockError {
 pub fn take(state: &Path) -> Result<Lock, LockError> {
     let path = path_in(state);
     let io = |source| LockError::Io { path: path.clone(), source };
-    std::fs::create_dir_all(state).map_err(io)?;
+    private_folder(state).map_err(io)?;
     for _ in 1..TRIES {
         if let Some(lock) = Lock::take(&path).map_err(io)? {
             return Ok(lock);

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use unseen_common::time::Timestamp;
+
 use super::dirty::{DirtySets, Moment};
 use crate::backup::{Changes, Depth};
 
@@ -22,6 +24,8 @@ pub trait Marks: Send + std::fmt::Debug {
     fn give_back(&mut self, set: &str, now: Moment);
     /// How many directories of a set are marked, with those that were taken.
     fn count(&self, set: &str) -> usize;
+    /// Since when any of them is.
+    fn since(&self, set: &str) -> Option<Timestamp>;
     /// Time has passed.
     fn tick(&mut self, now: Moment);
 }
@@ -57,6 +61,10 @@ impl Marks for DirtySets {
 
     fn count(&self, set: &str) -> usize {
         self.unsaved(set).changes.len()
+    }
+
+    fn since(&self, set: &str) -> Option<Timestamp> {
+        self.unsaved(set).since
     }
 
     fn tick(&mut self, now: Moment) {
@@ -106,6 +114,10 @@ impl Marks for InMemory {
             all.merge(taken);
             all.len()
         })
+    }
+
+    fn since(&self, _: &str) -> Option<Timestamp> {
+        None
     }
 
     fn tick(&mut self, _: Moment) {}

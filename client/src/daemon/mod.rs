@@ -13,6 +13,7 @@ pub mod job;
 pub mod live;
 pub mod lock;
 pub mod marks;
+pub mod pause;
 pub mod run;
 pub mod schedule;
 pub mod service;

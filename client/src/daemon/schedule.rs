@@ -10,12 +10,14 @@ mod busy;
 mod item;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use busy::Busy;
 pub use item::Ended;
+pub use waiting::{Wait, Waiting};
 
 use item::Item;
 

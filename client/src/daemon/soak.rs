@@ -5,14 +5,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use unseen_common::id::SnapshotId;
 use unseen_common::time::{Clock, Timestamp};
 
-use super::alerts::Touched;
+use super::alerts::{Touched, look_at};
 use super::book::Book;
 use super::changes::{Event, Lost};
 use super::core::{Core, Now, SetSpec, Step};
@@ -147,7 +147,7 @@ impl Monitor for Stopper<'_> {
     }
     fn done(&self, item: crate::progress::Item<'_>) {
         self.tally.done(item);
-        self.touched.lock().unwrap().done(&item);
+        self.touched.lock().unwrap().done(&item, look_at);
     }
 }
 
@@ -315,7 +315,7 @@ impl Month {
         let stops = self.dice.one_in(12);
         let monitor = Stopper {
             tally: Tally::default(),
-            touched: Mutex::default(),
+            touched: Mutex::new(Box::new(Touched::after(Arc::clone(&job.kinds)))),
             stop: stops.then_some(&stop),
         };
         let mut options = options("s");

@@ -1,13 +1,14 @@
 //! The folder of an index: who has it, which files belong to it, replacing one durably.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use unseen_common::lock::Lock;
 
 use super::error::{IndexError, Result};
+use crate::pins::private_folder;
 
 const LOCK: &str = "LOCK";
 const MANIFEST: &str = "MANIFEST";
@@ -24,8 +25,7 @@ pub(super) struct Folder {
 impl Folder {
     /// Makes the folder if need be and takes it.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-        made.map_err(IndexError::io("make the folder", path))?;
+        private_folder(path).map_err(IndexError::io("make the folder", path))?;
         let file = path.join(LOCK);
         let lock = Lock::take(&file).map_err(IndexError::io("lock", &file))?;
         let lock = lock.ok_or_else(|| IndexError::InUse { path: path.to_owned() })?;

@@ -46,6 +46,12 @@ impl Holds {
         self.files = self.files.saturating_add(other.files);
         self.bytes = self.bytes.saturating_add(other.bytes);
     }
+
+    fn in_words(self) -> String {
+        let files = if self.files == 1 { "file" } else { "files" };
+        let bytes = if self.bytes == 1 { "byte" } else { "bytes" };
+        format!("{} {files} of {} {bytes}", self.files, self.bytes)
+    }
 }
 
 /// Different sets of packs. Neighbouring trees mostly need the same ones.
@@ -289,14 +295,13 @@ impl Walk<'_, '_> {
 
     /// Holds what is there against what the manifest says was saved.
     fn compare(&self, found: Holds) {
-        let said = &self.snapshot.totals;
-        if found == (Holds { files: said.files, bytes: said.bytes }) {
+        let totals = &self.snapshot.totals;
+        let said = Holds { files: totals.files, bytes: totals.bytes };
+        if found == said {
             return;
         }
-        let what = format!(
-            "its manifest counts {} files of {} bytes, and its tree holds {} files of {} bytes",
-            said.files, said.bytes, found.files, found.bytes
-        );
+        let (said, found) = (said.in_words(), found.in_words());
+        let what = format!("its manifest counts {said}, and its tree holds {found}");
         self.checking.found(Damage::Snapshot { snapshot: self.snapshot.row.id, what });
     }
 

@@ -66,6 +66,11 @@ impl OwnerNames {
         locked(&self.users).id(user)
     }
 
+    /// The home folder of a user, if there is one of that name; nobody says that it is there.
+    pub fn home(&self, user: &str) -> Option<PathBuf> {
+        locked(&self.users).home(user)
+    }
+
     /// The number of a group of that name, if there is one here. The name may be anything.
     pub fn gid(&self, group: &str) -> Option<u32> {
         locked(&self.groups).id(group)
@@ -140,6 +145,17 @@ impl Table {
         let found = parse(&line).filter(|&(found, _)| found == name).map(|(_, id)| id);
         self.by_name.insert(name.to_owned(), found);
         found
+    }
+
+    fn home(&mut self, name: &str) -> Option<PathBuf> {
+        if !askable(name) {
+            return None;
+        }
+        let bytes = std::fs::read(&self.file).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let is = |line: &&str| parse(line).is_some_and(|(found, _)| found == name);
+        let line = text.lines().find(is).map(str::to_owned).or_else(|| self.ask(name))?;
+        Some(line).filter(|line| is(&line.as_str()))?.split(':').nth(5).map(PathBuf::from)
     }
 
     fn load(&mut self) {
@@ -244,6 +260,8 @@ mod tests {
         assert_eq!(names.user(1000).as_deref(), Some("ada"));
         assert_eq!(names.uid("ada"), Some(1000));
         assert_eq!(names.uid("also-ada"), Some(1000));
+        assert_eq!(names.home("ada"), Some("/home/ada".into()));
+        assert_eq!((names.home("ann"), names.home("+")), (None, None));
         assert_eq!(names.group(10).as_deref(), Some("wheel"));
         assert_eq!(names.gid("wheel"), Some(10));
         assert_eq!((names.user(5000), names.uid("wheel"), names.gid("+")), (None, None, None));

@@ -7,10 +7,14 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
+use crossbeam_channel::{Sender, bounded, select};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::hooks::{REST, read_lines};
 
 /// Variables that hold secrets or lead to them.
 const SECRET_VARIABLES: [&str; 8] = [
@@ -49,16 +53,59 @@ pub struct Piped {
 const LOOK_UP: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 impl Piped {
-    /// Starts a program with its arguments, in a process group of its own. Its standard error is
-    /// this process's. Once `stop` is raised, reading fails.
-    pub fn start(argv: &[OsString], stop: &Arc<AtomicBool>) -> io::Result<Self> {
+    /// Starts a program with its arguments, in a process group of its own. Its standard error goes
+    /// to `aside`, line by line, or is this process's. Once `stop` is raised, reading fails.
+    pub fn start(
+        argv: &[OsString],
+        (stop, aside): (&Arc<AtomicBool>, Option<Sender<String>>),
+    ) -> io::Result<Self> {
         let (program, args) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let mut start = Command::new(program);
         start.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
+        if aside.is_some() {
+            start.stderr(Stdio::piped());
+        }
         for_others(&mut start);
         let name = program.to_string_lossy().into_owned();
-        Ok(Self { child: start.spawn()?, name, done: false, stop: Arc::clone(stop) })
+        let child = start.spawn()?;
+        let mut piped = Self { child, name, done: false, stop: Arc::clone(stop) };
+        if let (Some(to), Some(from)) = (aside, piped.child.stderr.take()) {
+            let thread = std::thread::Builder::new().name("aside".to_owned());
+            thread.spawn(move || read_lines(from, &to))?;
+        }
+        Ok(piped)
     }
+}
+
+/// What a command says beside its output is told while `work` is done, and for a moment after:
+/// something in the background may hold on to it.
+pub fn listening<T>(
+    say: &(dyn Fn(&str) + Sync),
+    work: impl FnOnce(Sender<String>) -> T,
+) -> io::Result<T> {
+    let (to, lines) = bounded::<String>(64);
+    let (over, ended) = bounded::<()>(0);
+    std::thread::scope(|scope| {
+        let tell = move || {
+            loop {
+                select! {
+                    recv(lines) -> line => match line {
+                        Ok(line) => say(&line),
+                        Err(_) => return,
+                    },
+                    recv(ended) -> _ => break,
+                }
+            }
+            let end = Instant::now() + REST;
+            while let Ok(line) = lines.recv_deadline(end) {
+                say(&line);
+            }
+        };
+        std::thread::Builder::new().name("aside".to_owned()).spawn_scoped(scope, tell)?;
+        let done = work(to);
+        drop(over);
+        Ok(done)
+    })
 }
 
 /// Waits until there is something to read, or its end. Fails once `stop` is raised.
@@ -138,7 +185,7 @@ mod tests {
 
     fn start(line: &str, stop: &Arc<AtomicBool>) -> Piped {
         let argv = ["sh", "-c", line].map(OsString::from);
-        Piped::start(&argv, stop).unwrap()
+        Piped::start(&argv, (stop, None)).unwrap()
     }
 
     #[test]
@@ -149,6 +196,23 @@ mod tests {
         assert_eq!(silent.read(&mut buffer).unwrap(), 6);
         stop.store(true, Ordering::Relaxed);
         assert_eq!(silent.read(&mut buffer).unwrap_err().to_string(), "it was stopped");
+    }
+
+    #[test]
+    fn what_it_says_beside_its_output_is_told_line_by_line() {
+        let (stop, said) = (Arc::default(), std::sync::Mutex::new(Vec::new()));
+        let say = |line: &str| said.lock().unwrap().push(line.to_owned());
+        let all = listening(&say, |to| {
+            let argv = ["sh", "-c", "echo a >&2; echo b; printf c >&2"].map(OsString::from);
+            let mut all = String::new();
+            let mut piped = Piped::start(&argv, (&stop, Some(to))).unwrap();
+            piped.read_to_string(&mut all).unwrap();
+            all
+        });
+        assert_eq!(
+            (all.unwrap().as_str(), said.lock().unwrap().as_slice()),
+            ("b\n", &["a".to_owned(), "c".to_owned()][..])
+        );
     }
 
     #[test]

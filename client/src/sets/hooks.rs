@@ -5,7 +5,7 @@
 //! the user wants to stop, the whole group is ended: first asked to, then made to.
 
 use std::ffi::OsString;
-use std::io::{self, PipeReader, Read};
+use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +24,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How often it is looked after.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long its output is waited for once it has ended: something in the background may hold it.
-const REST: Duration = Duration::from_millis(500);
+pub(super) const REST: Duration = Duration::from_millis(500);
 /// Bytes of the longest line that is told as one.
 const LINE: usize = 4096;
 
@@ -274,7 +274,7 @@ impl Running {
 }
 
 /// Sends line by line, and what is too long in pieces, until the end or until nobody listens.
-fn read_lines(mut from: PipeReader, to: &Sender<String>) {
+pub(super) fn read_lines(mut from: impl Read, to: &Sender<String>) {
     let mut line = Vec::new();
     let mut buffer = [0; 4096];
     loop {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use crossbeam_channel::Sender;
 use unseen_common::time::Timestamp;
 
 use super::command::{Patient, Piped};
@@ -186,6 +187,7 @@ impl Job {
             compression: self.compression.unwrap_or(here.compression).level(),
             checkpoint_every: CHECKPOINT_EVERY,
             spool: !here.local,
+            ahead: false,
             // Each holds a pack of 16 MiB: more of them would break the memory ceiling.
             workers: workers.clamp(1, 4),
             uploads: if here.local { 1 } else { 3 },
@@ -199,8 +201,13 @@ impl Job {
     }
 
     /// Opens what is read. At least one of the paths must be there; those that are not are told by
-    /// the run. Neither a command nor standard input is waited for once `stop` is raised.
-    pub fn open(&self, now: Timestamp, stop: &Arc<AtomicBool>) -> Result<Source, JobError> {
+    /// the run. Neither a command nor standard input is waited for once `stop` is raised. What a
+    /// command says beside its output goes to `aside`, or where this process says things.
+    pub fn open(
+        &self,
+        now: Timestamp,
+        (stop, aside): (&Arc<AtomicBool>, Option<Sender<String>>),
+    ) -> Result<Source, JobError> {
         let (reader, file): (Box<dyn Read + Send>, &Name) = match &self.source {
             JobSource::Paths(paths) => {
                 return match nothing_there(paths) {
@@ -212,7 +219,8 @@ impl Job {
             }
             JobSource::Command { argv, file } => {
                 let program = || argv.first().map(|name| name.to_string_lossy().into_owned());
-                let piped = Piped::start(argv, stop).map_err(|source| JobError::Command {
+                let piped = Piped::start(argv, (stop, aside));
+                let piped = piped.map_err(|source| JobError::Command {
                     program: program().unwrap_or_default(),
                     source,
                 })?;

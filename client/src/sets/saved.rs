@@ -1,5 +1,7 @@
 //! What this machine remembers of when a path was saved. It needs no secret.
 
+use std::cmp::Reverse;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -13,74 +15,150 @@ use crate::state::records::{DirKey, RecordReader, Seen};
 use crate::tree::entry::Name;
 use crate::tree::manifest::Manifest;
 
-/// What is known of a path in the snapshots of a set.
+/// Snapshots that are looked through for one that has a path.
+const LOOK_BACK: usize = 500;
+
+/// What is known of a path in the snapshots of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Saved {
-    /// As it is now, it is in the last snapshot.
+    /// As it is now, it is in the snapshot.
     AsItIs,
-    /// It is in the last snapshot, but changed so shortly before that it may have changed after.
+    /// It is in the snapshot, but changed so shortly before that it may have changed after.
     Perhaps,
     /// It has changed since it was saved.
     Changed,
-    /// It was read after the last snapshot, by a run that made none.
+    /// It was read after the snapshot, by a run that made none.
     Read,
-    /// A folder: it is in the last snapshot, which says nothing about what is in it now.
+    /// A folder: it is in the snapshot, which says nothing about what is in it now.
     Folder,
-    /// It is not there; the last snapshot has it.
+    /// It is not there; the snapshot has it.
     Gone,
     /// No run has seen it yet.
     NotYet,
 }
 
-/// The last snapshot of a set that this machine made.
+/// A whole snapshot that this machine made.
 #[derive(Debug, Clone)]
-pub struct Last {
+pub struct Made {
+    /// Its set.
+    pub set: String,
     /// Its id.
     pub id: SnapshotId,
     /// What it says of itself, unless the cache was deleted.
     pub manifest: Option<Manifest>,
 }
 
-/// The last snapshot of a set.
-pub fn last(state: &StateDb, own: &OwnSnapshots, set: &str) -> Result<Option<Last>, StateError> {
-    let found = state.last(set)?;
-    Ok(found.map(|(_, id)| Last { id, manifest: own.get(&id) }))
+/// Whether a set, by its name and what one of its snapshots says of itself, may have a path.
+pub type MayHave<'a> = &'a dyn Fn(&str, Option<&Manifest>) -> bool;
+
+/// The snapshots that have what is at a path, the newest first: of whatever set, as long as that
+/// `may_have` it.
+pub fn of_path(
+    state: &StateDb,
+    own: &OwnSnapshots,
+    (path, may_have): (&Path, MayHave<'_>),
+) -> Result<Vec<Made>, StateError> {
+    let mut all: Vec<Made> = own
+        .newest(LOOK_BACK)
+        .into_iter()
+        .filter(|(id, _)| !own.is_checkpoint(id))
+        .map(|(id, manifest)| Made { set: manifest.set.clone(), id, manifest: Some(manifest) })
+        .collect();
+    for set in state.sets()? {
+        if let Some((_, id)) =
+            state.last(&set)?.filter(|(_, id)| all.iter().all(|made| made.id != *id))
+        {
+            all.push(Made { set, id, manifest: own.get(&id) });
+        }
+    }
+    all.retain(|made| {
+        let manifest = made.manifest.as_ref();
+        manifest.is_none_or(|manifest| covers(manifest, path)) && may_have(&made.set, manifest)
+    });
+    all.sort_by_key(|made| Reverse(made.manifest.as_ref().map(|manifest| manifest.start)));
+    Ok(all)
 }
 
-/// What is known of an absolute path, given the last snapshot of its set.
-pub fn saved(state: &StateDb, last: Option<&Last>, path: &Path) -> Result<Saved, StateError> {
-    let Some(last) = last else {
-        return Ok(Saved::NotYet);
+fn covers(manifest: &Manifest, path: &Path) -> bool {
+    let mut sources = manifest.paths.iter();
+    sources.any(|source| path.starts_with(Path::new(OsStr::from_bytes(source))))
+}
+
+/// What is known of an absolute path, and the newest of these snapshots that has it: they are in
+/// order, the newest first. If it has not been saved yet, the newest one of all.
+pub fn saved(
+    state: &StateDb,
+    made: &[Made],
+    path: &Path,
+) -> Result<(Saved, Option<Made>), StateError> {
+    let Some(newest) = made.first() else {
+        return Ok((Saved::NotYet, None));
     };
+    let nothing = Ok((Saved::NotYet, Some(newest.clone())));
     let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
-        return Ok(Saved::Folder);
+        return Ok((Saved::Folder, Some(newest.clone())));
     };
     let Ok(name) = Name::new(name.as_bytes()) else {
-        return Ok(Saved::NotYet);
+        return nothing;
     };
+    // One record of a folder serves all sets: it has what the last run saw that came by.
     let known = row(state, above, &name)?;
     let now = Dir::open_root(above).and_then(|dir| dir.stat(&name)).ok();
-    let source = last.manifest.as_ref().is_some_and(|manifest| {
-        manifest.paths.iter().any(|source| source == path.as_os_str().as_bytes())
-    });
-    let is_dir = now.as_ref().is_some_and(|stat| stat.file_type == FileType::Directory);
-    Ok(match (known, now) {
-        // The folder above a path that was named has no record.
-        (None, Some(_)) if source && is_dir => Saved::Folder,
-        (None, Some(stat)) if source => by_time(&stat, last.manifest.as_ref()),
-        (None, _) => Saved::NotYet,
-        (Some(_), None) => Saved::Gone,
-        (Some(_), Some(_)) if is_dir => Saved::Folder,
-        (Some(known), Some(stat)) if known != seen_of(&stat, i64::MAX, known.racy) => {
-            Saved::Changed
+    for made in made {
+        let found = match (&known, &now) {
+            (_, Some(stat)) if made.names(path) => Some(by_name(stat, made.manifest.as_ref())),
+            // What is named alone was there: else there would be no snapshot.
+            (_, None) if made.names(path) && made.names_one() => Some(Saved::Gone),
+            (None, _) => None,
+            (Some(_), None) => Some(Saved::Gone),
+            (Some(known), Some(stat)) => Some(by_record(known, stat, made.manifest.as_ref())),
+        };
+        if let Some(found) = found {
+            return Ok((found, Some(made.clone())));
         }
-        (Some(known), Some(_)) if known.racy => Saved::Perhaps,
-        (Some(known), Some(_)) => {
-            let start = last.manifest.as_ref().map_or(u64::MAX, |manifest| manifest.start.0);
-            let before = u64::try_from(known.ctime.seconds).is_ok_and(|changed| changed >= start);
-            if before { Saved::Read } else { Saved::AsItIs }
-        }
-    })
+    }
+    nothing
+}
+
+impl Made {
+    /// Whether its run was told this very path.
+    fn names(&self, path: &Path) -> bool {
+        let paths = self.manifest.as_ref().map(|manifest| manifest.paths.as_slice());
+        paths.is_some_and(|all| all.iter().any(|source| source == path.as_os_str().as_bytes()))
+    }
+
+    fn names_one(&self) -> bool {
+        self.manifest.as_ref().is_some_and(|manifest| manifest.paths.len() == 1)
+    }
+}
+
+/// By what the last run saw that came by.
+fn by_record(known: &Seen, stat: &Stat, manifest: Option<&Manifest>) -> Saved {
+    if stat.file_type == FileType::Directory {
+        return Saved::Folder;
+    }
+    if *known != seen_of(stat, i64::MAX, known.racy) {
+        return Saved::Changed;
+    }
+    if known.racy {
+        return Saved::Perhaps;
+    }
+    let Some(manifest) = manifest else {
+        return Saved::AsItIs;
+    };
+    let changed = u64::try_from(known.ctime.seconds).unwrap_or(0);
+    if changed < manifest.start.0 {
+        Saved::AsItIs
+    } else if changed <= manifest.end.0 {
+        Saved::Perhaps
+    } else {
+        Saved::Read
+    }
+}
+
+/// The folder above a path that was named has no record of it.
+fn by_name(stat: &Stat, manifest: Option<&Manifest>) -> Saved {
+    if stat.file_type == FileType::Directory { Saved::Folder } else { by_time(stat, manifest) }
 }
 
 /// Of a file that was named by itself only the times are known.

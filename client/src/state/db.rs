@@ -13,6 +13,7 @@ use super::records::{DirKey, Header, header_bytes, parse_header};
 
 use crate::crypto::content_id::ChunkId;
 use crate::pack::chunk_map::MappedPack;
+use crate::pins::private_folder;
 use crate::tree::entry::FileTime;
 
 /// Bytes of sled's cache.
@@ -69,7 +70,7 @@ impl StateDb {
     /// Opens the state in `folder`, or begins it.
     pub fn open(folder: &Path) -> Result<Self, StateError> {
         let io = |source| StateError::Io { folder: folder.to_path_buf(), source };
-        std::fs::create_dir_all(folder).map_err(io)?;
+        private_folder(folder).map_err(io)?;
         let lock = lock(folder)?;
         let path = folder.join("db");
         let config =

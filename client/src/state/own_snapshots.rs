@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use unseen_common::codec::Canonical;
 use unseen_common::id::SnapshotId;
 
+use crate::pins::private_folder;
 use crate::tree::manifest::Manifest;
 
 /// A folder of manifests.
@@ -27,7 +28,7 @@ impl OwnSnapshots {
         manifest: &Manifest,
         is_checkpoint: bool,
     ) -> io::Result<()> {
-        fs::create_dir_all(&self.0)?;
+        private_folder(&self.0)?;
         if is_checkpoint {
             fs::write(self.mark_of(id), [])?;
         }

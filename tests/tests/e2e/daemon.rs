@@ -81,7 +81,7 @@ impl Lab {
     }
 
     /// All runs from now on; one that is under way among them.
-    fn listen(&self) -> Runs {
+    pub(super) fn listen(&self) -> Runs {
         Runs(self.ask(&Request::Progress))
     }
 
@@ -114,7 +114,7 @@ impl Lab {
     }
 }
 
-struct Runs(Call);
+pub(super) struct Runs(Call);
 
 impl Runs {
     /// The next run that makes a snapshot.
@@ -131,7 +131,7 @@ impl Runs {
     }
 
     /// Waits until something has been sent.
-    fn sends(&mut self) {
+    pub(super) fn sends(&mut self) {
         loop {
             match self.0.answer().unwrap().expect("the daemon goes on") {
                 Answer::Progress { counts, .. } if counts.transferred > 0 => return,
@@ -301,7 +301,7 @@ fn it_is_found_from_another_environment() {
         machine.ok(&["daemon", "resume"]);
     }
     std::fs::remove_file(runtime.join("default.sock")).unwrap();
-    let status = elsewhere.ok(&["status"]);
+    let status = elsewhere.exits(1, &["status"]);
     let words = format!("runs, but its socket cannot be reached at {}", runtime.display());
     assert!(status.text().contains(&words), "{status}");
     let paused = elsewhere.exits(1, &["daemon", "pause", "1h"]);

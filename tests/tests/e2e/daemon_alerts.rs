@@ -179,6 +179,56 @@ fn a_change_of_everything_holds_what_was_before() {
     expires_all_but(&lab, &mut server, (&kit.code, &held));
 }
 
+/// A family's folder: small, some MiB at most, and saved for the first time a moment ago.
+#[test]
+fn a_small_folder_that_is_encrypted_after_its_first_backup_is_noticed() {
+    let world = world!();
+    let (_server, machine, _kit) = world.remote();
+    let lab = Lab::with(world, machine, "1h");
+    let letter = |n: u64| format!("Dear {n}, all is well, and the apples are ripe. ").repeat(150);
+    let size: usize = (0..40).map(|n| letter(n).len()).sum();
+    assert!((250_000..350_000).contains(&size), "{size}");
+    for n in 0..40 {
+        lab.write(&format!("letter{n}.txt"), letter(n));
+    }
+    // Photos are as dense as what is encrypted, and no reason for anything.
+    let photo = |n: u64| [&b"\xff\xd8\xff\xe0"[..], &trees::build::noise(n, 20_000)].concat();
+    for n in 0..30 {
+        lab.write(&format!("photo{n}.jpg"), photo(n));
+    }
+    std::fs::write(lab.machine.home.join("again"), "").unwrap();
+    alerts_by(&lab, &command(&lab), None);
+    let mut daemon = lab.start();
+    daemon.says("docs: snapshot");
+    lab.machine.ok(&["daemon", "pause", "1h"]);
+    for n in 0..60 {
+        lab.write(&format!("photo{n}.jpg"), photo(100 + n));
+    }
+    lab.machine.ok(&["run", "--set", "docs"]);
+    assert!(told(&lab).is_empty(), "{:?}", told(&lab));
+    let good: Vec<String> = listed(&lab).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(good.len(), 2);
+    for n in 0..40 {
+        let (old, size) = (format!("letter{n}.txt"), letter(n).len());
+        // One half in place, the other under other names.
+        if n % 2 == 0 {
+            lab.write(&old, trees::build::noise(n, size));
+        } else {
+            std::fs::remove_file(lab.docs.join(&old)).unwrap();
+            lab.write(&format!("{old}.locked"), trees::build::noise(n, size));
+        }
+    }
+    lab.machine.ok(&["run", "--set", "docs"]);
+    daemon.says("warning: Far more of docs has changed at once than ever before: 40 of ");
+    daemon.says("docs: nothing has changed");
+    let held: Vec<String> =
+        listed(&lab).into_iter().filter(|(_, held)| *held).map(|(id, _)| id).collect();
+    assert_eq!(held, good);
+    let said = told(&lab);
+    assert!(said.len() == 1 && said[0].contains("look encrypted now"), "{said:?}");
+    daemon.stop();
+}
+
 /// The owner's rules take what is older than the newest, and nothing of what is held.
 fn expires_all_but(lab: &Lab, server: &mut unseen_tests::Server, (code, held): (&str, &[String])) {
     server.stop();

@@ -1,11 +1,14 @@
 //! Commands that go by way of the daemon do what they do without it, and say so when they cannot.
 
+use std::path::Path;
+use std::time::{Duration, Instant};
+
 use rustix::process::Signal;
 use serde_json::Value;
 use unseen_client::daemon::control::{Answer, Request};
-use unseen_tests::Ran;
+use unseen_tests::{Ran, trees, world};
 
-use super::daemon::Lab;
+use super::daemon::{Lab, PATIENCE};
 
 /// No file of this machine can be read less: the kernel refuses even root.
 const UNREADABLE: &str = "/proc/sys/vm/compact_memory";
@@ -27,6 +30,8 @@ fn a_run_is_the_same_with_a_daemon_and_without() {
     let alone = lab.machine.exits(1, &["run"]);
     let mut daemon = lab.start();
     daemon.says("more: nothing has changed");
+    // Nobody reads of it in the log with every run that the daemon makes by itself.
+    assert!(!daemon.said.join("\n").contains("same disk"), "{:#?}", daemon.said);
     let asked = lab.machine.exits(1, &["run"]);
     assert!(!alone.err.contains("by way of the daemon"), "{alone}");
     assert!(asked.err.contains("backing up gone, by way of the daemon"), "{asked}");
@@ -39,6 +44,8 @@ fn a_run_is_the_same_with_a_daemon_and_without() {
         assert_eq!(ran.text().matches(" saved\n").count(), 2, "{ran}");
         assert!(ran.err.contains("2 of 3 sets failed: gone, docs"), "{ran}");
         assert!(ran.err.contains(late), "{ran}");
+        // Of the vault, and so once for all sets.
+        assert_eq!(ran.err.matches("warning: the vault is on the same disk").count(), 1, "{ran}");
         assert!(ran.err.contains("made ready\n") && ran.err.contains("too late\n"), "{ran}");
     }
     // By the log, too: when, of which set, and which command.
@@ -89,7 +96,7 @@ fn a_daemon_that_hangs_is_told_and_does_nothing_of_it_later() {
     let refused = lab.machine.exits(1, &["daemon", "pause", "1h"]);
     let (silent, hint) = ("has not answered for 5 s", "hint: if it was stopped, `kill -CONT ");
     assert!(refused.err.contains(silent) && refused.err.contains(hint), "{refused}");
-    let shown = lab.machine.ok(&["status"]);
+    let shown = lab.machine.exits(1, &["status"]);
     assert!(shown.text().contains(silent) && shown.text().contains("kill -CONT"), "{shown}");
     daemon.signal(Signal::CONT);
     for _ in 0..3 {
@@ -101,6 +108,48 @@ fn a_daemon_that_hangs_is_told_and_does_nothing_of_it_later() {
     lab.write("second", "second");
     daemon.says("docs: snapshot");
     daemon.stop();
+}
+
+/// Others have asked it so often meanwhile that nobody else gets as far as to be heard.
+#[test]
+fn a_daemon_that_hangs_with_a_full_waiting_room_keeps_nobody_waiting() {
+    let lab = Lab::new("1h");
+    let mut daemon = lab.start();
+    daemon.says("docs: snapshot");
+    daemon.signal(Signal::STOP);
+    assert!(fill(&lab.sockets()[0]) > 0);
+    let begun = Instant::now();
+    let refused = lab.machine.exits(1, &["daemon", "pause", "1h"]);
+    let (silent, hint) = ("has not answered for 5 s", "hint: if it was stopped, `kill -CONT`");
+    assert!(refused.err.contains(silent) && refused.err.contains(hint), "{refused}");
+    let shown = lab.machine.exits(1, &["status"]);
+    assert!(shown.text().contains(silent), "{shown}");
+    let ran = lab.machine.ok(&["run"]);
+    assert!(ran.err.contains("going on without the daemon"), "{ran}");
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    daemon.signal(Signal::CONT);
+    lab.write("second", "second");
+    daemon.says("docs: snapshot");
+    daemon.stop();
+}
+
+/// Connects until nobody else can, and how often that was. Those who hang up wait on: only the
+/// daemon finds out that they are gone.
+fn fill(socket: &Path) -> usize {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let address = SocketAddrUnix::new(socket).unwrap();
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    for made in 0.. {
+        let one = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+        match rustix::net::connect(one.unwrap(), &address) {
+            Ok(()) => {}
+            Err(error) => {
+                assert_eq!(error, rustix::io::Errno::AGAIN);
+                return made;
+            }
+        }
+    }
+    unreachable!("it has no end")
 }
 
 #[test]
@@ -123,7 +172,7 @@ fn why_tells_what_cannot_be_read_and_what_is_not_there() {
     let mut daemon = lab.start();
     daemon.says("docs: snapshot");
     let gone = asks();
-    assert!(gone.text().contains("is not there, and no run has saved it"), "{gone}");
+    assert!(gone.text().contains("is not there, nor in the newest snapshot"), "{gone}");
     let first = lab.docs.join("first");
     lab.machine.ok(&["why", first.to_str().unwrap()]);
     std::fs::remove_file(&first).unwrap();
@@ -148,5 +197,41 @@ fn a_line_break_in_a_path_makes_no_line_of_its_own() {
         let shown = lab.machine.ok(words);
         assert!(!shown.text().contains("\nlines"), "{shown}");
     }
+    daemon.stop();
+}
+
+/// Who asks for one file by hand does not wait until all that came before is sent.
+#[test]
+fn a_path_that_is_named_goes_ahead_of_a_slow_first_backup() {
+    let world = world!();
+    let (_server, machine, _kit) = world.remote();
+    let lab = Lab::with(world, machine, "1h");
+    for n in 0..400_u64 {
+        lab.write(&format!("f{n}"), trees::build::noise(n, 100_000));
+    }
+    lab.edit("[profile.default]", "[profile.default]\nlimit_upload = \"60K\"");
+    let mut daemon = lab.start();
+    daemon.says("backing up docs");
+    lab.listen().sends();
+    lab.write("wanted", "now");
+    let begun = Instant::now();
+    let wanted = lab.docs.join("wanted");
+    let ran = lab.machine.ok(&["run", wanted.to_str().unwrap()]);
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert!(ran.err.contains("the daemon's backup makes way; it goes on later"), "{ran}");
+    assert!(ran.err.contains("has left to send waits for this one: "), "{ran}");
+    assert!(ran.text().contains(" saved\n"), "{ran}");
+    let listed = lab.machine.clone().by_passphrase().ok(&[
+        "ls",
+        "latest",
+        "--set",
+        wanted.to_str().unwrap(),
+    ]);
+    assert!(listed.text().contains("/docs/wanted"), "{listed}");
+    // The daemon goes on from where it stopped, and nothing of it is lost.
+    lab.edit("limit_upload = \"60K\"", "");
+    daemon.says("docs: snapshot");
+    let said = daemon.said.last().unwrap();
+    lab.holds(said.split_whitespace().rev().nth(1).unwrap());
     daemon.stop();
 }

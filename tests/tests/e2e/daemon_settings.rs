@@ -136,3 +136,101 @@ fn a_silent_pipe_can_be_interrupted() {
     assert_eq!(left, 0, "{}", spool.display());
     machine.types("echo short | backup run --stdin-filename x");
 }
+
+/// What a script goes by: the exit code is that of what is worst.
+#[test]
+fn status_ends_as_the_worst_of_what_it_shows() {
+    let lab = Lab::new("1h");
+    let status = |code: i32| {
+        let json = lab.machine.exits(code, &["status", "--json"]).json_lines().remove(0);
+        assert_eq!(json["exit_code"], code, "{json}");
+        (lab.machine.exits(code, &["status"]), json)
+    };
+    status(0);
+    let mut daemon = lab.start();
+    daemon.says("docs: snapshot");
+    status(0);
+    let away = lab.docs.with_file_name("away");
+    std::fs::rename(&lab.docs, &away).unwrap();
+    lab.machine.ok(&["daemon", "now"]);
+    daemon.says("docs: nothing of the set docs is there");
+    let (shown, json) = status(1);
+    assert!(shown.text().contains("failing since "), "{shown}");
+    assert!(json["sets"][0]["failing"]["times"].as_u64() >= Some(1), "{json}");
+    daemon.stop();
+    status(1);
+    // Whoever saves it by hand has ended that.
+    std::fs::rename(&away, &lab.docs).unwrap();
+    lab.machine.ok(&["run"]);
+    status(0);
+    if cfg!(target_os = "linux") {
+        let unit = lab.machine.home.join(".config/systemd/user/unseen-backup.service");
+        std::fs::create_dir_all(unit.parent().unwrap()).unwrap();
+        std::fs::write(&unit, "[Service]\n").unwrap();
+        let (shown, json) = status(1);
+        assert!(shown.text().contains("not running, though it is installed"), "{shown}");
+        assert!(shown.text().contains("systemctl --user start unseen-backup.service"), "{shown}");
+        assert!(json["daemon_error"].is_string(), "{json}");
+        let mut daemon = lab.start();
+        daemon.says("docs: ");
+        status(0);
+        daemon.stop();
+    }
+}
+
+/// What is not saved yet is never just silence.
+#[test]
+fn status_tells_what_waits_and_why() {
+    let lab = Lab::new("1h");
+    let mut daemon = lab.start();
+    daemon.says("docs: snapshot");
+    lab.machine.ok(&["daemon", "pause", "2h"]);
+    lab.write("second", "second");
+    let waits = loop {
+        let json = lab.machine.ok(&["status", "--json"]).json_lines().remove(0);
+        if json["sets"][0]["pending"].as_u64() > Some(0) {
+            break json["sets"][0]["waits"].clone();
+        }
+    };
+    assert_eq!(waits["reason"], "paused", "{waits}");
+    assert!(waits["since"].is_string() && waits["next"].is_string(), "{waits}");
+    for words in [&["status"][..], &["daemon", "status"]] {
+        let shown = lab.machine.ok(words);
+        assert!(shown.text().contains(" waiting since 2"), "{shown}");
+        assert!(shown.text().contains(" for the end of the pause; next try in 2 hours"), "{shown}");
+    }
+    daemon.stop();
+}
+
+/// By the log it is known when, and of which set, a command has said what it said.
+#[test]
+fn what_a_source_says_beside_its_output_is_stamped_in_the_log() {
+    let lab = Lab::new("1h");
+    let mut daemon = lab.start();
+    daemon.says("docs: snapshot");
+    let words = ["set", "add", "dump", "--stdin-from-command", "--", "sh", "-c"];
+    lab.machine.ok(&[&words[..], &["echo aside >&2; echo x"]].concat());
+    daemon.says("  dump: aside");
+    daemon.says("dump: snapshot");
+    assert!(daemon.said.iter().any(|line| line.contains("nobody is told of trouble unasked")));
+    let ran = lab.machine.ok(&["run", "--set", "dump"]);
+    assert!(ran.err.lines().any(|line| line == "aside"), "{ran}");
+    daemon.stop();
+}
+
+/// What this machine knows of its files is nobody else's, whatever the umask says.
+#[test]
+fn folders_are_private_whatever_the_umask_says() {
+    let lab = Lab::new("1h");
+    for folder in [lab.machine.state(), lab.machine.cache()] {
+        std::fs::remove_dir_all(folder.parent().unwrap().parent().unwrap()).unwrap();
+    }
+    lab.machine.types("umask 0; backup run");
+    for folder in [lab.machine.state(), lab.machine.cache()] {
+        for folder in folder.ancestors().take(3) {
+            let mode =
+                std::os::unix::fs::PermissionsExt::mode(&folder.metadata().unwrap().permissions());
+            assert_eq!(mode & 0o777, 0o700, "{}", folder.display());
+        }
+    }
+}

@@ -316,3 +316,49 @@ fn why_tells_which_rule_and_which_snapshot() {
     assert_eq!(json["sets"][0]["verdict"], "unknown");
     machine.exits(2, &["why"]);
 }
+
+/// One record of a folder serves all runs: whatever the last of them was told, what is said is true.
+#[test]
+fn why_tells_the_newest_snapshot_whatever_its_run_was_told() {
+    let world = world!();
+    let (machine, _) = world.local();
+    let machine = machine.without_secrets();
+    let source = world.folder("source");
+    let file = build::write(&source, "a", "1");
+    build::write(&source, "b", "1");
+    machine.ok(&["set", "add", "home", source.to_str().unwrap()]);
+    let run = |options: &[&str]| {
+        let ran = machine.ok(&[&["run", "--json"], options].concat());
+        ran.json_lines().pop().unwrap()["snapshot_id"].as_str().map(str::to_owned)
+    };
+    let is_in = |id: &Option<String>, set: &str| {
+        let path = file.to_str().unwrap();
+        let text = machine.ok(&["why", path]).text();
+        let json = machine.ok(&["why", "--json", path]).json_lines().remove(0);
+        let saved = &json["sets"][0]["saved"];
+        let state = saved["state"].as_str().unwrap();
+        assert!(["perhaps", "as_it_is"].contains(&state), "{json}");
+        assert_eq!((saved["snapshot"].as_str(), &saved["set"]), (id.as_deref(), &set.into()));
+        assert_eq!(json["sets"].as_array().unwrap().len(), 1, "{json}");
+        assert_eq!(text.matches("snapshot ").count(), 1, "{text}");
+        assert!(text.contains(&id.as_ref().unwrap()[..8]), "{text}");
+    };
+    let all = run(&[]);
+    is_in(&all, "home");
+    build::write(&source, "a", "second");
+    let one = run(&[file.to_str().unwrap()]);
+    let set = file.to_str().unwrap();
+    is_in(&one, set);
+    // As the daemon does it: with nothing new, there is no snapshot.
+    build::write(&source, "b", "second");
+    let both = run(&["--skip-if-unchanged"]);
+    is_in(&both, "home");
+    assert_eq!(run(&["--skip-if-unchanged"]), None);
+    is_in(&both, "home");
+    let again = run(&[file.to_str().unwrap()]);
+    is_in(&again, set);
+    std::fs::remove_file(&file).unwrap();
+    run(&[]);
+    let gone = machine.ok(&["why", set]).text();
+    assert!(gone.contains(&again.unwrap()[..8]), "{gone}");
+}

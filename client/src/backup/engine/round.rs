@@ -133,7 +133,7 @@ impl Round<'_> {
             stop,
             dry_run: options.dry_run,
         };
-        if !self.known_only {
+        if !(self.known_only || options.ahead) {
             uploads.resume(parts.key.vault, &parts.key.secrets, options.in_all)?;
         }
         let mut threads = Threads {

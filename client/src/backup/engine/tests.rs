@@ -233,7 +233,19 @@ fn a_vault_that_hangs_is_left_and_the_spool_sent_by_the_next_run() {
     let waiting = || fs::read_dir(&spool).unwrap().count();
     assert!(waiting() > 0, "nothing was kept");
 
-    scene.machine.repo.vault = vault;
+    // Whoever waits for one file does not wait for that.
+    let left = waiting();
+    scene.machine.repo.vault = Arc::clone(&vault);
+    let file = scene.source.join("b");
+    let all = std::mem::replace(&mut scene.source, file);
+    fs::write(&scene.source, b"one file").unwrap();
+    let ahead = RunOptions { ahead: true, ..options.clone() };
+    let (one, sent) = scene.run(&ahead, Raise::Never);
+    assert_eq!((one.status, waiting()), (Status::Complete, left));
+    assert!(sent.transferred < MIB, "{} bytes were sent", sent.transferred);
+    fs::remove_file(&scene.source).unwrap();
+    scene.source = all;
+
     let (second, then) = scene.run(&options, Raise::Never);
     assert_eq!(second.status, Status::Complete);
     assert_eq!(waiting(), 0);

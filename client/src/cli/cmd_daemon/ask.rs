@@ -8,7 +8,7 @@ use super::super::reading::{local_time, machine_time};
 use super::super::units::plural;
 use super::super::vault::SystemClock;
 use super::{call, daemon_status};
-use crate::cli::cmd_status::{ago, not_watched};
+use crate::cli::cmd_status::{ago, ahead, not_watched, waits_words};
 use crate::daemon::control::{Answer, CallError, Request};
 use crate::daemon::core::SetStatus;
 use crate::daemon::run::MAX_PAUSE;
@@ -56,10 +56,13 @@ fn show(ctx: &Context<'_>, set: &SetStatus, (now, waits): (Timestamp, bool)) {
         n => format!(", changes in {}", plural(n as u64, "folder", "folders")),
     };
     let next = match set.next {
-        Some(at) if !waits => format!(", next {}", ahead(at.since(now))),
+        Some(at) if !waits && set.waits.is_none() => format!(", next {}", ahead(at.since(now))),
         _ => String::new(),
     };
     ctx.ui.row(&format!("{}: {saved}{pending}{next}", set.name));
+    if let Some(waits) = &set.waits {
+        ctx.ui.row(&format!("  {}", waits_words(waits, now)));
+    }
     if let Some(failing) = &set.book.failing {
         let since = local_time(failing.since);
         ctx.ui.row(&format!("  failing since {since}: {}", failing.trouble.message));
@@ -69,15 +72,6 @@ fn show(ctx: &Context<'_>, set: &SetStatus, (now, waits): (Timestamp, bool)) {
     }
     for line in &set.not_watched {
         ctx.ui.row(&format!("  {}", not_watched(line)));
-    }
-}
-
-/// How soon something is.
-fn ahead(seconds: u64) -> String {
-    match seconds {
-        0..60 => "in a moment".to_owned(),
-        60..5400 => format!("in {} min", seconds.div_ceil(60)),
-        _ => format!("in {}", plural(seconds.div_ceil(3600), "hour", "hours")),
     }
 }
 

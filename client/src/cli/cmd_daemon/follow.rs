@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use super::super::bars::{Bars, Task};
-use super::super::cmd_run::each::each;
+use super::super::cmd_run::each::{Once, each};
 use super::super::cmd_run::{RunArgs, report};
 use super::super::context::Context;
 use super::super::exit::{CliError, Exit};
@@ -38,14 +38,14 @@ pub fn through(ctx: &Context<'_>, args: &RunArgs) -> Result<Option<Exit>, CliErr
         // Nothing is configured, or the configuration is newer than the daemon.
         return Ok(None);
     }
-    let ended = Cell::new(false);
+    let (ended, told) = (Cell::new(false), Once::default());
     let sets: Vec<(&str, &str)> = sets.into_iter().map(|name| (name, name)).collect();
     let one = |set: &&str| {
         ctx.ui.status(&format!("backing up {set}, by way of the daemon"));
         let request = Request::Run { set: (*set).to_owned() };
         let exit = super::call(&setup.places, &request)
             .map_err(CliError::from)
-            .and_then(|call| follow(ctx, set, call));
+            .and_then(|call| follow(ctx, (set, &told), call));
         // Somebody stopped it, or the daemon is being stopped.
         let code = exit.as_ref().map_or_else(CliError::code, |exit| *exit);
         ended.set(code == Exit::Interrupted);
@@ -75,7 +75,7 @@ fn is_plain(args: &RunArgs) -> bool {
         && how.compression.is_none()
 }
 
-fn follow(ctx: &Context<'_>, set: &str, mut call: Call) -> Result<Exit, CliError> {
+fn follow(ctx: &Context<'_>, (set, told): (&str, &Once), mut call: Call) -> Result<Exit, CliError> {
     let bars = Bars::start(ctx.ui, Task::Backup);
     let mut waits = false;
     while let Some(answer) = call.answer()? {
@@ -86,9 +86,12 @@ fn follow(ctx: &Context<'_>, set: &str, mut call: Call) -> Result<Exit, CliError
                 let during = if scan { During::Scan } else { During::Archival };
                 ctx.ui.problem(&Problem { path: path.into_bytes(), during, what });
             }
-            Answer::Note { warning, text, .. } => {
-                ctx.ui.note(&if warning { Note::warning(text) } else { Note::info(text) });
+            Answer::Note { warning: true, text, .. } => {
+                if told.is_news(&text) {
+                    ctx.ui.warn(&text);
+                }
             }
+            Answer::Note { text, .. } => ctx.ui.note(&Note::info(text)),
             Answer::Ended { result, .. } => {
                 let result = *result;
                 drop(bars);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 use super::super::args::values::BytesPerSecond;
+use super::super::cmd_policy::waiting_warning;
 use super::super::cmd_run::configured;
 use super::super::cmd_run::one::{refused, saved_but, went};
 use super::super::context::Setup;
@@ -16,7 +17,7 @@ use super::super::output::Ui;
 use super::super::vault::{self, SystemClock};
 use super::settings::{Place, Settings};
 use crate::backup::{self, Outcome, RunOptions};
-use crate::daemon::alerts::Touched;
+use crate::daemon::alerts::{self, Touched};
 use crate::daemon::job::{Job, Room, RunResult, Runner, Summary, Trouble};
 use crate::maintain::presence::{self, Presence};
 use crate::maintain::quota::quota;
@@ -24,6 +25,7 @@ use crate::progress::{Amount, Counts, Item, Monitor, Note, Problem, Stored, Tall
 use crate::repo::hold::hold;
 use crate::repo::{RepoError, Repository};
 use crate::sets::Job as SetJob;
+use crate::sets::command::listening;
 use crate::sets::hooks::{self, HookError, Moment, Went};
 use crate::state::db::StateDb;
 use unseen_common::id::SnapshotId;
@@ -116,7 +118,7 @@ impl SetRunner {
         }
     }
 
-    /// Runs a command of a set. What it prints is for the log, and for whoever follows the run.
+    /// Runs a command of a set.
     fn hook(
         &self,
         set: &SetJob,
@@ -125,11 +127,15 @@ impl SetRunner {
     ) -> Result<(), HookError> {
         let profile = self.place.setup.name.as_str();
         let environment = hooks::environment((&set.set, profile), moment, went);
-        let say = |line: &str| {
-            self.ui.status(&format!("{}: {}: {line}", set.set, moment.key()));
-            monitor.note(&Note::info(line));
-        };
+        let from = format!("{}: {}", set.set, moment.key());
+        let say = |line: &str| self.pass_on(&from, line, monitor);
         hooks::run(&set.hooks, moment, &environment, (stop, &say))
+    }
+
+    /// What a command has said is for the log, and for whoever follows the run.
+    fn pass_on(&self, from: &str, line: &str, monitor: &dyn Monitor) {
+        self.ui.status(&format!("{from}: {line}"));
+        monitor.note(&Note::info(line));
     }
 
     fn back_up(
@@ -141,8 +147,10 @@ impl SetRunner {
         let begun = Instant::now();
         let setup = &Setup { vault: Some(settings.vault.clone()), ..self.place.setup.clone() };
         let (mut repo, opened) = vault::log_in(setup, (&self.runtime, Arc::clone(stop)))?;
-        if let Some(warning) = vault::erase_warning(&repo.log.state) {
-            monitor.note(&Note::warning(warning));
+        let warn = |text: &str| monitor.note(&Note::warning(text));
+        let state = &repo.log.state;
+        for text in [vault::erase_warning(state), waiting_warning(state)].iter().flatten() {
+            warn(text);
         }
         let refused = self.hold(job, &mut repo, monitor)?;
         let rate =
@@ -157,14 +165,24 @@ impl SetRunner {
             skip_if_unchanged: set.skip_if_unchanged || !job.followed,
             ..set.options(&settings.here()?)
         };
-        let source = set.open(SystemClock.now(), stop)?;
-        let listener =
-            Counting { tally: Tally::default(), touched: Mutex::default(), inner: monitor };
+        let touched = Mutex::new(Box::new(Touched::after(Arc::clone(&job.kinds))));
+        let listener = Counting { tally: Tally::default(), touched, inner: monitor };
         let runtime = self.runtime.handle();
-        let outcome = backup::run(&mut repo, source, &options, (&listener, stop), runtime)?;
+        let say = |line: &str| self.pass_on(&set.set, line, monitor);
+        let outcome = listening(&say, |aside| -> Result<Outcome, CliError> {
+            let source = set.open(SystemClock.now(), (stop, Some(aside)))?;
+            // With every run of its own the log would have it every few minutes.
+            let same = vault::same_disk_warning(&source, &opened).filter(|_| job.followed);
+            same.into_iter().for_each(warn);
+            Ok(backup::run(&mut repo, source, &options, (&listener, stop), runtime)?)
+        });
+        let outcome = outcome
+            .map_err(|error| CliError::new(Exit::Failed, "cannot start a thread").because(error))?;
+        let outcome = outcome?;
         if !outcome.interrupted {
-            vault::sweep(&self.ui, setup, &opened);
-            vault::scrub(&self.ui, &opened, stop);
+            let told: vault::Told<'_> = (&self.ui, &warn);
+            vault::sweep(told, setup, &opened);
+            vault::scrub(told, &opened, stop);
         }
         // What cannot be looked at now is looked at next time.
         let look = job.check && !outcome.interrupted;
@@ -243,7 +261,7 @@ impl Monitor for Counting<'_> {
     fn done(&self, item: Item<'_>) {
         self.tally.done(item);
         // One thread tells of all files.
-        self.touched.lock().unwrap_or_else(PoisonError::into_inner).done(&item);
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).done(&item, alerts::look_at);
         self.inner.done(item);
     }
     fn unvisited(&self, amount: Amount) {

@@ -1,5 +1,8 @@
 //! `backup daemon install` and `uninstall`: hands the daemon to the service manager.
 
+#[cfg(test)]
+mod tests;
+
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -11,6 +14,8 @@ use serde_json::json;
 use super::super::context::Context;
 use super::super::exit::{CliError, Exit};
 use crate::daemon::service::{Scope, Service};
+use crate::pins::private_folder;
+use crate::scan::names::OwnerNames;
 
 /// What `daemon install` takes.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -68,6 +73,10 @@ const PASSED: [&str; 9] = [
     "XDG_CACHE_HOME",
 ];
 
+/// Those without which a home folder is needed.
+const PLACES: [&str; 4] =
+    ["BACKUP_CONFIG", "BACKUP_DATA_DIR", "BACKUP_STATE_DIR", "BACKUP_CACHE_DIR"];
+
 /// A service manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manager {
@@ -102,7 +111,7 @@ pub(super) fn install(ctx: &Context<'_>, args: &InstallArgs) -> Result<Exit, Cli
         }
         return Ok(Exit::Done);
     }
-    can_begin(ctx, args)?;
+    can_begin(ctx, args, &OwnerNames::of_this_machine())?;
     let manager = Manager::of_this_machine()?;
     let path = place(ctx, manager, &service)?;
     let file = match manager {
@@ -135,7 +144,10 @@ pub(super) fn install(ctx: &Context<'_>, args: &InstallArgs) -> Result<Exit, Cli
 }
 
 /// What can be known before a service is made of it: whether there is a vault to back up to.
-fn can_begin(ctx: &Context<'_>, args: &InstallArgs) -> Result<(), CliError> {
+fn can_begin(ctx: &Context<'_>, args: &InstallArgs, names: &OwnerNames) -> Result<(), CliError> {
+    if let Some(user) = &args.user {
+        has_a_place(ctx, user, names)?;
+    }
     if let Some(path) = &args.credential {
         // Whether it holds a key only the service manager can tell.
         return fs::metadata(path).map(drop).map_err(|error| {
@@ -157,6 +169,64 @@ fn can_begin(ctx: &Context<'_>, args: &InstallArgs) -> Result<(), CliError> {
             None => error,
         }
     })
+}
+
+/// That the daemon of this profile is installed, if it is: for those who find it gone.
+pub fn installed(ctx: &Context<'_>) -> Option<CliError> {
+    let manager = if cfg!(target_os = "macos") { Manager::Launchd } else { Manager::Systemd };
+    [false, true].into_iter().find_map(|system| {
+        let service = service(ctx, &InstallArgs { system, ..InstallArgs::default() }).ok()?;
+        let path = place(ctx, manager, &service).ok()?;
+        let unit = fs::read_to_string(&path).ok()?;
+        if system && !runs_as_me(&unit) {
+            return None;
+        }
+        let message = format!("not running, though it is installed ({})", path.display());
+        let meant = "if it is meant to be off, `backup daemon uninstall` says so";
+        let (ask, start) = match service.scope {
+            Scope::User => ("systemctl --user", "systemctl --user"),
+            Scope::System { .. } => ("systemctl", "sudo systemctl"),
+        };
+        let unit = unit_file(&service);
+        Some(CliError::new(Exit::Failed, message).hint(match manager {
+            Manager::Systemd => {
+                format!(
+                    "`{ask} status {unit}` tells why, `{start} start {unit}` starts it; {meant}"
+                )
+            }
+            Manager::Launchd => format!("`backup daemon install` starts it anew; {meant}"),
+        }))
+    })
+}
+
+/// Whether a unit of the machine is that of whoever asks.
+fn runs_as_me(unit: &str) -> bool {
+    let me = OwnerNames::of_this_machine().user(rustix::process::geteuid().as_raw());
+    me.is_some_and(|me| unit.lines().any(|line| line.strip_prefix("User=") == Some(&*me)))
+}
+
+/// Whether a user's daemon finds its keys and its settings: by that user's home folder, unless all
+/// that it needs is said to be elsewhere.
+fn has_a_place(ctx: &Context<'_>, user: &str, names: &OwnerNames) -> Result<(), CliError> {
+    let given = |name: &str| ctx.env.var(name).is_some_and(|value| !value.is_empty());
+    if !cfg!(target_os = "linux") || PLACES.iter().all(|name| given(name)) {
+        return Ok(());
+    }
+    let Some(home) = names.home(user) else {
+        return Err(CliError::usage(format!("there is no user {user} on this machine"))
+            .hint("--user names who the vault and config.toml belong to"));
+    };
+    if home.is_dir() && home != Path::new("/") {
+        return Ok(());
+    }
+    let message = format!(
+        "the user {user} has no home folder ({} is none): its daemon would find neither keys nor config.toml",
+        home.display()
+    );
+    Err(CliError::usage(message).hint(format!(
+        "name a user who has one, or say where they are, each in its variable: {}",
+        PLACES.join(", ")
+    )))
 }
 
 /// Whether the user's services run without the user: then there is nothing to say about it.
@@ -295,7 +365,7 @@ fn write(path: &Path, content: &str) -> Result<(), CliError> {
         }
     };
     let folder = path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(folder).map_err(wrong)?;
+    private_folder(folder).map_err(wrong)?;
     let mut file = tempfile::Builder::new().prefix(".unseen").tempfile_in(folder).map_err(wrong)?;
     std::io::Write::write_all(&mut file, content.as_bytes()).map_err(wrong)?;
     // There is nothing secret in it, and the service manager has to read it.
@@ -380,93 +450,4 @@ fn call(words: &[OsString]) -> Result<(), CliError> {
     } else {
         error
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::cli::args::Global;
-    use crate::cli::env::{Answers, FixedEnv};
-    use crate::cli::output::{Ui, Voice};
-
-    fn printed(args: &InstallArgs, variables: &[(&str, &str)]) -> Result<String, String> {
-        let (ui, captured) = Ui::captured(Voice::default());
-        let (ui, env, terminal) = (Arc::new(ui), FixedEnv::new(variables), Answers::nobody());
-        let global = Global::default();
-        let ctx = Context { ui: &ui, global: &global, env: &env, terminal: &terminal };
-        let print = InstallArgs { print: true, ..args.clone() };
-        install(&ctx, &print).map_err(|error| error.report())?;
-        ui.flush();
-        Ok(captured.out())
-    }
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn a_unit_has_the_places_and_no_secret() {
-        let variables = [
-            ("HOME", "/h"),
-            ("BACKUP_CONFIG", "/etc/unseen.toml"),
-            ("XDG_STATE_HOME", "/s"),
-            ("BACKUP_PASSPHRASE", "brisk otter"),
-            ("BACKUP_VAULT", "file:///v"),
-        ];
-        let user = printed(&InstallArgs::default(), &variables).unwrap();
-        assert!(user.contains("\nEnvironment=\"BACKUP_CONFIG=/etc/unseen.toml\"\n"), "{user}");
-        assert!(user.contains("\nEnvironment=\"XDG_STATE_HOME=/s\"\n"), "{user}");
-        assert!(!user.contains("otter") && !user.contains("User="), "{user}");
-        let system = InstallArgs { system: true, user: Some("ann".into()), ..Default::default() };
-        let system = printed(&system, &variables).unwrap();
-        assert!(system.contains("\nUser=ann\n") && !system.contains("XDG_STATE_HOME"), "{system}");
-    }
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn a_user_that_would_add_lines_is_refused() {
-        let user = Some("ann\nExecStartPre=/bin/evil".to_owned());
-        let args = InstallArgs { system: true, user, ..Default::default() };
-        assert!(printed(&args, &[("HOME", "/h")]).unwrap_err().contains("the user's name"));
-    }
-
-    #[test]
-    fn it_begins_where_there_is_a_vault_or_somebody_elses() {
-        let home = tempfile::tempdir().unwrap();
-        let home = home.path().to_str().unwrap();
-        let begins = |args: InstallArgs, more: &[(&str, &str)]| {
-            let (ui, env) = (Ui::captured(Voice::default()).0, [&[("HOME", home)], more].concat());
-            let (ui, env, terminal) = (Arc::new(ui), FixedEnv::new(&env), Answers::nobody());
-            let global = Global::default();
-            let ctx = Context { ui: &ui, global: &global, env: &env, terminal: &terminal };
-            let told = |error: CliError| {
-                format!("{} {}", error.report(), error.hint_text().unwrap_or_default())
-            };
-            can_begin(&ctx, &args).map_err(told)
-        };
-        let system = InstallArgs { system: true, ..Default::default() };
-        assert!(begins(InstallArgs::default(), &[]).unwrap_err().contains("no vault"));
-        let by_sudo = begins(system.clone(), &[("SUDO_USER", "ann")]).unwrap_err();
-        assert!(by_sudo.contains("`--system --user ann`"), "{by_sudo}");
-        begins(InstallArgs { user: Some("ann".into()), ..system.clone() }, &[]).unwrap();
-        let credential =
-            |path: &str| InstallArgs { credential: Some(path.into()), ..system.clone() };
-        assert!(begins(credential("/nowhere"), &[]).unwrap_err().contains("/nowhere"));
-        begins(credential(home), &[]).unwrap();
-    }
-
-    #[test]
-    fn a_profile_may_end_as_another_kind_of_unit() {
-        let service = Service {
-            program: "/backup".into(),
-            profile: "my.timer".to_owned(),
-            variables: Vec::new(),
-            scope: Scope::User,
-            log: None,
-        };
-        let unit = OsStr::new("unseen-backup-my.timer.service");
-        let words = begin(Manager::Systemd, &service, Path::new("/u"));
-        assert!(words.iter().skip(1).all(|words| words.last().is_some_and(|word| word == unit)));
-        let (stop, _) = end(Manager::Systemd, &service);
-        assert!(stop.iter().all(|words| words.last().is_some_and(|word| word == unit)));
-    }
 }

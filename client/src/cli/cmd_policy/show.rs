@@ -99,20 +99,18 @@ fn bursts(state: &State, now: Timestamp) -> impl Iterator<Item = (String, Timest
     })
 }
 
-/// Says that a change waits which weakens protection. If its owner did not want it, this is how
-/// they come to know.
-pub fn tell_waiting(ctx: &Context<'_>, state: &State) {
+/// What is said as long as a change waits which weakens protection. If its owner did not want it,
+/// this is how they come to know.
+pub fn waiting_warning(state: &State) -> Option<String> {
     let now = state.head_received.max(SystemClock.now());
-    let Some((pending, new)) = waiting(state, now) else {
-        return;
-    };
+    let (pending, new) = waiting(state, now)?;
     let found = differences(state.policy_at(now), new, &unknown);
     let words = found.into_iter().map(|(what, was, is)| format!("{what}: {was} -> {is}"));
-    ctx.ui.warn(&format!(
+    Some(format!(
         "from {} on the policy protects less ({}); `backup policy cancel` stops that",
         local_time(pending.effective),
         words.collect::<Vec<_>>().join(", ")
-    ));
+    ))
 }
 
 /// What a set is called: by a snapshot of it, or as the user just typed it.

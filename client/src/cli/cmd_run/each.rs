@@ -1,8 +1,22 @@
 //! Several sets, one after the other, whoever saves them.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use super::super::exit::{CliError, Exit};
 use super::super::output::Ui;
 use super::super::units::plural;
+
+/// What concerns the vault is told with the first set, and not with every other one again.
+#[derive(Debug, Default)]
+pub(in crate::cli) struct Once(RefCell<BTreeSet<String>>);
+
+impl Once {
+    /// Whether this has not been told yet; from now on it has.
+    pub(in crate::cli) fn is_news(&self, text: &str) -> bool {
+        self.0.borrow_mut().insert(text.to_owned())
+    }
+}
 
 /// Does the same for all of these, by their names. With several, one that fails does not stop the
 /// others. Once it `is_over`, no further one begins.

@@ -1,21 +1,20 @@
 //! One set after the other: the commands around a run, the run, and what is said about it.
 
-use std::cell::Cell;
-use std::path::PathBuf;
-
 use tokio::runtime::Runtime;
 use unseen_common::log::entry::Status;
 use unseen_common::time::Clock;
 
 use super::super::bars::{Bars, Task};
+use super::super::cmd_daemon::daemon_status;
+use super::super::cmd_policy::waiting_warning;
 use super::super::context::{Context, Setup};
 use super::super::exit::{CliError, Exit};
 use super::super::interrupt::Interrupt;
 use super::super::turns::in_turn;
 use super::super::vault::{self, Opened, SystemClock};
-use super::each::each;
+use super::each::{Once, each};
 use super::{RunArgs, Wishes, report};
-use crate::backup::{self, Outcome, RunOptions, Source};
+use crate::backup::{self, Outcome, RunOptions};
 use crate::progress::Counts;
 use crate::sets::hooks::{self, HookError, Moment, Went};
 use crate::sets::{Here, Job};
@@ -29,8 +28,8 @@ pub(super) struct Runs<'a> {
     pub(super) setup: &'a Setup,
     pub(super) runtime: &'a Runtime,
     pub(super) interrupt: &'a Interrupt,
-    /// What is said once, however many sets there are, was said.
-    pub(super) told: Cell<bool>,
+    /// What is said once, however many sets there are, and was said.
+    pub(super) told: Once,
 }
 
 impl Runs<'_> {
@@ -99,16 +98,11 @@ impl Runs<'_> {
         let Self { ctx, args, setup, runtime, interrupt, .. } = self;
         in_turn(ctx, setup, || Ok(StateDb::is_free(&setup.places.state)?))?;
         let (mut repo, opened) = vault::open_repository(ctx, setup, (runtime, interrupt.flag()))?;
-        let first = !self.told.replace(true);
-        if first {
-            super::super::cmd_policy::tell_waiting(ctx, &repo.log.state);
-        }
-        let source = job.open(SystemClock.now(), &interrupt.flag())?;
+        self.warn_once(waiting_warning(&repo.log.state));
+        let source = job.open(SystemClock.now(), (&interrupt.flag(), None))?;
         repo.vault = vault::limited(repo.vault, self.wishes.up, self.wishes.down);
         let options = self.options(job, &opened);
-        if first {
-            warn_same_disk(ctx, &source, &opened);
-        }
+        self.warn_once(vault::same_disk_warning(&source, &opened));
         let bars = Bars::start(ctx.ui, Task::Backup);
         let flag = interrupt.flag();
         let outcome = backup::run(&mut repo, source, &options, (&bars, &flag), runtime.handle());
@@ -116,8 +110,9 @@ impl Runs<'_> {
         let outcome = outcome?;
         report::finished(ctx.ui, (&job.set, args.how.dry_run), &outcome, &counts, took);
         if !args.how.dry_run && !outcome.interrupted {
-            vault::sweep(ctx.ui, setup, &opened);
-            vault::scrub(ctx.ui, &opened, &flag);
+            let told: vault::Told<'_> = (ctx.ui, &|text| ctx.ui.warn(text));
+            vault::sweep(told, setup, &opened);
+            vault::scrub(told, &opened, &flag);
         }
         let exit = if outcome.interrupted {
             Exit::Interrupted
@@ -127,6 +122,22 @@ impl Runs<'_> {
             Exit::Done
         };
         Ok((exit, outcome, counts))
+    }
+
+    fn warn_once(&self, warning: Option<impl Into<String>>) {
+        let warning = warning.map(Into::into).filter(|warning| self.told.is_news(warning));
+        if let Some(warning) = warning {
+            self.ctx.ui.warn(&warning);
+        }
+    }
+
+    /// Whether what others have left to send waits for this run: paths were named, so somebody
+    /// waits for just these, and a daemon is there that sends the rest afterwards. With none, an
+    /// earlier run of the same paths may have been cut off, and this one goes on from there.
+    fn goes_ahead(&self) -> bool {
+        let named = !(self.args.paths.is_empty() && self.args.files_from.is_empty());
+        let status = || daemon_status(&self.setup.places).ok().flatten();
+        named && status().is_some_and(|status| !status.sets.is_empty())
     }
 
     fn options(&self, job: &Job, opened: &Opened) -> RunOptions {
@@ -145,6 +156,7 @@ impl Runs<'_> {
             dry_run: how.dry_run,
             changes: self.wishes.changes.clone(),
             checkpoint_every: std::time::Duration::from_secs(how.checkpoint_every),
+            ahead: self.goes_ahead(),
             ..job.options(&here)
         }
     }
@@ -186,20 +198,5 @@ pub(in crate::cli) fn went(exit: Exit, outcome: &Outcome, counts: &Counts) -> We
             ("BYTES_UPLOADED", outcome.uploaded),
             ("PROBLEMS", outcome.problem_count),
         ],
-    }
-}
-
-/// A local vault on the disk that it is to protect protects from mistakes, not from a dead disk.
-fn warn_same_disk(ctx: &Context<'_>, source: &Source, opened: &Opened) {
-    use std::os::unix::fs::MetadataExt;
-    let (Source::Paths(paths), Some(folder)) = (source, &opened.folder) else {
-        return;
-    };
-    let device = |path: &PathBuf| std::fs::metadata(path).map(|m| m.dev()).ok();
-    let vault = device(folder);
-    if vault.is_some() && paths.iter().any(|path| device(path) == vault) {
-        ctx.ui.warn(
-            "the vault is on the same disk as what it backs up: it will not survive that disk",
-        );
     }
 }

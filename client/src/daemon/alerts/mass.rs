@@ -10,8 +10,16 @@ const KNOWN: usize = 5;
 const FILES: u64 = 200;
 /// Far more is more than so many times as much.
 const FAR: u64 = 5;
-/// Less new data than this is never unusual.
+/// Less new data than this tells nothing of how it can be compressed.
 const BYTES: u64 = 16 * 1024 * 1024;
+/// So many files that were encrypted are told, if they are one in so many of all. It does not
+/// matter what is known of other days: nobody's day is like that.
+const TURNED: (u64, u64) = (20, 50);
+/// Fewer are, if they are half of all.
+const FEW: (u64, u64) = (8, 2);
+/// So many files less than before are told, if three quarters of all are gone and never so many
+/// were.
+const FELL: u64 = 50;
 
 /// An unusual change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +67,8 @@ pub(super) struct Amounts {
     pub files: u64,
     /// Different files that changed or went.
     pub touched: u64,
+    /// Those that made sense before and look like noise now.
+    pub turned: u64,
     /// Those of them whose data could not be compressed.
     pub dense: u64,
     /// The bytes of that data.
@@ -77,6 +87,7 @@ impl<'a> std::iter::Sum<&'a Amounts> for Amounts {
         all.fold(Self::default(), |sum, one| Self {
             files: sum.files.max(one.files),
             touched: sum.touched.saturating_add(one.touched),
+            turned: sum.turned.saturating_add(one.turned),
             dense: sum.dense.saturating_add(one.dense),
             dense_raw: sum.dense_raw.saturating_add(one.dense_raw),
             raw: sum.raw.saturating_add(one.raw),
@@ -94,23 +105,33 @@ impl Mass {
     }
 }
 
-/// Whether the last of these runs stands out from those before it. Either more files changed than
-/// ever, by far, and a good part of all; or a part of them did and cannot be compressed any more.
+/// Whether the last of these runs stands out. That many files became noise, or are gone, does by
+/// itself. As soon as others are known: more files changed than ever, by far, and a good part of
+/// all; or a part of them did and what is new cannot be compressed, as it always could.
 pub fn unusual(samples: &[Sample]) -> Option<Mass> {
     let (last, before) = samples.split_last()?;
+    let earlier = last.before.max(before.last().map_or(0, |sample| sample.files));
+    let all = last.files.max(earlier).max(1);
+    let within = Within::Once;
+    if encrypted(last.turned, all) {
+        let changed = last.changed.max(last.turned).min(all);
+        return Some(Mass { changed, files: all, scrambled: true, within });
+    }
+    let most = before.iter().map(|sample| sample.changed).max().unwrap_or(0);
+    let fell = last.before.saturating_sub(last.files);
+    if fell >= FELL && is_part(fell, last.before, 75) && last.changed > most {
+        return Some(Mass { changed: last.changed, files: all, scrambled: false, within });
+    }
     if before.len() < KNOWN {
         return None;
     }
-    let all = last.files.max(before.last().map_or(0, |sample| sample.files)).max(1);
-    let part = |percent: u64| last.changed.saturating_mul(100) >= all.saturating_mul(percent);
-    let most = before.iter().map(|sample| sample.changed).max().unwrap_or(0);
+    let part = |percent: u64| is_part(last.changed, all, percent);
     let far_more = last.changed >= FILES && part(25) && last.changed / FAR > most;
     let raw = sum(before.iter().map(|sample| sample.raw));
     let packed = sum(before.iter().map(|sample| sample.packed));
     let scrambled =
         last.raw >= BYTES && is_dense(last.packed, last.raw) && is_compressible(packed, raw);
     let found = far_more || (scrambled && last.changed >= FILES / 4 && part(10));
-    let within = Within::Once;
     found.then_some(Mass { changed: last.changed, files: all, scrambled, within })
 }
 
@@ -118,13 +139,17 @@ pub fn unusual(samples: &[Sample]) -> Option<Mass> {
 /// as one change. Since days differ more than snapshots do, what cannot be compressed must be far
 /// more than ever, too.
 pub(super) fn far_more(last: &Amounts, usual: &[Amounts], within: Within) -> Option<Mass> {
+    let files = last.files.max(1);
+    if encrypted(last.turned, files) {
+        let changed = last.touched.max(last.turned).min(files);
+        return Some(Mass { changed, files, scrambled: true, within });
+    }
     let known = if within == Within::Week { 1 } else { KNOWN };
     if usual.len() < known {
         return None;
     }
     let most = |of: fn(&Amounts) -> u64| usual.iter().map(of).max().unwrap_or(0);
-    let part =
-        |n: u64, percent: u64| n.saturating_mul(100) >= last.files.max(1).saturating_mul(percent);
+    let part = |n: u64, percent: u64| is_part(n, files, percent);
     let stands_out = |n: u64, most: u64| n / FAR > most;
     let touched = last.touched.min(last.files);
     let (raw, packed) =
@@ -137,6 +162,12 @@ pub(super) fn far_more(last: &Amounts, usual: &[Amounts], within: Within) -> Opt
     let found = scrambled
         || (touched >= FILES && part(touched, 25) && stands_out(touched, most(|one| one.touched)));
     found.then_some(Mass { changed: touched, files: last.files, scrambled, within })
+}
+
+/// Whether this many of all files are so many that somebody encrypts them.
+fn encrypted(turned: u64, files: u64) -> bool {
+    let reached = |(least, part)| turned >= least && turned.saturating_mul(part) >= files;
+    reached(TURNED) || reached(FEW)
 }
 
 /// Whether data could not be compressed.
@@ -164,7 +195,7 @@ mod tests {
     use super::*;
 
     fn sample(changed: u64, raw: u64, packed: u64) -> Sample {
-        Sample { files: 10_000, changed, raw: raw << 20, packed: packed << 20 }
+        Sample { files: 10_000, changed, raw: raw << 20, packed: packed << 20, ..Sample::default() }
     }
 
     fn after_usual(last: Sample) -> Option<Mass> {
@@ -183,7 +214,7 @@ mod tests {
         assert_eq!(after_usual(sample(3, 900, 900)), None);
         let mass = after_usual(sample(1500, 900, 899)).unwrap();
         assert!(mass.scrambled && mass.in_words().ends_with("look encrypted now"));
-        let gone = Sample { files: 0, changed: 10_000, raw: 0, packed: 0 };
+        let gone = Sample { changed: 10_000, ..Sample::default() };
         assert_eq!(after_usual(gone).unwrap().changed, 10_000);
     }
 
@@ -197,13 +228,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_numbers_are_borne(numbers in prop::collection::vec(any::<[u64; 4]>(), 0..9)) {
-            let to_sample = |[files, changed, raw, packed]: [u64; 4]| {
-                Sample { files, changed, raw: raw >> 8, packed: packed >> 8 }
+        fn any_numbers_are_borne(numbers in prop::collection::vec(any::<[u64; 6]>(), 0..9)) {
+            let to_sample = |[files, before, turned, changed, raw, packed]: [u64; 6]| {
+                let (raw, packed) = (raw >> 8, packed >> 8);
+                Sample { files, before, turned, changed, raw, packed }
             };
             let samples: Vec<Sample> = numbers.into_iter().map(to_sample).collect();
             if let Some(mass) = unusual(&samples) {
-                prop_assert!(mass.changed >= FILES / 4);
+                prop_assert!(mass.changed > 0 && mass.files > 0);
+                let last = samples.last().unwrap();
+                let judged = samples.len() > KNOWN || mass.scrambled || last.before > last.files;
+                prop_assert!(judged, "nothing is known");
             }
         }
     }

@@ -2,10 +2,13 @@
 //! everything in small steps stays below what is unusual in each of them. It takes the same room
 //! however much changes.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use unseen_common::id::SnapshotId;
 use unseen_common::time::{SECONDS_A_DAY, Timestamp};
 
+use super::kinds::{Kinds, Look, Looks};
 use super::mass::{self, Amounts, Mass, Within};
 use super::sketch::Sketch;
 use crate::progress::{Change, Item};
@@ -22,17 +25,25 @@ const PAST: usize = 35;
 pub const GOOD: usize = 3;
 
 /// Which files a run found different.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Touched {
     /// Those that were there before.
     pub changed: Sketch,
     /// Those that were not.
     pub new: Sketch,
+    /// What some of them look like.
+    pub looks: Looks,
 }
 
 impl Touched {
-    /// Takes in what became of a file.
-    pub fn done(&mut self, item: &Item<'_>) {
+    /// Nothing yet; this was known before.
+    pub fn after(known: Arc<Kinds>) -> Self {
+        Self { looks: Looks::after(known), ..Self::default() }
+    }
+
+    /// Takes in what became of a file; `look` looks at one.
+    pub fn done(&mut self, item: &Item<'_>, look: impl FnOnce(&[u8]) -> Option<Look>) {
+        self.looks.done(item, look);
         match item.change {
             Change::New if !item.is_dir => self.new.add(item.path),
             Change::Changed if !item.is_dir => self.changed.add(item.path),
@@ -50,6 +61,8 @@ pub struct Found<'a> {
     pub files: (u64, u64),
     /// Files that are gone.
     pub gone: u64,
+    /// About how many files made sense before and look like noise now.
+    pub turned: u64,
     /// Bytes of new data, and what became of them when they were compressed.
     pub stored: (u64, u64),
     /// Which files.
@@ -83,6 +96,7 @@ struct Span {
     changed: Sketch,
     new: Sketch,
     gone: u64,
+    turned: u64,
     /// What runs found whose data could not be compressed.
     dense: Sketch,
     dense_raw: u64,
@@ -101,6 +115,7 @@ impl Span {
         self.new.merge(&later.new);
         self.dense.merge(&later.dense);
         add(&mut self.gone, later.gone);
+        add(&mut self.turned, later.turned);
         add(&mut self.dense_raw, later.dense_raw);
         add(&mut self.raw, later.raw);
         add(&mut self.packed, later.packed);
@@ -117,6 +132,7 @@ impl Span {
         Amounts {
             files: begin.max(end),
             touched: replaced.max(begin.saturating_sub(end)),
+            turned: self.turned,
             dense: self.dense.count(),
             dense_raw: self.dense_raw,
             raw: self.raw,
@@ -132,8 +148,9 @@ impl Window {
         let now = found.at.0 / SLOT;
         self.advance(now);
         let (raw, packed) = found.stored;
-        let Touched { changed, new } = found.touched;
-        if raw == 0 && found.gone == 0 && changed.is_empty() && new.is_empty() {
+        let Touched { changed, new, .. } = found.touched;
+        if raw == 0 && found.turned == 0 && found.gone == 0 && changed.is_empty() && new.is_empty()
+        {
             return;
         }
         let mut span = Span {
@@ -143,6 +160,7 @@ impl Window {
             changed: *changed,
             new: *new,
             gone: found.gone,
+            turned: found.turned,
             raw,
             packed,
             ..Span::default()
@@ -172,7 +190,7 @@ impl Window {
         let most = |all: &[Amounts], of: fn(&Amounts) -> u64| all.iter().map(of).max();
         if let Some(mass) = mass::far_more(&day, &usual, Within::Day) {
             let piece = most(&usual, |day| day.peak).unwrap_or(0);
-            return Some((mass, self.good(self.days.len(), piece)));
+            return Some((mass, self.good(self.days.len(), (&mass, piece))));
         }
         let both: Vec<Span> = self.days.iter().chain(&self.slots).cloned().collect();
         let week = together(&both)?;
@@ -180,7 +198,7 @@ impl Window {
         let weeks: Vec<Amounts> = self.past.windows(length).map(|week| week.iter().sum()).collect();
         let mass = mass::far_more(&week, &weeks, Within::Week)?;
         let a_day = most(&self.past, |day| day.touched).unwrap_or(0);
-        Some((mass, self.good(0, a_day)))
+        Some((mass, self.good(0, (&mass, a_day))))
     }
 
     /// What was unusual has been told: from now on it is the past.
@@ -192,11 +210,15 @@ impl Window {
         self.forget();
     }
 
-    /// The last snapshots from before the first span, from the given one on, in which more than so
-    /// much changed. If there is none, the change has been going on all the time.
-    fn good(&self, from: usize, usual: u64) -> Vec<SnapshotId> {
+    /// The last snapshots from before the first span, from the given one on, in which files became
+    /// noise if that is what is unusual, else in which more than so much changed. If there is none,
+    /// the change has been going on all the time.
+    fn good(&self, from: usize, (mass, usual): (&Mass, u64)) -> Vec<SnapshotId> {
         let all: Vec<&Span> = self.days.iter().chain(&self.slots).collect();
-        let more = |span: &&Span| span.amounts().touched > usual;
+        let noise = mass.scrambled && all.iter().skip(from).any(|span| span.turned > 0);
+        let more = |span: &&Span| {
+            if noise { span.turned > 0 } else { span.amounts().touched > usual }
+        };
         let begin = all.iter().skip(from).position(more).unwrap_or(0) + from;
         let mut good: Vec<SnapshotId> =
             all.iter().take(begin + 1).filter_map(|span| span.before).collect();

@@ -22,6 +22,8 @@ struct Run {
     changed: Vec<u64>,
     new: Vec<u64>,
     gone: u64,
+    /// How many became noise.
+    turned: u64,
     mib: (u64, u64),
 }
 
@@ -45,6 +47,7 @@ impl Life {
             at: Timestamp(self.now),
             files: (before, self.files),
             gone: run.gone,
+            turned: run.turned,
             stored: (run.mib.0 << 20, run.mib.1 << 20),
             touched: &touched,
             before: (self.made > 0).then(|| SnapshotId::from_bytes([self.made; 32])),
@@ -189,7 +192,7 @@ fn it_is_kept_in_little_room() {
     let mut life = Life::new(1_000_000);
     for n in 0..100 {
         let changed = (n * 500..n * 500 + 3000).collect();
-        life.run(&Run { changed, new: (0..2000).collect(), gone: 2000, mib: (50, 20) });
+        life.run(&Run { changed, new: (0..2000).collect(), gone: 2000, turned: 0, mib: (50, 20) });
         life.now += 2 * HOUR;
     }
     let text = serde_json::to_string(&life.window).unwrap();
@@ -251,6 +254,7 @@ proptest! {
                 at: Timestamp(at),
                 files: (begin, end),
                 gone,
+                turned: 0,
                 stored: (raw, packed),
                 touched: &touched,
                 before: Some(SnapshotId::from_bytes([seed; 32])),

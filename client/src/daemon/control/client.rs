@@ -63,11 +63,22 @@ pub struct Call {
 impl Call {
     /// Sends a request to the first of these sockets at which somebody of this user listens.
     pub fn send(sockets: &[PathBuf], request: &Request) -> Result<Self, CallError> {
+        Self::send_within(sockets, request, PATIENCE)
+    }
+
+    pub(super) fn send_within(
+        sockets: &[PathBuf],
+        request: &Request,
+        patience: Duration,
+    ) -> Result<Self, CallError> {
         let mut first = CallError::NotRunning;
         for path in sockets {
-            match socket::connect(path) {
-                Ok(stream) => return Self::over(stream, path, (request, PATIENCE)),
+            match socket::connect(path, patience) {
+                Ok(stream) => return Self::over(stream, path, (request, patience)),
                 Err(error) if is_nobody(&error) => {}
+                Err(error) if is_silence(&error) => {
+                    return Err(CallError::Silent { process: None, waited: patience });
+                }
                 // A runtime folder that came with `su` is somebody else's: theirs is not meant.
                 Err(source) if matches!(first, CallError::NotRunning) => {
                     first = CallError::Io { path: path.clone(), source };
@@ -123,8 +134,7 @@ impl Call {
     }
 
     fn failed(&self, source: io::Error) -> CallError {
-        // A socket that was waited for in vain says that it would have to be waited for.
-        if matches!(source.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
+        if is_silence(&source) {
             let process = socket::process(self.lines.get_ref());
             return CallError::Silent { process, waited: self.patience };
         }
@@ -163,6 +173,11 @@ impl Call {
 
 fn process_words(process: Option<u32>) -> String {
     process.map_or_else(String::new, |process| format!(" (process {process})"))
+}
+
+/// A socket that was waited for in vain says that it would have to be waited for.
+fn is_silence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 /// Nobody listens there, or nobody any longer.

@@ -15,6 +15,9 @@ use super::{Answer, MAX_CLIENTS, Request, socket};
 use crate::daemon::job::Trouble;
 use crate::daemon::live::Live;
 
+/// How long the thread that accepts is woken at most.
+const WAKE: Duration = Duration::from_secs(1);
+
 /// A request on its way to the daemon, and where its answer goes.
 #[derive(Debug)]
 pub struct Ask {
@@ -94,7 +97,7 @@ impl Drop for Server {
         // Wakes the thread that accepts: the one where it can be done, else the other.
         rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both).ok();
         if self.is_there() {
-            drop(socket::connect(&self.path));
+            drop(socket::connect(&self.path, WAKE));
             std::fs::remove_file(&self.path).ok();
         }
     }

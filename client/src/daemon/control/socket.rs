@@ -2,12 +2,15 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::geteuid;
+
+use crate::pins::private_folder;
 
 /// Longer names do not fit into an address, on any system.
 const LONGEST: usize = 100;
@@ -16,7 +19,7 @@ const LONGEST: usize = 100;
 /// already is of a daemon that has ended.
 pub(super) fn listen(path: &Path) -> io::Result<UnixListener> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    private_folder(folder)?;
     let found = fs::metadata(folder)?;
     if found.uid() != geteuid().as_raw() || found.mode() & 0o077 != 0 {
         let text = format!("{} is open to others: chmod 700 it", folder.display());
@@ -32,14 +35,32 @@ pub(super) fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Connects to the daemon of this user.
-pub(super) fn connect(path: &Path) -> io::Result<UnixStream> {
-    let stream = short(path, |path| UnixStream::connect(path))?;
+/// Connects to the daemon of this user. A daemon that was stopped takes nobody in: when as many
+/// wait for it as may, this waits no longer than so long, and the error says that it would have to.
+pub(super) fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
+    let stream = short(path, |path| reach(path, patience))?;
     if is_mine(&stream) {
         Ok(stream)
     } else {
         Err(io::Error::new(io::ErrorKind::PermissionDenied, "another user listens there"))
     }
+}
+
+#[cfg(target_os = "linux")]
+fn reach(path: &Path, patience: Duration) -> io::Result<UnixStream> {
+    use rustix::net::sockopt::{Timeout, set_socket_timeout};
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    set_socket_timeout(&socket, Timeout::Send, Some(patience))?;
+    let address = SocketAddrUnix::new(path)?;
+    rustix::io::retry_on_intr(|| rustix::net::connect(&socket, &address))?;
+    Ok(socket.into())
+}
+
+/// Elsewhere nobody waits: where no more may, the next one is refused.
+#[cfg(not(target_os = "linux"))]
+fn reach(path: &Path, _: Duration) -> io::Result<UnixStream> {
+    UnixStream::connect(path)
 }
 
 /// Whether the other side is a process of the same user.

@@ -147,6 +147,20 @@ fn silence_is_told_from_work() {
     assert_eq!(waits.only().unwrap(), Answer::Done { sets: Vec::new() });
 }
 
+/// As many wait as may: nobody is taken in, and nobody waits for that without end.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_waiting_room_is_silence_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.sock");
+    let silent = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    rustix::net::listen(&silent, 0).unwrap();
+    let _first = UnixStream::connect(&path).unwrap();
+    let patience = std::time::Duration::from_millis(50);
+    let error = Call::send_within(&[path], &Request::Status, patience).unwrap_err();
+    assert!(matches!(error, CallError::Silent { process: None, waited } if waited == patience));
+}
+
 #[test]
 fn a_run_is_followed_to_its_end() {
     let dir = tempfile::tempdir().unwrap();

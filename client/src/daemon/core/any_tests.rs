@@ -9,7 +9,7 @@ use super::tests::summary;
 use super::*;
 use crate::daemon::changes::{Event, Lost};
 use crate::daemon::marks::InMemory;
-use crate::daemon::signs::Why as Held;
+use crate::daemon::signs::{Verdict, Why as Held};
 
 const SETS: [&str; 3] = ["a", "b", "c"];
 /// So rare that nothing is found by it unless it is waited for.

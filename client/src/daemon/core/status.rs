@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use unseen_common::time::Timestamp;
 
-use super::{Core, Now, Set, scanned};
+use super::{Core, Now, Set, Waits, scanned};
 use crate::daemon::alerts::Alert;
 use crate::daemon::book::{Checked, SetBook};
 use crate::daemon::changes::Coverage;
@@ -65,6 +65,9 @@ pub struct SetStatus {
     pub next: Option<Timestamp>,
     /// What was remembered.
     pub book: SetBook,
+    /// What it waits for, though there is something to save.
+    #[serde(default)]
+    pub waits: Option<Waits>,
     /// What is not watched, and why, in words.
     pub not_watched: Vec<String>,
 }
@@ -97,6 +100,7 @@ impl Core {
             pending: self.marks.count(name),
             next: self.schedule.due(name).map(wall),
             book: self.book.sets.get(name).map(SetBook::in_short).unwrap_or_default(),
+            waits: self.waits(name, now),
             not_watched: not_watched(set),
         });
         Status {
@@ -105,7 +109,7 @@ impl Core {
             vault: String::new(),
             since: self.since,
             paused_until: self.schedule.paused(now.at).map(wall),
-            held: self.held.clone(),
+            held: self.held.as_ref().map(|held| held.why.clone()),
             running: None,
             sets: sets.collect(),
             contact: self.book.contact,

@@ -4,9 +4,12 @@ use unseen_common::id::SnapshotId;
 use unseen_common::log::entry::Status as Whole;
 
 use super::*;
+use crate::daemon::alerts::Kinds;
 use crate::daemon::changes::{Event, Lost, Unwatched};
 use crate::daemon::job::Summary;
 use crate::daemon::marks::InMemory;
+use crate::daemon::pause::Pause;
+use crate::daemon::signs::{Verdict, Why};
 use crate::progress::Counts;
 use crate::scan::exclude::{Case, Options, Pattern};
 
@@ -203,7 +206,7 @@ fn a_pause_outlives_the_daemon_but_not_its_time() {
     second.want("a", true, now(400).at);
     assert!(matches!(second.step(now(400)), Step::Run(Job { wanted: true, .. })));
     first.resume();
-    assert_eq!((first.book.paused_until, first.status(now(100)).paused_until), (None, None));
+    assert_eq!((first.book.pause, first.status(now(100)).paused_until), (None, None));
 }
 
 #[test]
@@ -216,7 +219,7 @@ fn sets_come_and_go() {
     assert!(!core.book.sets.contains_key("a"));
     assert_eq!(finish(&mut core, &Ok(summary(None)), 1000).set, "c");
     assert_eq!(finish(&mut core, &Ok(summary(None)), 1030).changes, None, "its paths are others");
-    let why = crate::daemon::signs::Why::Battery { percent: 7 };
+    let why = Why::Battery { percent: 7 };
     core.may_run(&Verdict::Wait { why }, now(0));
     changed(&mut core, &["/c/x"], 2000);
     assert_eq!(core.step(now(3000)), Step::Wait(None));
@@ -303,6 +306,23 @@ fn what_is_saved_on_changes_how_much_is_different_and_that_is_no_alarm() {
     assert_eq!(core.book.sets["a"].mass.unwrap().1.changed, 271, "and they are gone");
 }
 
+/// What was saved without it has changed unseen: the first whole run looks at files once more.
+#[test]
+fn a_new_daemon_doubts_what_it_knows_until_it_has_looked() {
+    let mut core = Core::new(Box::new(InMemory::default()), Book::default(), now(0));
+    core.set_sets(vec![spec("a", "/a")], now(0));
+    let mut kinds = Vec::new();
+    for at in [0, 4000, 9000] {
+        core.want("a", true, now(at).at);
+        let Step::Run(job) = core.step(now(at)) else { panic!("somebody asked") };
+        kinds.push(job.kinds.as_ref().clone());
+        let result = if at == 0 { failed(Trouble::FAILED) } else { Ok(summary(None)) };
+        core.ended(&job, &result, (now(at + 10), 0));
+    }
+    let (sure, doubt) = (Kinds::default(), Kinds::default().in_doubt());
+    assert_eq!(kinds, [doubt.clone(), doubt, sure]);
+}
+
 #[test]
 fn a_clock_that_is_set_changes_no_plan() {
     let at =
@@ -316,12 +336,15 @@ fn a_clock_that_is_set_changes_no_plan() {
         core.clock_was_set(jump, at(3800, wall(3800)));
         let status = core.status(at(3800, wall(3800)));
         assert_eq!(status.paused_until, Some(at(0, wall(7300)).wall), "as long as it was said");
-        assert_eq!(core.book.paused_until, status.paused_until);
+        let kept = core.book.pause.unwrap().left(at(3800, wall(3800)));
+        assert_eq!(kept, Duration::from_secs(3500));
         assert!(status.sets.iter().all(|set| set.book.ok <= Some(at(0, wall(3800)).wall)));
         assert_eq!(core.step(at(3800, wall(3800))), Step::Wait(Some(now(7300).at)));
     }
     // A machine that starts with its clock in 1970, and is told the time later.
-    let book = Book { paused_until: Some(Timestamp(1_800_000_600)), ..Book::default() };
+    let before = Now { wall: Timestamp(1_800_000_600 - 3600), ..now(0) };
+    let pause = Pause::new(Duration::from_secs(3600), Now { at: now(9000).at, ..before });
+    let book = Book { pause: Some(pause), ..Book::default() };
     let early = Now { at: now(5).at, wall: Timestamp(60) };
     let mut core = Core::new(Box::new(InMemory::default()), book, early);
     core.set_sets(vec![spec("a", "/a")], early);
@@ -333,7 +356,7 @@ fn a_clock_that_is_set_changes_no_plan() {
 #[test]
 fn what_may_be_saved_on_a_bad_day_is_for_all_sets() {
     let mut core = core();
-    let why = crate::daemon::signs::Why::Metered;
+    let why = Why::Metered;
     let only = Verdict::Only { at_most: 1600, why };
     changed(&mut core, &["/a/x", "/b/x"], 2000);
     core.may_run(&only, now(3000));
@@ -346,7 +369,8 @@ fn what_may_be_saved_on_a_bad_day_is_for_all_sets() {
         core.may_run(&only, now(3000));
     }
     assert_eq!(allowed, [Some(1600), Some(600)]);
-    assert_eq!(core.status(now(3000)).held, Some(why.to_string()), "80 are not worth a run");
+    let held = core.status(now(3000)).held.unwrap();
+    assert!(held.starts_with(&why.to_string()), "80 are not worth a run: {held}");
     assert_eq!(core.step(now(3000)), Step::Wait(None));
     let tomorrow = 2 * SECONDS_A_DAY;
     core.may_run(&only, now(tomorrow));
@@ -357,4 +381,80 @@ fn what_may_be_saved_on_a_bad_day_is_for_all_sets() {
     core.may_run(&Verdict::Go, now(tomorrow));
     let Step::Run(job) = core.step(now(tomorrow)) else { panic!("nothing is due") };
     assert_eq!(job.at_most, None);
+}
+
+/// What `status` says of the set `a`: since how many seconds after the start, why, and when next.
+fn waits(core: &Core, at: u64) -> Option<(u64, Reason, Option<u64>)> {
+    let waits = core.status(now(at)).sets.remove(0).waits?;
+    assert!(!waits.why.is_empty());
+    let next = waits.next.map(|next| next.since(now(0).wall));
+    Some((waits.since.since(now(0).wall), waits.reason, next))
+}
+
+#[test]
+fn what_waits_is_told_since_when_why_and_until_when() {
+    let mut core = core();
+    assert_eq!(waits(&core, 100), None, "a scan that lies ahead waits for nothing");
+    changed(&mut core, &["/a/x"], 1000);
+    assert_eq!(waits(&core, 1010), Some((1000, Reason::Quiet, Some(1030))));
+    assert_eq!(waits(&core, 1030), None, "it begins now");
+    core.pause(Duration::from_secs(500), now(1030));
+    assert_eq!(waits(&core, 1030), Some((1000, Reason::Paused, Some(1530))));
+    core.resume();
+    finish(&mut core, &failed(1), 1031);
+    assert_eq!(waits(&core, 1032), Some((1000, Reason::Failed, Some(1061))));
+    let wait = |why| Verdict::Wait { why };
+    for (why, reason) in [
+        (Why::NoNetwork, Reason::Offline),
+        (Why::Metered, Reason::Metered),
+        (Why::Battery { percent: 9 }, Reason::Battery),
+    ] {
+        core.may_run(&wait(why), now(1100));
+        assert_eq!(waits(&core, 1100), Some((1000, reason, None)));
+        let words = core.status(now(1100)).sets.remove(0).waits.unwrap().why;
+        assert_eq!(words, why.to_string());
+    }
+    core.may_run(&Verdict::Go, now(1100));
+    finish(&mut core, &Ok(summary(None)), 1101);
+    changed(&mut core, &["/a/x"], 1110);
+    assert_eq!(waits(&core, 1150), Some((1110, Reason::Interval, Some(1401))));
+    core.want("b", false, now(1150).at);
+    let Step::Run(other) = core.step(now(1150)) else { panic!("nothing is due") };
+    core.want("a", false, now(1151).at);
+    assert_eq!(waits(&core, 1152), Some((1110, Reason::Others, None)));
+    core.ended(&other, &Ok(summary(None)), (now(1153), 0));
+    core.make_way(Duration::from_secs(30), None, now(1153));
+    assert_eq!(waits(&core, 1153), Some((1110, Reason::Others, Some(1183))));
+    let Step::Run(job) = core.step(now(1183)) else { panic!("nothing is due") };
+    assert_eq!(waits(&core, 1184), None, "it is being saved");
+    core.ended(&job, &failed(Trouble::BUSY), (now(1185), 0));
+    assert_eq!(waits(&core, 1186), Some((1110, Reason::Interval, Some(1401))));
+}
+
+/// On a bad day some of it is saved: of the rest it is told, too.
+#[test]
+fn what_is_left_out_on_a_bad_day_waits_and_is_told() {
+    let mut core = core();
+    let only = Verdict::Only { at_most: 50_000_000, why: Why::Metered };
+    core.may_run(&only, now(5000));
+    let part = Summary { left_out: 3, ..summary(None) };
+    assert_eq!(finish(&mut core, &Ok(part), 5000).at_most, Some(50_000_000));
+    core.may_run(&only, now(5001));
+    assert_eq!(
+        waits(&core, 5001).map(|(_, why, next)| (why, next)),
+        Some((Reason::InPart, Some(6800)))
+    );
+    let status = core.status(now(5001)).sets.remove(0);
+    assert_eq!(status.book.left_out, 3);
+    assert!(status.waits.unwrap().why.ends_with("newest files are saved, 50 MB a day"));
+    core.spent(50_000_000, now(5001));
+    core.may_run(&only, now(5002));
+    // 1 800 000 000 is 8:00 in the morning.
+    let (_, reason, next) = waits(&core, 5002).unwrap();
+    assert_eq!((reason, next), (Reason::Allowance, Some(16 * 3600)));
+    let held = core.status(now(5002)).held.unwrap();
+    assert!(held.contains("the 50 MB that are saved a day meanwhile are used up"), "{held}");
+    core.may_run(&Verdict::Go, now(5003));
+    finish(&mut core, &Ok(summary(None)), 5003);
+    assert_eq!((waits(&core, 5004), core.status(now(5004)).sets[0].book.left_out), (None, 0));
 }

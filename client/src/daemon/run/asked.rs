@@ -34,15 +34,7 @@ impl Daemon {
                 status.alerts = alerts::current(&self.core.book, now.wall);
                 Answer::Status(Box::new(status))
             }
-            Request::Pause { seconds } => {
-                let time = Duration::from_secs(seconds).min(MAX_PAUSE);
-                self.core.pause(time, now);
-                if let Some(under) = &self.running {
-                    under.stop.store(true, Ordering::Relaxed);
-                }
-                self.around.keep(&self.core.book);
-                Answer::Done { sets: Vec::new() }
-            }
+            Request::Pause { seconds } => self.pause(Duration::from_secs(seconds), now),
             Request::Resume => {
                 self.core.resume();
                 self.around.keep(&self.core.book);
@@ -75,6 +67,23 @@ impl Daemon {
         }
     }
 
+    fn pause(&mut self, time: Duration, now: Now) -> Answer {
+        if time.is_zero() || time > MAX_PAUSE {
+            let most = MAX_PAUSE.as_secs();
+            let text = format!("a pause is from 1 to {most} seconds long");
+            return Answer::Refused(Trouble {
+                hint: Some("`resume` ends a pause".to_owned()),
+                ..Trouble::new(Trouble::USAGE, text)
+            });
+        }
+        self.core.pause(time, now);
+        if let Some(under) = &self.running {
+            under.stop.store(true, Ordering::Relaxed);
+        }
+        self.around.keep(&self.core.book);
+        Answer::Done { sets: Vec::new() }
+    }
+
     /// Somebody else needs what a run holds. One that somebody waits for goes on.
     fn make_way(&mut self, time: Duration, now: Now) -> Answer {
         let under = self.running.as_ref();
@@ -83,7 +92,17 @@ impl Daemon {
         if let Some(under) = under.filter(followed) {
             let text =
                 format!("a backup of {} is under way that somebody waits for", under.job.set);
-            return Answer::Refused(Trouble::new(Trouble::BUSY, text));
+            let counts = under.run.counts();
+            let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
+            let read = megabytes(counts.found.bytes.saturating_sub(counts.read));
+            let sent = megabytes(counts.planned.saturating_sub(counts.transferred));
+            return Answer::Refused(Trouble {
+                hint: Some(format!(
+                    "wait for its end, or end it where it was begun: as far as is known, {read} MB \
+                     are to be read and {sent} MB to be sent"
+                )),
+                ..Trouble::new(Trouble::BUSY, text)
+            });
         }
         if let Some(under) = under {
             self.around.log("stopping: another command comes first");
@@ -101,7 +120,7 @@ impl Daemon {
                 Some(set) => format!("there is no set {set}"),
                 None => "there is no set".to_owned(),
             };
-            return Answer::Refused(Trouble::new(2, text));
+            return Answer::Refused(Trouble::new(Trouble::USAGE, text));
         }
         for set in &sets {
             self.core.want(set, full, now.at);

@@ -280,6 +280,16 @@ fn a_pause_stops_what_runs_and_keeps_what_comes() {
     lab.later(3600);
     assert_eq!(lab.status().running, None);
     lab.ask(&Request::Resume).unwrap();
+    for seconds in [0, MAX_PAUSE.as_secs() + 1, 99_999_999_999] {
+        match lab.ask(&Request::Pause { seconds }) {
+            Err(CallError::Refused(trouble)) => {
+                assert_eq!(trouble.code, Trouble::USAGE);
+                assert_eq!(trouble.message, "a pause is from 1 to 31622400 seconds long");
+            }
+            other => panic!("{seconds}: {other:?}"),
+        }
+    }
+    assert_eq!(lab.status().paused_until, None);
     assert_eq!(lab.jobs.recv().unwrap().changes, None, "the scan was not made");
     lab.order(Ok(summary(None)));
     lab.stop();

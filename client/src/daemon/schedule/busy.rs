@@ -130,8 +130,9 @@ impl Dir {
     fn due(&self, pace: &Pace) -> Option<At> {
         let over = self.times.checked_sub(PATIENCE)?;
         let rare = |name| self.files.get(name).is_none_or(|(times, _)| *times < PATIENCE - 1);
-        // Of many, some are new or written seldom, as far as can be told.
-        if self.fresh == Names::Many || self.fresh.iter().any(rare) {
+        // Of many, some are new or written seldom, as far as can be told. Something of which the
+        // name is not known takes nothing away from those that are known.
+        if self.fresh.is_many() || self.fresh.iter().any(rare) {
             return None;
         }
         let wait = pace.max_wait.saturating_mul(1 << over.min(10));
@@ -165,6 +166,14 @@ mod tests {
         names
     }
 
+    /// More files than are told apart.
+    fn many() -> Names {
+        let mut names = Names::default();
+        (0..100).for_each(|n| names.add(OsStr::new(&n.to_string())));
+        assert!(names.is_many());
+        names
+    }
+
     /// A run that saves this directory.
     fn save(busy: &mut Busy, dir: &str, at: At) {
         busy.taken(&Changes::default());
@@ -173,7 +182,7 @@ mod tests {
 
     #[test]
     fn what_never_rests_waits_longer_and_longer() {
-        for names in [Names::Any, file("log")] {
+        for names in [Names::any(), file("log")] {
             let (mut busy, pace, log) = (Busy::default(), Pace::default(), Path::new("/log"));
             let mut at = minutes(0);
             let mut waits = Vec::new();
@@ -225,17 +234,20 @@ mod tests {
         save(&mut busy, "/d", at);
         assert!(busy.changed(dir, &file("log"), (&pace, at + minutes(1))).is_some());
         // So many at once are no log.
-        assert_eq!(busy.changed(dir, &Names::Many, (&pace, at + minutes(1))), None);
+        assert_eq!(busy.changed(dir, &many(), (&pace, at + minutes(1))), None);
         assert!(busy.waiting(&marks("/d"), &pace, at).is_empty());
         save(&mut busy, "/d", at + minutes(1));
-        // What no run knows the name of is judged by the directory.
-        assert!(busy.changed(dir, &Names::Any, (&pace, at + minutes(2))).is_some());
+        // What no run knows the name of is judged by the directory, and hides no name.
+        assert!(busy.changed(dir, &Names::any(), (&pace, at + minutes(2))).is_some());
+        assert_eq!(busy.changed(dir, &file("second letter"), (&pace, at + minutes(2))), None);
+        assert_eq!(busy.changed(dir, &Names::any(), (&pace, at + minutes(2))), None);
+        assert!(busy.waiting(&marks("/d"), &pace, at + minutes(2)).is_empty());
     }
 
     #[test]
     fn a_rest_makes_it_one_of_many_again() {
         let (mut busy, pace, dir) = (Busy::default(), Pace::default(), Path::new("/d"));
-        let any = Names::Any;
+        let any = Names::any();
         let mut at = minutes(0);
         for _ in 0..20 {
             busy.changed(dir, &any, (&pace, at));
@@ -267,6 +279,8 @@ mod tests {
     enum Input {
         Log,
         Letter,
+        /// Something of which the name is not told, such as other attributes of the directory.
+        Any,
         Begin,
         Saved,
         Failed,
@@ -278,6 +292,7 @@ mod tests {
         prop_oneof![
             2 => Just(Input::Log),
             2 => Just(Input::Letter),
+            2 => Just(Input::Any),
             3 => Just(Input::Begin),
             2 => Just(Input::Saved),
             2 => Just(Input::Failed),
@@ -312,6 +327,7 @@ mod tests {
                 now += Duration::from_secs(after);
                 let due = match input {
                     Input::Log => busy.changed(dir, &file("log"), (&pace, now)),
+                    Input::Any => busy.changed(dir, &Names::any(), (&pace, now)),
                     Input::Letter => {
                         model.letters += 1;
                         model.unsaved = true;

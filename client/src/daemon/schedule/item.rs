@@ -33,28 +33,30 @@ const AFTER_SLEEP: Duration = Duration::from_secs(15);
 
 /// What is to be saved.
 #[derive(Debug, Clone, Copy, Default)]
-struct Due {
+pub(super) struct Due {
     /// When the first change was noticed, and the latest.
-    changes: Option<(At, At)>,
+    pub(super) changes: Option<(At, At)>,
     /// When what changes all the time is due.
-    constant: Option<At>,
+    pub(super) constant: Option<At>,
     /// When a full scan is due.
-    scan: Option<At>,
+    pub(super) scan: Option<At>,
 }
 
 #[derive(Debug)]
 pub(super) struct Item {
     pub(super) pace: Pace,
     kind: Kind,
-    due: Due,
+    pub(super) due: Due,
     wanted: Option<At>,
     /// Whoever asks wants everything looked at.
     wants_all: bool,
     /// What is being saved, and whether everything is looked at.
     running: Option<(Due, bool)>,
-    ended: Option<At>,
+    pub(super) ended: Option<At>,
+    /// How the last run ended.
+    pub(super) last: Option<Ended>,
     failures: u32,
-    not_before: Option<At>,
+    pub(super) not_before: Option<At>,
 }
 
 impl Item {
@@ -71,6 +73,7 @@ impl Item {
             wants_all: false,
             running: None,
             ended: None,
+            last: None,
             failures: 0,
             not_before: None,
         }
@@ -167,6 +170,7 @@ impl Item {
         let Some((taken, full)) = self.running.take() else {
             return;
         };
+        self.last = Some(how);
         match how {
             Ended::Saved => {
                 self.failures = 0;

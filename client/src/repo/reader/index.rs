@@ -18,6 +18,7 @@ use crate::crypto::envelope::{EnvelopeKind, HeaderInfo};
 use crate::index::{Index, IndexError};
 use crate::pack::chunk_map::ChunkMap;
 use crate::pack::reader::{OpenedFooter, PackError};
+use crate::pins::private_folder;
 use crate::repo::RepoError;
 use crate::repo::footers::open_item;
 use crate::tree::manifest::MapRef;
@@ -144,8 +145,7 @@ impl ReaderRepo {
 
     /// What an earlier run left.
     fn load_index(&self, dir: &Path) -> Result<(Index, PackMap), RepoError> {
-        fs::create_dir_all(dir)
-            .map_err(|source| RepoError::Io { path: dir.to_path_buf(), source })?;
+        private_folder(dir).map_err(|source| RepoError::Io { path: dir.to_path_buf(), source })?;
         let folder = dir.join(INDEX);
         let packs = PackMap::read(&dir.join(PACKS), self.account()).unwrap_or_default();
         let index = match Index::open(&folder, self.account()) {

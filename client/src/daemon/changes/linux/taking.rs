@@ -7,7 +7,6 @@ use super::eyes::Eyes;
 use super::job::{End, Job};
 use super::told::{Entry, Happened};
 use super::watches::{Watches, dir_id};
-use crate::backup::Depth;
 use crate::daemon::changes::{Event, Lost, Names};
 
 /// Directories that may wait to be watched because of events. With more, all is begun anew.
@@ -44,11 +43,7 @@ impl Eyes {
             if self.root_of(&dir).is_none() {
                 continue;
             }
-            if names.is_known() {
-                (self.sink)(Event::Entries { dir, names });
-            } else {
-                self.tell(&dir, Depth::Listing);
-            }
+            (self.sink)(Event::Entries { dir, names });
         }
         self.catching_up.left = self.catching_up.left.saturating_sub(news.marks);
         if self.jobs.len() > MAX_JOBS {
@@ -81,7 +76,7 @@ impl Eyes {
             Happened::Replaced if is_dir => self.place_again(path, root),
             Happened::Replaced => self.drop_tree(&path),
             Happened::Attributes if was_watched => {
-                marks.insert(path, Names::Any);
+                marks.entry(path).or_default().merge(&Names::any());
             }
             // With other attributes it may be readable now.
             Happened::Attributes if !is_dir => {}

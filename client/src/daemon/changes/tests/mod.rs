@@ -7,6 +7,7 @@ mod limits;
 mod picture;
 mod saver;
 mod storms;
+mod tools;
 mod trees;
 
 use std::path::{Path, PathBuf};
