@@ -102,6 +102,19 @@ def table(data):
     return rows
 
 
+def chunk_map(data):
+    need(data[:8] == b"UNSEENC1" and 8 < len(data) <= 1040384, "map of chunks")
+    at, last = 8, -1
+    while at < len(data):
+        number, count = (int.from_bytes(data[at + i : at + i + 4], "little") for i in (0, 38))
+        need(number > last and 16 <= data[at + 36] <= 24 and 12 <= data[at + 37] <= 22, "row")
+        at, last = at + 42, number
+        starts = [int.from_bytes(data[i : i + 4], "little") for i in range(at, at + 4 * count, 4)]
+        need(starts and starts == sorted(set(starts)), "starts")
+        at += 4 * count
+    need(at == len(data), "cut short")
+
+
 def power(least, size):
     while least < size:
         least *= 2
@@ -186,7 +199,9 @@ def check_pack():
     m = v["manifest"]
     need(len(m["sealed"]) // 2 % 4096 == 0 and bytes.fromhex(m["sealed"])[:8] == b"UNSEENM1", "manifest")
     plain = cbor(bytes.fromhex(m["cbor"]))
-    need(len(plain) == 15 and (plain[13] is None or len(plain[13]) == 8), "manifest")
+    need(len(plain) == 16 and plain[15] and (plain[13] is None or len(plain[13]) == 8), "manifest")
+    need(all(len(m) == 3 and len(m[1]) == len(m[2]) == 32 for m in plain[15]), "maps of a manifest")
+    chunk_map(bytes.fromhex(v["chunk_map"]["map"]))
 
 
 def check_tree():

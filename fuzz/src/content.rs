@@ -2,10 +2,12 @@
 
 use ed25519_dalek::SigningKey;
 use unseen_client::compress::{Decompressor, Encoding, MAX_RAW};
+use unseen_client::crypto::content_id::ChunkId;
 use unseen_client::crypto::envelope::{EnvelopeKind, HEADER_LEN, HeaderInfo};
 use unseen_client::crypto::seal::{TAG_LEN, footer_key};
 use unseen_client::crypto::secret::Secret;
 use unseen_client::crypto::sign::{Domain, sign};
+use unseen_client::pack::chunk_map::ChunkMap;
 use unseen_client::pack::reader::{PackError, TableKeys, open_own};
 use unseen_client::pack::table::Table;
 use unseen_client::tree::entry::Entry;
@@ -31,6 +33,21 @@ pub(crate) fn manifest(data: &[u8]) {
 pub(crate) fn pack_table(data: &[u8]) {
     if let Ok(table) = Table::from_bytes(data) {
         assert_eq!(table.to_bytes(), data);
+    }
+}
+
+/// Maps of chunks, which any device of the vault may have written.
+pub(crate) fn chunk_map(data: &[u8]) {
+    if let Ok(map) = ChunkMap::from_bytes(data) {
+        assert_eq!(map.to_bytes(), data);
+        assert_eq!(map.size(), data.len());
+        let first = data.get(50..54).and_then(|start| start.first_chunk::<4>());
+        let mut id = [0; 32];
+        id[..4].copy_from_slice(first.expect("every row has a chunk"));
+        assert!(
+            map.may_hold(&ChunkId(id)).next().is_some(),
+            "the first chunk is in the first pack"
+        );
     }
 }
 

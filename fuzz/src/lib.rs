@@ -19,6 +19,7 @@ pub type Target = fn(&[u8]);
 /// All of them, by name.
 pub const TARGETS: &[(&str, Target)] = &[
     ("address", texts::address),
+    ("chunk_map", content::chunk_map),
     ("decompress", content::decompress),
     ("device_key", keys::device_key),
     ("disclosure", log::disclosure),

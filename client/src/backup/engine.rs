@@ -262,7 +262,7 @@ fn rounds(
             return Err(BackupError::Interrupted);
         }
         let ended = round.what_arrived(repo, ended, (source, stop), runtime)?;
-        let (passed, packs, sent) = ended;
+        let (passed, packs, mut sent) = ended;
         let unchanged =
             sent.0 == 0 && state.last(&options.set)?.is_some_and(|l| l.0 == passed.root);
         if options.dry_run || (options.skip_if_unchanged && unchanged && !passed.interrupted) {
@@ -270,7 +270,9 @@ fn rounds(
         }
         let status = status(&passed, &listener);
         let about = (start, described.clone());
-        let wish = wish(repo, options, (&passed, packs, status), about, &listener);
+        let mut wish = wish(repo, options, (&passed, packs, status), about, &listener);
+        let maps = round.maps(repo, (runtime, stop), &mut sent)?;
+        wish.packs |= maps.name_in(&mut wish.manifest);
         let again = matches!(*source, Source::Paths(_));
         let mut committer = committer(repo, state, again).0;
         let (prepared, _) = prepare(&committer, wish)?;

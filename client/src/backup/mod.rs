@@ -11,6 +11,7 @@ pub mod events;
 pub mod few;
 pub mod listener;
 pub mod long_file;
+pub mod maps;
 pub mod merge;
 pub mod open_packs;
 pub mod outbox;

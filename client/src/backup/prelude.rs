@@ -3,6 +3,7 @@
 use ed25519_dalek::VerifyingKey;
 use roaring::RoaringBitmap;
 use unseen_common::id::PackNumber;
+use unseen_common::limits::PACK_TRAILER;
 use unseen_common::vault::FooterItem;
 
 use super::BackupError;
@@ -118,6 +119,11 @@ fn writers(repo: &Repository) -> Vec<Known> {
     known
 }
 
+/// Of a pack and of its footer, without the trailer.
+fn lengths(item: &FooterItem) -> (u64, u64) {
+    (item.length, (item.footer.len() as u64).saturating_sub(PACK_TRAILER))
+}
+
 struct Names<'a> {
     state: &'a StateDb,
     monitor: &'a dyn Monitor,
@@ -125,11 +131,11 @@ struct Names<'a> {
 
 impl Take for Names<'_> {
     fn take(&mut self, item: &FooterItem, _ids: &[ChunkId]) -> Result<(), RepoError> {
-        Ok(self.state.set_pack(item.number, &item.id)?)
+        Ok(self.state.set_pack(item.number, &item.id, lengths(item))?)
     }
 
     fn covered(&mut self, item: &FooterItem) -> Result<(), RepoError> {
-        Ok(self.state.set_pack(item.number, &item.id)?)
+        Ok(self.state.set_pack(item.number, &item.id, lengths(item))?)
     }
 
     /// What is in that pack is sent again where it is needed; the backup goes on.

@@ -201,7 +201,7 @@ impl Uploads<'_> {
     /// The vault has a pack, under this number.
     fn arrived(&self, outgoing: &Outgoing, number: PackNumber) -> Result<(), BackupError> {
         let pack = &outgoing.pack;
-        self.state.set_pack(number, &pack.id)?;
+        self.state.set_pack(number, &pack.id, pack.lengths())?;
         let ids: Vec<ChunkId> =
             pack.table.segments.iter().flat_map(|s| s.chunks.iter().map(|c| c.id)).collect();
         self.dedup.resolved(number, &outgoing.handles, &ids)?;

@@ -68,19 +68,27 @@ impl<'a> Chunks<'a> {
         {
             return Ok(bytes);
         }
-        let mut tried = Vec::new();
-        for number in self.packs.index.copies(id, &self.within)? {
-            if avoid.contains(&number) {
-                continue;
-            }
-            match self.load_from(number, kind, id) {
-                Ok(bytes) => return Ok(bytes),
-                Err(PackFault::Pack(trouble)) => {
-                    self.packs.suspect(number);
-                    tried.push((number, trouble));
+        let mut tried: Vec<(PackNumber, PackTrouble)> = Vec::new();
+        loop {
+            let all = self.packs.index.is_whole();
+            for number in self.packs.copies(id, &self.within)? {
+                if avoid.contains(&number) || tried.iter().any(|(known, _)| *known == number) {
+                    continue;
                 }
-                Err(PackFault::Vault(error)) => return Err(error.into()),
+                match self.load_from(number, kind, id) {
+                    Ok(bytes) => return Ok(bytes),
+                    Err(PackFault::Pack(trouble)) => {
+                        self.packs.suspect(number);
+                        tried.push((number, trouble));
+                    }
+                    Err(PackFault::Vault(error)) => return Err(error.into()),
+                }
             }
+            if all {
+                break;
+            }
+            // Packs of which no map knows may have it as well.
+            self.packs.learn_all()?;
         }
         Err(ReadError::Lost { id: *id, tried })
     }

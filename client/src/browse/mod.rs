@@ -5,6 +5,7 @@
 pub mod chunks;
 pub mod dump;
 pub mod error;
+pub mod finding;
 mod lanes;
 pub(crate) mod lru;
 pub mod ls;

@@ -12,10 +12,11 @@ use unseen_common::vault::PackBytes;
 use super::error::{PackFault, PackTrouble};
 use super::lanes::Lanes;
 use super::lru::Lru;
-use super::pieces::Pieces;
+use super::pieces::{BLOCK, Pieces};
 use crate::crypto::content_id::{ChunkId, ContentKeys};
 use crate::crypto::envelope::{EnvelopeKind, HEADER_LEN};
 use crate::crypto::seal::{PackKey, TAG_LEN};
+use crate::pack::chunk_map::MappedPack;
 use crate::pack::reader::{PackError, SegmentOpener, VerifiedChunk, open_own};
 use crate::pack::table::{SegmentRow, Table};
 use crate::progress::Monitor;
@@ -40,6 +41,8 @@ pub struct Packs<'a> {
     opened: Mutex<Lru<PackNumber, Arc<OpenPack>>>,
     lanes: Lanes,
     fetched: AtomicU64,
+    /// Held by who fetches tables of contents for the index.
+    pub(super) learning: Mutex<()>,
     /// Packs that were not what they should be.
     suspects: Mutex<RoaringBitmap>,
 }
@@ -76,6 +79,7 @@ impl<'a> Packs<'a> {
             opened: Mutex::new(Lru::new(TABLES)),
             lanes: Lanes::default(),
             fetched: AtomicU64::new(0),
+            learning: Mutex::default(),
             suspects: Mutex::default(),
         }
     }
@@ -93,6 +97,11 @@ impl<'a> Packs<'a> {
     /// Bytes that were fetched so far.
     pub fn fetched(&self) -> u64 {
         self.fetched.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes more were fetched.
+    pub(super) fn count(&self, bytes: usize) {
+        self.fetched.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Waits for something that is asked of the vault.
@@ -115,12 +124,28 @@ impl<'a> Packs<'a> {
                 !self.index.live().contains(number.0) || self.index.gone().contains(number.0);
             if gone { PackTrouble::Missing } else { PackTrouble::UnknownWriter }
         })?;
-        let ends = [0..header_len(), info.footer_start()..info.length];
-        self.fetch(&info, &ends, pieces)?;
-        let pack = Arc::new(self.open_from(info, pieces)?);
+        let pack = Arc::new(if let Some(ends) = self.index.ends(number) {
+            self.open_ends(info, (&ends.0, &ends.1))?
+        } else if self.ends_alone(&info, pieces) {
+            let (id, PackInfo { length, footer, .. }) = (info.id, info);
+            let ends = self.wait(self.repo.fetch_ends(&MappedPack { number, id, length, footer }));
+            let (header, footer) = ends?;
+            self.count(header.len().saturating_add(footer.len()));
+            self.open_ends(info, (&header, &footer))?
+        } else {
+            let ends = [0..header_len(), info.footer_start()..info.length];
+            self.fetch(&info, &ends, pieces)?;
+            self.open_from(info, pieces)?
+        });
         let weight = pack.weight();
         self.opened().put(number, Arc::clone(&pack), weight);
         Ok(pack)
+    }
+
+    /// Whether both ends are better fetched without the blocks that they are in. Where they are
+    /// everybody knows, so nothing is told by that. Of a short pack all comes with the first answer.
+    fn ends_alone(&self, info: &PackInfo, pieces: &Pieces) -> bool {
+        !self.repo.is_local() && pieces.is_empty() && info.length > 2 * BLOCK
     }
 
     /// Opens a pack of which both ends have been fetched.
@@ -131,15 +156,19 @@ impl<'a> Packs<'a> {
         if !here {
             return Err(PackTrouble::Short);
         }
+        self.open_ends(info, (&header, &footer))
+    }
+
+    fn open_ends(
+        &self,
+        info: PackInfo,
+        (header, footer): (&[u8], &[u8]),
+    ) -> Result<OpenPack, PackTrouble> {
         let known = self.repo.known(info.device).ok_or(PackTrouble::UnknownWriter)?;
-        let (mut footer, _) = open_own(
-            (info.id, info.length),
-            (&header, &footer),
-            self.repo.account(),
-            known.keys(),
-        )?;
+        let (mut footer, _) =
+            open_own((info.id, info.length), (header, footer), self.repo.account(), known.keys())?;
         let (_, key) =
-            self.repo.keys().open_header(EnvelopeKind::Pack, &header).map_err(PackError::from)?;
+            self.repo.keys().open_header(EnvelopeKind::Pack, header).map_err(PackError::from)?;
         let mut starts = Vec::with_capacity(footer.table.segments.len());
         let mut at = header_len();
         for segment in &mut footer.table.segments {
@@ -346,7 +375,6 @@ fn index(number: u32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::browse::pieces::BLOCK;
 
     #[test]
     fn requests_are_of_blocks_and_leave_nothing_out() {

@@ -159,7 +159,7 @@ pub async fn manifest(repo: &ReaderRepo, row: &Row) -> Result<Manifest, Snapshot
 
 /// Whether these packs are the ones that the log has signed for a snapshot, live or gone.
 ///
-/// A pack whose table of contents could not be opened has no checked name, so then this is false.
+/// A pack that no map names and whose table of contents could not be opened has no checked name, so then this is false.
 pub fn packs_hold(
     repo: &ReaderRepo,
     index: &ReaderIndex,
@@ -168,8 +168,8 @@ pub fn packs_hold(
 ) -> bool {
     let mut hasher = PackSetHasher::default();
     for number in packs.iter().map(unseen_common::id::PackNumber) {
-        match index.pack(number) {
-            Some(pack) => hasher.add(number, &pack.id),
+        match index.pack_id(number) {
+            Some(id) => hasher.add(number, &id),
             None => return false,
         }
     }

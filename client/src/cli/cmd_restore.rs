@@ -18,7 +18,7 @@ use super::context::Context;
 use super::escape::escape_for_terminal;
 use super::exit::{CliError, Exit};
 use super::interrupt::Interrupt;
-use super::reading::{self, Reading, local_time};
+use super::reading::{self, Reading, Want, local_time};
 use super::units::{bytes, count, duration, plural};
 use super::vault;
 use crate::browse::resolve::Chosen;
@@ -104,7 +104,8 @@ pub fn run(ctx: &Context<'_>, args: &RestoreArgs) -> Result<Exit, CliError> {
     let select = Select::new(patterns(&args.include)?, patterns(&args.exclude)?);
     let reading = reading::open(ctx, &runtime)?;
     let named = (&args.snapshot, &args.filter);
-    let (chosen, index) = reading.choose_with_index(ctx, named, &runtime)?;
+    let want = if args.snapshot.path.is_some() { Want::Little } else { Want::Much };
+    let (chosen, index) = reading.choose_with_index(ctx, named, want, &runtime)?;
     let target = target(ctx, args, &chosen)?;
     let options = RestoreOptions {
         target,

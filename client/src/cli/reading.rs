@@ -17,6 +17,7 @@ use super::secrets::{Secret, meant_as_code};
 use super::units::{Align, Table};
 use super::vault::{self, Opened};
 use crate::browse::chunks::Chunks;
+use crate::browse::finding::open_for_little;
 use crate::browse::packs::Packs;
 use crate::browse::resolve::{Chosen, Filter, ResolveError, Wanted, parse, parse_path, resolve};
 use crate::browse::snapshots::{Listed, SnapshotError};
@@ -36,6 +37,15 @@ const TRIES: u8 = 3;
 /// A machine that has no share of the passphrase was asked to read.
 const BACKUP_ONLY: &str = "this machine was connected with --backup-only, so that a passphrase \
     does not open the vault here: give the recovery code of the kit (BACKUP_RECOVERY_CODE)";
+
+/// How much of a snapshot is going to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// All of it, as far as anybody knows: all tables of contents are fetched first.
+    Much,
+    /// A part of it.
+    Little,
+}
 
 /// A vault opened for reading, and where its local files are.
 #[derive(Debug)]
@@ -201,7 +211,7 @@ impl Reading {
         runtime: &Runtime,
         act: impl FnOnce(&Chosen, &mut Chunks<'_>) -> Result<T, CliError>,
     ) -> Result<T, CliError> {
-        let (chosen, index) = self.choose_with_index(ctx, named, runtime)?;
+        let (chosen, index) = self.choose_with_index(ctx, named, Want::Little, runtime)?;
         let packs = Packs::new(&self.repo, &index, &Silent, runtime.handle());
         let within = runtime.block_on(self.repo.vault.packs_of(chosen.snapshot.id))?;
         act(&chosen, &mut Chunks::new(&packs, Arc::new(within.0)))
@@ -224,13 +234,21 @@ impl Reading {
         &self,
         ctx: &Context<'_>,
         (named, filter): (&SnapshotPath, &SnapshotFilter),
+        want: Want,
         runtime: &Runtime,
     ) -> Result<(Chosen, ReaderIndex), CliError> {
         let (wanted, filter) = (wanted(named)?, one_filter(filter)?);
         let dir = self.repo.folders.reader_index();
-        let (index, chosen) = runtime.block_on(async {
+        let (repo, meant) = (&self.repo, (&wanted, &filter));
+        let (chosen, index) = runtime.block_on(async {
+            // From a disk of this machine all tables are there at once.
+            if want == Want::Little && !repo.is_local() {
+                return open_for_little(repo, &dir, meant).await;
+            }
             // The longest first: it gets the connection that is open.
-            tokio::join!(biased; self.repo.open_index(&dir), resolve(&self.repo, &wanted, &filter))
+            let index = repo.open_index(&dir);
+            let (index, chosen) = tokio::join!(biased; index, resolve(repo, meant.0, meant.1));
+            (chosen, index)
         });
         let chosen = tell_chosen(ctx, (named, &filter), chosen)?;
         let index = index?;

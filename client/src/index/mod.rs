@@ -183,6 +183,29 @@ impl Index {
         }
     }
 
+    /// Tells every pair of chunk and pack, in no order, some more than once; those of forgotten
+    /// packs are not among them.
+    pub fn for_each(&self, mut each: impl FnMut(&ChunkId, PackNumber)) -> Result<()> {
+        let (frozen, sealed) = {
+            let state = self.read();
+            for record in state.delta.sorted() {
+                if !state.sealed.dead.contains(record.pack) {
+                    each(&record.id, PackNumber(record.pack));
+                }
+            }
+            (state.frozen.clone(), Arc::clone(&state.sealed))
+        };
+        let frozen = frozen.iter().flat_map(|frozen| frozen.delta.sorted());
+        let runs = sealed.runs.iter().flat_map(|run| run.records());
+        for record in frozen.map(Ok).chain(runs) {
+            let record = record?;
+            if !sealed.dead.contains(record.pack) {
+                each(&record.id, PackNumber(record.pack));
+            }
+        }
+        Ok(())
+    }
+
     /// Packs that were added and not forgotten.
     pub fn covered(&self) -> RoaringBitmap {
         self.read().covered.clone()

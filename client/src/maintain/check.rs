@@ -183,11 +183,11 @@ impl<'a> Checking<'a> {
     /// Packs of which not even the table of contents can be had.
     fn without_table(&self) -> BTreeMap<PackNumber, Bad> {
         let index = self.packs.index;
-        let gone = index.gone().iter().map(|number| {
+        let gone = index.gone().into_iter().map(|number| {
             let what = "the vault lists it and does not have it".to_owned();
             (PackNumber(number), Bad::Whole(what))
         });
-        let damaged = index.damaged().iter();
+        let damaged = index.damaged().into_iter();
         let damaged = damaged.map(|one| (one.number, Bad::Whole(in_words(&one.error))));
         gone.chain(damaged).collect()
     }

@@ -162,6 +162,11 @@ impl SealedPack {
         self.bytes.len() as u64
     }
 
+    /// The same, and that of its footer without the trailer.
+    pub fn lengths(&self) -> (u64, u64) {
+        (self.len(), self.footer_len.into())
+    }
+
     /// Never: a pack has a header.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()

@@ -1,6 +1,7 @@
 //! A vault opened for reading, with the owner's keys.
 
 mod index;
+mod maps;
 mod pack_map;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use crate::crypto::content_id::ContentKeys;
 use crate::crypto::introduction::{Introduction, IntroductionError};
 use crate::crypto::schedule::{ReaderKeys, Unlocked};
 
-pub use index::{DamagedFooter, ReaderIndex};
+pub use index::{DamagedFooter, PackEnds, ReaderIndex};
 pub use pack_map::PackInfo;
 
 /// Where a vault to be read is.

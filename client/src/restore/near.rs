@@ -7,10 +7,10 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 use unseen_common::id::PackNumber;
 
+use crate::browse::error::ReadError;
 use crate::browse::packs::{OpenPack, Packs};
 use crate::browse::pieces::Pieces;
 use crate::crypto::content_id::ChunkId;
-use crate::index::IndexError;
 
 /// A pack that the index has told so many times in a row, or nearly, is opened: it will be needed
 /// anyway.
@@ -34,12 +34,12 @@ impl Near {
         packs: &Packs<'_>,
         id: &ChunkId,
         within: &RoaringBitmap,
-    ) -> Result<Option<PackNumber>, IndexError> {
+    ) -> Result<Option<PackNumber>, ReadError> {
         if let Some(at) = self.open.iter().position(|(_, pack)| pack.find(id).is_some()) {
             self.open.get_mut(..=at).unwrap_or_default().rotate_right(1);
             return Ok(self.open.first().map(|(number, _)| *number));
         }
-        let found = packs.index.lookup(id, within)?;
+        let found = packs.lookup(id, within)?;
         if let Some(number) = found.filter(|number| within.contains(number.0))
             && self.is_told_often(number)
         {

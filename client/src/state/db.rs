@@ -12,6 +12,7 @@ use super::queue::Queue;
 use super::records::{DirKey, Header, header_bytes, parse_header};
 
 use crate::crypto::content_id::ChunkId;
+use crate::pack::chunk_map::MappedPack;
 use crate::pins::private_folder;
 use crate::tree::entry::FileTime;
 
@@ -89,16 +90,46 @@ impl StateDb {
         Ok(Self { db, dirs, blocks, live, folder, packs, meta, _lock: lock })
     }
 
-    /// Remembers which pack a number names.
-    pub fn set_pack(&self, number: PackNumber, id: &PackId) -> Result<(), StateError> {
-        self.packs.insert(number.0.to_le_bytes(), &id.as_bytes()[..])?;
+    /// Remembers which pack a number names, and the lengths of it and of its footer, which are
+    /// powers of two.
+    pub fn set_pack(
+        &self,
+        number: PackNumber,
+        id: &PackId,
+        (length, footer): (u64, u64),
+    ) -> Result<(), StateError> {
+        let lengths = [length, footer].map(|length| length.trailing_zeros().to_le_bytes()[0]);
+        self.packs.insert(number.0.to_le_bytes(), &[&id.as_bytes()[..], &lengths].concat()[..])?;
         Ok(())
     }
 
     /// The pack that a number names, as far as this machine knows.
     pub fn pack(&self, number: PackNumber) -> Result<Option<PackId>, StateError> {
         let found = self.packs.get(number.0.to_le_bytes())?;
-        Ok(found.and_then(|v| PackId::from_slice(&v)))
+        Ok(found.and_then(|v| v.first_chunk().copied().map(PackId::from_bytes)))
+    }
+
+    /// The same with the lengths of the pack and of its footer; earlier programs did not note them.
+    pub fn pack_with_lengths(&self, number: PackNumber) -> Result<Option<MappedPack>, StateError> {
+        let found = self.packs.get(number.0.to_le_bytes())?;
+        Ok(found.and_then(|v| {
+            let (id, lengths) = v.split_first_chunk::<32>()?;
+            let [length, footer] = *<&[u8; 2]>::try_from(lengths).ok()?;
+            let power = |log2: u8| 1_u64.checked_shl(log2.into());
+            let (id, length, footer) = (PackId::from_bytes(*id), power(length)?, power(footer)?);
+            Some(MappedPack { number, id, length, footer })
+        }))
+    }
+
+    /// What is remembered of the maps of chunks.
+    pub fn maps(&self) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(self.meta.get(MAPS)?.map(|bytes| bytes.to_vec()))
+    }
+
+    /// Remembers that.
+    pub fn set_maps(&self, bytes: &[u8]) -> Result<(), StateError> {
+        self.meta.insert(MAPS, bytes)?;
+        Ok(())
     }
 
     /// The tree and the id of the last snapshot of a set that this machine made.
@@ -306,6 +337,7 @@ impl StateDb {
 
 const SYNCED: &[u8] = b"synced";
 const COMPACTED: &[u8] = b"compacted";
+const MAPS: &[u8] = b"maps";
 /// Both shorter than the key of any directory.
 const FILE_NUMBER: &[u8] = b"file";
 const LIVE: &[u8] = b"live";
@@ -382,8 +414,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = StateDb::open(dir.path()).unwrap();
         assert!(matches!(StateDb::open(dir.path()), Err(StateError::Busy)));
-        first.set_pack(PackNumber(7), &PackId::from_bytes([1; 32])).unwrap();
-        assert_eq!(first.pack(PackNumber(7)).unwrap(), Some(PackId::from_bytes([1; 32])));
+        let (id, lengths) = (PackId::from_bytes([1; 32]), (1 << 24, 4096));
+        first.set_pack(PackNumber(7), &id, lengths).unwrap();
+        assert_eq!(first.pack(PackNumber(7)).unwrap(), Some(id));
+        let known = first.pack_with_lengths(PackNumber(7)).unwrap().unwrap();
+        assert_eq!((known.id, (known.length, known.footer)), (id, lengths));
         drop(first);
         for entry in std::fs::read_dir(dir.path().join("db")).unwrap() {
             let path = entry.unwrap().path();

@@ -21,7 +21,7 @@ impl OwnSnapshots {
         Self(folder.to_path_buf())
     }
 
-    /// Keeps a manifest, its lists of problems and rules aside, and whether it is of a checkpoint.
+    /// Keeps a manifest, its lists of problems, rules and maps aside, and whether it is of a checkpoint.
     pub fn keep(
         &self,
         id: &SnapshotId,
@@ -32,7 +32,8 @@ impl OwnSnapshots {
         if is_checkpoint {
             fs::write(self.mark_of(id), [])?;
         }
-        let short = Manifest { errors: Vec::new(), rules: None, ..manifest.clone() };
+        let manifest = manifest.clone();
+        let short = Manifest { errors: Vec::new(), rules: None, maps: Vec::new(), ..manifest };
         fs::write(self.0.join(id.to_string()), short.to_bytes())
     }
 

@@ -61,7 +61,7 @@ impl Forge {
         let state = StateDb::open(&repo.folders.state).expect("state");
         let number = world.runtime.block_on(repo.vault.put_pack(pack.upload()));
         let number = number.expect("stored");
-        state.set_pack(number, &pack.id).expect("noted");
+        state.set_pack(number, &pack.id, pack.lengths()).expect("noted");
         let manifest = Manifest {
             set: "forged".into(),
             paths: vec![b"/".to_vec()],
@@ -77,6 +77,7 @@ impl Forge {
             error_count: 0,
             rules: Some(RunRules::default()),
             disclosure_hash: Hash::from_bytes([0; 32]),
+            maps: Vec::new(),
         };
         let wish = Wish {
             kinds: Kinds::default(),

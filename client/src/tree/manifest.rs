@@ -7,7 +7,7 @@ use unseen_common::codec::{
     Canonical, DecodeError, Enc, EncodeResult, array_len, array_of, bytes_capped, bytes_n,
     optional, text_capped,
 };
-use unseen_common::id::Hash;
+use unseen_common::id::{Hash, PackId, PackNumber};
 use unseen_common::limits::MAX_MANIFEST;
 use unseen_common::time::Timestamp;
 
@@ -23,6 +23,9 @@ const MAX_PATH: usize = 65_536;
 pub const MAX_TAGS: usize = 1024;
 /// Problems that a manifest keeps; the rest is counted.
 pub const MAX_ERRORS: usize = 1000;
+
+/// Maps of chunks that a manifest names at most.
+pub const MAX_MAPS: usize = 1024;
 
 /// Everything about a snapshot that is not in its trees.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +58,35 @@ pub struct Manifest {
     pub rules: Option<RunRules>,
     /// BLAKE3 of the disclosed record, so that a doctored one is found.
     pub disclosure_hash: Hash,
+    /// Maps of chunks of the device's packs; not of all packs, and not only of the snapshot's.
+    pub maps: Vec<MapRef>,
+}
+
+/// Where a map of chunks is: a pack that holds it and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MapRef {
+    /// The number of the pack, when the manifest was made.
+    pub number: PackNumber,
+    /// Its name.
+    pub pack: PackId,
+    /// The id of the map.
+    pub chunk: ChunkId,
+}
+
+impl MapRef {
+    /// As in a manifest.
+    pub fn encode(&self, e: &mut Enc<'_>) -> EncodeResult {
+        e.array(3)?.u32(self.number.0)?.bytes(self.pack.as_bytes())?.bytes(&self.chunk.0)?;
+        Ok(())
+    }
+
+    /// Reads what [`Self::encode`] wrote.
+    pub fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        array_of(d, 3, "place of a map")?;
+        let number = PackNumber(d.u32()?);
+        let pack = PackId::from_bytes(bytes_n(d, "pack of a map")?);
+        Ok(Self { number, pack, chunk: ChunkId(bytes_n(d, "id of a map")?) })
+    }
 }
 
 /// Counts over a whole snapshot.
@@ -82,7 +114,10 @@ impl Canonical for Manifest {
     const CAP: usize = MAX_MANIFEST;
 
     fn encode(&self, e: &mut Enc<'_>) -> EncodeResult {
-        e.array(15)?.u8(VERSION)?.str(&self.set)?.array(count(&self.paths))?;
+        e.array(if self.maps.is_empty() { 15 } else { 16 })?
+            .u8(VERSION)?
+            .str(&self.set)?
+            .array(count(&self.paths))?;
         for path in &self.paths {
             e.bytes(path)?;
         }
@@ -104,11 +139,20 @@ impl Canonical for Manifest {
             }
         }
         e.bytes(self.disclosure_hash.as_bytes())?;
+        if !self.maps.is_empty() {
+            e.array(count(&self.maps))?;
+        }
+        for map in &self.maps {
+            map.encode(e)?;
+        }
         Ok(())
     }
 
     fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        array_of(d, 15, "manifest")?;
+        let items = array_len(d, "manifest", 16)?;
+        if items < 15 {
+            return Err(DecodeError::Invalid("a manifest has 15 or 16 items"));
+        }
         let version = d.u8()?;
         if version != VERSION {
             return Err(DecodeError::Unknown { what: "manifest version", number: version.into() });
@@ -137,6 +181,12 @@ impl Canonical for Manifest {
         let error_count = d.u64()?;
         let rules = optional(d, RunRules::decode)?;
         let disclosure_hash = Hash::from_bytes(bytes_n(d, "disclosure hash")?);
+        let mut maps = Vec::new();
+        if items == 16 {
+            for _ in 0..array_len(d, "maps of chunks", MAX_MAPS)? {
+                maps.push(MapRef::decode(d)?);
+            }
+        }
         Ok(Self {
             set,
             paths,
@@ -152,6 +202,7 @@ impl Canonical for Manifest {
             error_count,
             rules,
             disclosure_hash,
+            maps,
         })
     }
 }
@@ -195,6 +246,11 @@ mod tests {
                 own: vec![b"/home/me/.cache/unseen".to_vec()],
             }),
             disclosure_hash: Hash::from_bytes([1; 32]),
+            maps: vec![MapRef {
+                number: PackNumber(70),
+                pack: PackId::from_bytes([2; 32]),
+                chunk: ChunkId([3; 32]),
+            }],
         }
     }
 
@@ -205,7 +261,12 @@ mod tests {
         for end in 0..bytes.len() {
             assert!(Manifest::from_bytes(&bytes[..end]).is_err());
         }
-        let unknown = Manifest { rules: None, ..sample() };
-        assert_eq!(Manifest::from_bytes(&unknown.to_bytes()).unwrap(), unknown);
+        let unknown = Manifest { rules: None, maps: Vec::new(), ..sample() };
+        let bytes = unknown.to_bytes();
+        assert_eq!(Manifest::from_bytes(&bytes).unwrap(), unknown);
+        // No maps are no item, and not an empty one.
+        assert_eq!(bytes[0], 0x8f);
+        let empty = [&[0x90], &bytes[1..], &[0x80]].concat();
+        assert!(Manifest::from_bytes(&empty).is_err());
     }
 }

@@ -3,7 +3,7 @@
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use serde_json::{Value, json};
 use unseen_common::codec::Canonical;
-use unseen_common::id::{Hash, PackId, SnapshotId};
+use unseen_common::id::{Hash, PackId, PackNumber, SnapshotId};
 use unseen_common::time::Timestamp;
 
 use super::{
@@ -14,11 +14,12 @@ use crate::crypto::content_id::{ChunkId, ChunkKind};
 use crate::crypto::envelope::{EnvelopeKind, HEADER_LEN, SealTo};
 use crate::crypto::rng::testing::rng;
 use crate::pack::builder::{BufferPool, PackBuilder, Sealer};
+use crate::pack::chunk_map::{ChunkMap, MappedPack};
 use crate::pack::ladder::{footer_len, pack_len};
 use crate::pack::manifest::{open_manifest, seal_manifest};
 use crate::pack::reader::{Ends, OpenedFooter, PackError, SegmentOpener, TableKeys, open_footer};
 use crate::pack::table::{ChunkRow, SegmentRow, Table};
-use crate::tree::manifest::{Manifest, Problem, Totals};
+use crate::tree::manifest::{Manifest, MapRef, Problem, Totals};
 use crate::tree::object::Object;
 use crate::tree::run_rules::{RunPattern, RunRules};
 
@@ -138,6 +139,11 @@ fn sample() -> Manifest {
             own: vec![b"/home/me/.cache/unseen/default".to_vec()],
         }),
         disclosure_hash: Hash::from_bytes([1; 32]),
+        maps: vec![MapRef {
+            number: PackNumber(70),
+            pack: PackId::from_bytes([2; 32]),
+            chunk: ChunkId([3; 32]),
+        }],
     }
 }
 
@@ -208,6 +214,7 @@ fn packs_and_manifests_are_as_they_were() {
         "manifest": manifest(),
         "ladder": ladder(),
         "refused_tables": refused(),
+        "chunk_map": chunk_map(),
     });
     let stored = published("pack.json", &computed);
     let [device, owner] = [device.verifying_key(), owner.verifying_key()];
@@ -218,6 +225,9 @@ fn packs_and_manifests_are_as_they_were() {
         let refused = open_stored(&stored[section], &[other]);
         assert!(matches!(refused, Err(PackError::Signature(_))), "{section}");
     }
+
+    let map = unhex(&stored["chunk_map"]["map"]);
+    assert_eq!(ChunkMap::from_bytes(&map).unwrap(), mapped());
 
     let manifest = &stored["manifest"];
     let id = SnapshotId::from_slice(&unhex(&manifest["snapshot_id"])).unwrap();
@@ -230,6 +240,26 @@ fn packs_and_manifests_are_as_they_were() {
     for case in stored["refused_tables"].as_array().unwrap() {
         assert!(Table::from_bytes(&unhex(&case["table"])).is_err(), "{case}");
     }
+}
+
+/// Two packs, in a map of chunks.
+fn mapped() -> ChunkMap {
+    let pack = |number, length, footer| MappedPack {
+        number: PackNumber(number),
+        id: PackId::from_bytes([u8::try_from(number).unwrap(); 32]),
+        length,
+        footer,
+    };
+    let mut map = ChunkMap::default();
+    assert!(map.push(pack(3, 1 << 24, 4096), vec![0x0403_0201, 7]));
+    assert!(map.push(pack(70, 1 << 16, 8192), vec![0x0403_0201]));
+    map
+}
+
+fn chunk_map() -> Value {
+    let ids = unlocked().write_set().content_keys();
+    let map = mapped().to_bytes();
+    json!({ "map": hex(&map), "id": hex(ids.chunk_id(ChunkKind::Tree, &map).0) })
 }
 
 fn open_stored(stored: &Value, signers: &[VerifyingKey]) -> Result<OpenedFooter, PackError> {

@@ -22,6 +22,7 @@ mod increments;
 mod kit;
 mod large;
 mod moving;
+mod one_file;
 mod readme;
 mod restore;
 mod retention;

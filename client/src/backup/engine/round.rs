@@ -15,6 +15,7 @@ use crate::backup::allowance::Allowance;
 use crate::backup::commit::{Committed, Committer, prepare, send};
 use crate::backup::dedup::Dedup;
 use crate::backup::listener::Listener;
+use crate::backup::maps::{Making, Maps};
 use crate::backup::open_packs::OpenPacks;
 use crate::backup::prelude::mark_synced;
 use crate::backup::spool::Spool;
@@ -176,6 +177,24 @@ impl Round<'_> {
         let used = dedup.used();
         self.own = dedup.into_own();
         Ok((result?, used, sent))
+    }
+
+    /// The maps of this device's packs, with those of this run if they are many.
+    pub(super) fn maps(
+        &mut self,
+        repo: &Repository,
+        waiting: (&Handle, &Stop<'_>),
+        sent: &mut Sent,
+    ) -> Result<Maps, BackupError> {
+        let mut maps = Maps::known(self.state, &self.own)?;
+        let (state, index) = (self.state, self.index);
+        let making = Making { key: &repo.key, vault: &*repo.vault, state, index, waiting };
+        let (packs, bytes) = making.update(&mut maps, &mut self.own)?;
+        if packs > 0 {
+            mark_synced(index, state)?;
+        }
+        *sent = (sent.0 + packs, sent.1 + bytes);
+        Ok(maps)
     }
 
     /// What is read of a source, if that is limited in all.

@@ -66,6 +66,7 @@ pub(super) fn make_wish(
         error_count: listener.count(),
         rules: options.rules.record(options.one_file_system),
         disclosure_hash: Hash::from_bytes([0; 32]),
+        maps: Vec::new(),
     };
     let set = key.write_set.content_keys().set_tag(&options.set);
     Wish { manifest, set, status, packs, kinds: passed.contents.kinds }

@@ -15,6 +15,7 @@ use crate::browse::snapshots::{Row, SnapshotError, manifest, packs_hold, rows};
 use crate::maintain::check::{Checked, Checking};
 use crate::maintain::trees::TreeCheck;
 use crate::progress::{During, Monitor, Problem, in_words};
+use crate::tree::manifest::Manifest;
 
 /// A snapshot whose packs may be exchanged.
 #[derive(Debug, Clone)]
@@ -51,7 +52,8 @@ pub fn survey(
     let state = &packs.repo.log.state;
     let head = (state.head_seq, state.head);
     let checking = Checking::new(packs, (monitor, interrupt), (0, Some(&notes)));
-    let mut looking = Looking { checking: &checking, snapshots: Vec::new(), damaged: 0 };
+    let mut looking =
+        Looking { checking: &checking, notes: &notes, snapshots: Vec::new(), damaged: 0 };
     let kept = looking.look()?;
     let Looking { snapshots, damaged, .. } = looking;
     monitor.scan_done();
@@ -62,7 +64,7 @@ pub fn survey(
     }
     needed -= kept;
     let index = packs.index;
-    let unsound = index.damaged().iter().map(|damaged| damaged.number.0);
+    let unsound = index.damaged().into_iter().map(|damaged| damaged.number.0);
     let unsound = index.quarantined() | index.gone() | unsound.collect::<RoaringBitmap>();
     // Their names are known, or no list that has them would be the one that was signed for.
     let mendable = (&needed & index.quarantined()).iter().map(PackNumber).collect();
@@ -81,6 +83,7 @@ impl Survey {
 
 struct Looking<'a> {
     checking: &'a Checking<'a>,
+    notes: &'a Notes,
     snapshots: Vec<Needing>,
     damaged: u64,
 }
@@ -129,10 +132,21 @@ impl Looking<'_> {
                 return Ok(false);
             }
         };
+        self.note_maps(&manifest);
         let before = checking.findings();
         let (root, totals) = (manifest.root, manifest.totals);
         trees.check(&Checked { row: row.clone(), root, totals, packs: packs.clone() })?;
         Ok(checking.findings() == before)
+    }
+
+    /// Maps of chunks are needed where they are: nobody would find them in another pack.
+    fn note_maps(&self, manifest: &Manifest) {
+        for map in &manifest.maps {
+            let pack = self.checking.packs.index.pack(map.number);
+            if let Some(pack) = pack.filter(|pack| pack.id == map.pack) {
+                self.notes.used([map.number].into_iter(), (&map.chunk, pack.raw));
+            }
+        }
     }
 
     fn damaged(&self, row: &Row, what: &str) {

@@ -1,3 +1,4 @@
+mod maps;
 mod mending;
 
 use std::collections::BTreeSet;

@@ -1,8 +1,12 @@
 //! The chunk index over all packs of a vault, of whatever device.
 
+use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use bytes::Bytes;
 use roaring::RoaringBitmap;
 use unseen_common::id::PackNumber;
 use unseen_common::vault::{FooterItem, FooterPage};
@@ -12,10 +16,12 @@ use super::pack_map::{PackInfo, PackMap};
 use crate::crypto::content_id::ChunkId;
 use crate::crypto::envelope::{EnvelopeKind, HeaderInfo};
 use crate::index::{Index, IndexError};
-use crate::pack::reader::PackError;
+use crate::pack::chunk_map::ChunkMap;
+use crate::pack::reader::{OpenedFooter, PackError};
 use crate::pins::private_folder;
 use crate::repo::RepoError;
 use crate::repo::footers::open_item;
+use crate::tree::manifest::MapRef;
 
 /// A pack whose table of contents cannot be used: nothing in it can be found.
 #[derive(Debug)]
@@ -26,50 +32,103 @@ pub struct DamagedFooter {
     pub error: RepoError,
 }
 
-/// Where every chunk of the vault is.
+/// Where every chunk of the vault is; or, until it is [whole](Self::is_whole), every chunk of the
+/// packs whose tables of contents were fetched, and where the others may be.
 #[derive(Debug)]
 pub struct ReaderIndex {
-    index: Index,
-    packs: PackMap,
+    pub(super) index: Index,
+    dir: PathBuf,
     live: RoaringBitmap,
     quarantined: RoaringBitmap,
-    damaged: Vec<DamagedFooter>,
-    gone: RoaringBitmap,
+    whole: AtomicBool,
+    pub(super) maps: Vec<ChunkMap>,
+    pub(super) map_packs: Vec<MapRef>,
+    /// How many packs may be asked for one by one.
+    pub(super) one_by_one: u64,
+    known: RwLock<Known>,
 }
+
+/// What tables of contents have told besides chunks.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) packs: PackMap,
+    damaged: Vec<Arc<DamagedFooter>>,
+    gone: RoaringBitmap,
+    /// Both ends of packs that were asked for one by one; none of those that could not be had.
+    pub(super) one_by_one: HashMap<PackNumber, Option<Arc<PackEnds>>>,
+}
+
+/// Header, then sealed footer and trailer, of a pack.
+pub type PackEnds = (Bytes, Bytes);
+
+/// The page of tables behind the last pack that was known.
+type Newest = (Option<PackNumber>, FooterPage);
 
 impl ReaderRepo {
     /// Opens the index of all packs that are there in `dir`, damaged ones too, since what is whole
     /// in them can be read, and fetches the tables of contents that are not in it yet. Damaged ones
     /// are collected, and do not end it. An index that cannot be read is made anew.
     pub async fn open_index(&self, dir: &Path) -> Result<ReaderIndex, RepoError> {
+        let (opened, newest) = self.open_lists(dir, true).await?;
+        self.finish(&opened, newest).await?;
+        Ok(opened)
+    }
+
+    /// The same without most of the tables: of a folder that has an index, the newest are fetched,
+    /// of others none.
+    pub async fn begin_index(&self, dir: &Path) -> Result<ReaderIndex, RepoError> {
+        let (opened, newest) = self.open_lists(dir, false).await?;
+        if let Some(newest) = newest {
+            let mut missing = opened.lacking();
+            self.take_newest(&opened, newest, &mut missing)?;
+        }
+        Ok(opened)
+    }
+
+    /// Fetches all tables that are not there yet.
+    pub async fn complete_index(&self, index: &ReaderIndex) -> Result<(), RepoError> {
+        if index.is_whole() { Ok(()) } else { self.finish(index, None).await }
+    }
+
+    async fn open_lists(
+        &self,
+        dir: &Path,
+        always: bool,
+    ) -> Result<(ReaderIndex, Option<Newest>), RepoError> {
         let (index, mut packs) = self.load_index(dir)?;
         // What is new is asked for before it is known whether there is anything: over a long link
         // the lists take two round trips.
         let known = (index.covered() & packs.numbers()).max().map(PackNumber);
+        let newest = async {
+            if known.is_none() && !always {
+                return Ok(None);
+            }
+            Ok(Some((known, self.vault.footers(None, known).await?)))
+        };
         let lists = async {
             let live = self.vault.live_packs().await?.0;
             // In this order: one that is found damaged in between is in both.
             let quarantined = self.vault.damaged_packs().await?.0;
-            Ok((live, quarantined))
+            Ok::<_, RepoError>((live, quarantined))
         };
-        let newest = self.vault.footers(None, known);
         // Who is polled first gets the connection that is open.
         let (newest, (live, quarantined)) = tokio::try_join!(biased; newest, lists)?;
         let live = live | &quarantined;
         let stale = index.covered() - (packs.numbers() & &live);
         index.forget_packs(&stale)?;
         packs.retain(&index.covered());
-        let (damaged, gone) = (Vec::new(), RoaringBitmap::new());
-        let mut opened = ReaderIndex { index, packs, live, quarantined, damaged, gone };
-        if self.fill(&mut opened, (known, newest)).await? {
-            opened.index.flush()?;
-            let path = dir.join(PACKS);
-            opened
-                .packs
-                .write(&path, self.account())
-                .map_err(|source| RepoError::Io { path, source })?;
-        }
-        Ok(opened)
+        let opened = ReaderIndex {
+            index,
+            dir: dir.to_path_buf(),
+            live,
+            quarantined,
+            whole: AtomicBool::new(false),
+            maps: Vec::new(),
+            map_packs: Vec::new(),
+            one_by_one: 0,
+            known: RwLock::new(Known { packs, ..Known::default() }),
+        };
+        Ok((opened, newest))
     }
 
     /// Deletes the index in `dir`, which must not be open: for when a lookup in it finds damage.
@@ -99,68 +158,89 @@ impl ReaderRepo {
         Ok((index, packs))
     }
 
-    /// Takes tables of contents: those of the page, which begins after the pack `known`, and then
-    /// whatever is lacking. Answers whether there were any.
-    async fn fill(
+    /// Takes tables of contents: those of the page, and then whatever is lacking; keeps it all.
+    async fn finish(&self, into: &ReaderIndex, newest: Option<Newest>) -> Result<(), RepoError> {
+        let had = into.index.covered().len();
+        let mut missing = into.lacking();
+        if let Some(newest) = newest {
+            self.take_newest(into, newest, &mut missing)?;
+        }
+        self.fetch_tables(into, missing).await?;
+        let fetched = into.index.covered().len() > had;
+        let mut known = into.write();
+        known.gone = into.lacking();
+        let damaged: RoaringBitmap = known.damaged.iter().map(|one| one.number.0).collect();
+        known.gone -= damaged;
+        if fetched || !known.one_by_one.is_empty() {
+            into.index.flush()?;
+            let path = into.dir.join(PACKS);
+            let written = known.packs.write(&path, self.account());
+            written.map_err(|source| RepoError::Io { path, source })?;
+        }
+        known.one_by_one.clear();
+        into.whole.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Takes what is missing from a page that begins after the pack `known`.
+    fn take_newest(
         &self,
-        into: &mut ReaderIndex,
-        (known, newest): (Option<PackNumber>, FooterPage),
-    ) -> Result<bool, RepoError> {
-        let mut missing = &into.live - into.index.covered();
-        let mut found = Vec::new();
+        into: &ReaderIndex,
+        (known, page): Newest,
+        missing: &mut RoaringBitmap,
+    ) -> Result<(), RepoError> {
         let first = known.map_or(0, |known| known.0.saturating_add(1));
         let mut newer = missing.clone();
         newer.remove_range(..first);
-        if let Some(last) = self.take_page(&newest, (into, &newer), &mut found)? {
+        if let Some(last) = self.take_page(&page, (into, &newer))? {
             // The page may be older than the list: what would come after it may be there by now.
             missing.remove_range(first..=last);
         }
+        Ok(())
+    }
+
+    /// Fetches the tables of these packs, page by page.
+    pub(crate) async fn fetch_tables(
+        &self,
+        into: &ReaderIndex,
+        mut missing: RoaringBitmap,
+    ) -> Result<(), RepoError> {
         while let Some(next) = missing.min() {
             let after = next.checked_sub(1).map(PackNumber);
             let page = self.vault.footers(None, after).await?;
             // Whatever the page skips is not there, though it is said to be live.
-            let passed = match self.take_page(&page, (into, &missing), &mut found)? {
+            let passed = match self.take_page(&page, (into, &missing))? {
                 Some(last) if page.more && last >= next => last,
                 _ => u32::MAX,
             };
             missing.remove_range(..=passed);
         }
-        let fetched = !found.is_empty();
-        into.packs.extend(found);
-        into.gone = &into.live - into.index.covered();
-        for damaged in &into.damaged {
-            into.gone.remove(damaged.number.0);
-        }
-        Ok(fetched)
+        Ok(())
     }
 
     /// Takes those of a page that are missing. Answers the number of the last one on it.
     fn take_page(
         &self,
         page: &FooterPage,
-        (into, missing): (&mut ReaderIndex, &RoaringBitmap),
-        found: &mut Vec<PackInfo>,
+        (into, missing): (&ReaderIndex, &RoaringBitmap),
     ) -> Result<Option<u32>, RepoError> {
+        let mut found = Vec::new();
         for item in page.items.iter().filter(|item| missing.contains(item.number.0)) {
-            self.take(item, into, found)?;
-        }
-        Ok(page.items.iter().map(|item| item.number.0).max())
-    }
-
-    fn take(
-        &self,
-        item: &FooterItem,
-        into: &mut ReaderIndex,
-        found: &mut Vec<PackInfo>,
-    ) -> Result<(), RepoError> {
-        match self.read_footer(item) {
-            Ok((info, ids)) => {
-                into.index.add_pack(item.number, &ids)?;
-                found.push(info);
+            match self.read_footer(item) {
+                Ok((info, ids)) => {
+                    into.index.add_pack(item.number, &ids)?;
+                    found.push(info);
+                }
+                Err(error) => {
+                    let mut known = into.write();
+                    known.damaged.retain(|one| one.number != item.number);
+                    let damaged = DamagedFooter { number: item.number, error };
+                    known.damaged.push(Arc::new(damaged));
+                }
             }
-            Err(error) => into.damaged.push(DamagedFooter { number: item.number, error }),
         }
-        Ok(())
+        into.write().packs.extend(found);
+        Ok(page.items.iter().map(|item| item.number.0).max())
     }
 
     fn read_footer(&self, item: &FooterItem) -> Result<(PackInfo, Vec<ChunkId>), RepoError> {
@@ -171,21 +251,29 @@ impl ReaderRepo {
             damaged(PackError::Inconsistent("it was written by an unknown device"))
         })?;
         let opened = open_item(item, self.account(), std::slice::from_ref(known))?;
-        let sealed = item.footer.len().saturating_sub(16);
-        let raw = opened.table.segments.iter().map(|row| u64::from(row.raw)).sum::<u64>();
-        let pack = PackInfo {
-            number: item.number,
-            id: item.id,
-            device: info.device,
-            length: item.length,
-            footer: u64::try_from(sealed).unwrap_or(u64::MAX),
-            body: u32::try_from(opened.table.body_len()).unwrap_or(u32::MAX),
-            raw: u32::try_from(raw).unwrap_or(u32::MAX),
-        };
-        let segments = opened.table.segments.iter();
-        let ids = segments.flat_map(|s| s.chunks.iter().map(|c| c.id));
-        Ok((pack, ids.collect()))
+        let lengths = (item.length, item.footer.len().saturating_sub(16));
+        Ok(contents((item.number, item.id), lengths, &opened))
     }
+}
+
+/// What an index has of a pack with this table, and the chunks in it.
+pub(super) fn contents(
+    (number, id): (PackNumber, unseen_common::id::PackId),
+    (length, footer): (u64, usize),
+    opened: &OpenedFooter,
+) -> (PackInfo, Vec<ChunkId>) {
+    let table = &opened.table;
+    let raw = table.segments.iter().map(|row| u64::from(row.raw)).sum::<u64>();
+    let pack = PackInfo {
+        number,
+        id,
+        device: opened.info.device,
+        length,
+        footer: u64::try_from(footer).unwrap_or(u64::MAX),
+        body: u32::try_from(table.body_len()).unwrap_or(u32::MAX),
+        raw: u32::try_from(raw).unwrap_or(u32::MAX),
+    };
+    (pack, table.segments.iter().flat_map(|s| s.chunks.iter().map(|c| c.id)).collect())
 }
 
 impl ReaderIndex {
@@ -222,9 +310,25 @@ impl ReaderIndex {
         Ok(all)
     }
 
-    /// What is known of a pack; nothing if its table of contents could not be read.
+    /// What is known of a pack; nothing if its table of contents could not be read, or was not
+    /// fetched.
     pub fn pack(&self, number: PackNumber) -> Option<PackInfo> {
-        self.packs.get(number)
+        self.read().packs.get(number)
+    }
+
+    /// Whether the tables of all packs are in it that can be had.
+    pub fn is_whole(&self) -> bool {
+        self.whole.load(Ordering::Acquire)
+    }
+
+    /// Packs that are there, and whose tables are not in it.
+    pub fn lacking(&self) -> RoaringBitmap {
+        &self.live - self.index.covered()
+    }
+
+    /// Whether an earlier command, or this one, has put any table into it.
+    pub fn is_empty(&self) -> bool {
+        self.index.covered().is_empty()
     }
 
     /// The packs that the server says are there, damaged ones too.
@@ -238,18 +342,28 @@ impl ReaderIndex {
     }
 
     /// Live packs whose table of contents is damaged or forged.
-    pub fn damaged(&self) -> &[DamagedFooter] {
-        &self.damaged
+    pub fn damaged(&self) -> Vec<Arc<DamagedFooter>> {
+        self.read().damaged.clone()
     }
 
     /// Packs that the server says are there, and whose table of contents it does not give.
-    pub fn gone(&self) -> &RoaringBitmap {
-        &self.gone
+    pub fn gone(&self) -> RoaringBitmap {
+        self.read().gone.clone()
     }
 
     /// Bytes of RAM that the index takes, besides 48 a pack.
     pub fn ram_bytes(&self) -> usize {
         self.index.ram_bytes()
+    }
+
+    // A panic elsewhere leaves what is known as true as it was.
+
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -290,12 +404,12 @@ mod tests {
             (Some(2), pages(None, 2)),
         ] {
             let folder = tempfile::tempdir().unwrap();
-            let (index, packs) = repo.load_index(folder.path()).unwrap();
-            let (live, quarantined) = (all.clone(), RoaringBitmap::new());
-            let (damaged, gone) = (Vec::new(), RoaringBitmap::new());
-            let mut opened = ReaderIndex { index, packs, live, quarantined, damaged, gone };
-            let filled = repo.fill(&mut opened, (known.map(PackNumber), page));
-            assert!(world.runtime.block_on(filled).unwrap());
+            let (mut opened, _) =
+                world.runtime.block_on(repo.open_lists(folder.path(), false)).unwrap();
+            opened.live = all.clone();
+            let finished = repo.finish(&opened, Some((known.map(PackNumber), page)));
+            world.runtime.block_on(finished).unwrap();
+            assert!(opened.is_whole());
             assert_eq!(opened.index.covered(), all);
             assert!(opened.gone().is_empty() && opened.damaged().is_empty());
             assert!(all.iter().all(|number| opened.pack(PackNumber(number)).is_some()));
