@@ -112,6 +112,19 @@ impl Pieces {
         at >= range.end
     }
 
+    /// A copy of what is here from the block on that holds byte `from`.
+    #[must_use]
+    pub fn after(&self, from: u64) -> Self {
+        let from = from / BLOCK * BLOCK;
+        let kept = self.0.iter().filter_map(|(start, bytes)| {
+            let skip = usize::try_from(from.saturating_sub(*start)).ok()?;
+            let rest = bytes.get(skip..).filter(|rest| !rest.is_empty())?;
+            // A slice of it would keep all of it in memory.
+            Some(((*start).max(from), Bytes::copy_from_slice(rest)))
+        });
+        Self(kept.collect())
+    }
+
     /// Drops what is farthest from a place until no more than `limit` bytes are left.
     pub fn trim(&mut self, around: u64, limit: u64) {
         while self.len() > limit {
@@ -198,6 +211,29 @@ mod tests {
         pieces.trim(3 * 1024 * K, 2 * 1024 * K);
         assert_eq!(pieces.len(), 1024 * K);
         assert!(pieces.copy(&(3 * 1024 * K..4 * 1024 * K), &mut Vec::new()));
+    }
+
+    #[test]
+    fn what_comes_after_begins_with_a_block() {
+        let bytes = pack(1024 * K);
+        let mut pieces = Pieces::default();
+        fetch(&mut pieces, &bytes, &[0..512 * K]);
+        fetch(&mut pieces, &bytes, &[768 * K..769 * K]);
+        let after = |from| {
+            let after = pieces.after(from);
+            after.0.iter().map(|(start, bytes)| (*start / K, bytes.len())).collect::<Vec<_>>()
+        };
+        let block = usize::try_from(BLOCK).unwrap();
+        assert_eq!(after(0), [(0, 2 * block), (768, block)]);
+        assert_eq!(after(256 * K - 1), [(0, 2 * block), (768, block)]);
+        assert_eq!(after(256 * K), [(256, block), (768, block)]);
+        assert_eq!(after(512 * K), [(768, block)]);
+        assert_eq!(after(1024 * K), []);
+        let mut rest = pieces.after(300 * K);
+        assert_eq!(fetch(&mut rest, &bytes, &[300 * K..1024 * K]), [512 * K..768 * K]);
+        let mut out = Vec::new();
+        assert!(rest.copy(&(300 * K..1024 * K), &mut out));
+        assert_eq!(out, &bytes[300 * 1024..]);
     }
 
     proptest! {

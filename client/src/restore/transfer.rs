@@ -260,8 +260,13 @@ impl Opened {
                 budget.take(size.saturating_add(pieces.len()))
             });
             run.packs.fetch(&pack.info, &ranges, &mut pieces)?;
-            let fetched = Fetched { pieces: std::mem::take(&mut pieces), _permit: permit };
             let (now, rest) = located.split_at(part);
+            // The next part mostly begins in the block in which this one ends, and the block with
+            // the table was fetched to open the pack.
+            let next = rest.first().and_then(|(segment, ..)| pack.range(*segment));
+            let after = next.map(|range| pieces.after(range.start)).unwrap_or_default();
+            let fetched =
+                Fetched { pieces: std::mem::replace(&mut pieces, after), _permit: permit };
             send_segments(&pack, &Arc::new(fetched), now, (window, tasks));
             located = rest;
             *sent = sent.saturating_add(part);

@@ -4,9 +4,10 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use unseen_common::id::SnapshotId;
+use unseen_common::id::{PackNumber, SnapshotId};
 
 use super::*;
+use crate::browse::pieces::BLOCK;
 use crate::browse::resolve::{Filter, parse, resolve};
 use crate::progress::Recorder;
 use crate::restore::{Kept, Select};
@@ -130,6 +131,24 @@ fn one_of_everything_comes_back() {
     assert_eq!(counts.found.files, counts.files.total());
     assert_eq!(counts.transferred, done.fetched);
     assert_eq!(counts.planned, done.fetched);
+}
+
+#[test]
+fn the_parts_of_a_pack_are_fetched_once() {
+    let mut scene = Scene::new();
+    fs::write(scene.source.join("long"), noise(9, 20 << 20)).unwrap();
+    scene.backup();
+    let (_, index) = scene.world.reader();
+    let packs = index.live().iter().filter_map(|number| index.pack(PackNumber(number)));
+    let stored: u64 = packs.map(|pack| pack.length).sum();
+    drop(index);
+    let done = scene.restore(&scene.latest(), &scene.options());
+    assert_eq!((done.files, done.problems.len()), (1, 0));
+    assert_eq!(picture(&scene.target), picture(&scene.source));
+    // The walk read the trees for itself: both ends of their pack and a block between.
+    let trees = 3 * BLOCK;
+    assert!(done.fetched > 20 << 20, "{}", done.fetched);
+    assert!(done.fetched <= stored + trees, "{} of {stored}", done.fetched);
 }
 
 #[test]
