@@ -3,8 +3,9 @@
 use serde::Deserialize;
 
 use super::schedule::Pace;
+use super::signs::Policy;
 use crate::sets::named::Schedule;
-use crate::sets::values::Span;
+use crate::sets::values::{BadValue, Size, Span};
 
 /// What is said about all sets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -18,8 +19,45 @@ pub struct DaemonConfig {
     pub min_interval: Option<Span>,
     /// Between two looks at everything.
     pub rescan: Option<Span>,
+    /// What is done on a connection that costs money.
+    pub metered: OrNot,
+    /// What is done on a battery that is low.
+    pub battery: OrNot,
+    /// With less than this it is low.
+    pub battery_percent: Option<Percent>,
+    /// After so many days in use without a backup some is saved all the same.
+    pub overdue_days: Option<u32>,
+    /// So much in one day.
+    pub overdue_bytes: Option<Size>,
     /// How the user is told of trouble.
     pub alerts: AlertConfig,
+}
+
+/// Whether something is waited out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OrNot {
+    /// It is.
+    #[default]
+    Wait,
+    /// It is no matter.
+    Go,
+}
+
+/// How full a battery is: from 1 to 100.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "i64")]
+pub struct Percent(u8);
+
+impl TryFrom<i64> for Percent {
+    type Error = BadValue;
+
+    fn try_from(number: i64) -> Result<Self, BadValue> {
+        let percent = u8::try_from(number).ok().filter(|percent| (1..=100).contains(percent));
+        percent.map(Self).ok_or_else(|| {
+            BadValue::new("not from 1 to 100; battery = \"go\" saves however low it is")
+        })
+    }
 }
 
 /// `[daemon.alerts]`: how the user is told of trouble.
@@ -63,6 +101,18 @@ impl DaemonConfig {
             rescan: one(set.rescan, self.rescan, usual.rescan),
         }
     }
+
+    /// When nothing begins by itself.
+    pub fn policy(&self) -> Policy {
+        let usual = Policy::default();
+        let percent = self.battery_percent.map_or(usual.least_percent, |percent| percent.0);
+        Policy {
+            least_percent: if self.battery == OrNot::Go { 0 } else { percent },
+            spare_metered: self.metered == OrNot::Wait,
+            overdue_days: self.overdue_days.unwrap_or(usual.overdue_days),
+            overdue_bytes: self.overdue_bytes.map_or(usual.overdue_bytes, |size| size.0),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -88,5 +138,35 @@ mod tests {
         for wrong in ["quit = '1s'", "quiet = 1", "[alerts]\nmail = 'x'"] {
             assert!(toml::from_str::<DaemonConfig>(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_a_machine_is_spared_can_be_said() {
+        let policy = |text: &str| toml::from_str::<DaemonConfig>(text).map(|read| read.policy());
+        let usual = Policy::default();
+        assert_eq!(policy("").unwrap(), usual);
+        assert_eq!(policy("metered = 'wait'\nbattery = 'wait'").unwrap(), usual);
+        assert_eq!(policy("metered = 'go'").unwrap(), Policy { spare_metered: false, ..usual });
+        for text in ["battery = 'go'", "battery = 'go'\nbattery_percent = 50"] {
+            assert_eq!(policy(text).unwrap(), Policy { least_percent: 0, ..usual });
+        }
+        let all = policy("battery_percent = 15\noverdue_days = 0\noverdue_bytes = '1M'").unwrap();
+        let expected = Policy { overdue_days: 0, overdue_bytes: 1 << 20, ..usual };
+        assert_eq!(all, Policy { least_percent: 15, ..expected });
+        for wrong in [
+            "metered = true",
+            "metered = 'no'",
+            "battery = 'Go'",
+            "battery = 30",
+            "battery_percent = 0",
+            "battery_percent = 101",
+            "battery_percent = '30'",
+            "overdue_days = -1",
+            "overdue_bytes = 'much'",
+        ] {
+            assert!(policy(wrong).is_err(), "{wrong}");
+        }
+        let why = policy("battery_percent = 300").unwrap_err().to_string();
+        assert!(why.contains("from 1 to 100"), "{why}");
     }
 }

@@ -20,7 +20,7 @@ use crate::daemon::core::SetSpec;
 use crate::daemon::filter::Filter;
 use crate::daemon::job::Trouble;
 use crate::daemon::run::{Around, State};
-use crate::daemon::signs::{Places, Policy, Signs, Verdict};
+use crate::daemon::signs::{Places, Signs, Verdict};
 
 /// How often the machine's signs are looked at: somebody else has to be asked for some of them.
 const LOOK: Duration = Duration::from_secs(60);
@@ -69,8 +69,8 @@ impl Around for Machine {
             Some((at, signs)) if at.elapsed() < LOOK => signs,
             _ => self.seen.insert((Instant::now(), Places::default().look())).1,
         };
-        let local = self.settings.lock().unwrap_or_else(PoisonError::into_inner).local;
-        Policy::default().may_run(&signs, !local, overdue)
+        let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        settings.policy.may_run(&signs, !settings.local, overdue)
     }
 
     fn has_other_sets(&mut self) -> bool {

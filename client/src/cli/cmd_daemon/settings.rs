@@ -10,6 +10,7 @@ use super::super::exit::CliError;
 use super::super::vault::{folder_of, parse};
 use crate::daemon::config::AlertConfig;
 use crate::daemon::core::SetSpec;
+use crate::daemon::signs::Policy;
 use crate::sets::{Here, Job};
 
 /// What was read.
@@ -21,6 +22,8 @@ pub(super) struct Settings {
     pub(super) profile: Profile,
     /// How the user is told of trouble.
     pub(super) alerts: AlertConfig,
+    /// When nothing begins by itself.
+    pub(super) policy: Policy,
     /// Where the vault is: it may move.
     pub(super) vault: String,
     /// What is never saved: the program's own folders, a local vault, the kit.
@@ -68,8 +71,8 @@ impl Place {
             jobs.insert(set.name.clone(), job);
         }
         let Config { daemon, exposed, .. } = config;
-        let alerts = daemon.alerts;
-        Ok((Settings { jobs, profile, alerts, vault, own, local, exposed }, specs))
+        let (policy, alerts) = (daemon.policy(), daemon.alerts);
+        Ok((Settings { jobs, profile, alerts, policy, vault, own, local, exposed }, specs))
     }
 }
 
