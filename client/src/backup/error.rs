@@ -13,10 +13,10 @@ use crate::state::db::StateError;
 /// Why a backup did not come about.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// None of the paths can be read.
+    /// None of the paths can be read, or what is to become one file cannot be read to its end.
     #[error("cannot back up {}", path.display())]
     Source {
-        /// The path as named.
+        /// The path as named, or the name of that file.
         path: PathBuf,
         /// Why.
         source: std::io::Error,

@@ -1,7 +1,9 @@
 //! A worker carries files from read to sealed pack without handing bytes to another thread.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, select};
@@ -334,7 +336,7 @@ impl<'a> Worker<'a> {
             Err(ReadError::Fatal(error)) => Err(error),
             Err(ReadError::Stopped) => Ok(None),
             Err(ReadError::Source(source)) => {
-                let path = std::path::PathBuf::from("standard input");
+                let path = OsStr::from_bytes(name.as_bytes()).into();
                 Err(BackupError::Source { path, source })
             }
         }

@@ -4,17 +4,20 @@ use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use crossbeam_channel::{Sender, bounded, select};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::hooks::{REST, read_lines};
+
+/// Characters of a command's last words that are told.
+const LAST: usize = 300;
 
 /// Variables that hold secrets or lead to them.
 const SECRET_VARIABLES: [&str; 8] = [
@@ -44,9 +47,59 @@ pub fn for_others(command: &mut Command) -> &mut Command {
 pub struct Piped {
     child: Child,
     name: String,
+    aside: Option<Aside>,
     done: bool,
     /// Once this is raised nobody waits for the command any more.
     stop: Arc<AtomicBool>,
+}
+
+/// What it says beside its output.
+#[derive(Debug)]
+struct Aside {
+    /// The last line that is not empty.
+    last: Arc<Mutex<String>>,
+    /// Ends with the thread that listens. Nothing is sent.
+    end: Receiver<()>,
+}
+
+impl Aside {
+    /// Passes on line by line.
+    fn listen(from: ChildStderr, to: Sender<String>) -> io::Result<Self> {
+        let (over, end) = bounded::<()>(0);
+        let last = Arc::<Mutex<String>>::default();
+        let kept = Arc::clone(&last);
+        let tell = move |line: String| {
+            if !line.trim().is_empty() {
+                kept.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&line);
+            }
+            to.send(line).is_ok()
+        };
+        let thread = std::thread::Builder::new().name("aside".to_owned());
+        thread.spawn(move || {
+            let _over = over;
+            read_lines(from, tell);
+        })?;
+        Ok(Self { last, end })
+    }
+
+    /// The last words of a command that has ended; none if it said nothing.
+    fn last_words(&self) -> Option<String> {
+        // Something in the background may hold on to it.
+        self.end.recv_timeout(REST).ok();
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut words = String::new();
+        for c in last.trim().chars().take(LAST) {
+            if c.is_control() {
+                words.extend(c.escape_default());
+            } else {
+                words.push(c);
+            }
+        }
+        if last.trim().chars().nth(LAST).is_some() {
+            words.push('…');
+        }
+        (!words.is_empty()).then_some(words)
+    }
 }
 
 /// How often a wait for a silent command looks whether it is still wanted.
@@ -68,10 +121,10 @@ impl Piped {
         for_others(&mut start);
         let name = program.to_string_lossy().into_owned();
         let child = start.spawn()?;
-        let mut piped = Self { child, name, done: false, stop: Arc::clone(stop) };
+        let stop = Arc::clone(stop);
+        let mut piped = Self { child, name, aside: None, done: false, stop };
         if let (Some(to), Some(from)) = (aside, piped.child.stderr.take()) {
-            let thread = std::thread::Builder::new().name("aside".to_owned());
-            thread.spawn(move || read_lines(from, &to))?;
+            piped.aside = Some(Aside::listen(from, to)?);
         }
         Ok(piped)
     }
@@ -160,7 +213,13 @@ impl Read for Piped {
             self.done = true;
             let status = self.child.wait()?;
             if !status.success() {
-                return Err(io::Error::other(format!("{} failed: {status}", self.name)));
+                let failed = format!("{} failed: {status}", self.name);
+                return Err(io::Error::other(
+                    match self.aside.as_ref().and_then(Aside::last_words) {
+                        Some(words) => format!("{failed}; its last words: {words}"),
+                        None => failed,
+                    },
+                ));
             }
         }
         Ok(read)
@@ -200,7 +259,7 @@ mod tests {
 
     #[test]
     fn what_it_says_beside_its_output_is_told_line_by_line() {
-        let (stop, said) = (Arc::default(), std::sync::Mutex::new(Vec::new()));
+        let (stop, said) = (Arc::default(), Mutex::new(Vec::new()));
         let say = |line: &str| said.lock().unwrap().push(line.to_owned());
         let all = listening(&say, |to| {
             let argv = ["sh", "-c", "echo a >&2; echo b; printf c >&2"].map(OsString::from);
@@ -213,6 +272,28 @@ mod tests {
             (all.unwrap().as_str(), said.lock().unwrap().as_slice()),
             ("b\n", &["a".to_owned(), "c".to_owned()][..])
         );
+    }
+
+    #[test]
+    fn the_last_words_of_a_command_that_failed_are_told() {
+        let failed = |line: &str| {
+            let ended = listening(&|_| (), |to| {
+                let argv = ["sh", "-c", line].map(OsString::from);
+                let mut piped = Piped::start(&argv, (&Arc::default(), Some(to))).unwrap();
+                piped.read_to_end(&mut Vec::new()).unwrap_err().to_string()
+            });
+            ended.unwrap()
+        };
+        let silent = "sh failed: exit status: 3";
+        assert_eq!(failed("exit 3"), silent);
+        assert_eq!(failed("printf '\\n \\n' >&2; exit 3"), silent);
+        let told = format!("{silent}; its last words: no \"shop\"\\u{{1b}}[2J");
+        assert_eq!(failed("printf 'a\\nno \"shop\"\\033[2J\\n\\n' >&2; exit 3"), told);
+        let long = failed("printf '%05000d' 0 >&2; exit 3");
+        assert_eq!(long, format!("{silent}; its last words: {}…", "0".repeat(LAST)));
+        // What stays in the background is not waited for.
+        let told = format!("{silent}; its last words: b");
+        assert_eq!(failed("echo b >&2; sleep 5 >/dev/null & exit 3"), told);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::command::for_others;
@@ -215,7 +215,7 @@ impl Running {
         let (sender, lines) = bounded(64);
         std::thread::Builder::new()
             .name("hook".to_owned())
-            .spawn(move || read_lines(reader, &sender))?;
+            .spawn(move || read_lines(reader, |line| sender.send(line).is_ok()))?;
         Ok(Self { child, lines, open: true })
     }
 
@@ -273,8 +273,9 @@ impl Running {
     }
 }
 
-/// Sends line by line, and what is too long in pieces, until the end or until nobody listens.
-pub(super) fn read_lines(mut from: impl Read, to: &Sender<String>) {
+/// Tells line by line, and what is too long in pieces, until the end or until nobody listens: then
+/// `tell` says false.
+pub(super) fn read_lines(mut from: impl Read, mut tell: impl FnMut(String) -> bool) {
     let mut line = Vec::new();
     let mut buffer = [0; 4096];
     loop {
@@ -288,20 +289,20 @@ pub(super) fn read_lines(mut from: impl Read, to: &Sender<String>) {
             if byte != b'\n' {
                 line.push(byte);
             }
-            if (byte == b'\n' || line.len() >= LINE) && !send(&mut line, to) {
+            if (byte == b'\n' || line.len() >= LINE) && !tell(text(&mut line)) {
                 return;
             }
         }
     }
     if !line.is_empty() {
-        send(&mut line, to);
+        tell(text(&mut line));
     }
 }
 
-fn send(line: &mut Vec<u8>, to: &Sender<String>) -> bool {
+fn text(line: &mut Vec<u8>) -> String {
     let text = String::from_utf8_lossy(line).into_owned();
     line.clear();
-    to.send(text).is_ok()
+    text
 }
 
 #[cfg(test)]
