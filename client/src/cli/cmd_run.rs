@@ -1,6 +1,7 @@
 //! `backup run`: back up.
 
 pub(super) mod each;
+pub(super) mod links;
 pub(super) mod one;
 pub(super) mod report;
 mod sources;

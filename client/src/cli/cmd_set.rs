@@ -11,7 +11,8 @@ use toml_edit::Value;
 use super::args::values::{Compression, TagList};
 use super::cmd_daemon::call;
 use super::cmd_run::ExcludeArgs;
-use super::config;
+use super::cmd_run::links::link_warnings;
+use super::config::{self, Config};
 use super::context::{Context, Setup};
 use super::escape::escape_for_terminal;
 use super::exit::{CliError, Exit};
@@ -54,9 +55,9 @@ pub enum SetCommand {
 /// What `set add` takes.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(after_help = "\
-Caches, trash and build output are left out by default; the list is shown. Commands run by `sh -c`,
-with what happened in their environment: UNSEEN_SET, UNSEEN_STATUS, UNSEEN_SNAPSHOT, UNSEEN_ERROR,
-UNSEEN_EXIT_CODE and more.
+Caches, trash and build output are left out by default; docs/CONFIG.md has the list. Commands run by
+`sh -c`, with what happened in their environment: UNSEEN_SET, UNSEEN_STATUS, UNSEEN_SNAPSHOT,
+UNSEEN_ERROR, UNSEEN_EXIT_CODE and more.
 
 Example:
   backup set add home ~ -e ~/Downloads --failed 'echo \"$UNSEEN_ERROR\" | mail -s backup me'
@@ -202,10 +203,10 @@ fn add(ctx: &Context<'_>, setup: &Setup, args: &AddArgs) -> Result<(), CliError>
     apply::apply(&mut set, &args.paths, &args.options)?;
     config::change_sets(&setup.places.config, |text| added(text, &set))?;
     tell(ctx, setup, (&set, "added"));
-    list_left_out(ctx, setup, &set);
+    tell_left_out(ctx, &set);
     tell_daemon(ctx, setup, Some(&set));
-    warn_missing(ctx, setup, &set);
-    Ok(())
+    warn_of_paths(ctx, setup, &set);
+    advise_of_pace(ctx, setup, &set)
 }
 
 fn edit(ctx: &Context<'_>, setup: &Setup, args: &EditArgs) -> Result<(), CliError> {
@@ -225,11 +226,11 @@ fn edit(ctx: &Context<'_>, setup: &Setup, args: &EditArgs) -> Result<(), CliErro
     config::change_sets(&setup.places.config, |text| changed(text, old, &new))?;
     tell(ctx, setup, (&new, "changed"));
     if new.excludes.defaults && !old.excludes.defaults {
-        list_left_out(ctx, setup, &new);
+        tell_left_out(ctx, &new);
     }
     tell_daemon(ctx, setup, Some(&new));
-    warn_missing(ctx, setup, &new);
-    Ok(())
+    warn_of_paths(ctx, setup, &new);
+    advise_of_pace(ctx, setup, &new)
 }
 
 fn remove(ctx: &Context<'_>, setup: &Setup, args: &RemoveArgs) -> Result<(), CliError> {
@@ -317,18 +318,34 @@ fn tell(ctx: &Context<'_>, setup: &Setup, (set, what): (&NamedSet, &str)) {
     }
 }
 
-/// Says what is left out without anybody having asked for it.
-fn list_left_out(ctx: &Context<'_>, setup: &Setup, set: &NamedSet) {
+/// Says that something is left out without anybody having asked for it.
+fn tell_left_out(ctx: &Context<'_>, set: &NamedSet) {
     if !set.excludes.defaults || ctx.ui.is_json() {
         return;
     }
     ctx.ui.status(&format!(
-        "left out by default (`backup set edit {} --no-default-excludes` ends that):",
+        "caches, trash and build output are left out by default, by {} rules: `backup why PATH` \
+         tells whether a path is, `backup set edit {} --no-default-excludes` ends that",
+        defaults::count(),
         set.name
     ));
-    for line in left_out(set, setup.home.as_deref()) {
-        ctx.ui.status(&format!("  {line}"));
+}
+
+/// The output of a command is saved no more often than anything else.
+fn advise_of_pace(ctx: &Context<'_>, setup: &Setup, set: &NamedSet) -> Result<(), CliError> {
+    let pace = Config::load(&setup.places.config)?.daemon.pace(&set.schedule);
+    let timed = matches!(set.source, SetSource::Command { .. });
+    if timed && pace.rescan < pace.min_interval {
+        let (often, least) = (Span(pace.rescan), Span(pace.min_interval));
+        let text = format!(
+            "the daemon saves {} every {least}, not every {often}: rescan is less than \
+             min_interval, the time between two backups",
+            set.name
+        );
+        let hint = format!("`backup set edit {} --min-interval {often}` allows it", set.name);
+        ctx.ui.advise(&text, Some(&hint));
     }
+    Ok(())
 }
 
 /// The daemon goes by it at once. `saved` is what it is to save.
@@ -349,40 +366,14 @@ fn tell_daemon(ctx: &Context<'_>, setup: &Setup, saved: Option<&NamedSet>) {
     }
 }
 
-/// The default excludes, as far as they matter to a set.
-fn left_out(set: &NamedSet, home: Option<&Path>) -> Vec<String> {
-    let paths = set.paths(home).unwrap_or_default();
-    let whole = paths.iter().any(|path| path == Path::new("/"));
-    let mut lines = Vec::new();
-    for group in defaults::PATTERNS {
-        let matters = |text: &&&str| whole || !text.starts_with('/');
-        let mut parts: Vec<String> =
-            group.patterns.iter().filter(matters).map(|text| (*text).to_owned()).collect();
-        match group.title {
-            "caches" => parts.insert(0, "folders with CACHEDIR.TAG".to_owned()),
-            "build output" => {
-                parts.extend(
-                    defaults::BESIDE
-                        .iter()
-                        .map(|(name, markers)| format!("{name} beside {}", markers.join(" or "))),
-                );
-                let within = |marker: &&str| format!("folders with {marker}");
-                parts.extend(defaults::MARKERS.iter().map(within));
-            }
-            _ => {}
-        }
-        if !parts.is_empty() {
-            lines.push(format!("{}: {}", group.title, parts.join(", ")));
-        }
-    }
-    lines
-}
-
-fn warn_missing(ctx: &Context<'_>, setup: &Setup, set: &NamedSet) {
+fn warn_of_paths(ctx: &Context<'_>, setup: &Setup, set: &NamedSet) {
     let paths = set.paths(setup.home.as_deref()).unwrap_or_default();
     for path in paths.iter().filter(|path| path.symlink_metadata().is_err()) {
         let shown = escape_for_terminal(path.as_os_str().as_bytes());
         ctx.ui.warn(&format!("{shown} is not there, or cannot be looked at"));
+    }
+    for warning in link_warnings(&paths) {
+        ctx.ui.warn(&format!("{warning} (`backup set edit {}`)", set.name));
     }
 }
 

@@ -66,6 +66,13 @@ pub const BESIDE: [(&str, &[&str]); 13] = [
 /// Folders with such a file are build output or caches, except for the file.
 pub const MARKERS: [&str; 1] = ["pyvenv.cfg"];
 
+/// How many rules there are.
+pub fn count() -> usize {
+    let patterns: usize = PATTERNS.iter().map(|group| group.patterns.len()).sum();
+    // And `CACHEDIR.TAG`.
+    patterns + BESIDE.len() + MARKERS.len() + 1
+}
+
 /// Puts the list in front of the patterns of a set that reads these paths. How many patterns it
 /// put there.
 pub fn add(options: &mut Options, sources: &[PathBuf], home: Option<&Path>) -> usize {

@@ -10,13 +10,14 @@ use tokio::runtime::Runtime;
 use super::super::args::values::BytesPerSecond;
 use super::super::cmd_policy::waiting_warning;
 use super::super::cmd_run::configured;
+use super::super::cmd_run::links::link_warnings;
 use super::super::cmd_run::one::{refused, saved_but, went};
 use super::super::context::Setup;
 use super::super::exit::{CliError, Exit};
 use super::super::output::Ui;
 use super::super::vault::{self, SystemClock};
 use super::settings::{Place, Settings};
-use crate::backup::{self, Outcome, RunOptions};
+use crate::backup::{self, Outcome, RunOptions, Source};
 use crate::daemon::alerts::{self, Touched};
 use crate::daemon::job::{Job, Room, RunResult, Runner, Summary, Trouble};
 use crate::maintain::presence::{self, Presence};
@@ -174,6 +175,11 @@ impl SetRunner {
             // With every run of its own the log would have it every few minutes.
             let same = vault::same_disk_warning(&source, &opened).filter(|_| job.followed);
             same.into_iter().for_each(warn);
+            if let (Source::Paths(paths), true) = (&source, job.followed) {
+                for text in link_warnings(paths) {
+                    warn(&text);
+                }
+            }
             Ok(backup::run(&mut repo, source, &options, (&listener, stop), runtime)?)
         });
         let outcome = outcome

@@ -13,8 +13,9 @@ use super::super::interrupt::Interrupt;
 use super::super::turns::in_turn;
 use super::super::vault::{self, Opened, SystemClock};
 use super::each::{Once, each};
+use super::links::link_warnings;
 use super::{RunArgs, Wishes, report};
-use crate::backup::{self, Outcome, RunOptions};
+use crate::backup::{self, Outcome, RunOptions, Source};
 use crate::progress::Counts;
 use crate::sets::hooks::{self, HookError, Moment, Went};
 use crate::sets::{Here, Job};
@@ -103,6 +104,11 @@ impl Runs<'_> {
         repo.vault = vault::limited(repo.vault, self.wishes.up, self.wishes.down);
         let options = self.options(job, &opened);
         self.warn_once(vault::same_disk_warning(&source, &opened));
+        if let Source::Paths(paths) = &source {
+            for text in link_warnings(paths) {
+                ctx.ui.warn(&text);
+            }
+        }
         let bars = Bars::start(ctx.ui, Task::Backup);
         let flag = interrupt.flag();
         let outcome = backup::run(&mut repo, source, &options, (&bars, &flag), runtime.handle());
