@@ -97,10 +97,7 @@ Nice=10
 IOSchedulingClass=idle
 CPUWeight=20
 MemoryHigh=400M
-NoNewPrivileges=yes
 UMask=0077
-LockPersonality=yes
-RestrictRealtime=yes
 ",
             edit = if self.scope == Scope::User { "--user " } else { "" },
             name = self.unit_name(),
@@ -113,9 +110,28 @@ RestrictRealtime=yes
         if let Scope::System { user, reads_all, credential } = &self.scope {
             system_lines(&mut unit, (user, *reads_all), credential.as_deref())?;
         }
+        unit.push_str(self.rights());
         let target = if self.scope == Scope::User { "default.target" } else { "multi-user.target" };
         write!(unit, "\n[Install]\nWantedBy={target}\n").ok();
         Ok(unit)
+    }
+
+    /// What the daemon and the commands of its sets may not do.
+    fn rights(&self) -> &'static str {
+        match self.scope {
+            // Whoever may change config.toml can start programs without the daemon, too.
+            Scope::User => {
+                "# Nothing of NoNewPrivileges=: a set's commands may use sudo, as by hand.\n"
+            }
+            Scope::System { .. } => {
+                "\
+# For commands of a set that use sudo, all three have to be =no in a drop-in.
+NoNewPrivileges=yes
+LockPersonality=yes
+RestrictRealtime=yes
+"
+            }
+        }
     }
 
     fn log_key(&self) -> Result<String, Unwritable> {
@@ -261,6 +277,18 @@ mod tests {
         has("IOSchedulingClass=idle");
         has("WantedBy=default.target");
         assert!(!unit.contains("User="), "{unit}");
+    }
+
+    /// Each of them takes sudo from the commands of a set: in a unit of the user, the other two
+    /// imply the first.
+    #[test]
+    fn a_users_commands_may_do_what_they_may_by_hand() {
+        let keys = ["NoNewPrivileges=yes", "LockPersonality=yes", "RestrictRealtime=yes"];
+        let has = |scope, key| service(scope).systemd().unwrap().lines().any(|line| line == key);
+        let system = Scope::System { user: "ann".to_owned(), reads_all: false, credential: None };
+        for key in keys {
+            assert!(!has(Scope::User, key) && has(system.clone(), key), "{key}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::process::Command;
 use serde_json::json;
 
 use super::super::context::Context;
+use super::super::escape::escape_for_terminal;
 use super::super::exit::{CliError, Exit};
 use crate::daemon::service::{Scope, Service};
 use crate::pins::private_folder;
@@ -105,11 +106,7 @@ pub(super) fn install(ctx: &Context<'_>, args: &InstallArgs) -> Result<Exit, Cli
     let service = service(ctx, args)?;
     let unwritable = |error| CliError::from_error(Exit::Usage, error);
     if args.print {
-        let file = if cfg!(target_os = "macos") { service.launchd() } else { service.systemd() };
-        for line in file.map_err(unwritable)?.lines() {
-            ctx.ui.line(line);
-        }
-        return Ok(Exit::Done);
+        return print(ctx, &service);
     }
     can_begin(ctx, args, &OwnerNames::of_this_machine())?;
     let manager = Manager::of_this_machine()?;
@@ -140,6 +137,28 @@ pub(super) fn install(ctx: &Context<'_>, args: &InstallArgs) -> Result<Exit, Cli
         );
     }
     ctx.ui.status("`backup daemon status` tells what it does");
+    Ok(Exit::Done)
+}
+
+/// Prints the file, and where it belongs.
+fn print(ctx: &Context<'_>, service: &Service) -> Result<Exit, CliError> {
+    let macos = cfg!(target_os = "macos");
+    let file = if macos { service.launchd() } else { service.systemd() };
+    let file = file.map_err(|error| CliError::from_error(Exit::Usage, error))?;
+    let manager = if macos { Manager::Launchd } else { Manager::Systemd };
+    // Whoever has no home can be shown the file all the same.
+    if let Ok(path) = place(ctx, manager, service) {
+        let path = escape_for_terminal(path.as_os_str().as_bytes());
+        if macos {
+            // Nothing may come before the first line of XML, nor every path be in a comment.
+            ctx.ui.status(&format!("it belongs in {path}"));
+        } else {
+            ctx.ui.line(&format!("# Belongs in {path}"));
+        }
+    }
+    for line in file.lines() {
+        ctx.ui.line(line);
+    }
     Ok(Exit::Done)
 }
 

@@ -30,9 +30,13 @@ fn a_unit_has_the_places_and_no_secret() {
     assert!(user.contains("\nEnvironment=\"BACKUP_CONFIG=/etc/unseen.toml\"\n"), "{user}");
     assert!(user.contains("\nEnvironment=\"XDG_STATE_HOME=/s\"\n"), "{user}");
     assert!(!user.contains("otter") && !user.contains("User="), "{user}");
+    let place = "# Belongs in /h/.config/systemd/user/unseen-backup.service\n";
+    assert!(user.starts_with(place), "{user}");
     let system = InstallArgs { system: true, user: Some("ann".into()), ..Default::default() };
     let system = printed(&system, &variables).unwrap();
     assert!(system.contains("\nUser=ann\n") && !system.contains("XDG_STATE_HOME"), "{system}");
+    let place = "# Belongs in /etc/systemd/system/unseen-backup.service\n";
+    assert!(system.starts_with(place), "{system}");
 }
 
 #[test]
