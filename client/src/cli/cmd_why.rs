@@ -1,5 +1,7 @@
 //! `backup why`: whether a path is backed up, by which rule not, and when it was last.
 
+mod stream;
+
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -92,6 +94,9 @@ pub fn run(ctx: &Context<'_>, args: &WhyArgs) -> Result<Exit, CliError> {
     let state = open_state(ctx, &setup)?;
     let about = about(ctx, &setup, state.as_ref(), &path)?;
     let known = look(ctx, &setup, path, about);
+    if known.about.is_empty() && known.missing && stream::tell(ctx, &setup, &args.path) {
+        return Ok(Exit::Done);
+    }
     if ctx.ui.is_json() {
         ctx.ui.json(&json_of(&known));
     } else {
