@@ -58,6 +58,8 @@ pub struct Call {
     lines: BufReader<UnixStream>,
     path: PathBuf,
     patience: Duration,
+    /// It has answered something.
+    spoken: bool,
 }
 
 impl Call {
@@ -112,7 +114,12 @@ impl Call {
         path: &Path,
         (request, patience): (&Request, Duration),
     ) -> Result<Self, CallError> {
-        let mut call = Self { lines: BufReader::new(stream), path: path.to_path_buf(), patience };
+        let mut call = Self {
+            lines: BufReader::new(stream),
+            path: path.to_path_buf(),
+            patience,
+            spoken: false,
+        };
         let sent = call.wait_up_to(patience).and_then(|()| {
             let mut line = serde_json::to_vec(request)?;
             line.push(b'\n');
@@ -138,7 +145,17 @@ impl Call {
             let process = socket::process(self.lines.get_ref());
             return CallError::Silent { process, waited: self.patience };
         }
+        if is_its_end(&source) && self.is_gone() {
+            return CallError::NotRunning;
+        }
         CallError::Io { path: self.path.clone(), source }
+    }
+
+    /// Whether it ended before it said anything: then nobody listens there any longer. One that
+    /// only hung up does.
+    fn is_gone(&self) -> bool {
+        !self.spoken
+            && socket::connect(&self.path, self.patience).is_err_and(|error| is_nobody(&error))
     }
 
     /// The next answer; none at the end.
@@ -147,8 +164,9 @@ impl Call {
         let read = (&mut self.lines).take(MAX_ANSWER).read_until(b'\n', &mut line);
         read.map_err(|error| self.failed(error))?;
         if line.is_empty() {
-            return Ok(None);
+            return if self.is_gone() { Err(CallError::NotRunning) } else { Ok(None) };
         }
+        self.spoken = true;
         if self.patience < FOLLOWING {
             self.wait_up_to(FOLLOWING).map_err(|error| self.failed(error))?;
         }
@@ -178,6 +196,11 @@ fn process_words(process: Option<u32>) -> String {
 /// A socket that was waited for in vain says that it would have to be waited for.
 fn is_silence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// Whoever was there took the connection along when it ended.
+fn is_its_end(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }
 
 /// Nobody listens there, or nobody any longer.

@@ -147,6 +147,33 @@ fn silence_is_told_from_work() {
     assert_eq!(waits.only().unwrap(), Answer::Done { sets: Vec::new() });
 }
 
+#[test]
+fn one_that_ends_before_it_answers_is_not_running() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.sock");
+    let patience = std::time::Duration::from_secs(5);
+    let over = |path: &Path| {
+        let stream = UnixStream::connect(path).unwrap();
+        Call::over(stream, path, (&Request::Status, patience)).unwrap()
+    };
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let refused = over(&path);
+    drop(listener.accept().unwrap());
+    let error = refused.only().unwrap_err();
+    assert!(!matches!(error, CallError::NotRunning), "somebody listens: {error}");
+    drop(listener);
+    std::fs::remove_file(&path).unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let hung_up = over(&path);
+    drop(listener.accept().unwrap());
+    let waiting = over(&path);
+    drop(listener);
+    for call in [hung_up, waiting] {
+        let error = call.only().unwrap_err();
+        assert!(matches!(error, CallError::NotRunning), "{error}");
+    }
+}
+
 /// As many wait as may: nobody is taken in, and nobody waits for that without end.
 #[cfg(target_os = "linux")]
 #[test]
