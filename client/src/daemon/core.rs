@@ -32,7 +32,7 @@ use crate::sets::JobSource;
 
 pub use super::dirty::Moment as Now;
 pub use status::{Running, SetStatus, Status, Why};
-pub use waits::{Reason, Waits};
+pub use waits::{Reason, Waits, length};
 
 use good_times::Held;
 

@@ -390,6 +390,8 @@ impl Daemon {
         if let Some(under) = &self.running {
             self.around.log("stopping: saving what has been read");
             under.stop.store(true, Ordering::Relaxed);
+        } else {
+            self.around.log("stopping");
         }
         true
     }

@@ -95,7 +95,8 @@ impl Core {
     }
 }
 
-fn length(seconds: u64) -> String {
+/// A length of time, for people.
+pub fn length(seconds: u64) -> String {
     match seconds {
         120.. if seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
         _ => format!("{seconds} s"),

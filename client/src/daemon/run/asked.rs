@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Daemon, MAX_PAUSE, Under};
 use crate::daemon::alerts;
 use crate::daemon::control::{Answer, Request};
-use crate::daemon::core::{Now, Running, Why};
+use crate::daemon::core::{Now, Running, Why, length};
 use crate::daemon::job::Trouble;
 use crate::sets::there::there;
 
@@ -37,6 +37,7 @@ impl Daemon {
             Request::Pause { seconds } => self.pause(Duration::from_secs(seconds), now),
             Request::Resume => {
                 self.core.resume();
+                self.around.log("resumed");
                 self.around.keep(&self.core.book);
                 Answer::Done { sets: Vec::new() }
             }
@@ -77,6 +78,7 @@ impl Daemon {
             });
         }
         self.core.pause(time, now);
+        self.around.log(&format!("paused for {}", length(time.as_secs())));
         if let Some(under) = &self.running {
             under.stop.store(true, Ordering::Relaxed);
         }

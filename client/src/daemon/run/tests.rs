@@ -280,6 +280,10 @@ fn a_pause_stops_what_runs_and_keeps_what_comes() {
     lab.later(3600);
     assert_eq!(lab.status().running, None);
     lab.ask(&Request::Resume).unwrap();
+    let said = lab.said.lock().unwrap().clone();
+    for line in ["paused for 120 min", "resumed"] {
+        assert_eq!(said.iter().filter(|said| *said == line).count(), 1, "{line} {said:?}");
+    }
     for seconds in [0, MAX_PAUSE.as_secs() + 1, 99_999_999_999] {
         match lab.ask(&Request::Pause { seconds }) {
             Err(CallError::Refused(trouble)) => {
