@@ -5,6 +5,7 @@
 mod any_tests;
 mod good_times;
 mod pausing;
+mod places;
 mod status;
 #[cfg(test)]
 pub(super) mod tests;
@@ -35,6 +36,7 @@ pub use status::{Running, SetStatus, Status, Why};
 pub use waits::{Reason, Waits, length};
 
 use good_times::Held;
+use places::{Place, is_on_the_way};
 
 /// How often directories are scanned of which no changes are told.
 const POLL: Duration = Duration::from_secs(900);
@@ -81,6 +83,8 @@ impl SetSpec {
 #[derive(Debug)]
 struct Set {
     filter: Filter,
+    /// Where its paths are watched.
+    places: Vec<Place>,
     kind: Kind,
     pace: Pace,
     busy: Busy,
@@ -183,9 +187,11 @@ impl Core {
                 self.schedule.add(name, (kind, *pace), (now.at, since));
             }
             self.marks.set(name, spec.roots(), now);
-            again.extend(spec.roots().iter().cloned());
+            let places: Vec<Place> = spec.roots().iter().map(|root| Place::of(root)).collect();
+            again.extend(places.iter().map(|place| place.dir.clone()));
             let set = Set {
                 filter: Filter::new(spec.roots().to_vec(), spec.rules),
+                places,
                 kind,
                 pace: spec.pace,
                 busy: Busy::default(),
@@ -203,7 +209,7 @@ impl Core {
         again
     }
 
-    /// All directories that are to be watched.
+    /// All paths of sets.
     pub fn roots(&self) -> Vec<PathBuf> {
         let watched = self.sets.values().filter(|set| set.kind == Kind::Watched);
         let mut roots: Vec<PathBuf> = watched.flat_map(|set| set.filter.roots()).cloned().collect();
@@ -216,8 +222,7 @@ impl Core {
     pub fn covered(&mut self, coverage: &[(PathBuf, Coverage)], now: At) {
         let before = self.next_poll;
         for set in self.sets.values_mut() {
-            let of = |root: &PathBuf| coverage.iter().find(|(path, _)| path == root).cloned();
-            set.coverage = set.filter.roots().iter().filter_map(of).collect();
+            set.coverage = set.places.iter().filter_map(|place| place.covered(coverage)).collect();
         }
         let polled = |set: &Set| set.coverage.iter().any(|(_, how)| scanned(how).next().is_some());
         let next = before.unwrap_or(now + POLL);
@@ -232,7 +237,9 @@ impl Core {
                 continue;
             }
             for (dir, depth) in noticed.changes.iter() {
-                for path in set.filter.touched(dir) {
+                let here = noticed.names.get(dir).unwrap_or(&any);
+                let touched = set.filter.touched(dir);
+                for path in touched.filter(|path| is_on_the_way(dir, path, here)) {
                     let depth = if path == dir { depth } else { Depth::Everything };
                     self.marks.add(name, (path, depth), now);
                     let names = noticed.names.get(path).unwrap_or(&any);

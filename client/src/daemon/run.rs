@@ -274,6 +274,12 @@ impl Daemon {
         self.core.may_run(&verdict, now);
         if now.at >= self.next_look {
             self.next_look = now.at + LOOK;
+            let other = self.core.look_at_places(now);
+            if !other.is_empty()
+                && let Err(trouble) = self.watch(&other)
+            {
+                self.around.log(&trouble.message);
+            }
             self.core.covered(&self.source.coverage(), now.at);
             self.look_for_trouble(now);
             self.around.keep(&self.core.book);
@@ -433,7 +439,7 @@ impl Daemon {
     }
 
     fn watch(&mut self, again: &[PathBuf]) -> Result<(), Trouble> {
-        let roots = self.core.roots();
+        let roots = self.core.watched();
         let (source, around) = (&mut self.source, &mut self.around);
         let coverage = alive_while(around.as_mut(), || source.watch(&roots, again))
             .map_err(|error| Trouble::new(Trouble::FAILED, no_thread(&error)))?;
