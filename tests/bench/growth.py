@@ -66,7 +66,7 @@ def one_size(work, tree, number, log):
         "snapshots": [*binary, "snapshots"],
         "check": [*binary, "check"],
         "compact": [*binary, "compact", "-n"],
-        "gc": [Path(tool.binary).with_name("backup-server"), "gc", "--data", str(tool.repo)],
+        "gc": [str(Path(tool.binary).with_name("backup-server")), "gc", "--data", str(tool.repo)],
     }
     # These ask for no secret; whoever has one at hand pays for opening it.
     secretless = {name: value for name, value in tool.env.items() if name != "BACKUP_PASSPHRASE"}
