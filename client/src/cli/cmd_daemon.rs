@@ -3,6 +3,7 @@
 mod around;
 mod ask;
 mod deliver;
+mod desktop;
 mod follow;
 mod runner;
 mod service;
