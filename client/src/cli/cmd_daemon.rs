@@ -3,7 +3,9 @@
 mod around;
 mod ask;
 mod deliver;
+mod desktop;
 mod follow;
+mod lifted;
 mod runner;
 mod service;
 mod settings;
@@ -18,6 +20,7 @@ use crate::daemon::core::Status;
 use crate::sets::values::Span;
 
 pub use follow::through;
+pub use lifted::lifted;
 pub use service::installed;
 use service::{InstallArgs, UninstallArgs, install, uninstall};
 

@@ -8,6 +8,7 @@ use unseen_common::retention::{Decision, Verdict, decide, decide_for_owner};
 use unseen_common::time::Timestamp;
 
 use super::args::SnapshotFilter;
+use super::cmd_daemon::lifted;
 use super::context::Context;
 use super::deciding::{self, Deciding};
 use super::exit::{CliError, Exit};
@@ -39,17 +40,25 @@ pub struct PinArgs {
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(after_help = "\
 From then on the rules decide about it, which may be at once: `backup policy` shows them, and -n what
-they would make of it.
+they would make of it. A device holds snapshots when far more than ever before has changed; with the
+end of the hold, that alarm of this machine is over, too.
 
 Example:
-  backup unpin -n 40dc1520")]
+  backup unpin -n 40dc1520
+  backup unpin --held")]
 pub struct UnpinArgs {
-    /// End the hold that a device put on them, and not the pin
+    /// These: ids or beginnings of ids, latest, latest~N
+    #[arg(value_name = "SNAPSHOT", required_unless_present = "held")]
+    pub snapshots: Vec<String>,
+    /// End the hold that a device put on them, and not the pin; without SNAPSHOT on all
     #[arg(long)]
     pub held: bool,
-    /// Which ones.
+    /// Show what would happen to them, and change nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Which one `latest` is, and without SNAPSHOT which ones are meant.
     #[command(flatten)]
-    pub which: PinArgs,
+    pub filter: SnapshotFilter,
 }
 
 /// What happens to snapshots.
@@ -76,7 +85,8 @@ pub fn pin(ctx: &Context<'_>, args: &PinArgs) -> Result<Exit, CliError> {
     let words =
         Words { already: "is pinned already", is: "is now pinned", would: "would be pinned" };
     let done = |row: &Row| row.pinned;
-    act(ctx, args, &Act { done, body: Body::Pin, then: "pinned", words, after: None })
+    act(ctx, args, &Act { done, body: Body::Pin, then: "pinned", words, after: None })?;
+    Ok(Exit::Done)
 }
 
 /// Unpins, or ends holds.
@@ -106,13 +116,26 @@ pub fn unpin(ctx: &Context<'_>, args: &UnpinArgs) -> Result<Exit, CliError> {
             after: Some(Decision::unpinned),
         }
     };
-    act(ctx, &args.which, &chosen)
+    let UnpinArgs { snapshots, held, dry_run, filter } = args.clone();
+    let all = snapshots.is_empty() && filter.is_empty();
+    let over = act(ctx, &PinArgs { snapshots, dry_run, filter }, &chosen)?;
+    if held && !dry_run {
+        lifted(ctx, (!all).then(|| over.into_iter().collect()))?;
+    }
+    Ok(Exit::Done)
 }
 
-fn act(ctx: &Context<'_>, args: &PinArgs, act: &Act) -> Result<Exit, CliError> {
+/// Does it, to all that are held if none is named; tells to which.
+fn act(ctx: &Context<'_>, args: &PinArgs, act: &Act) -> Result<BTreeSet<SnapshotId>, CliError> {
     let runtime = vault::runtime()?;
     let mut vault = deciding::open(ctx, &runtime)?;
-    let listed = vault.named(ctx, (&args.snapshots, &args.filter), &runtime)?;
+    let listed = if args.snapshots.is_empty() {
+        let mut held = vault.matching(&args.filter, &runtime)?;
+        held.retain(|one| one.row.held);
+        held
+    } else {
+        vault.named(ctx, (&args.snapshots, &args.filter), &runtime)?
+    };
     let wanted = listed.iter().map(|one| &one.row).filter(|row| !(act.done)(row));
     let wanted: BTreeSet<SnapshotId> = wanted.map(|row| row.id).collect();
     let outlook = Outlook::of(&vault, &wanted, act.after);
@@ -129,7 +152,10 @@ fn act(ctx: &Context<'_>, args: &PinArgs, act: &Act) -> Result<Exit, CliError> {
             "snapshots": ids,
             "would_expire": going,
         }));
-        return Ok(Exit::Done);
+        return Ok(wanted);
+    }
+    if listed.is_empty() {
+        ctx.ui.line("no snapshot is held");
     }
     for row in listed.iter().map(|one| &one.row) {
         let words = match (wanted.contains(&row.id), args.dry_run) {
@@ -148,7 +174,7 @@ fn act(ctx: &Context<'_>, args: &PinArgs, act: &Act) -> Result<Exit, CliError> {
         let until = local_time(outlook.until);
         ctx.ui.summary(&format!("`backup undelete` {would} back what goes, until {until}"));
     }
-    Ok(Exit::Done)
+    Ok(wanted)
 }
 
 /// What then becomes of snapshots, as things stand.

@@ -34,8 +34,9 @@ Asks neither for a secret nor the server: it shows what this machine knows.
 Exits 0 if nothing needs your hand. Else it shows the same, and exits with the code of what is
 worst: of the last run of a set, if that failed (24: the server cannot be reached); 20 if the vault
 does not hold what it should; 3 if files cannot be read run after run; 1 if a daemon that is
-installed does not run or does not answer, if a set has not been saved for three days in use, if a
-clock is wrong, or config.toml has a mistake.
+installed does not run or does not answer, if a set has not been saved for three days in use, if far
+more of one has changed than ever before and the hold on its snapshots was not ended (`backup unpin
+--held`), if a quota is nearly used up, a clock is wrong, or config.toml has a mistake.
 
 Example:
   backup status

@@ -3,6 +3,7 @@
 //! Nobody is ever told that all is well, and nobody is told the same twice: a trouble is told when
 //! it comes and when it grows. Only a backup that has been missing for a week is told every day.
 
+mod alarm;
 mod kinds;
 mod look;
 mod mass;
@@ -38,18 +39,22 @@ pub struct Alert {
 }
 
 impl Alert {
-    /// The exit code that the program has for it, or 0. What is only to be known is no failure: of
-    /// much that has changed, or a quota that is nearly used up, nothing has failed yet. What a
-    /// set's last run failed of, that tells by itself.
+    /// The exit code that the program has for it, or 0 if it is only to be known. What a set's last
+    /// run failed of, that tells by itself.
     pub fn code(&self) -> u8 {
         match self.key.split(' ').next() {
             Some(CHECK) => Trouble::DAMAGED,
             Some(UNREACHABLE_KEY) => Trouble::UNREACHABLE,
             Some(UNREADABLE_KEY) => Trouble::INCOMPLETE,
-            Some(CONFIG | CLOCKS) => Trouble::FAILED,
+            Some(CONFIG | CLOCKS | MASS_KEY | QUOTA) => Trouble::FAILED,
             Some(MISSED_KEY) if self.level > Level::Shown => Trouble::FAILED,
             _ => 0,
         }
+    }
+
+    /// It is as true without a daemon, however long that does not run.
+    pub fn stays_true(&self) -> bool {
+        matches!(self.key.split(' ').next(), Some(CHECK | MASS_KEY))
     }
 }
 
@@ -73,16 +78,16 @@ const UNREADABLE: u32 = 3;
 const UNREACHABLE: u64 = 2 * SECONDS_A_DAY;
 /// Parts of a quota in use, in percent, at which it is told.
 const NEARLY_FULL: [u64; 3] = [98, 95, 90];
-/// How long an unusual change is shown.
-const MASS: u64 = 14 * SECONDS_A_DAY;
 
 /// What alerts are about; some of them of one set, whose name follows.
 const CLOCKS: &str = "clocks";
 const MISSED_KEY: &str = "missed";
 const UNREACHABLE_KEY: &str = "unreachable";
 const UNREADABLE_KEY: &str = "unreadable";
+const MASS_KEY: &str = "mass";
+const QUOTA: &str = "quota";
 /// What an alert is about that says that the vault does not hold what it should.
-pub const CHECK: &str = "check";
+const CHECK: &str = "check";
 /// What an alert is about that says that the configuration is no good.
 pub const CONFIG: &str = "config";
 
@@ -91,10 +96,11 @@ pub fn current(book: &Book, now: Timestamp) -> Vec<Alert> {
     let mut alerts = Vec::new();
     for (name, set) in &book.sets {
         alerts.extend(at_once(name, set));
-        alerts.extend(mass_change(name, set, now));
+        alerts.extend(alarm::alert(name, set, now));
         alerts.extend(missed(name, set));
         alerts.extend(unreadable(name, set));
     }
+    alerts.extend(book.removed.iter().filter_map(|(name, set)| alarm::alert(name, set, now)));
     if let Some(since) = book.unreachable_since.filter(|since| now.since(*since) >= UNREACHABLE) {
         let days = now.since(since) / SECONDS_A_DAY;
         alerts.push(Alert {
@@ -216,7 +222,7 @@ fn nearly_full(book: &Book) -> Option<Alert> {
     };
     let percent = NEARLY_FULL.into_iter().find(reached)?;
     Some(Alert {
-        key: "quota".to_owned(),
+        key: QUOTA.to_owned(),
         state: percent.to_string(),
         level: Level::Told,
         text: format!("More than {percent} % of what the server allows is in use."),
@@ -236,33 +242,6 @@ fn unreadable(name: &str, set: &SetBook) -> Option<Alert> {
             n => format!("{n} files or folders of {name} cannot be read and are not saved."),
         },
         hint: "`backup run` names them".to_owned(),
-    })
-}
-
-fn mass_change(name: &str, set: &SetBook, now: Timestamp) -> Option<Alert> {
-    let (at, mass) = set.mass.filter(|(at, _)| now.since(*at) < MASS)?;
-    let before = match &set.refused {
-        Some(why) => format!("The snapshots from before are not held, and may expire: {why}."),
-        None if !set.hold.is_empty() => {
-            "The next run holds the snapshots from before, so that they do not expire.".to_owned()
-        }
-        None if set.held => "The snapshots from before are held and do not expire.".to_owned(),
-        None => "There is no snapshot from before that could be held.".to_owned(),
-    };
-    // That they cannot be held is news.
-    let news = if set.refused.is_some() { " not held" } else { "" };
-    Some(Alert {
-        key: format!("mass {name}"),
-        state: format!("{}{news}", at.0),
-        level: Level::Told,
-        text: format!(
-            "Far more of {name} has changed {} than ever before: {}. {before}",
-            mass.within.in_words(),
-            mass.in_words()
-        ),
-        hint: "if it was not you, look at what changed before anything else; `backup snapshots` \
-               lists what can be restored"
-            .to_owned(),
     })
 }
 
@@ -441,8 +420,8 @@ mod tests {
             ("config", 1),
             ("clocks", 1),
             ("missed a", 1),
-            ("quota", 0),
-            ("mass a", 0),
+            ("quota", 1),
+            ("mass a", 1),
             ("untold webhook", 0),
         ] {
             assert_eq!(alert(key, Level::Told).code(), code, "{key}");

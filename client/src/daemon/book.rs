@@ -29,6 +29,8 @@ const SAMPLES: usize = 50;
 pub struct Book {
     /// By set.
     pub sets: BTreeMap<String, SetBook>,
+    /// Sets that are not there any more, of which an unusual change is still told; nothing else.
+    pub removed: BTreeMap<String, SetBook>,
     /// A pause.
     pub pause: Option<Pause>,
     /// When the vault last answered.
@@ -90,8 +92,8 @@ pub struct SetBook {
     pub good: Vec<SnapshotId>,
     /// Those of them that are still to be held.
     pub hold: Vec<SnapshotId>,
-    /// Some of them are held.
-    pub held: bool,
+    /// Those that are held for it.
+    pub holds: Vec<SnapshotId>,
     /// Why they will not be.
     pub refused: Option<String>,
 }
@@ -160,7 +162,8 @@ impl Book {
 
     /// A set is there, and `what` names what it saves. Whether that is the same as before.
     pub fn know(&mut self, set: &str, what: &str, now: Timestamp) -> bool {
-        let book = self.sets.entry(set.to_owned()).or_default();
+        let before = || self.removed.remove(set).unwrap_or_default();
+        let book = self.sets.entry(set.to_owned()).or_insert_with(before);
         if book.since == Timestamp(0) {
             book.since = now;
         }
@@ -181,7 +184,7 @@ impl Book {
         let times = [&mut self.contact, &mut self.unreachable_since].into_iter().flatten();
         let checked = self.checked.as_mut().map(|checked| &mut checked.at);
         let told = self.told.values_mut().map(|(_, at)| at);
-        let sets = self.sets.values_mut().flat_map(|set| {
+        let sets = self.sets.values_mut().chain(self.removed.values_mut()).flat_map(|set| {
             let failing = set.failing.as_mut();
             let failing = failing.map(|failing| [&mut failing.since, &mut failing.last]);
             let snapshot = set.snapshot.as_mut().map(|(_, at)| at);
@@ -193,11 +196,6 @@ impl Book {
             *at = (*at).min(now);
         }
         self.outbox.clock_was_set(now);
-    }
-
-    /// Forgets sets that are no longer there.
-    pub fn keep_only(&mut self, is_there: impl Fn(&str) -> bool) {
-        self.sets.retain(|set, _| is_there(set));
     }
 
     /// The machine was awake for so long on this day.
@@ -226,6 +224,7 @@ impl Book {
             self.checked = Some(Checked { at: now, trouble, looked: Some(*found) });
         }
         if let Ok(summary) = result {
+            self.took(job, summary);
             self.clocks.clone_from(&summary.clocks);
             let more =
                 |room: Room| Room { used: room.used.saturating_add(summary.uploaded), ..room };
@@ -261,11 +260,6 @@ impl Book {
                 book.problems = summary.problems;
                 book.problem_runs =
                     if summary.problems > 0 { book.problem_runs.saturating_add(1) } else { 0 };
-                if !job.hold.is_empty() {
-                    book.hold.retain(|id| !job.hold.contains(id));
-                    book.held |= summary.refused.is_none();
-                    book.refused.clone_from(&summary.refused);
-                }
                 book.compare(summary, (job.changes.is_none(), worse, turned), now);
             }
             Err(trouble) if matches!(trouble.code, Trouble::BUSY | Trouble::STOPPED) => {}
@@ -354,10 +348,7 @@ impl SetBook {
         } else {
             return false;
         };
-        self.mass = Some((now, mass));
-        (self.held, self.refused) = (false, None);
-        self.hold.retain(|id| !good.contains(id));
-        self.hold.extend(good);
+        self.raise(mass, good, now);
         true
     }
 
@@ -460,16 +451,12 @@ mod tests {
         };
         let next = Job { hold: set.hold.clone(), ..job() };
         let mut refusing = book.clone();
-        assert!(told(&mut book)[0].ends_with(
-            "The next run holds the snapshots from before, so that they do not expire."
-        ));
+        assert_eq!(told(&mut book), [""; 0], "they are held first");
         // The next run holds them, and what it finds is no longer unusual.
         book.ended(&next, &run(11, 800), (Timestamp(11), 0));
-        assert_eq!(told(&mut book), [""; 0], "that was said");
-        let shown = &super::super::alerts::current(&book, Timestamp(11))[0].text;
-        assert!(shown.ends_with("are held and do not expire."), "{shown}");
+        let said = told(&mut book);
+        assert!(said.len() == 1 && said[0].contains("are held and do not expire: "), "{said:?}");
         // Or it is refused for good, which is told.
-        told(&mut refusing);
         let refused = Summary { refused: Some("no".to_owned()), ..run(11, 800).unwrap() };
         refusing.ended(&next, &Ok(refused), (Timestamp(11), 0));
         assert!(told(&mut refusing)[0].ends_with("are not held, and may expire: no."));

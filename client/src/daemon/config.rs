@@ -73,13 +73,26 @@ pub struct AlertConfig {
 }
 
 impl AlertConfig {
-    /// What is said if nobody is told of trouble in any way.
-    pub fn told_by_nothing(&self) -> Option<&'static str> {
-        let by_nothing = !self.desktop && self.command.is_none() && self.webhook.is_none();
-        by_nothing.then_some(
-            "nobody is told of trouble unasked: [daemon.alerts] of config.toml sets none of \
-             desktop, command and webhook; `backup status` shows it to whoever asks",
-        )
+    /// There is no other way than the desktop.
+    pub fn is_alone(&self) -> bool {
+        self.command.is_none() && self.webhook.is_none()
+    }
+
+    /// What is said if nobody is told of trouble in any way; `no_desktop` is why nothing can be
+    /// shown on the desktop, if so.
+    pub fn told_by_nothing(&self, no_desktop: Option<&str>) -> Option<String> {
+        let why = match no_desktop {
+            _ if !self.is_alone() => return None,
+            None if self.desktop => return None,
+            Some(why) if self.desktop => {
+                format!("{why}, and [daemon.alerts] of config.toml has neither command nor webhook")
+            }
+            _ => "[daemon.alerts] of config.toml sets none of desktop, command and webhook"
+                .to_owned(),
+        };
+        Some(format!(
+            "nobody is told of trouble unasked: {why}; `backup status` shows it to whoever asks"
+        ))
     }
 }
 
@@ -130,11 +143,20 @@ mod tests {
         assert_eq!((pace.quiet.as_secs(), pace.rescan.as_secs()), (1, 7));
         assert_eq!(pace.max_wait, Pace::default().max_wait);
         assert!(config.alerts.desktop && config.alerts.command.is_some());
-        assert_eq!(config.alerts.told_by_nothing(), None);
+        assert_eq!(config.alerts.told_by_nothing(Some("no screen")), None);
         let mut quiet = AlertConfig { desktop: false, ..AlertConfig::default() };
-        assert!(quiet.told_by_nothing().is_some_and(|hint| hint.contains("[daemon.alerts]")));
+        for (config, why, said) in [
+            (&quiet, None, Some("sets none of desktop")),
+            (&quiet, Some("no screen"), Some("sets none of desktop")),
+            (&AlertConfig::default(), None, None),
+            (&AlertConfig::default(), Some("no screen"), Some("unasked: no screen, and")),
+        ] {
+            let told = config.told_by_nothing(why);
+            assert_eq!(told.is_some(), said.is_some(), "{told:?}");
+            assert!(told.iter().zip(said).all(|(told, said)| told.contains(said)), "{told:?}");
+        }
         quiet.webhook = Some("https://host/".to_owned());
-        assert_eq!(quiet.told_by_nothing(), None);
+        assert_eq!(quiet.told_by_nothing(None), None);
         for wrong in ["quit = '1s'", "quiet = 1", "[alerts]\nmail = 'x'"] {
             assert!(toml::from_str::<DaemonConfig>(wrong).is_err(), "{wrong}");
         }

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use unseen_common::id::SnapshotId;
 
 use super::core::{Status, Why};
 use super::job::{RunResult, Trouble};
@@ -67,6 +68,12 @@ pub enum Request {
     },
     /// Everything about the runs that there are, for as long as the client listens.
     Progress,
+    /// The owner has ended the hold of snapshots: the alarms they were held for are over.
+    Lifted {
+        /// These, or all.
+        #[serde(default)]
+        snapshots: Option<Vec<SnapshotId>>,
+    },
     /// Whether a path is watched.
     Why {
         /// Absolute.

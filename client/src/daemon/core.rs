@@ -339,8 +339,8 @@ impl Core {
     fn job(&mut self, set: String, (full, wanted): (bool, bool), now: Now) -> Job {
         let all = self.marks.take(&set, now);
         self.left = Changes::default();
+        let hold = self.book.to_hold(&set);
         let book = self.book.sets.get(&set);
-        let hold = book.map(|book| book.hold.clone()).unwrap_or_default();
         let kinds = book.map(|book| book.kinds.clone()).unwrap_or_default();
         let doubt = full && self.sets.get(&set).is_some_and(|set| !set.looked);
         let kinds = Arc::new(if doubt { kinds.in_doubt() } else { kinds });

@@ -75,6 +75,9 @@ pub struct Summary {
     /// Why the snapshots that were to be held never will be, if so.
     #[serde(default)]
     pub refused: Option<String>,
+    /// The snapshots of this machine that are held, if that is known; for the book alone.
+    #[serde(skip)]
+    pub held: Option<Vec<SnapshotId>>,
     /// It was stopped; what was done is kept.
     pub interrupted: bool,
     /// What is wrong with the clock of the server or of this machine.
@@ -117,6 +120,7 @@ impl Summary {
             presence: None,
             room: None,
             refused: None,
+            held: None,
             interrupted: outcome.interrupted,
             clocks: outcome.clocks.clone(),
             after: None,

@@ -27,6 +27,14 @@ pub async fn hold(repo: &mut Repository, ids: &[SnapshotId]) -> Result<usize, Re
     Ok(count)
 }
 
+/// The snapshots of this device that are held, as far as its log goes.
+pub fn held(repo: &Repository) -> Vec<SnapshotId> {
+    let device = repo.key.secrets.device;
+    let snapshots = repo.log.state.snapshots.iter();
+    let held = snapshots.filter(|(_, known)| known.held && known.device == device);
+    held.map(|(id, _)| *id).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +53,7 @@ mod tests {
         world.runtime.block_on(machine.repo.log.update(&*machine.repo.vault)).unwrap();
         let wanted = [first, foreign, SnapshotId::from_bytes([7; 32])];
         assert_eq!(world.runtime.block_on(hold(&mut machine.repo, &wanted)).unwrap(), 1);
+        assert_eq!(held(&machine.repo), [first]);
         let held = |id| machine.repo.log.state.snapshots[&id].held;
         assert!(held(first) && !held(second) && !held(foreign));
         assert_eq!(world.runtime.block_on(hold(&mut machine.repo, &wanted)).unwrap(), 0);

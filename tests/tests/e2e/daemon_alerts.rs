@@ -66,6 +66,15 @@ fn told(lab: &Lab) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
+/// What was told, as soon as anything was.
+fn hears(lab: &Lab) -> Vec<String> {
+    let end = std::time::Instant::now() + PATIENCE;
+    while told(lab).is_empty() && std::time::Instant::now() < end {
+        std::thread::park_timeout(std::time::Duration::from_millis(20));
+    }
+    told(lab)
+}
+
 fn alerts_by(lab: &Lab, command: &str, address: Option<&str>) {
     let keys = format!("alerts.desktop = false\nalerts.command = '''{command}'''");
     let address = address.map(|address| format!("\nalerts.webhook = \"{address}\""));
@@ -166,16 +175,20 @@ fn a_change_of_everything_holds_what_was_before() {
         lab.write(&format!("letter{n}"), trees::build::noise(n, 900));
     }
     lab.machine.ok(&["run", "--set", "docs"]);
-    daemon.says("warning: Far more of docs has changed at once than ever before: 240 of ");
-    // What holds them is a run of its own, which begins at once, also in a pause.
+    // What holds them is a run of its own, which begins at once, also in a pause; then it is told.
     daemon.says("docs: nothing has changed");
+    daemon.says("warning: Far more of docs has changed at once than ever before: 240 of ");
     let held: Vec<String> =
         listed(&lab).into_iter().rev().filter(|(_, held)| *held).map(|(id, _)| id).collect();
     assert_eq!(held, good);
-    let said = told(&lab);
+    let said = hears(&lab);
     assert!(said.len() == 1 && said[0].starts_with("mass docs: Far more of docs"), "{said:?}");
-    assert!(said[0].contains("do not expire. (if it was not you"), "{said:?}");
+    let ids: Vec<&str> = good.iter().rev().map(|id| &id[..8]).collect();
+    let words = format!("do not expire: {}. (if it was not you, take this machine", ids.join(", "));
+    assert!(said[0].contains(&words), "{words} {said:?}");
+    lab.machine.exits(1, &["status"]);
     daemon.stop();
+    assert!(lab.machine.exits(1, &["status"]).err.contains("Far more of docs"));
     expires_all_but(&lab, &mut server, (&kit.code, &held));
 }
 
@@ -183,7 +196,7 @@ fn a_change_of_everything_holds_what_was_before() {
 #[test]
 fn a_small_folder_that_is_encrypted_after_its_first_backup_is_noticed() {
     let world = world!();
-    let (_server, machine, _kit) = world.remote();
+    let (_server, machine, kit) = world.remote();
     let lab = Lab::with(world, machine, "1h");
     let letter = |n: u64| format!("Dear {n}, all is well, and the apples are ripe. ").repeat(150);
     let size: usize = (0..40).map(|n| letter(n).len()).sum();
@@ -219,13 +232,25 @@ fn a_small_folder_that_is_encrypted_after_its_first_backup_is_noticed() {
         }
     }
     lab.machine.ok(&["run", "--set", "docs"]);
-    daemon.says("warning: Far more of docs has changed at once than ever before: 40 of ");
     daemon.says("docs: nothing has changed");
+    daemon.says("warning: Far more of docs has changed at once than ever before: 40 of ");
     let held: Vec<String> =
         listed(&lab).into_iter().filter(|(_, held)| *held).map(|(id, _)| id).collect();
     assert_eq!(held, good);
-    let said = told(&lab);
+    let said = hears(&lab);
     assert!(said.len() == 1 && said[0].contains("look encrypted now"), "{said:?}");
+    // Also without its set it is shown, until the owner ends the hold.
+    lab.machine.ok(&["set", "add", "other", &lab.machine.home.join("again").display().to_string()]);
+    lab.machine.ok(&["set", "remove", "docs"]);
+    daemon.says("watching");
+    assert!(lab.machine.exits(1, &["status"]).err.contains("Far more of docs"));
+    let owner = lab.machine.clone().with("BACKUP_RECOVERY_CODE", &kit.code);
+    let ended = owner.ok(&["unpin", "--held"]);
+    assert!(ended.err.contains("the alarm of docs is over"), "{ended}");
+    assert!(listed(&lab).iter().all(|(_, held)| !held));
+    let shown = lab.machine.ok(&["status"]);
+    assert!(!shown.err.contains("Far more of docs"), "{shown}");
+    assert!(owner.ok(&["unpin", "--held"]).text().contains("no snapshot is held"));
     daemon.stop();
 }
 

@@ -86,8 +86,9 @@ impl Around for Machine {
         if specs.is_empty() {
             self.log("config.toml has no [[set]] for this profile: there is nothing to watch");
         }
-        if let Some(hint) = settings.alerts.told_by_nothing() {
-            self.log(hint);
+        let no_desktop = self.messenger.desktop.trouble();
+        if let Some(text) = settings.alerts.told_by_nothing(no_desktop.as_deref()) {
+            self.ui.warn(&text);
         }
         let filter = |spec: &SetSpec| Filter::new(spec.roots().to_vec(), spec.rules.clone());
         *self.filters.write().unwrap_or_else(PoisonError::into_inner) =

@@ -1,7 +1,6 @@
 //! How the user is told of trouble: on the desktop, by a command, by a message to an address.
 
 use std::ffi::OsString;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -11,10 +10,10 @@ use serde_json::json;
 use tokio::runtime::Handle;
 
 use super::super::output::Ui;
+use super::desktop::Desktop;
 use crate::daemon::alerts::{Alert, Outcome, Told, Way};
 use crate::daemon::config::AlertConfig;
 use crate::daemon::run::Message;
-use crate::sets::command::for_others;
 use crate::sets::hooks;
 
 /// How long an address may take.
@@ -28,6 +27,7 @@ pub(super) struct Messenger {
     pub(super) ui: Arc<Ui>,
     pub(super) runtime: Handle,
     pub(super) mouth: Sender<Message>,
+    pub(super) desktop: Desktop,
 }
 
 impl Messenger {
@@ -40,11 +40,14 @@ impl Messenger {
             mouth.send(Message::Told(Told { key, state, way, outcome })).ok();
         };
         match way {
+            // Who has another way needs no desktop.
             Way::Desktop => {
-                if config.desktop {
-                    show(desktop(alert));
+                let there = || config.is_alone() || self.desktop.trouble().is_none();
+                if config.desktop && there() {
+                    self.desktop.show(alert, done);
+                } else {
+                    done(Outcome::Unwanted);
                 }
-                done(Outcome::Told);
             }
             Way::Command => match config.command.clone() {
                 Some(line) => self.command(line, alert, done),
@@ -100,31 +103,4 @@ async fn post(address: &str, alert: &Alert) -> Result<(), reqwest::Error> {
     let body = json!({"key": alert.key, "text": alert.text, "hint": alert.hint});
     client.post(address).json(&body).send().await?.error_for_status()?;
     Ok(())
-}
-
-#[cfg(target_os = "macos")]
-fn desktop(alert: &Alert) -> Command {
-    let mut command = Command::new("osascript");
-    let script =
-        "on run argv\ndisplay notification (item 1 of argv) with title \"Backup\"\nend run";
-    command.args(["-e", script, &alert.text]);
-    command
-}
-
-#[cfg(not(target_os = "macos"))]
-fn desktop(alert: &Alert) -> Command {
-    let mut command = Command::new("notify-send");
-    let text = format!("{}\n{}", alert.text, alert.hint);
-    command.args(["--app-name=Unseen", "--urgency=critical", "--", "Backup", &text]);
-    command
-}
-
-/// Starts what shows a notification; a thread of its own waits for it. Many machines have no
-/// desktop, so that it fails is no news.
-fn show(mut command: Command) {
-    for_others(&mut command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    if let Ok(mut child) = command.spawn() {
-        let thread = std::thread::Builder::new().name("alert".to_owned());
-        drop(thread.spawn(move || child.wait()));
-    }
 }

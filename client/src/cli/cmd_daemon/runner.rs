@@ -23,7 +23,7 @@ use crate::daemon::job::{Job, Room, RunResult, Runner, Summary, Trouble};
 use crate::maintain::presence::{self, Presence};
 use crate::maintain::quota::quota;
 use crate::progress::{Amount, Counts, Item, Monitor, Note, Problem, Stored, Tally};
-use crate::repo::hold::hold;
+use crate::repo::hold::{held, hold};
 use crate::repo::{RepoError, Repository};
 use crate::sets::Job as SetJob;
 use crate::sets::command::listening;
@@ -66,7 +66,7 @@ impl SetRunner {
             .make_ready(set, &settings, (monitor, stop))
             .and_then(|()| self.back_up((job, set), &settings, (monitor, stop)));
         match made {
-            Ok((outcome, (counts, touched), took, (presence, room, refused))) => {
+            Ok((outcome, (counts, touched), took, (presence, room, refused, held))) => {
                 let exit = if outcome.problem_count > 0 { Exit::Incomplete } else { Exit::Done };
                 let exit = if outcome.interrupted { Exit::Interrupted } else { exit };
                 let went = went(exit, &outcome, &counts);
@@ -78,7 +78,7 @@ impl SetRunner {
                     ran.err().map(|error| Box::new(trouble_of(&saved_but(set, error))))
                 };
                 let summary = Summary::new(&outcome, counts, took);
-                Ok(Summary { presence, room, refused, after, touched, ..summary })
+                Ok(Summary { presence, room, refused, held: Some(held), after, touched, ..summary })
             }
             // Somebody else's run is no failure: this one comes after it.
             Err(error) if error.code() == Exit::Busy => Err(error),
@@ -154,6 +154,7 @@ impl SetRunner {
             warn(text);
         }
         let refused = self.hold(job, &mut repo, monitor)?;
+        let held = held(&repo);
         let rate =
             |text: &Option<String>, key| configured::<BytesPerSecond>(None, text.as_deref(), key);
         let up = rate(&settings.profile.limit_upload, "limit_upload")?;
@@ -195,7 +196,7 @@ impl SetRunner {
         let looked = look.then(|| self.runtime.block_on(look_at(&repo)));
         let (presence, room) = looked.unwrap_or_default();
         let counted = (listener.tally.counts(), listener.touched());
-        Ok((outcome, counted, begun.elapsed(), (presence, room, refused)))
+        Ok((outcome, counted, begun.elapsed(), (presence, room, refused, held)))
     }
 
     /// Holds what is to be held. What the vault will never take stands in the way of no backup:
@@ -225,8 +226,8 @@ type Counted = (Counts, Box<Touched>);
 
 /// Whether packs are missing, and how much room there is, as far as either could be told.
 type Looked = (Option<Presence>, Option<Room>);
-/// The same, and why what was to be held is not.
-type Beside = (Option<Presence>, Option<Room>, Option<String>);
+/// The same, why what was to be held is not, and what is.
+type Beside = (Option<Presence>, Option<Room>, Option<String>, Vec<SnapshotId>);
 
 /// Whether the vault has what it should, and room for more.
 async fn look_at(repo: &Repository) -> Looked {

@@ -15,6 +15,7 @@ use super::super::reading::local_time;
 use super::super::vault::{self, SystemClock};
 use super::around::Machine;
 use super::deliver::Messenger;
+use super::desktop::Desktop;
 use super::runner::{SetRunner, error_of};
 use super::settings::{Place, Settings};
 use super::source::{self, Filters};
@@ -67,6 +68,7 @@ pub(super) fn run(ctx: &Context<'_>) -> Result<Exit, CliError> {
             ui: Arc::clone(ctx.ui),
             runtime: runtime.handle().clone(),
             mouth: ears.mouth(),
+            desktop: Desktop::of(ctx.env),
         },
         // Whoever cannot be told is done without.
         manager: Manager::from_environment().unwrap_or_default(),

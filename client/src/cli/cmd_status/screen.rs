@@ -11,7 +11,7 @@ use crate::cli::escape::escape_for_terminal;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::reading::{local_time, machine_time};
 use crate::cli::units::{bytes, plural};
-use crate::daemon::alerts::{self, Alert};
+use crate::daemon::alerts::Alert;
 use crate::daemon::book::{Book, Checked, Failing};
 use crate::daemon::core::{Status, Waits};
 use crate::tree::manifest::Manifest;
@@ -38,7 +38,7 @@ impl Screen {
         let bad = self.mistake.is_some() || self.silent.is_some();
         let exit = if bad { Exit::Failed } else { Exit::Done };
         // What is known of days, files and ways to the vault is old once there is no daemon.
-        let counts = |alert: &&Alert| self.daemon.is_some() || alert.key == alerts::CHECK;
+        let counts = |alert: &&Alert| self.daemon.is_some() || alert.stays_true();
         let alerts = self.alerts.iter().filter(counts);
         let alerts = alerts.map(|alert| Exit::of_code(alert.code()).unwrap_or(Exit::Failed));
         self.sets.values().map(exit_of).chain(alerts).fold(exit, Exit::worse)

@@ -46,6 +46,8 @@ pub enum Within {
     Day,
     /// A week.
     Week,
+    /// More than once.
+    Waves,
 }
 
 impl Within {
@@ -55,6 +57,7 @@ impl Within {
             Self::Once => "at once",
             Self::Day => "within a day",
             Self::Week => "within a week",
+            Self::Waves => "in several waves",
         }
     }
 }
@@ -98,6 +101,18 @@ impl<'a> std::iter::Sum<&'a Amounts> for Amounts {
 }
 
 impl Mass {
+    /// With what came later.
+    #[must_use]
+    pub fn and(&self, later: &Self) -> Self {
+        let files = self.files.max(later.files);
+        Self {
+            changed: self.changed.saturating_add(later.changed).min(files),
+            files,
+            scrambled: self.scrambled || later.scrambled,
+            within: Within::Waves,
+        }
+    }
+
     /// As part of a sentence.
     pub fn in_words(&self) -> String {
         let scrambled = if self.scrambled { ", and they look encrypted now" } else { "" };

@@ -51,6 +51,7 @@ fn requests_have_one_form() {
         (Request::Pause { seconds: 7200 }, r#"{"do":"pause","seconds":7200}"#),
         (Request::Now { set: None, full: false }, r#"{"do":"now","set":null,"full":false}"#),
         (run("a"), r#"{"do":"run","set":"a"}"#),
+        (Request::Lifted { snapshots: None }, r#"{"do":"lifted","snapshots":null}"#),
         (Request::Why { path: "/x".into() }, r#"{"do":"why","path":"/x"}"#),
     ] {
         assert_eq!(serde_json::to_string(&request).unwrap(), text);

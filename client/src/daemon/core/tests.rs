@@ -28,6 +28,7 @@ pub(in crate::daemon) fn summary(snapshot: Option<SnapshotId>) -> Summary {
         presence: None,
         room: None,
         refused: None,
+        held: None,
         interrupted: false,
         clocks: None,
         after: None,

@@ -59,6 +59,12 @@ impl Daemon {
                 }
                 answer
             }
+            Request::Lifted { snapshots } => {
+                let sets = self.core.book.lifted(snapshots.as_deref());
+                self.next_look = Duration::ZERO;
+                self.around.keep(&self.core.book);
+                Answer::Done { sets }
+            }
             Request::Why { path } => {
                 let unreadable = there(&self.core.roots(), &path).trouble(&path);
                 Answer::Why(Why { unreadable, ..self.core.why(&path) })
