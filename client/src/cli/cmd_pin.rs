@@ -39,9 +39,9 @@ pub struct PinArgs {
 /// What `unpin` takes.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(after_help = "\
-From then on the rules decide about it, which may be at once: `backup policy` shows them, and -n what
-they would make of it. A device holds snapshots when far more than ever before has changed; with the
-end of the hold, that alarm of this machine is over, too.
+From then on the rules decide about it, which may be at once: `backup policy` shows them, and -n
+what they would make of it. A device holds snapshots when far more than ever before has changed;
+with the end of the hold, that alarm of this machine is over, too.
 
 Example:
   backup unpin -n 40dc1520
@@ -120,7 +120,8 @@ pub fn unpin(ctx: &Context<'_>, args: &UnpinArgs) -> Result<Exit, CliError> {
     let all = snapshots.is_empty() && filter.is_empty();
     let over = act(ctx, &PinArgs { snapshots, dry_run, filter }, &chosen)?;
     if held && !dry_run {
-        lifted(ctx, (!all).then(|| over.into_iter().collect()))?;
+        let ids: Vec<SnapshotId> = over.into_iter().collect();
+        lifted(ctx, (!all).then_some(ids.as_slice()))?;
     }
     Ok(Exit::Done)
 }

@@ -12,12 +12,12 @@ use crate::daemon::lock;
 
 /// The hold of these snapshots is over, or with none of all: the daemon hears of it, or if there is
 /// none its book. Says which alarms are over with it.
-pub fn lifted(ctx: &Context<'_>, snapshots: Option<Vec<SnapshotId>>) -> Result<(), CliError> {
+pub fn lifted(ctx: &Context<'_>, snapshots: Option<&[SnapshotId]>) -> Result<(), CliError> {
     let places = ctx.places()?;
-    let request = Request::Lifted { snapshots: snapshots.clone() };
+    let request = Request::Lifted { snapshots: snapshots.map(<[_]>::to_vec) };
     let told = match call(&places, &request).and_then(Call::only) {
         Ok(Answer::Done { sets }) => Some(sets),
-        Err(CallError::NotRunning) => note(&places, snapshots.as_deref()),
+        Err(CallError::NotRunning) => note(&places, snapshots),
         Ok(_) | Err(_) => None,
     };
     match told {
