@@ -78,11 +78,12 @@ const MASS: u64 = 14 * SECONDS_A_DAY;
 
 /// What alerts are about; some of them of one set, whose name follows.
 const CLOCKS: &str = "clocks";
-const MISSED_KEY: &str = "missed";
 const UNREACHABLE_KEY: &str = "unreachable";
 const UNREADABLE_KEY: &str = "unreadable";
 /// What an alert is about that says that the vault does not hold what it should.
 pub const CHECK: &str = "check";
+/// What an alert is about, the name of a set following, that says that nobody has saved it.
+pub const MISSED_KEY: &str = "missed";
 /// What an alert is about that says that the configuration is no good.
 pub const CONFIG: &str = "config";
 
