@@ -171,6 +171,8 @@ pub async fn send(repo: &mut Committer<'_>, prepared: &Prepared) -> Result<Commi
                     )
                     .into());
                 }
+                // Of what is saved, no cache that cannot be written makes a failure.
+                OwnSnapshots::open(&repo.folders.own_snapshots()).note_last(&id).ok();
                 return Ok(Committed::Saved(id));
             }
             Err(VaultError::Conflict(_)) => repo.log.update(repo.vault).await?,

@@ -1,8 +1,11 @@
 //! `backup status`: one screen about everything. It needs no daemon, no secret and no network.
 
+mod missed;
 mod screen;
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
 use unseen_common::id::SnapshotId;
@@ -23,8 +26,8 @@ use screen::Screen;
 
 pub use screen::{ago, ahead, not_watched, waits_words};
 
-/// Snapshots that are looked through for the last of each set.
-const LOOK_BACK: usize = 500;
+/// Sets that are not in config.toml and are shown, at most: each path of a command line is one.
+const OTHERS: usize = 100;
 
 /// What `status` takes.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -34,17 +37,19 @@ Asks neither for a secret nor the server: it shows what this machine knows.
 Exits 0 if nothing needs your hand. Else it shows the same, and exits with the code of what is
 worst: of the last run of a set, if that failed (24: the server cannot be reached); 20 if the vault
 does not hold what it should; 3 if files cannot be read run after run; 1 if a daemon that is
-installed does not run or does not answer, if a set has not been saved for three days in use, if far
-more of one has changed than ever before and the hold on its snapshots was not ended (`backup unpin
---held`), if a quota is nearly used up, a clock is wrong, or config.toml has a mistake.
+installed does not run or does not answer, if a set of config.toml has not been saved for three days
+(in use, as far as a daemon counts them; else by the calendar, whoever was to save it), if far more
+of one has changed than ever before and the hold on its snapshots was not ended (`backup unpin
+--held`), if a quota is nearly used up, a clock is wrong, or config.toml has a mistake. All of this
+goes to standard output.
 
 Example:
   backup status
   backup status > report || mail -s 'look after the backups' ann < report")]
 pub struct StatusArgs {}
 
-/// A snapshot, and when it was made.
-type Made = (SnapshotId, Timestamp, Manifest);
+/// A snapshot, when it was made, and what it says of itself, unless the cache was deleted.
+type Made = (SnapshotId, Timestamp, Option<Manifest>);
 
 /// A set, as it is shown.
 #[derive(Debug, Default)]
@@ -64,6 +69,21 @@ struct Shown {
 }
 
 impl Shown {
+    /// Takes the last snapshot from the book, where the manifests know none so new: they are a
+    /// cache.
+    fn take_from_book(&mut self, is_known: impl Fn(&SnapshotId) -> bool) {
+        let Some((id, at)) = self.book.snapshot.filter(|(id, _)| !is_known(id)) else {
+            return;
+        };
+        // One of a part alone does not make the set saved.
+        let is_whole = self.book.ok.is_some_and(|ok| at <= ok);
+        let newer = |made: &Option<Made>| made.as_ref().is_none_or(|(_, known, _)| *known < at);
+        if is_whole && newer(&self.snapshot) {
+            self.snapshot = Some((id, at, None));
+            self.checkpoint = self.checkpoint.take().filter(|(_, part, _)| *part > at);
+        }
+    }
+
     /// Its last run, if that failed and nobody else has saved it since.
     fn failing(&self) -> Option<&Failing> {
         let known = self.book.snapshot.map(|(id, _)| id);
@@ -93,7 +113,12 @@ pub fn run(ctx: &Context<'_>, _args: &StatusArgs) -> Result<Exit, CliError> {
     let sets = gather(&setup, &book, (daemon.as_ref(), mistake.is_some()), now);
     let known = book != Book::default() || silent.is_some();
     let address = address(&setup, key, (daemon.as_ref(), known, mistake.is_some()))?;
-    let alerts = alerts_of(daemon.as_ref(), &book, (mistake.is_some(), now));
+    let mut alerts = alerts_of(daemon.as_ref(), &book, (mistake.is_some(), now));
+    if daemon.is_none() {
+        // Nobody counts the days in use.
+        alerts.retain(|alert| !missed::is_missed(alert));
+        alerts.splice(..0, missed::missed(&sets, written(&setup.places.config), now));
+    }
     let gone = daemon.is_none() && silent.is_none();
     let silent = if gone { installed(ctx) } else { silent };
     let guessed = mistake.is_some() && daemon.is_none() && setup.vault.is_none();
@@ -123,6 +148,12 @@ fn alerts_of(
         alerts.retain(|alert| alert.key != alerts::CONFIG);
     }
     alerts
+}
+
+/// When a file was written.
+fn written(path: &Path) -> Option<Timestamp> {
+    let at = path.metadata().ok()?.modified().ok()?;
+    at.duration_since(UNIX_EPOCH).ok().map(|since| Timestamp(since.as_secs()))
 }
 
 /// Where the vault is. The key may be handed to the service alone: then it is told as far as it is
@@ -177,7 +208,8 @@ fn gather(
     }
     let folders = vault::folders(&setup.places);
     let own = OwnSnapshots::open(&folders.own_snapshots());
-    for (id, manifest) in own.newest(LOOK_BACK) {
+    let names: Vec<String> = sets.keys().cloned().collect();
+    for (id, manifest) in own.last_of_each(names.iter().map(String::as_str), OTHERS) {
         let set = sets.entry(manifest.set.clone()).or_default();
         // One of a time to come was made before the clock was put right.
         let ahead = |made: &Option<Made>| made.as_ref().is_some_and(|(_, at, _)| *at > now);
@@ -186,10 +218,10 @@ fn gather(
             if set.checkpoint.is_none() && set.snapshot.is_none()
                 || ahead(&set.checkpoint) && sets_right
             {
-                set.checkpoint = Some((id, manifest.end, manifest));
+                set.checkpoint = Some((id, manifest.end, Some(manifest)));
             }
         } else if set.snapshot.is_none() || ahead(&set.snapshot) && sets_right {
-            set.snapshot = Some((id, manifest.end, manifest));
+            set.snapshot = Some((id, manifest.end, Some(manifest)));
         }
     }
     for (name, known) in &book.sets {
@@ -204,6 +236,9 @@ fn gather(
         set.next = status.next;
         set.waits.clone_from(&status.waits);
         set.not_watched.clone_from(&status.not_watched);
+    }
+    for set in sets.values_mut() {
+        set.take_from_book(|id| own.get(id).is_some());
     }
     sets
 }

@@ -12,13 +12,15 @@ use super::context::{Context, Setup};
 use super::escape::{escape_for_terminal, insert_name};
 use super::exit::{CliError, Exit};
 use super::reading::{local_time, machine_time};
+use super::units::plural;
 use super::vault;
 use crate::backup::plan::absolute;
 use crate::daemon::control::{Answer, Call, CallError, Request};
 use crate::daemon::core::Why;
+use crate::repo::log::{Keeping, Log};
 use crate::sets::Job;
 use crate::sets::job::Origin;
-use crate::sets::saved::{Made, Saved, of_path, saved};
+use crate::sets::saved::{Made, Saved, saved, that_cover, whole};
 use crate::sets::there::{There, there};
 use crate::sets::why::{Cause, Verdict, judge};
 use crate::state::db::{StateDb, StateError};
@@ -29,8 +31,12 @@ use crate::tree::manifest::Manifest;
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(after_help = "\
 Asks the sets of config.toml, the folder itself, what this machine remembers and the daemon if it
-runs; no server and no secret. The exit code is 0 if a run saves the path, or has saved it before it
-was gone, and 1 if not: because no set has it, or it cannot be read.
+runs; no server and no secret. Of what is gone it knows the snapshot until the next run has come by;
+after that it names those that may have it, and `backup ls` tells, with a secret.
+
+The exit code is 0 if a set of config.toml has the path, so that a run saves it, or is known to have
+saved it before it was gone. Else it is 1: no set has it, it cannot be read, or it is gone and no
+snapshot is known to have it.
 
 Example:
   backup why ~/Documents/letter.odt")]
@@ -39,6 +45,9 @@ pub struct WhyArgs {
     #[arg(value_name = "PATH")]
     pub path: PathBuf,
 }
+
+/// Snapshots that are named one by one.
+const NAMED: usize = 10;
 
 /// What is known of a path in one set.
 struct About {
@@ -54,9 +63,9 @@ impl About {
     /// The set has it, whether it is there or not.
     fn is_in(&self) -> bool {
         match &self.verdict {
-            Some(Verdict::Out(_)) => false,
             Some(Verdict::In | Verdict::Above) => true,
-            None => self.was_saved(),
+            // Nothing saves by itself what no set of config.toml has.
+            Some(Verdict::Out(_)) | None => false,
         }
     }
 
@@ -69,6 +78,8 @@ impl About {
 struct Known {
     path: PathBuf,
     about: Vec<About>,
+    /// Snapshots that may have what is in none that is known to have it.
+    perhaps: Vec<Made>,
     /// What the daemon says of it.
     watched: Option<Why>,
     missing: bool,
@@ -92,8 +103,12 @@ pub fn run(ctx: &Context<'_>, args: &WhyArgs) -> Result<Exit, CliError> {
     })?;
     let path = absolute(&args.path, &current);
     let state = open_state(ctx, &setup)?;
-    let about = about(ctx, &setup, state.as_ref(), &path)?;
-    let known = look(ctx, &setup, path, about);
+    let (about, perhaps) = about(ctx, &setup, state.as_ref(), &path)?;
+    let mut known = look(ctx, &setup, path, about);
+    // Of what is there and will be saved nobody needs to look for an older state.
+    if known.missing || !known.about.iter().any(About::is_in) {
+        known.perhaps = perhaps;
+    }
     if known.about.is_empty() && known.missing && stream::tell(ctx, &setup, &args.path) {
         return Ok(Exit::Done);
     }
@@ -118,7 +133,8 @@ fn look(ctx: &Context<'_>, setup: &Setup, path: PathBuf, about: Vec<About>) -> K
         Some(by) => by.unreadable.clone(),
         None => found.trouble(&path).filter(|_| included),
     };
-    Known { missing: matches!(found, There::Missing), path, about, watched, unreadable }
+    let missing = matches!(found, There::Missing);
+    Known { path, about, perhaps: Vec::new(), watched, missing, unreadable }
 }
 
 /// What the daemon says of a path that is in one of its sets: nothing if there is no daemon.
@@ -156,7 +172,7 @@ fn about(
     setup: &Setup,
     state: Option<&StateDb>,
     path: &Path,
-) -> Result<Vec<About>, CliError> {
+) -> Result<(Vec<About>, Vec<Made>), CliError> {
     let mut all = Vec::new();
     for set in &setup.sets {
         let job = Job::of(set, setup.home.as_deref())?;
@@ -164,10 +180,9 @@ fn about(
             all.push(About { set: set.name.clone(), verdict: Some(verdict), saved: None });
         }
     }
-    let Some(state) = state else {
-        return Ok(all);
-    };
-    let own = OwnSnapshots::open(&vault::folders(&setup.places).own_snapshots());
+    let folders = vault::folders(&setup.places);
+    let own = OwnSnapshots::open(&folders.own_snapshots());
+    let log = Log::known(&Keeping::new(&folders, None));
     let is_known = |name: &str| setup.sets.iter().any(|set| set.name == name);
     let has = |one: &About| one.verdict == Some(Verdict::In);
     // What is left out, or only on the way, is not looked up: it may be another set's. What a set
@@ -176,7 +191,17 @@ fn about(
         let known = all.iter().any(|one| one.set == set && has(one));
         known || !is_known(set) && manifest.is_some()
     };
-    let (found, made) = saved(state, &of_path(state, &own, (path, &may_have))?, path)?;
+    let mut perhaps = that_cover(&own, log.as_ref(), (path, &may_have));
+    let Some(state) = state else {
+        return Ok((all, perhaps));
+    };
+    let whole = whole(state, &own, (&perhaps, &may_have))?;
+    let (found, made) = saved(state, &whole, path)?;
+    if found == Saved::NotYet {
+        perhaps.retain(|one| made.as_ref().is_none_or(|lacks| lacks.id != one.id));
+    } else {
+        perhaps.clear();
+    }
     let by_hand = made.as_ref().filter(|made| !is_known(&made.set)).map(|made| made.set.clone());
     for one in all.iter_mut().filter(|one| has(one)) {
         one.saved = Some((found, made.clone()));
@@ -184,7 +209,7 @@ fn about(
     if let Some(set) = by_hand.filter(|_| found != Saved::NotYet && !all.iter().any(has)) {
         all.push(About { set, verdict: None, saved: Some((found, made)) });
     }
-    Ok(all)
+    Ok((all, perhaps))
 }
 
 /// The program's own folders, as far as they are known without opening the vault.
@@ -197,18 +222,19 @@ fn own_folders(ctx: &Context<'_>, setup: &Setup) -> Vec<PathBuf> {
 }
 
 fn tell(ctx: &Context<'_>, known: &Known) {
-    let Known { path, about, watched, missing, unreadable } = known;
+    let Known { path, about, perhaps, watched, missing, unreadable } = known;
     let shown = escape_for_terminal(path.as_os_str().as_bytes()).into_owned();
     if about.is_empty() {
         if *missing {
             ctx.ui.status(&format!("{shown} is not there"));
         }
-        ctx.ui.line(&format!("{shown} is in no set, and no run is known to have saved it"));
+        let none = if perhaps.is_empty() { ", and no run is known to have saved it" } else { "" };
+        ctx.ui.line(&format!("{shown} is in no set{none}"));
         ctx.ui.status("`backup set list` lists the sets; `backup run PATH…` saves anything");
     }
     if *missing && !about.is_empty() {
         let saved = about.iter().any(About::was_saved);
-        let before = if saved { String::new() } else { never(about) };
+        let before = if saved { String::new() } else { never(about, perhaps) };
         ctx.ui.line(&format!("{shown} is not there{before}"));
     }
     if let Some(why) = unreadable {
@@ -229,10 +255,13 @@ fn tell(ctx: &Context<'_>, known: &Known) {
                 ctx.ui.line(&format!("{shown} is left out of the set {}", one.set));
                 ctx.ui.line(&format!("  {}", cause_words(cause, path)));
             }
-            None => ctx.ui.line(&format!(
-                "{shown} is beneath what `backup run` saved as the set {}, which is not in config.toml",
-                one.set
-            )),
+            None => {
+                ctx.ui.line(&format!(
+                    "{shown} is beneath what was saved as the set {}, which is not in config.toml",
+                    one.set
+                ));
+                ctx.ui.line("  no run saves it by itself: no set of config.toml has it");
+            }
         }
         // Of what is not there that was said above.
         let saved = one.saved.as_ref().filter(|(saved, _)| !missing || *saved != Saved::NotYet);
@@ -240,6 +269,7 @@ fn tell(ctx: &Context<'_>, known: &Known) {
             ctx.ui.row(&format!("  {}", saved_words(*saved, (made.as_ref(), about))));
         }
     }
+    tell_perhaps(ctx, &shown, perhaps);
     // Nothing is to be noticed of what cannot be saved.
     if let Some(watched) = watched.as_ref().filter(|_| unreadable.is_none() && !missing) {
         ctx.ui.row(&match &watched.why {
@@ -251,15 +281,40 @@ fn tell(ctx: &Context<'_>, known: &Known) {
 }
 
 /// What is known of the past of something that is not there, and was not at the last run.
-fn never(about: &[About]) -> String {
+fn never(about: &[About], perhaps: &[Made]) -> String {
     match about.iter().find_map(|one| one.saved.as_ref()) {
         Some((_, Some(newest))) => {
-            let id = newest.id.short();
-            format!(", nor in the newest snapshot, {id}; an older one may have it")
+            format!(", nor in the newest snapshot, {}", newest.id.short())
         }
-        Some((_, None)) => ", and no run has saved it".to_owned(),
-        None => String::new(),
+        Some((_, None)) if perhaps.is_empty() => ", and no run has saved it".to_owned(),
+        Some(_) | None => String::new(),
     }
+}
+
+/// Names the snapshots that may have it, and how to find out: what is in them is sealed.
+fn tell_perhaps(ctx: &Context<'_>, shown: &str, perhaps: &[Made]) {
+    let Some((newest, oldest)) = perhaps.first().zip(perhaps.last()) else {
+        return;
+    };
+    let count = plural(perhaps.len() as u64, "snapshot", "snapshots");
+    ctx.ui.row(&format!("  {count} of this machine may have it:"));
+    for made in perhaps.iter().take(NAMED) {
+        ctx.ui.row(&format!("    {}", name_of(made, true)));
+    }
+    if let Some(more) = perhaps.len().checked_sub(NAMED + 1) {
+        let last = format!("the oldest is {}", name_of(oldest, true));
+        ctx.ui.row(&format!("    and {} more; {last}", more + 1));
+    }
+    let one = newest.id.short();
+    ctx.ui.row(&format!("  `backup ls {one}:{shown}` tells of one of them, with a secret"));
+}
+
+/// A snapshot in words, with its set where that is not plain.
+fn name_of(made: &Made, with_set: bool) -> String {
+    let when = made.manifest.as_ref().map(|manifest| local_time(manifest.start));
+    let when = when.map(|when| format!(" of {when}")).unwrap_or_default();
+    let whose = if with_set { format!(" (set {})", made.set) } else { String::new() };
+    format!("{}{when}{whose}", made.id.short())
 }
 
 fn cause_words(cause: &Cause, path: &Path) -> String {
@@ -286,18 +341,15 @@ fn origin_words(origin: &Origin) -> String {
 
 fn saved_words(saved: Saved, (made, about): (Option<&Made>, &[About])) -> String {
     let snapshot = made.map_or_else(String::new, |made| {
-        let when = made.manifest.as_ref().map(|manifest| local_time(manifest.start));
-        let when = when.map(|when| format!(" of {when}")).unwrap_or_default();
         // Which of the sets is said where it is none of those above, or one of several.
-        let whose = if matches!(about, [one] if one.set == made.set) {
-            String::new()
-        } else {
-            format!(" (set {})", made.set)
-        };
-        format!("snapshot {}{when}{whose}", made.id.short())
+        let is_plain = matches!(about, [one] if one.set == made.set);
+        format!("snapshot {}", name_of(made, !is_plain))
     });
     match saved {
         Saved::AsItIs => format!("as it is now, it is in {snapshot}"),
+        Saved::Perhaps if !about.iter().any(About::is_in) => {
+            format!("saved in {snapshot}; it had just changed then, and may have changed since")
+        }
         Saved::Perhaps => format!(
             "saved in {snapshot}; it is read again by the next run, as it had just changed then"
         ),
@@ -319,6 +371,11 @@ fn json_of(known: &Known) -> Value {
     let watched = watched.map(|by| json!({ "set": by.set, "at_once": by.watched, "why": by.why }));
     object.insert("watched".into(), watched.unwrap_or(Value::Null));
     object.insert("sets".into(), known.about.iter().map(set_json).collect());
+    let perhaps = known.perhaps.iter().map(|made| {
+        let time = made.manifest.as_ref().map(|manifest| machine_time(manifest.start));
+        json!({ "snapshot": made.id.to_string(), "set": made.set, "time": time })
+    });
+    object.insert("may_have".into(), perhaps.collect());
     Value::Object(object)
 }
 

@@ -81,13 +81,14 @@ const NEARLY_FULL: [u64; 3] = [98, 95, 90];
 
 /// What alerts are about; some of them of one set, whose name follows.
 const CLOCKS: &str = "clocks";
-const MISSED_KEY: &str = "missed";
 const UNREACHABLE_KEY: &str = "unreachable";
 const UNREADABLE_KEY: &str = "unreadable";
 const MASS_KEY: &str = "mass";
 const QUOTA: &str = "quota";
 /// What an alert is about that says that the vault does not hold what it should.
 const CHECK: &str = "check";
+/// What an alert is about, the name of a set following, that says that nobody has saved it.
+pub const MISSED_KEY: &str = "missed";
 /// What an alert is about that says that the configuration is no good.
 pub const CONFIG: &str = "config";
 

@@ -86,6 +86,12 @@ impl Log {
         Ok(log)
     }
 
+    /// What this machine knows of the log without asking anybody, if it has a copy.
+    pub fn known(keeping: &Keeping) -> Option<State> {
+        let pin = pins::read(&keeping.pin).ok()??;
+        load(&keeping.copy, &pin).map(|(state, _)| state)
+    }
+
     /// Takes what came since. The record of the known head is asked for again: a server that has
     /// lost or replaced it is caught.
     pub async fn update(&mut self, vault: &dyn Vault) -> Result<(), RepoError> {

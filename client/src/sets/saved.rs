@@ -1,11 +1,14 @@
 //! What this machine remembers of when a path was saved. It needs no secret.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use unseen_common::id::SnapshotId;
+use unseen_common::log::fold::State;
+use unseen_common::time::Timestamp;
 
 use crate::backup::seen::seen_of;
 use crate::scan::os::{Dir, FileType, Stat};
@@ -15,8 +18,8 @@ use crate::state::records::{DirKey, RecordReader, Seen};
 use crate::tree::entry::Name;
 use crate::tree::manifest::Manifest;
 
-/// Snapshots that are looked through for one that has a path.
-const LOOK_BACK: usize = 500;
+/// Snapshots that are looked through for one that has a path, the newest first.
+const LOOK_BACK: usize = 10_000;
 
 /// What is known of a path in the snapshots of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +40,7 @@ pub enum Saved {
     NotYet,
 }
 
-/// A whole snapshot that this machine made.
+/// A snapshot that this machine made.
 #[derive(Debug, Clone)]
 pub struct Made {
     /// Its set.
@@ -51,31 +54,48 @@ pub struct Made {
 /// Whether a set, by its name and what one of its snapshots says of itself, may have a path.
 pub type MayHave<'a> = &'a dyn Fn(&str, Option<&Manifest>) -> bool;
 
-/// The snapshots that have what is at a path, the newest first: of whatever set, as long as that
-/// `may_have` it.
-pub fn of_path(
+/// The snapshots of this machine that may have what is at a path, checkpoints among them, the newest
+/// first: of whatever set, as long as that `may_have` it. With a copy of the log those alone that it
+/// has: others were not taken by the server, or have expired.
+pub fn that_cover(
+    own: &OwnSnapshots,
+    log: Option<&State>,
+    (path, may_have): (&Path, MayHave<'_>),
+) -> Vec<Made> {
+    let known = match log {
+        Some(log) => {
+            let mut live: Vec<_> = log.snapshots.iter().map(|(id, one)| (one.seq, *id)).collect();
+            live.sort_unstable_by(|a, b| b.cmp(a));
+            let ids = live.into_iter().take(LOOK_BACK).map(|(_, id)| id);
+            ids.filter_map(|id| Some((id, own.get(&id)?))).collect()
+        }
+        None => own.newest(LOOK_BACK),
+    };
+    let made = known
+        .into_iter()
+        .filter(|(_, manifest)| covers(manifest, path) && may_have(&manifest.set, Some(manifest)))
+        .map(|(id, manifest)| Made { set: manifest.set.clone(), id, manifest: Some(manifest) });
+    let mut all: Vec<Made> = made.collect();
+    all.sort_by_key(Made::age);
+    all
+}
+
+/// The whole ones among these, and the last of each set, whose manifest may be lost.
+pub fn whole(
     state: &StateDb,
     own: &OwnSnapshots,
-    (path, may_have): (&Path, MayHave<'_>),
+    (covering, may_have): (&[Made], MayHave<'_>),
 ) -> Result<Vec<Made>, StateError> {
-    let mut all: Vec<Made> = own
-        .newest(LOOK_BACK)
-        .into_iter()
-        .filter(|(id, _)| !own.is_checkpoint(id))
-        .map(|(id, manifest)| Made { set: manifest.set.clone(), id, manifest: Some(manifest) })
-        .collect();
+    let whole = covering.iter().filter(|made| !own.is_checkpoint(&made.id));
+    let mut all: Vec<Made> = whole.cloned().collect();
     for set in state.sets()? {
-        if let Some((_, id)) =
-            state.last(&set)?.filter(|(_, id)| all.iter().all(|made| made.id != *id))
-        {
-            all.push(Made { set, id, manifest: own.get(&id) });
+        // One whose manifest is there was looked at.
+        let lost = state.last(&set)?.filter(|(_, id)| own.get(id).is_none());
+        if let Some((_, id)) = lost.filter(|_| may_have(&set, None)) {
+            all.push(Made { set, id, manifest: None });
         }
     }
-    all.retain(|made| {
-        let manifest = made.manifest.as_ref();
-        manifest.is_none_or(|manifest| covers(manifest, path)) && may_have(&made.set, manifest)
-    });
-    all.sort_by_key(|made| Reverse(made.manifest.as_ref().map(|manifest| manifest.start)));
+    all.sort_by_key(Made::age);
     Ok(all)
 }
 
@@ -85,7 +105,8 @@ fn covers(manifest: &Manifest, path: &Path) -> bool {
 }
 
 /// What is known of an absolute path, and the newest of these snapshots that has it: they are in
-/// order, the newest first. If it has not been saved yet, the newest one of all.
+/// order, the newest first. If that has not been saved yet, the newest one of all, if it is known to
+/// lack it.
 pub fn saved(
     state: &StateDb,
     made: &[Made],
@@ -94,17 +115,26 @@ pub fn saved(
     let Some(newest) = made.first() else {
         return Ok((Saved::NotYet, None));
     };
-    let nothing = Ok((Saved::NotYet, Some(newest.clone())));
     let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
         return Ok((Saved::Folder, Some(newest.clone())));
     };
     let Ok(name) = Name::new(name.as_bytes()) else {
-        return nothing;
+        return Ok((Saved::NotYet, None));
     };
     // One record of a folder serves all sets: it has what the last run saw that came by.
     let known = row(state, above, &name)?;
     let now = Dir::open_root(above).and_then(|dir| dir.stat(&name)).ok();
+    // A folder that is gone has left its record behind.
+    let mut ways: BTreeMap<&Path, Way> = BTreeMap::new();
     for made in made {
+        let way = match made.source_of(path) {
+            Some(source) => match ways.get(source) {
+                Some(way) => *way,
+                None => *ways.entry(source).or_insert(way(state, source, above)?),
+            },
+            None => Way::Unknown,
+        };
+        let known = known.as_ref().filter(|_| way != Way::Gone);
         let found = match (&known, &now) {
             (_, Some(stat)) if made.names(path) => Some(by_name(stat, made.manifest.as_ref())),
             // What is named alone was there: else there would be no snapshot.
@@ -117,10 +147,54 @@ pub fn saved(
             return Ok((found, Some(made.clone())));
         }
     }
-    nothing
+    let source = newest.source_of(path);
+    let lacks = match source {
+        Some(source) if source != path => way(state, source, above)? != Way::Unknown,
+        _ => false,
+    };
+    Ok((Saved::NotYet, lacks.then(|| newest.clone())))
+}
+
+/// What the records say of the folders between a source and a folder within it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// All of them were there at the last run, and there is a record of the last one.
+    Open,
+    /// One of them was not.
+    Gone,
+    /// There is no record of one.
+    Unknown,
+}
+
+fn way(state: &StateDb, source: &Path, folder: &Path) -> Result<Way, StateError> {
+    let mut down: Vec<&Path> = folder.ancestors().take_while(|at| at.starts_with(source)).collect();
+    down.reverse();
+    for (at, next) in down.iter().zip(down.iter().skip(1)) {
+        if RecordReader::open(state, key_of(at))?.is_none() {
+            return Ok(Way::Unknown);
+        }
+        let name = next.file_name().and_then(|name| Name::new(name.as_bytes()).ok());
+        let Some(name) = name else { return Ok(Way::Unknown) };
+        if row(state, at, &name)?.is_none() {
+            return Ok(Way::Gone);
+        }
+    }
+    let is_known = RecordReader::open(state, key_of(folder))?.is_some();
+    Ok(if is_known { Way::Open } else { Way::Unknown })
 }
 
 impl Made {
+    /// Orders them, the newest first.
+    fn age(&self) -> Reverse<Option<Timestamp>> {
+        Reverse(self.manifest.as_ref().map(|manifest| manifest.start))
+    }
+
+    /// What its run was told of, if a path is in that.
+    fn source_of<'a>(&self, path: &'a Path) -> Option<&'a Path> {
+        let paths = &self.manifest.as_ref()?.paths;
+        path.ancestors().find(|at| paths.iter().any(|source| source == at.as_os_str().as_bytes()))
+    }
+
     /// Whether its run was told this very path.
     fn names(&self, path: &Path) -> bool {
         let paths = self.manifest.as_ref().map(|manifest| manifest.paths.as_slice());
@@ -172,12 +246,15 @@ fn by_time(stat: &Stat, manifest: Option<&Manifest>) -> Saved {
     }
 }
 
+fn key_of(folder: &Path) -> DirKey {
+    // The record of `/` goes by the path that a walk has there: none.
+    let path = folder.as_os_str().as_bytes();
+    DirKey::of(if path == b"/" { b"" } else { path })
+}
+
 /// What the record of a folder says of an entry.
 fn row(state: &StateDb, above: &Path, name: &Name) -> Result<Option<Seen>, StateError> {
-    // The record of `/` goes by the path that a walk has there: none.
-    let path = above.as_os_str().as_bytes();
-    let key = DirKey::of(if path == b"/" { b"" } else { path });
-    let Some(mut record) = RecordReader::open(state, key)? else {
+    let Some(mut record) = RecordReader::open(state, key_of(above))? else {
         return Ok(None);
     };
     while let Some(part) = record.next_part() {

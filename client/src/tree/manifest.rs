@@ -217,7 +217,7 @@ fn count<T>(items: &[T]) -> u64 {
 
 #[cfg(test)]
 #[expect(clippy::indexing_slicing, reason = "tests index what they made")]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::tree::run_rules::RunPattern;
 

@@ -137,7 +137,7 @@ fn what_has_not_arrived_is_told_by_the_next_daemon() {
     daemon.says("does not work: ended with exit code 7");
     let shown = lab.machine.exits(1, &["status"]);
     let blocked = "could not be told of trouble by the command of [daemon.alerts]: ended with";
-    assert!(shown.err.contains(blocked), "{shown}");
+    assert!(shown.text().contains(blocked), "{shown}");
     daemon.stop();
     let book = std::fs::read_to_string(lab.machine.state().join("daemon.json")).unwrap();
     let book: Value = serde_json::from_str(&book).unwrap();

@@ -311,8 +311,9 @@ fn why_tells_which_rule_and_which_snapshot() {
 
     // What a run was told on the command line is remembered, too.
     machine.ok(&["run", other.to_str().unwrap()]);
-    let (text, json) = why(0, &elsewhere);
+    let (text, json) = why(1, &elsewhere);
     assert!(text.contains("which is not in config.toml"), "{text}");
+    assert!(text.contains("no run saves it by itself"), "{text}");
     assert_eq!(json["sets"][0]["verdict"], "unknown");
     machine.exits(2, &["why"]);
 }
@@ -361,4 +362,72 @@ fn why_tells_the_newest_snapshot_whatever_its_run_was_told() {
     run(&[]);
     let gone = machine.ok(&["why", set]).text();
     assert!(gone.contains(&again.unwrap()[..8]), "{gone}");
+}
+
+/// Of what is gone, and what no set has any more, it is told which snapshots may have it.
+#[test]
+fn why_names_the_snapshots_that_may_have_what_is_gone() {
+    let world = world!();
+    let (machine, _) = world.local();
+    let bare = machine.clone().without_secrets();
+    let source = world.folder("source");
+    let file = build::write(&source, "deep/file", "1");
+    let kept = build::write(&source, "kept", "1");
+    bare.ok(&["set", "add", "home", source.to_str().unwrap()]);
+    let run = || {
+        let ran = bare.ok(&["run", "--json"]);
+        ran.json_lines().pop().unwrap()["snapshot_id"].as_str().unwrap().to_owned()
+    };
+    let why = |code: i32, path: &std::path::Path| {
+        let json = bare.exits(code, &["why", "--json", path.to_str().unwrap()]);
+        let json = json.json_lines().remove(0);
+        let ids = json["may_have"].as_array().unwrap().iter();
+        let ids = ids.map(|one| one["snapshot"].as_str().unwrap().to_owned());
+        (bare.exits(code, &["why", path.to_str().unwrap()]).text(), ids.collect::<Vec<_>>())
+    };
+    let (first, second) = (run(), run());
+    // Its folder has another name now, and the record of it was left behind.
+    std::fs::rename(source.join("deep"), source.join("other")).unwrap();
+    assert!(why(0, &file).0.contains(&format!("it was there in snapshot {}", &second[..8])));
+    let third = run();
+    let (text, ids) = why(1, &file);
+    assert!(text.contains(&format!("nor in the newest snapshot, {}", &third[..8])), "{text}");
+    assert!(text.contains("2 snapshots of this machine may have it:"), "{text}");
+    assert_eq!(ids, [second.clone(), first.clone()]);
+    let named = format!("{}:{}", &second[..8], file.to_str().unwrap());
+    assert!(text.contains(&format!("`backup ls {named}`")), "{text}");
+    assert!(machine.by_passphrase().ok(&["ls", &named]).text().contains("deep/file"));
+
+    bare.ok(&["set", "remove", "home"]);
+    let (text, ids) = why(1, &file);
+    assert!(text.contains("is in no set\n"), "{text}");
+    assert!(ids.contains(&first) && ids.contains(&second), "{ids:?}");
+    let (text, ids) = why(1, &kept);
+    assert!(text.contains("saved as the set home, which is not in config.toml"), "{text}");
+    assert!(text.contains(&third[..8]) && ids.is_empty(), "{text}");
+    assert!(!text.contains("next run"), "{text}");
+    let shown = bare.ok(&["status"]);
+    assert!(shown.text().contains("; not in config.toml"), "{shown}");
+}
+
+/// Whoever was to save a set, a daemon that has died or a job of cron: days by the calendar count.
+#[test]
+fn status_tells_of_days_without_a_backup_where_no_daemon_counts_them() {
+    let world = world!();
+    let (machine, _) = world.local();
+    let machine = machine.without_secrets();
+    let source = world.folder("source");
+    build::write(&source, "a", "1");
+    machine.ok(&["set", "add", "home", source.to_str().unwrap()]);
+    machine.ok(&["status"]);
+    let config = machine.home.join(".config/unseen/config.toml");
+    let new = config.metadata().unwrap().modified().unwrap();
+    let old = new - std::time::Duration::from_secs(4 * 86_400);
+    std::fs::File::options().append(true).open(config).unwrap().set_modified(old).unwrap();
+    let shown = machine.exits(1, &["status"]);
+    assert!(shown.text().contains("Warning     home has never been saved"), "{shown}");
+    assert_eq!(shown.err, "", "a report on standard output has it");
+    machine.ok(&["run"]);
+    let shown = machine.ok(&["status"]);
+    assert!(!shown.text().contains("Warning"), "{shown}");
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use unseen_common::time::Timestamp;
 
+use super::missed::is_missed;
 use super::{Mistake, Shown};
 use crate::cli::context::Context;
 use crate::cli::escape::escape_for_terminal;
@@ -37,11 +38,14 @@ impl Screen {
     pub(super) fn exit(&self) -> Exit {
         let bad = self.mistake.is_some() || self.silent.is_some();
         let exit = if bad { Exit::Failed } else { Exit::Done };
-        // What is known of days, files and ways to the vault is old once there is no daemon.
-        let counts = |alert: &&Alert| self.daemon.is_some() || alert.stays_true();
+        // What is known of files and ways to the vault is old once there is no daemon.
+        let always = |alert: &Alert| alert.stays_true() || is_missed(alert);
+        let counts = |alert: &&Alert| self.daemon.is_some() || always(alert);
         let alerts = self.alerts.iter().filter(counts);
         let alerts = alerts.map(|alert| Exit::of_code(alert.code()).unwrap_or(Exit::Failed));
-        self.sets.values().map(exit_of).chain(alerts).fold(exit, Exit::worse)
+        // How the last run of a set ended that is not saved any more is of no interest.
+        let sets = self.sets.values().filter(|set| set.configured);
+        sets.map(exit_of).chain(alerts).fold(exit, Exit::worse)
     }
 
     pub(super) fn json(&self, exit: Exit) -> Value {
@@ -87,14 +91,21 @@ impl Screen {
         if self.sets.is_empty() {
             row(ctx, "Sets", "none yet: `backup run PATH…` saves something");
         }
-        for (name, set) in &self.sets {
-            show(ctx, name, set, now);
+        for (name, set) in self.sets.iter().filter(|(_, set)| set.configured) {
+            show(ctx, (name, ""), set, now);
         }
+        // With a mistake in it nobody knows what config.toml has.
+        let note = if self.mistake.is_some() { "" } else { "not in config.toml" };
+        for (name, set) in self.sets.iter().filter(|(_, set)| !set.configured) {
+            show(ctx, (name, note), set, now);
+        }
+        // They are part of what was asked for: a report that is mailed has them.
         for alert in &self.alerts {
-            ctx.ui.advise(&alert.text, Some(&alert.hint));
+            row(ctx, "Warning", &alert.text);
+            row(ctx, "", &alert.hint);
         }
         if let Some(mistake) = &self.mistake {
-            ctx.ui.warn(&mistake.text);
+            row(ctx, "Warning", &mistake.text);
         }
     }
 }
@@ -136,14 +147,15 @@ fn how(checked: &Checked) -> String {
     }
 }
 
-fn show(ctx: &Context<'_>, name: &str, set: &Shown, now: Timestamp) {
+fn show(ctx: &Context<'_>, (name, note): (&str, &str), set: &Shown, now: Timestamp) {
     let mut words = Vec::new();
     match &set.snapshot {
         Some((id, at, manifest)) => {
             words.push(format!("saved {}, snapshot {}", ago(now.since(*at)), id.short()));
-            words.push(sum_of(manifest));
+            words.extend(manifest.as_ref().map(sum_of));
         }
         None if set.checkpoint.is_some() => words.push("not saved as a whole yet".to_owned()),
+        None if set.book.ok.is_some() => words.push("saved, by which snapshot is lost".to_owned()),
         None => words.push("never saved".to_owned()),
     }
     if let Some(ok) = set.book.ok.filter(|ok| found_unchanged(set, *ok)) {
@@ -159,10 +171,14 @@ fn show(ctx: &Context<'_>, name: &str, set: &Shown, now: Timestamp) {
     if set.book.left_out > 0 {
         words.push(format!("{} still to be saved", plural(set.book.left_out, "file", "files")));
     }
+    if !note.is_empty() {
+        words.push(note.to_owned());
+    }
     row(ctx, &escape_for_terminal(name.as_bytes()), &words.join("; "));
     if let Some((id, at, manifest)) = &set.checkpoint {
         let part = format!("a part of it {}, checkpoint {}", ago(now.since(*at)), id.short());
-        row(ctx, "", &format!("{part}; {}", sum_of(manifest)));
+        let sum = manifest.as_ref().map(|manifest| format!("; {}", sum_of(manifest)));
+        row(ctx, "", &format!("{part}{}", sum.unwrap_or_default()));
     }
     if let Some(waits) = &set.waits {
         row(ctx, "", &waits_words(waits, now));
@@ -196,7 +212,7 @@ fn found_unchanged(set: &Shown, ok: Timestamp) -> bool {
     // A snapshot says when it was complete, the book when its run was over, a moment later.
     let made = set.book.snapshot.map(|(_, over)| over);
     let complete = set.snapshot.as_ref().map(|(_, at, _)| *at);
-    complete.is_some_and(|at| at < ok) && made.is_none_or(|over| over < ok)
+    complete.is_none_or(|at| at < ok) && made.is_none_or(|over| over < ok)
 }
 
 fn row(ctx: &Context<'_>, label: &str, text: &str) {
