@@ -251,24 +251,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::daemon::core::tests::summary;
-    use crate::daemon::job::{Job, RunResult};
+    use crate::daemon::core::tests::{job, summary};
+    use crate::daemon::job::RunResult;
     use crate::maintain::presence::Presence;
 
     const DAY: u64 = SECONDS_A_DAY;
-
-    fn job() -> Job {
-        Job {
-            set: "a".to_owned(),
-            changes: None,
-            wanted: false,
-            followed: false,
-            at_most: None,
-            check: false,
-            hold: Vec::new(),
-            kinds: std::sync::Arc::default(),
-        }
-    }
 
     fn at(day: u64) -> Timestamp {
         Timestamp(1_800_000_000 + day * DAY)

@@ -388,19 +388,7 @@ impl SetBook {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn job() -> Job {
-        Job {
-            set: "a".to_owned(),
-            changes: None,
-            wanted: false,
-            followed: false,
-            at_most: None,
-            check: false,
-            hold: Vec::new(),
-            kinds: std::sync::Arc::default(),
-        }
-    }
+    use crate::daemon::core::tests::{job, summary};
 
     #[test]
     fn failures_are_counted_until_one_succeeds() {
@@ -420,7 +408,7 @@ mod tests {
         assert_eq!(book.sets["a"].days.missed(), 3);
         book.ended(&job(), &Err(Trouble::new(11, "busy")), (at(4), 4));
         assert_eq!(book.sets["a"].failing.as_ref().unwrap().times, 3);
-        book.ended(&job(), &Ok(crate::daemon::core::tests::summary(None)), (at(5), 5));
+        book.ended(&job(), &Ok(summary(None)), (at(5), 5));
         assert_eq!((&book.sets["a"].failing, book.sets["a"].ok), (&None, Some(at(5))));
         assert_eq!(book.sets["a"].days.missed(), 0);
         assert_eq!((book.contact, book.unreachable_since), (Some(at(5)), None));
@@ -432,7 +420,7 @@ mod tests {
         book.know("a", "x", Timestamp(0));
         let id = |n| SnapshotId::from_bytes([n; 32]);
         let run = |n, changed| {
-            let mut one = crate::daemon::core::tests::summary(Some(id(n)));
+            let mut one = summary(Some(id(n)));
             one.files = 1000;
             one.counts.files.changed = changed;
             RunResult::Ok(one)
@@ -473,7 +461,7 @@ mod tests {
         let mut book = Book::default();
         book.know("a", "x", Timestamp(7));
         let id = SnapshotId::from_bytes([3; 32]);
-        book.ended(&job(), &Ok(crate::daemon::core::tests::summary(Some(id))), (Timestamp(9), 0));
+        book.ended(&job(), &Ok(summary(Some(id))), (Timestamp(9), 0));
         book.told.insert("x".to_owned(), ("y".to_owned(), Timestamp(9)));
         book.write(dir.path()).unwrap();
         assert_eq!(Book::read(dir.path()), book);

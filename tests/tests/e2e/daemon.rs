@@ -9,7 +9,7 @@ use std::time::Duration;
 use unseen_client::daemon::control::{Answer, Call, Request};
 use unseen_client::daemon::job::Summary;
 use unseen_tests::machine::Machine;
-use unseen_tests::{World, trees, world};
+use unseen_tests::{Server, World, trees, world};
 
 /// Long enough for any machine; nothing waits for it but a test that fails.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
@@ -366,12 +366,9 @@ fn a_long_run_makes_way_for_other_commands() {
     daemon.stop();
 }
 
-/// At a rate at which a pack takes minutes, reading waits for nothing, and stopping for seconds: what
-/// has arrived can be restored, and the rest is sent later.
-#[test]
-fn a_slow_link_holds_nobody_up() {
-    let world = world!();
-    let (_server, machine, _kit) = world.remote();
+/// A daemon in the middle of a first backup of 40 MB, at a rate at which a pack takes minutes.
+pub(super) fn sending_slowly(world: World) -> (Server, Lab, Daemon) {
+    let (server, machine, _kit) = world.remote();
     let lab = Lab::with(world, machine, "1h");
     for n in 0..400_u64 {
         lab.write(&format!("f{n}"), trees::build::noise(n, 100_000));
@@ -380,6 +377,15 @@ fn a_slow_link_holds_nobody_up() {
     let mut daemon = lab.start();
     daemon.says("backing up docs");
     lab.listen().sends();
+    (server, lab, daemon)
+}
+
+/// At a rate at which a pack takes minutes, reading waits for nothing, and stopping for seconds: what
+/// has arrived can be restored, and the rest is sent later.
+#[test]
+fn a_slow_link_holds_nobody_up() {
+    let world = world!();
+    let (_server, lab, mut daemon) = sending_slowly(world);
     let begun = std::time::Instant::now();
     lab.machine.ok(&["snapshots"]);
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());

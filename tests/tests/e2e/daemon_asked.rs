@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 use unseen_client::daemon::control::{Answer, Request};
-use unseen_tests::{Ran, trees, world};
+use unseen_tests::{Ran, world};
 
-use super::daemon::{Lab, PATIENCE};
+use super::daemon::{Lab, PATIENCE, sending_slowly};
 
 /// No file of this machine can be read less: the kernel refuses even root.
 const UNREADABLE: &str = "/proc/sys/vm/compact_memory";
@@ -204,15 +204,7 @@ fn a_line_break_in_a_path_makes_no_line_of_its_own() {
 #[test]
 fn a_path_that_is_named_goes_ahead_of_a_slow_first_backup() {
     let world = world!();
-    let (_server, machine, _kit) = world.remote();
-    let lab = Lab::with(world, machine, "1h");
-    for n in 0..400_u64 {
-        lab.write(&format!("f{n}"), trees::build::noise(n, 100_000));
-    }
-    lab.edit("[profile.default]", "[profile.default]\nlimit_upload = \"60K\"");
-    let mut daemon = lab.start();
-    daemon.says("backing up docs");
-    lab.listen().sends();
+    let (_server, lab, mut daemon) = sending_slowly(world);
     lab.write("wanted", "now");
     let begun = Instant::now();
     let wanted = lab.docs.join("wanted");

@@ -154,7 +154,7 @@ pub(super) fn alert(name: &str, set: &SetBook, now: Timestamp) -> Option<Alert> 
 mod tests {
     use super::*;
     use crate::daemon::alerts::{current, due};
-    use crate::daemon::core::tests::summary;
+    use crate::daemon::core::tests::{job, summary};
 
     fn id(n: u8) -> SnapshotId {
         SnapshotId::from_bytes([n; 32])
@@ -164,22 +164,9 @@ mod tests {
         Timestamp(1_800_000_000 + seconds)
     }
 
-    fn job(hold: Vec<SnapshotId>) -> Job {
-        Job {
-            set: "a".to_owned(),
-            changes: None,
-            wanted: false,
-            followed: false,
-            at_most: None,
-            check: false,
-            hold,
-            kinds: std::sync::Arc::default(),
-        }
-    }
-
     fn run(book: &mut Book, hold: Vec<SnapshotId>, held: &[SnapshotId]) {
         let one = Summary { held: Some(held.to_vec()), ..summary(None) };
-        book.ended(&job(hold), &Ok(one), (at(0), 0));
+        book.ended(&Job { hold, ..job() }, &Ok(one), (at(0), 0));
     }
 
     fn mass(changed: u64, files: u64) -> Mass {
@@ -272,7 +259,7 @@ mod tests {
         book.know("b", "y", at(0));
         book.keep_only(|name| name == "b");
         assert_eq!(book.to_hold("b"), [id(1), id(2)]);
-        let mut next = job(book.to_hold("b"));
+        let mut next = Job { hold: book.to_hold("b"), ..job() };
         next.set = "b".to_owned();
         let one = Summary { held: Some(vec![id(1), id(2)]), ..summary(None) };
         book.ended(&next, &Ok(one), (at(1), 0));

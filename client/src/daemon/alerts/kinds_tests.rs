@@ -5,7 +5,7 @@ use unseen_common::time::Timestamp;
 use super::super::{Mass, Touched};
 use super::*;
 use crate::daemon::book::{Book, SetBook};
-use crate::daemon::core::tests::summary;
+use crate::daemon::core::tests::{job, summary};
 use crate::daemon::job::Job;
 use crate::testing::noise;
 
@@ -112,16 +112,7 @@ impl Life {
         }
         (one.files, one.dirs) = (self.files.len().try_into().unwrap(), 8);
         one.touched = Box::new(touched);
-        let job = Job {
-            set: "a".to_owned(),
-            changes: (!whole).then(crate::backup::Changes::default),
-            wanted: false,
-            followed: false,
-            at_most: None,
-            check: false,
-            hold: Vec::new(),
-            kinds: Arc::default(),
-        };
+        let job = Job { changes: (!whole).then(crate::backup::Changes::default), ..job() };
         self.book.ended(&job, &Ok(one), (Timestamp(self.now), 0));
         self.saved = self.files.clone();
     }

@@ -13,6 +13,20 @@ use crate::daemon::signs::{Verdict, Why};
 use crate::progress::Counts;
 use crate::scan::exclude::{Case, Options, Pattern};
 
+/// A job for the set `a`, with nothing special about it.
+pub(in crate::daemon) fn job() -> Job {
+    Job {
+        set: "a".to_owned(),
+        changes: None,
+        wanted: false,
+        followed: false,
+        at_most: None,
+        check: false,
+        hold: Vec::new(),
+        kinds: Arc::default(),
+    }
+}
+
 /// The summary of a run.
 pub(in crate::daemon) fn summary(snapshot: Option<SnapshotId>) -> Summary {
     Summary {
