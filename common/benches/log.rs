@@ -11,7 +11,7 @@ use unseen_common::disclosure::Disclosure;
 use unseen_common::id::{DeviceId, Hash, SetTag, SnapshotId, VaultId};
 use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::log::entry::{Author, Body, DeviceAdd, Entry, Genesis, Slots, Snapshot, Status};
-use unseen_common::log::fold::{DEFAULT_POLICY, State};
+use unseen_common::log::fold::{DEFAULT_POLICY, Known, State};
 use unseen_common::log::policy::{KeepRules, Policy};
 use unseen_common::retention::{decide, next_expire};
 use unseen_common::time::Timestamp;
@@ -140,8 +140,8 @@ fn measure(name: &str, policy: Policy, pace: u64) {
     let whole = State::of(&log.records).expect("it folds");
     println!("  fold, all proofs      {:>8.1?}", now.elapsed());
     let now = Spent::now();
-    let known =
-        State::of_known(&log.records, (state.head_seq, &state.head), |_| ()).expect("it folds");
+    let known = Known { seq: state.head_seq, head: state.head };
+    let known = State::of_known(&log.records, &known, |_| ()).expect("it folds");
     println!("  fold, proofs known    {:>8.1?}", now.elapsed());
     assert!(whole == state && known == state, "one log, one state");
     let bytes: usize = log.records.iter().map(|record| record.to_bytes().len()).sum();

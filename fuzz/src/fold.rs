@@ -5,7 +5,7 @@ use unseen_common::codec::Canonical;
 use unseen_common::id::Hash;
 use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::log::entry::{Author, Body, Entry};
-use unseen_common::log::fold::State;
+use unseen_common::log::fold::{Known, State};
 use unseen_common::retention;
 use unseen_common::time::Timestamp;
 
@@ -29,7 +29,9 @@ pub(crate) fn fold(data: &[u8]) {
     };
     assert_eq!(State::of(&records).ok().as_ref(), Some(&state));
     let mut entries = 1;
-    let known = State::of_known(&records, (state.head_seq, &state.head), |_| entries += 1);
+    let known = State::of_known(&records, &Known { seq: state.head_seq, head: state.head }, |_| {
+        entries += 1
+    });
     assert_eq!(entries, records.len());
     assert_eq!(known.ok().as_ref(), Some(&state));
     // What the server asks of it now and in a hundred years.

@@ -1,7 +1,7 @@
 //! This machine's copy of the log, folded and checked.
 
 use std::fs;
-use std::io;
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use roaring::RoaringBitmap;
@@ -9,7 +9,7 @@ use unseen_common::codec::Canonical;
 use unseen_common::id::DeviceId;
 use unseen_common::log::chain::Record;
 use unseen_common::log::entry::{Author, Body, Entry};
-use unseen_common::log::fold::{FoldError, State};
+use unseen_common::log::fold::{FoldError, Known, State};
 use unseen_common::vault::{Vault, VaultError};
 
 use super::{Folders, RepoError};
@@ -195,6 +195,9 @@ impl Log {
     }
 }
 
+/// Bytes of the copy that are read at a time.
+const READ: usize = 64 * 1024;
+
 fn endless() -> RepoError {
     let what = "it says that more of the log follows, and sends none".to_owned();
     VaultError::BadAnswer(what).into()
@@ -212,17 +215,13 @@ fn check_pin(state: &State, pin: Option<&Pin>) -> Result<(), RepoError> {
 /// The folded copy, if it reaches exactly the pinned head. It is a cache: whatever else it is, it
 /// is fetched anew.
 fn load(copy: &Path, pin: &Pin) -> Option<(State, RoaringBitmap)> {
-    let bytes = fs::read(copy).ok()?;
-    let mut records = Vec::new();
-    let mut length = 0;
-    for record in frames(&bytes) {
-        records.push(Record::from_bytes(record).ok()?);
-        length += 4 + record.len();
-    }
+    let mut frames = Frames::open(copy).ok()?;
     let mut removed = RoaringBitmap::new();
-    let known = (pin.seq, &pin.head);
-    let state = State::of_known(&records, known, |entry| remove(entry, &mut removed)).ok()?;
-    let whole = state.vault == pin.vault && length == bytes.len();
+    let known = Known { seq: pin.seq, head: pin.head };
+    // Record by record: many of them take more room than what they add up to.
+    let records = frames.by_ref().map_while(|record| Record::from_bytes(&record).ok());
+    let state = State::of_known(records, &known, |entry| remove(entry, &mut removed)).ok()?;
+    let whole = state.vault == pin.vault && frames.left() == 0;
     whole.then_some((state, removed))
 }
 
@@ -233,15 +232,37 @@ fn remove(entry: &Entry, removed: &mut RoaringBitmap) {
 }
 
 /// The records in a copy of the log, as far as they are whole, oldest first.
-pub(super) fn frames(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        let (length, after) = rest.split_first_chunk::<4>()?;
-        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-        let (record, after) = after.split_at_checked(length)?;
-        rest = after;
+pub(super) struct Frames {
+    file: BufReader<fs::File>,
+    /// Bytes that were not shown yet.
+    left: u64,
+}
+
+impl Frames {
+    pub(super) fn open(copy: &Path) -> io::Result<Self> {
+        let file = fs::File::open(copy)?;
+        let left = file.metadata()?.len();
+        Ok(Self { file: BufReader::with_capacity(READ, file), left })
+    }
+
+    /// Bytes that are no whole record, once all were shown.
+    fn left(&self) -> u64 {
+        self.left
+    }
+}
+
+impl Iterator for Frames {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let mut length = [0; 4];
+        self.file.read_exact(&mut length).ok()?;
+        let length = usize::try_from(u32::from_le_bytes(length)).ok()?;
+        let mut record = vec![0; Some(length).filter(|length| *length <= Record::CAP)?];
+        self.file.read_exact(&mut record).ok()?;
+        self.left = self.left.checked_sub(4 + u64::try_from(length).ok()?)?;
         Some(record)
-    })
+    }
 }
 
 fn frame(record: &Record, out: &mut Vec<u8>) {

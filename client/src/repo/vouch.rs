@@ -13,7 +13,7 @@ use unseen_common::log::fold::State;
 use unseen_common::vault::Vault;
 
 use super::RepoError;
-use super::log::{Keeping, Log, frames};
+use super::log::{Frames, Keeping, Log};
 use super::words::words;
 use crate::pins;
 
@@ -58,10 +58,10 @@ impl KitHead {
 
     /// Finds the record in the copy of the log, which has been checked as a chain.
     fn check(&self, copy: &Path) -> Result<(), RepoError> {
-        let bytes =
-            fs::read(copy).map_err(|source| RepoError::Io { path: copy.to_path_buf(), source })?;
+        let mut frames = Frames::open(copy)
+            .map_err(|source| RepoError::Io { path: copy.to_path_buf(), source })?;
         let place = usize::try_from(self.seq).unwrap_or(usize::MAX);
-        let record = frames(&bytes).nth(place).and_then(|frame| Record::from_bytes(frame).ok());
+        let record = frames.nth(place).and_then(|frame| Record::from_bytes(&frame).ok());
         match record {
             Some(record) if self.fits(&record.hash()) => Ok(()),
             found => Err(RepoError::RolledBack { seq: self.seq, missing: found.is_none() }),

@@ -1,5 +1,6 @@
 //! From records to a [`State`]. The same function on both sides: what it refuses, nobody accepts.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::chain::{BadSignature, Record, SignedEntry};
@@ -19,6 +20,16 @@ pub(super) enum Proof {
     Check,
     /// The hash chain ends in a head that was checked before.
     Known,
+}
+
+/// A record that was checked before, and with it all records before it: the chain binds them to
+/// its hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// Its number.
+    pub seq: u64,
+    /// Its hash.
+    pub head: Hash,
 }
 
 impl State {
@@ -69,25 +80,40 @@ impl State {
         Ok(state)
     }
 
-    /// Folds a log whose record `seq` must have the hash `head`, as this machine has checked and
-    /// pinned it before. The chain binds every earlier record to that hash, so signatures and
-    /// expire records are not checked again.
+    /// Folds a log that ends in a record that this machine has checked and pinned before. So
+    /// signatures and expire records are not checked again.
     ///
     /// Calls `each` for every entry after the first.
-    pub fn of_known(
-        records: &[Record],
-        (seq, head): (u64, &Hash),
+    pub fn of_known<R: Borrow<Record>>(
+        records: impl IntoIterator<Item = R>,
+        known: &Known,
         mut each: impl FnMut(&Entry),
     ) -> Result<Self, FoldError> {
-        let first = records.first().ok_or(FoldError::Conflict("an empty log"))?;
-        let mut state = Self::begin(first)?;
-        for record in records.iter().skip(1) {
-            each(&state.apply_with(record, Proof::Known)?);
+        let mut records = records.into_iter();
+        let first = records.next().ok_or(FoldError::Conflict("an empty log"))?;
+        let mut state = Self::begin(first.borrow())?;
+        for record in records {
+            each(&state.apply_known(record.borrow(), known)?);
         }
-        if state.head_seq != seq || state.head != *head {
-            return Err(FoldError::OtherHistory(seq));
+        if (state.head_seq, state.head) != (known.seq, known.head) {
+            return Err(FoldError::OtherHistory(known.seq));
         }
         Ok(state)
+    }
+
+    /// Takes the next record; up to a known one without looking at what it proves of itself.
+    ///
+    /// What comes before the known record is not proved until that was taken: who gets an error,
+    /// or no record of that number, has a state of which nothing may be believed.
+    pub fn apply_known(&mut self, record: &Record, known: &Known) -> Result<Entry, FoldError> {
+        if self.head_seq >= known.seq {
+            return self.apply(record);
+        }
+        let entry = self.apply_with(record, Proof::Known)?;
+        if self.head_seq == known.seq && self.head != known.head {
+            return Err(FoldError::OtherHistory(known.seq));
+        }
+        Ok(entry)
     }
 
     /// Whether `signed` may come next if it is received at `received`: place, history, signature

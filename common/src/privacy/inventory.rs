@@ -111,7 +111,12 @@ pub const ACCOUNT: &[Field] = &[
     field("pack.damaged", JOURNAL, "which were found damaged or whole again, and when", ERASED),
     field("pack.bytes", BLOB, "sealed for the owner", ERASED),
     field("pack.footers", BLOB, "both ends of packs once more, for repair", ERASED),
-    field("index.progress", INDEX, "how far the journal was read", ERASED),
+    field(
+        "index.progress",
+        INDEX,
+        "how far the journal was read, and the log in it checked",
+        ERASED,
+    ),
     field("index.pack", INDEX, "the fields of a pack once more, for speed", ERASED),
     field("invite.secret_hash", SERVER, "the invite that made the account", FOREVER),
     field("invite.quota", SERVER, "what the invite allowed", FOREVER),

@@ -7,6 +7,8 @@
 //! ```text
 //! "o" account              -> journal bytes read u64 | salt of the journal 16     (big endian)
 //! "p" account | number u32 -> the record of the pack, as the journal has it
+//! "v" account              -> number u64 | hash 32 of the newest log record of which it is noted
+//!                             that it was checked, and all before it
 //! ```
 
 use std::collections::HashSet;
@@ -18,7 +20,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use unseen_common::codec::Canonical;
-use unseen_common::id::{PackNumber, VaultId};
+use unseen_common::id::{Hash, PackNumber, VaultId};
+use unseen_common::log::fold::Known;
 
 use super::lock;
 use super::row::{AccountRow, PackRow};
@@ -86,6 +89,24 @@ impl Index {
         });
     }
 
+    /// The newest log record of which it was noted that it was checked.
+    pub fn checked(&self, account: VaultId) -> Option<Known> {
+        let value = self.with(|db| db.get(checked_key(account)))??;
+        let (seq, head) = value.split_first_chunk::<8>()?;
+        Some(Known { seq: from_big_endian(*seq), head: Hash::from_bytes(head.try_into().ok()?) })
+    }
+
+    /// Notes that the log was checked up to this record; with `None`, that nothing of it was.
+    pub fn note_checked(&self, account: VaultId, known: Option<&Known>) {
+        let key = checked_key(account);
+        let value = known.map(|known| [&big_endian(known.seq)[..], known.head.as_bytes()].concat());
+        self.with(|db| match value {
+            _ if lock(&self.erased).contains(&account) => Ok(None),
+            Some(value) => db.insert(key, value),
+            None => db.remove(key),
+        });
+    }
+
     /// A pack, as the journal has it.
     pub fn pack(&self, account: VaultId, number: PackNumber) -> Option<PackRow> {
         let value = self.with(|db| db.get(pack_key(account, number)))??;
@@ -112,6 +133,7 @@ impl Index {
         let prefix = [b"p", &account.as_bytes()[..]].concat();
         self.with(|db| {
             db.remove(progress_key(account))?;
+            db.remove(checked_key(account))?;
             for item in db.scan_prefix(&prefix) {
                 db.remove(item?.0)?;
             }
@@ -217,6 +239,10 @@ fn progress_key(account: VaultId) -> Vec<u8> {
     [b"o", &account.as_bytes()[..]].concat()
 }
 
+fn checked_key(account: VaultId) -> Vec<u8> {
+    [b"v", &account.as_bytes()[..]].concat()
+}
+
 fn pack_key(account: VaultId, number: PackNumber) -> Vec<u8> {
     let mut key = [b"p", &account.as_bytes()[..]].concat();
     // Big endian, so that keys sort as numbers do.
@@ -238,10 +264,11 @@ fn from_big_endian(mut bytes: [u8; 8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use unseen_common::id::{DeviceId, Hash, PackId};
+    use unseen_common::id::{DeviceId, PackId};
     use unseen_common::time::Timestamp;
 
     const ACCOUNT: VaultId = VaultId::from_bytes([1; 16]);
+    const KNOWN: Known = Known { seq: 0x0102_0304_0506_0708, head: Hash::from_bytes([3; 32]) };
     const PROGRESS: Progress = Progress { read: 0x0102_0304_0506_0708, salt: [9; 16] };
 
     fn row(number: u32) -> PackRow {
@@ -263,9 +290,15 @@ mod tests {
         let index = Index::open(&folder);
         assert_eq!(index.progress(ACCOUNT), None);
         index.add(ACCOUNT, &[row(1), row(500)], Some(PROGRESS));
+        assert_eq!(index.checked(ACCOUNT), None);
+        index.note_checked(ACCOUNT, Some(&KNOWN));
         drop(index);
         let index = Index::open(&folder);
         assert_eq!(index.progress(ACCOUNT), Some(PROGRESS));
+        assert_eq!(index.checked(ACCOUNT), Some(KNOWN));
+        index.note_checked(ACCOUNT, None);
+        assert_eq!(index.checked(ACCOUNT), None);
+        index.note_checked(ACCOUNT, Some(&KNOWN));
         assert_eq!(index.pack(ACCOUNT, PackNumber(500)), Some(row(500)));
         assert_eq!(index.pack(ACCOUNT, PackNumber(2)), None);
         index.remove(ACCOUNT, [PackNumber(500), PackNumber(77)].into_iter());
@@ -273,6 +306,7 @@ mod tests {
         assert_eq!(index.pack(ACCOUNT, PackNumber(1)), Some(row(1)));
         index.forget(ACCOUNT);
         assert_eq!(index.progress(ACCOUNT), None);
+        assert_eq!(index.checked(ACCOUNT), None);
         assert_eq!(index.pack(ACCOUNT, PackNumber(1)), None);
     }
 
@@ -286,10 +320,13 @@ mod tests {
             PackRow { id: PackId::from_bytes(*b"a marker that shall not survive!"), ..row(1) };
         index.add(ACCOUNT, &[marked, row(500)], Some(PROGRESS));
         index.add(other, &[row(7)], Some(PROGRESS));
+        index.note_checked(ACCOUNT, Some(&KNOWN));
         index.erase(ACCOUNT);
         index.add(ACCOUNT, &[row(500)], Some(PROGRESS));
+        index.note_checked(ACCOUNT, Some(&KNOWN));
         let check = |index: &Index| {
             assert_eq!(index.progress(ACCOUNT), None);
+            assert_eq!(index.checked(ACCOUNT), None);
             assert_eq!(index.pack(ACCOUNT, PackNumber(500)), None);
             assert_eq!(index.progress(other), Some(PROGRESS));
             assert_eq!(index.pack(other, PackNumber(7)), Some(row(7)));

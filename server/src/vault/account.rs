@@ -62,8 +62,8 @@ pub(super) struct Tables {
     pub(super) packs: PackTable,
     /// Where the records of the log are in the journal, by number.
     pub(super) records: Vec<Position>,
-    /// Which record made a snapshot; stays when the snapshot is gone.
-    pub(super) commits: HashMap<(DeviceId, SnapshotId), u64>,
+    /// Which record made a snapshot that is gone.
+    pub(super) gone: HashMap<(DeviceId, SnapshotId), u64>,
     pub(super) standing: Standing,
     pub(super) next_number: u32,
     /// Packs that are being stored or looked at right now, with their numbers.
@@ -76,6 +76,14 @@ pub(super) struct Tables {
     pub(super) slots_since: Timestamp,
     /// There may be files that nothing names.
     pub(super) strays: bool,
+}
+
+impl Tables {
+    /// Which record made a snapshot, also when the snapshot is gone.
+    pub(super) fn made(&self, device: DeviceId, id: SnapshotId) -> Option<u64> {
+        let live = self.state.snapshots.get(&id).filter(|snapshot| snapshot.device == device);
+        live.map(|snapshot| snapshot.seq).or_else(|| self.gone.get(&(device, id)).copied())
+    }
 }
 
 impl std::fmt::Debug for Tables {

@@ -331,7 +331,7 @@ impl Named {
             }
             AccountRow::Log(record) => match &mut self.state {
                 Some(state) => {
-                    let entry = references::fold(state, &mut self.references, &record)?;
+                    let entry = references::fold(state, &mut self.references, &record, None)?;
                     self.logged.push(entry.seq);
                 }
                 empty => {

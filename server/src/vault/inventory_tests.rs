@@ -10,6 +10,7 @@ use unseen_common::log::entry::{
     AcceptRollback, Audit, Body, Compact, DeviceAdd, DeviceLabel, DeviceRevoke, Entry, Genesis,
     RestoreForgotten, Slots, Snapshot,
 };
+use unseen_common::log::fold::Known;
 use unseen_common::log::policy::{DeviceLimit, KeepRules, Policy, SetRules};
 use unseen_common::privacy::{Access, inventory};
 use unseen_common::receipt::{Receipt, SignedReceipt};
@@ -224,6 +225,7 @@ fn rows() -> Vec<&'static str> {
 #[test]
 fn everything_that_is_stored_is_declared() {
     let progress = fields!(Progress { read = "index.progress", salt = "index.progress" });
+    let checked = fields!(Known { seq = "index.progress", head = "index.progress" });
     let spot =
         fields!(Spot { next = "scrub.next", records = "scrub.next", snapshots = "scrub.next" });
     let hint = fields!(Hint {
@@ -237,7 +239,7 @@ fn everything_that_is_stored_is_declared() {
     #[cfg(not(feature = "http"))]
     let place = Vec::new();
     let stored: BTreeSet<&str> =
-        [of_entries(), of_snapshots(), of_policy(), rows(), progress, hint, spot, place]
+        [of_entries(), of_snapshots(), of_policy(), rows(), progress, checked, hint, spot, place]
             .into_iter()
             .flatten()
             .chain([of_body(&Body::Erase), of_body(&Body::Fold(unseen_common::id::Hash::of(b"")))])

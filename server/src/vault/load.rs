@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use unseen_common::codec::{Canonical, DecodeError};
 use unseen_common::id::{DeviceId, PackNumber, SnapshotId, VaultId};
 use unseen_common::log::chain::Record;
-use unseen_common::log::entry::{Author, Body, Entry};
-use unseen_common::log::fold::{FoldError, State};
+use unseen_common::log::entry::{Body, Entry};
+use unseen_common::log::fold::{FoldError, Known, State};
 use unseen_common::time::Timestamp;
 use unseen_common::vault::VaultError;
 
@@ -108,10 +108,12 @@ const MUCH: u64 = 4 * 1024 * 1024;
 struct Replay<'s> {
     account: VaultId,
     shared: &'s Shared,
+    /// What an earlier start has checked.
+    known: Option<Known>,
     state: Option<State>,
     packs: PackTable,
     records: Vec<Position>,
-    commits: HashMap<(DeviceId, SnapshotId), u64>,
+    gone: HashMap<(DeviceId, SnapshotId), u64>,
     standing: Standing,
     references: References,
     slots_since: Timestamp,
@@ -124,15 +126,44 @@ struct Replay<'s> {
 }
 
 /// Opens an account; `None` if there is none of this id.
+///
+/// What the index says was checked before is not checked again, if the chain leads to it: that
+/// tells records that were damaged, left out or exchanged. If it does not, the index is wrong or the
+/// log is, and everything is checked.
 pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, LoadError> {
+    let index = &shared.store.index;
+    let known = index.checked(id);
+    let opened = match load_after(shared, id, known) {
+        Err(LoadError::Fold(error)) if known.is_some() => {
+            tracing::warn!(account = id.short(), %error, "the whole log is checked again");
+            index.note_checked(id, None);
+            load_after(shared, id, None)
+        }
+        opened => opened,
+    }?;
+    if let Some(account) = &opened {
+        let checked = account.with_state(|s| Known { seq: s.head_seq, head: s.head });
+        if known != Some(checked) {
+            index.note_checked(id, Some(&checked));
+        }
+    }
+    Ok(opened)
+}
+
+fn load_after(
+    shared: &Shared,
+    id: VaultId,
+    known: Option<Known>,
+) -> Result<Option<Account>, LoadError> {
     let progress = shared.store.index.progress(id);
     let mut replay = Replay {
         account: id,
         shared,
+        known,
         state: None,
         packs: PackTable::default(),
         records: Vec::new(),
-        commits: HashMap::new(),
+        gone: HashMap::new(),
         standing: Standing::default(),
         references: References::default(),
         slots_since: Timestamp(0),
@@ -147,6 +178,10 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
     let Some(journal) = opened else {
         return Ok(None);
     };
+    let head = replay.state.as_ref().ok_or(LoadError::Empty)?.head_seq;
+    if let Some(known) = known.filter(|known| head < known.seq) {
+        return Err(FoldError::OtherHistory(known.seq).into());
+    }
     replay.catch_up(&journal, progress);
     let Some(state) = replay.state else {
         return Err(LoadError::Empty);
@@ -156,7 +191,7 @@ pub(super) fn load(shared: &Shared, id: VaultId) -> Result<Option<Account>, Load
         state,
         packs: replay.packs,
         records: replay.records,
-        commits: replay.commits,
+        gone: replay.gone,
         standing: replay.standing,
         next_number,
         storing: HashMap::new(),
@@ -193,7 +228,9 @@ impl Replay<'_> {
         match row {
             AccountRow::Log(record) => {
                 let entry = self.fold(&record)?;
-                remember_commit(&mut self.commits, &entry);
+                if let Some(state) = &self.state {
+                    remember_gone(&mut self.gone, &entry, state);
+                }
                 if names_slots(&entry) {
                     self.slots_since = record.received;
                 }
@@ -233,7 +270,8 @@ impl Replay<'_> {
 
     fn fold(&mut self, record: &Record) -> Result<Entry, LoadError> {
         if let Some(state) = &mut self.state {
-            return Ok(references::fold(state, &mut self.references, record)?);
+            let known = self.known.as_ref();
+            return Ok(references::fold(state, &mut self.references, record, known)?);
         }
         self.state = Some(State::begin(record)?);
         Ok(record.signed.entry()?)
@@ -339,10 +377,15 @@ impl Filling {
     }
 }
 
-/// Notes which record made a snapshot.
-pub(super) fn remember_commit(commits: &mut HashMap<(DeviceId, SnapshotId), u64>, entry: &Entry) {
-    if let (Author::Device(device), Body::Snapshot(snapshot)) = (entry.author, &entry.body) {
-        commits.insert((device, snapshot.manifest), entry.seq);
+/// Notes which records made the snapshots that an entry took; `state` is the one after it.
+pub(super) fn remember_gone(
+    made: &mut HashMap<(DeviceId, SnapshotId), u64>,
+    entry: &Entry,
+    state: &State,
+) {
+    if let Body::Forget(ids) | Body::Expire(ids) = &entry.body {
+        let gone = ids.iter().filter_map(|id| Some((id, &state.gone.get(&id)?.snapshot)));
+        made.extend(gone.map(|(id, snapshot)| ((snapshot.device, id), snapshot.seq)));
     }
 }
 

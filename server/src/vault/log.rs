@@ -8,13 +8,13 @@ use unseen_common::id::{DeviceId, Hash};
 use unseen_common::limits::{MAX_MANIFEST, MAX_SLOT, MAX_SLOTS};
 use unseen_common::log::chain::{Record, SignedEntry};
 use unseen_common::log::entry::{Author, Body, Entry};
-use unseen_common::log::fold::FoldError;
+use unseen_common::log::fold::{FoldError, Known};
 use unseen_common::time::Timestamp;
 use unseen_common::vault::{CommitRequest, Result, VaultError, slot_set_hash};
 
 use super::account::{Account, Tables, storage_error};
 use super::lists::{bytes_of, is_manifest, row_of};
-use super::load::{names_slots, remember_commit};
+use super::load::{names_slots, remember_gone};
 use super::packs::length_of;
 use super::references::{Place, fold};
 use crate::store::key::Key;
@@ -28,6 +28,10 @@ pub(super) struct Writer<'a> {
     guard: MutexGuard<'a, ()>,
     pub(super) received: Timestamp,
 }
+
+/// Once in so many records it is noted that they were checked, so that the next start checks no
+/// more than these.
+const CHECKED: u64 = 256;
 
 impl Account {
     /// Appends an entry that needs nothing besides: policy, devices, forget, hold and so on.
@@ -87,7 +91,7 @@ impl Account {
         }
         let packset = bytes_of(&packs)?;
         let writer = self.writer()?;
-        let made = lock(&self.tables).commits.get(&(device, snapshot.manifest)).copied();
+        let made = lock(&self.tables).made(device, snapshot.manifest);
         if let Some(seq) = made {
             let record = self.record(seq)?;
             return record.ok_or_else(|| VaultError::Server("a record is gone".to_owned()));
@@ -170,7 +174,7 @@ impl Account {
         let seq = {
             let mut tables = lock(&self.tables);
             let Tables { state, references, .. } = &mut *tables;
-            let entry = fold(state, references, &record).map_err(|error| {
+            let entry = fold(state, references, &record, None).map_err(|error| {
                 tracing::error!(%error, "a record that was checked does not fold");
                 self.fail();
                 VaultError::Server("the log cannot be extended".to_owned())
@@ -180,9 +184,14 @@ impl Account {
                 tables.standing.take(row);
                 tables.references.take(row);
             }
-            remember_commit(&mut tables.commits, &entry);
+            let Tables { state, gone, .. } = &mut *tables;
+            remember_gone(gone, &entry, state);
             if names_slots(&entry) {
                 tables.slots_since = record.received;
+            }
+            if entry.seq % CHECKED == 0 {
+                let known = Known { seq: entry.seq, head: tables.state.head };
+                self.store.index.note_checked(self.id, Some(&known));
             }
             entry.seq
         };

@@ -46,6 +46,8 @@ mod guard;
 mod guard_tests;
 #[cfg(test)]
 mod inventory_tests;
+#[cfg(test)]
+mod known_tests;
 mod ledger;
 mod lists;
 pub mod load;
@@ -62,6 +64,7 @@ mod power_tests;
 mod presence;
 #[cfg(test)]
 mod presence_tests;
+mod prove;
 pub mod rebuild;
 mod rebuild_plan;
 #[cfg(test)]

@@ -323,7 +323,7 @@ impl<'s> Planner<'s> {
 /// Whether a record is the next one; if so the state goes on with it.
 fn follows(state: &mut Option<State>, references: &mut References, record: &Record) -> bool {
     if let Some(state) = state {
-        return references::fold(state, references, record).is_ok();
+        return references::fold(state, references, record, None).is_ok();
     }
     *state = State::begin(record).ok();
     state.is_some()

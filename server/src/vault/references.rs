@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use unseen_common::id::{Hash, SnapshotId, VaultId};
 use unseen_common::log::chain::Record;
 use unseen_common::log::entry::{Body, Entry};
-use unseen_common::log::fold::FoldError;
+use unseen_common::log::fold::{FoldError, Known};
 use unseen_common::log::state::{Snapshot, State};
 use unseen_common::time::Timestamp;
 
@@ -157,14 +157,19 @@ impl References {
     }
 }
 
-/// Folds a record and follows what it does to the lists.
+/// Folds a record and follows what it does to the lists. With `known`, as
+/// [`State::apply_known`] does.
 pub(super) fn fold(
     state: &mut State,
     references: &mut References,
     record: &Record,
+    known: Option<&Known>,
 ) -> Result<Entry, FoldError> {
     let before = References::before(&record.signed.entry()?, state);
-    let entry = state.apply(record)?;
+    let entry = match known {
+        Some(known) => state.apply_known(record, known)?,
+        None => state.apply(record)?,
+    };
     references.follow(&entry, &before, state);
     Ok(entry)
 }

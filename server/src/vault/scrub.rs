@@ -134,6 +134,8 @@ impl Account {
             finished: false,
         };
         report.finished = self.scrub_packs(&mut spot, watch, &mut report)?
+            // Before its copies are made what it is.
+            && (spot.records > 0 || self.prove_log(watch)?)
             && self.scrub_log(&mut spot, watch, &mut report)?
             && self.scrub_snapshots(&mut spot, watch, &mut report)?
             && self.scrub_slots(&mut report)?;
@@ -422,9 +424,11 @@ impl Account {
     fn lists_in_use(&self) -> BTreeSet<(u64, Place)> {
         let now = self.stamp();
         let tables = lock(&self.tables);
-        let made: HashMap<_, _> = tables.commits.iter().map(|((_, id), seq)| (*id, *seq)).collect();
+        let gone: HashMap<_, _> = tables.gone.iter().map(|((_, id), seq)| (*id, *seq)).collect();
+        let live = &tables.state.snapshots;
+        let made = |id| live.get(&id).map(|s| s.seq).or_else(|| gone.get(&id).copied());
         let lists = tables.references.needed(&tables.state, now).into_iter();
-        lists.map(|place| (made.get(&place.snapshot).copied().unwrap_or(0), place)).collect()
+        lists.map(|place| (made(place.snapshot).unwrap_or(0), place)).collect()
     }
 
     /// A blob; one that the disk cannot read is as good as none.

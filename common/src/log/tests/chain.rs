@@ -4,7 +4,7 @@ use crate::id::Hash;
 use crate::log::chain::{Record, SignedEntry};
 use crate::log::entry::Entry;
 use crate::log::entry::{Author, Body, DeviceLabel, Status};
-use crate::log::fold::{FoldError, State};
+use crate::log::fold::{FoldError, Known, State};
 use crate::log::policy::{DEFAULT_POLICY, KeepRules, Policy};
 use crate::log::testing::{
     Lab, START, add, device, device_key, genesis, id, ids, root_key, set, snapshot,
@@ -104,9 +104,10 @@ fn a_known_log_folds_without_its_proofs() {
     let mut log = expired_log();
     let head = log.state.as_ref().unwrap().head;
     let mut seen = Vec::new();
-    let known = State::of_known(&log.records, (5, &head), |entry| seen.push(entry.seq)).unwrap();
+    let known = Known { seq: 5, head };
+    let folded = State::of_known(&log.records, &known, |entry| seen.push(entry.seq)).unwrap();
     assert_eq!(seen, [1, 2, 3, 4, 5]);
-    assert_eq!(Some(&known), log.state.as_ref());
+    assert_eq!(Some(&folded), log.state.as_ref());
 
     // An expire record that proves nothing: known if it was checked before, and refused else.
     log.records.pop();
@@ -115,9 +116,18 @@ fn a_known_log_folds_without_its_proofs() {
     let false_one = log.record(Author::Server, Body::Expire(ids(&[id(2)])), 4000);
     log.records.push(false_one.clone());
     assert!(matches!(State::of(&log.records), Err(FoldError::NotExpired(5))));
-    let known = State::of_known(&log.records, (5, &false_one.hash()), |_| ()).unwrap();
-    assert_eq!(known.snapshots.len(), 1);
-    assert!(State::of_known(&log.records, (5, &head), |_| ()).is_err());
+    let false_head = Known { seq: 5, head: false_one.hash() };
+    let folded = State::of_known(&log.records, &false_head, |_| ()).unwrap();
+    assert_eq!(folded.snapshots.len(), 1);
+    let refused = State::of_known(&log.records, &known, |_| ());
+    assert!(matches!(refused, Err(FoldError::OtherHistory(5))));
+    // What comes after the known record is checked.
+    let early = Known { seq: 4, head: state.head };
+    let mut folded = state.clone();
+    assert!(matches!(folded.apply_known(&false_one, &early), Err(FoldError::NotExpired(5))));
+    // A log that ends before it proves nothing.
+    let short = State::of_known(&log.records[..5], &known, |_| ());
+    assert!(matches!(short, Err(FoldError::OtherHistory(5))));
 }
 
 #[test]
