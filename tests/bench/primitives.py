@@ -13,9 +13,9 @@ import os
 import subprocess
 from pathlib import Path
 
-from compare import write
+from page import write
+from peers import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 GROUPS = {
     "chunker": "8 MiB of noise; bare: every byte through a table",
     "id of 512 KiB": "bare: BLAKE3",
@@ -58,7 +58,7 @@ def table():
 
 
 def main():
-    words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--write", action="store_true", help="into docs/PERFORMANCE.md")
     words.add_argument("--no-run", action="store_true", help="of the last run")
     words = words.parse_args()
