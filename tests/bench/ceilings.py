@@ -20,6 +20,7 @@ from pathlib import Path
 
 import page
 import places
+import targets
 from peers import TOOLS, forget_peak, measure
 
 # MB, of issue and README.
@@ -112,6 +113,7 @@ def main():
     print(f"\n{made}\n", flush=True)
     if args.write:
         page.write("ceilings", made, places.command("ceilings.py", args))
+        targets.rewrite()
     if above := list(exceeded(results)):
         sys.exit("\n".join(above))
 

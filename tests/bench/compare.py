@@ -33,6 +33,7 @@ from pathlib import Path
 
 import page
 import places
+import targets
 from corpora import NEXT
 from peers import TOOLS, measure
 
@@ -221,6 +222,7 @@ def main():
         print(json.dumps({"corpus": corpus, "results": results}))
         if args.write:
             page.write(corpus, made, places.command("compare.py", args))
+            targets.rewrite()
 
 
 if __name__ == "__main__":

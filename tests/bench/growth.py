@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import targets
 from page import write
 from peers import ROOT, SERVER, Unseen, measure
 from places import SETTLE
@@ -163,6 +164,7 @@ def main():
         plot(results)
         options = ["--sizes", words.sizes, *(["--image"] if words.image else []), "--write"]
         write("growth", made, " ".join(["tests/bench/growth.py", *options]))
+        targets.rewrite()
 
 
 if __name__ == "__main__":
