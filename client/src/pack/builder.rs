@@ -13,6 +13,7 @@ use unseen_common::vault::{PackUpload, pack_id};
 
 use super::ladder::{TAG, footer_len, needed, pack_len};
 use super::table::{SegmentRow, Table, row_len};
+use crate::crypto::device_file::DeviceKey;
 use crate::crypto::envelope::{EnvelopeKind, HEADER_LEN, SealError, SealTo};
 use crate::crypto::rng::Hedged;
 use crate::crypto::seal::TAG_LEN;
@@ -138,6 +139,14 @@ pub struct Sealer<'a> {
     pub signer: &'a SigningKey,
     /// The device's index key.
     pub index_key: &'a Secret<32>,
+}
+
+impl<'a> Sealer<'a> {
+    /// What a device seals its own packs with.
+    pub fn of(key: &'a DeviceKey) -> Self {
+        let secrets = &key.secrets;
+        Self { to: key.seal_to(), signer: &secrets.manifest, index_key: &secrets.index_key }
+    }
 }
 
 /// A pack that can be uploaded: the only thing that can.
