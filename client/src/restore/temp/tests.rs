@@ -262,6 +262,7 @@ fn a_file_without_a_name_leaves_none_even_of_a_program_that_is_killed() {
     assert!(matches!(lost, TargetError::Raced { .. }), "{lost}");
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn whether_files_can_be_without_a_name_is_found_out_once_a_file_system() {
     let (folder, root) = target();
