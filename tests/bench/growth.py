@@ -88,15 +88,14 @@ def one_size(work, tree, number, log):
     return figures
 
 
-def table(results):
+def table(results, steps):
     sizes = list(results)
     head = "".join(f" {number:,} |" for number in sizes)
     lines = [f"| CPU s / wall s / peak MB |{head}", "|---|" + "---|" * len(sizes)]
-    for step, what in STEPS.items():
+    for step, what in steps.items():
         cells = [results[number][step] for number in sizes]
         row = "".join(f" {c['cpu']:.2f} / {c['wall']:.2f} / {c['mb']:.0f} |" for c in cells)
         lines.append(f"| {what} |{row}")
-    lines += ["", "![seconds](plots/growth-cpu.svg) ![memory](plots/growth-mb.svg)"]
     return "\n".join(lines)
 
 
@@ -158,10 +157,11 @@ def main():
             with image(folder, number) if words.image else contextlib.nullcontext(folder) as room:
                 results[number] = one_size(folder / "tool", room / "tree", number, folder / "log")
             shutil.rmtree(folder / "tool")
-    made = table(results)
+    made = table(results, STEPS)
     print(made)
     if words.write:
         plot(results)
+        made += "\n\n![seconds](plots/growth-cpu.svg) ![memory](plots/growth-mb.svg)"
         options = ["--sizes", words.sizes, *(["--image"] if words.image else []), "--write"]
         write("growth", made, " ".join(["tests/bench/growth.py", *options]))
         targets.rewrite()

@@ -226,8 +226,7 @@ fn rows() -> Vec<&'static str> {
 fn everything_that_is_stored_is_declared() {
     let progress = fields!(Progress { read = "index.progress", salt = "index.progress" });
     let checked = fields!(Known { seq = "index.progress", head = "index.progress" });
-    let spot =
-        fields!(Spot { next = "scrub.next", records = "scrub.next", snapshots = "scrub.next" });
+    let spot = fields!(Spot { next = "scrub.next", proved = "scrub.next", records = "scrub.next", snapshots = "scrub.next" });
     let hint = fields!(Hint {
         finished = "scrub.finished",
         lost = "scrub.lost",

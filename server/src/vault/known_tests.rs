@@ -8,7 +8,7 @@ use unseen_common::log::chain::Record;
 use unseen_common::log::fold::Known;
 use unseen_common::vault::VaultError;
 
-use super::scrub::Spot;
+use super::scrub::{Spot, Watch};
 use super::scrub_tests::{Scene, Through, core};
 use crate::store::Store;
 use crate::store::frame::Owner as JournalOwner;
@@ -86,6 +86,36 @@ async fn signatures_are_checked_once_and_by_a_scrub() {
     drop(account);
     restart(&mut scene, &index);
     assert!(!holds(&scene));
+}
+
+/// Lets so many pass.
+struct Only(u32);
+
+impl Watch for Only {
+    fn read(&mut self, _bytes: u64) -> bool {
+        self.0 = self.0.saturating_sub(1);
+        self.0 > 0
+    }
+
+    fn passed(&mut self, _spot: Spot) {}
+}
+
+#[tokio::test]
+async fn a_log_is_checked_in_parts() {
+    let scene = Scene::new(0).await;
+    for number in 0..4_u8 {
+        scene.commit(&[number]).await.unwrap();
+    }
+    let account = scene.core.account(scene.owner.vault).unwrap().unwrap();
+    let mut spot = Spot::default();
+    for proved in [1, 3, 5] {
+        let parts = if proved == 1 { 1 } else { 2 };
+        assert!(!account.prove_log(&mut spot, &mut Only(parts)).unwrap());
+        assert_eq!(spot.proved, proved);
+    }
+    assert!(account.prove_log(&mut spot, &mut Through).unwrap());
+    assert_eq!(spot.proved, 7);
+    assert!(account.prove_log(&mut spot, &mut Only(0)).unwrap(), "nothing is left");
 }
 
 #[tokio::test]

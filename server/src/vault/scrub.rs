@@ -41,7 +41,9 @@ pub trait Watch {
 pub struct Spot {
     /// The first pack that was not looked at.
     pub next: u32,
-    /// The first log record.
+    /// The first log record that was not checked.
+    pub proved: u64,
+    /// The first log record whose copy was not looked at.
     pub records: u64,
     /// The snapshots, by the log records that made them: the first.
     pub snapshots: u64,
@@ -135,7 +137,7 @@ impl Account {
         };
         report.finished = self.scrub_packs(&mut spot, watch, &mut report)?
             // Before its copies are made what it is.
-            && (spot.records > 0 || self.prove_log(watch)?)
+            && (spot.records > 0 || self.prove_log(&mut spot, watch)?)
             && self.scrub_log(&mut spot, watch, &mut report)?
             && self.scrub_snapshots(&mut spot, watch, &mut report)?
             && self.scrub_slots(&mut report)?;
