@@ -4,9 +4,9 @@
     tests/bench/snapshots.py [--sizes 100,1000,10000] [--work FOLDER] [--write]
 
 One vault grows: each snapshot is a run of its own after one line was added to one of twenty files,
-so ten thousand take some minutes. At each size the commands are measured. Then all but one are
-forgotten, the GC deletes nothing yet (their packs wait for the grace), and a compaction is planned
-and done. With --write the table goes into docs/PERFORMANCE.md.
+so ten thousand take some minutes. At each size the commands are measured. Then a compaction joins
+the small packs, and all but one are forgotten; what that frees goes when the grace is over, which
+no clock here can hurry. With --write the table goes into docs/PERFORMANCE.md.
 """
 
 import argparse
@@ -29,11 +29,11 @@ STEPS = {
     "scrub": "scrub of all that is stored, every signature of the log included",
     "compact": "plan of a compaction",
 }
-LAST = {"forget": "forget all but the newest", "plan": "plan of a compaction", "write": "compact"}
+LAST = {"write": "compact, which joins the small packs", "forget": "forget all but the newest"}
 
 
 def stored(folder):
-    """Bytes and files of the account, as they are told to an accountant."""
+    """Bytes and files of the account."""
     files = [path.stat().st_size for path in (folder / "accounts").rglob("*") if path.is_file()]
     return sum(files), len(files)
 
@@ -62,19 +62,19 @@ def one(name, command, env, log):
     # The first of two fills the caches, and notes what it has checked.
     measure(command, env, None, log)
     figures = measure(command, env, None, log)
-    print(f"{name:>20} {({name: round(figure, 2) for name, figure in figures.items()})}", flush=True)
+    rounded = {key: round(figure, 2) for key, figure in figures.items()}
+    print(f"{name:>20} {rounded}", flush=True)
     return figures
 
 
 def after(tool, log):
-    """What the end costs: everything forgotten but one, and a compaction that writes."""
+    """What the end costs: a compaction that writes, and everything forgotten but one."""
     binary = [tool.binary, "-q", "--yes"]
     commands = {
-        "forget": [*binary, "forget", "--keep-last", "1"],
-        "plan": [tool.binary, "compact", "-n"],
         "write": [*binary, "compact"],
+        "forget": [*binary, "forget", "--keep-last", "1"],
     }
-    lines = ["", "| CPU s / wall s / peak MB | | stored bytes, files afterwards |", "|---|---|---|"]
+    lines = ["", "| | CPU s / wall s / peak MB | stored bytes, files afterwards |", "|---|---|---|"]
     for step, what in LAST.items():
         cost = measure(commands[step], tool.env, None, log)
         size, files = stored(tool.repo)
