@@ -146,3 +146,24 @@ fn files_have_the_bytes_they_always_had() {
     });
     assert_eq!(pins, ["f4af102c39e39290", "7b990150ec0e8d5f"]);
 }
+
+#[test]
+fn a_block_that_was_verified_is_not_read_again_while_there_is_room_for_it() {
+    let dir = sample();
+    let (roomy, narrow) = (1024, 1);
+    for (blocks, found) in [(roomy, true), (narrow, false)] {
+        let index =
+            Index::open_with(dir.path(), ORIGIN, Limits { blocks, ..Limits::DEFAULT }).unwrap();
+        assert_eq!(errors(&index, 1), 0);
+        let run = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let run = run.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+        let good = fs::read(&run).unwrap();
+        let mut bad = good.clone();
+        // The first record of each of both blocks.
+        bad[4096] ^= 1;
+        bad[8192] ^= 1;
+        fs::write(&run, &bad).unwrap();
+        assert_eq!(errors(&index, 1) == 0, found);
+        fs::write(&run, &good).unwrap();
+    }
+}
