@@ -156,7 +156,7 @@ fn copy(
     name: &Name,
     source: &LinkSource<'_>,
 ) -> Result<super::temp::TempFile, TargetError> {
-    let mut from = source.dir.open_existing_file(source.name)?;
+    let (mut from, _) = source.dir.open_existing_file(source.name)?;
     let temp = dir.create_temp(name)?;
     let mut buffer = vec![0; COPY];
     let mut at: u64 = 0;

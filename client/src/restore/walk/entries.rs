@@ -8,7 +8,7 @@ use super::{Here, Walker};
 use crate::browse::error::ReadError;
 use crate::progress::{Amount, Change};
 use crate::restore::apply::foreseen;
-use crate::restore::existing::same_content;
+use crate::restore::existing::{refresh, same_content};
 use crate::restore::file::FilePlan;
 use crate::restore::links::{LinkPlan, Role};
 use crate::restore::options::Existing;
@@ -119,11 +119,14 @@ impl Walker<'_, '_> {
         let Ok(dir) = self.run.dirs.look(&here.node) else {
             return Ok(false);
         };
-        let Ok(file) = dir.open_existing_file(name) else {
+        let Ok((file, opened)) = dir.open_existing_file(name) else {
             return Ok(false);
         };
+        if FileId::from(&opened) != FileId::from(stat) {
+            return Ok(false);
+        }
         let ids = self.run.packs.repo.ids();
-        match same_content(&file, content, &mut self.chunks, ids) {
+        match same_content((&file, &opened), content, &mut self.chunks, ids) {
             Ok(true) => {}
             Ok(false) => return Ok(false),
             // Restoring it will tell.
@@ -133,7 +136,7 @@ impl Walker<'_, '_> {
         if self.options.dry_run {
             return Ok(true);
         }
-        match dir.refresh(name, FileId::from(stat), meta, self.run.dirs.policy()) {
+        match refresh((&file, name), meta, self.run.dirs.policy()) {
             Ok(notes) => {
                 self.run.left_out(|| here.node.path_of(name), &notes);
                 Ok(true)
