@@ -6,7 +6,9 @@ docs/PERFORMANCE.md.
 
 Corpora are folders under $CORPORA (default ~/.cache/unseen-corpora), made by corpora.py if they are
 missing; peers that are not found in $PEERS/bin (default ~/.cache/unseen-peers) or on the PATH are
-left out, and said so. Every step is one process: wall and CPU seconds (wait4, children included) and peak memory (the largest process).
+left out, and said so. `unseen` is target/release/backup or $UNSEEN_CLIENT; with unseen-https,
+backup-server beside it or $UNSEEN_SERVER.
+Every step is one process: wall and CPU seconds (wait4, children included) and peak memory (the largest process).
 The local vault of `unseen` is the server's core in the same process, so its figures hold both ends;
 where the server is a process of its own, its CPU time is added.
 A `changed` step appends a line to 100 files (rand: overwrites 4 KiB in four), and undoes it; vm: its
@@ -26,27 +28,20 @@ import random
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-import corpora as makers
-from peers import ROOT, TOOLS, measure
+import page
+import places
+import targets
+from corpora import NEXT
+from peers import TOOLS, measure
 
-CORPORA = Path(os.environ.get("CORPORA", Path.home() / ".cache/unseen-corpora"))
-# The turn before has changed files and changed them back, and what is that young is read twice: its
-# time does not tell yet whether it changes again. Nobody's files are all that young.
-SETTLE = 4
 STEPS = ["first", "unchanged", "changed", "restore"]
 
 
 def stored(path):
     return sum(f.lstat().st_size for f in Path(path).rglob("*") if f.is_file() and f.name != "reserve") / 1e6
-
-
-def warm(path):
-    """Everything is read once before the clock runs, so that no tool pays for the disk."""
-    subprocess.run(f"find {path} -type f -print0 | xargs -0 -n 2000 cat >/dev/null", shell=True, check=True)
 
 
 def touch_memory():
@@ -58,14 +53,6 @@ def touch_memory():
     with mmap.mmap(-1, (kib * 1024 * 4 // 5) // piece * piece) as memory:
         for at in range(0, len(memory), piece):
             memory[at : at + piece] = b"\1" * piece
-
-
-def copied(corpus, place):
-    """A corpus and its next version in memory: a million small files are not kept in the page cache."""
-    for name in (corpus, f"{corpus}2"):
-        if (CORPORA / name).exists():
-            subprocess.run(["cp", "-a", CORPORA / name, place], check=True)
-    return Path(place)
 
 
 def some_files(path):
@@ -117,22 +104,22 @@ def same(name, path, scratch):
         sys.exit(f"{name} restored something else: {differs.stdout[:500]}")
 
 
-def one(name, corpus, files, places, turn):
-    corpora, work, scratch, log = places
+def one(name, corpus, files, room, turn):
+    corpora, work, scratch, log = room
     tool, result = TOOLS[name](work), {}
     path = corpora / corpus
     back = no_change
     steps = STEPS + (["check"] if hasattr(tool, "check") else []) + (["second"] if corpus == "src" else [])
     try:
         measure(tool.init(), tool.env, None, log)
-        time.sleep(SETTLE)
+        time.sleep(places.SETTLE)
         for step in steps:
             cwd = None
             if step == "changed" and corpus != "vm":
                 back = edit(corpus, files)
             elif step in ("changed", "second"):
                 path = corpora / f"{corpus}2"
-                warm(path)
+                places.warm(path)
             if step == "restore":
                 command, cwd = tool.restore(scratch), scratch
             elif step == "check":
@@ -195,35 +182,15 @@ def table(corpus, results):
                 lines.append(f"| {name} | {' | '.join(columns)} |")
     if own and "check" in own[0]:
         lines += ["", f"`backup check`: {cell(own, 'check')}."]
-    lines += ["", f"{', '.join(sorted({TOOLS[name].version() for name in results}))}; {machine()}."]
+    lines += ["", f"{', '.join(sorted({TOOLS[name].version() for name in results}))}; {page.machine()}."]
     return "\n".join(lines)
-
-
-def machine():
-    with open("/proc/cpuinfo") as lines:
-        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "processor")
-    return f"{os.cpu_count()} of {model}, Linux {os.uname().release.split('-')[0]}"
-
-
-def write(corpus, table, command):
-    """Puts a corpus' table into the page, in place of the one that is there."""
-    path = ROOT / "docs/PERFORMANCE.md"
-    begin, end = f"<!-- bench:{corpus}:begin -->", f"<!-- bench:{corpus}:end -->"
-    before, rest = path.read_text().split(begin, 1)
-    _, after = rest.split(end, 1)
-    made = f"`{command}`, {time.strftime('%Y-%m-%d')}"
-    path.write_text(f"{before}{begin}\n{made}\n\n{table}\n{end}{after}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpora", default="src,many,mixed,rand,vm")
+    places.options(parser, "src,many,mixed,rand,vm")
     parser.add_argument("--tools", default=",".join(TOOLS), help="NAME or NAME:RUNS, by comma")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--work", default=None, help="where repositories go")
-    parser.add_argument("--scratch", default=None, help="where restored files go, if elsewhere")
-    parser.add_argument("--memory", default=None, help="a tmpfs for everything, a copy of the corpus too")
-    parser.add_argument("--write", action="store_true", help="write the tables into docs/PERFORMANCE.md")
     args = parser.parse_args()
     runs = {}
     for word in args.tools.split(","):
@@ -233,31 +200,29 @@ def main():
         else:
             print(f"{name} is not installed: left out", file=sys.stderr)
     touch_memory()
-    folder = lambda at: tempfile.TemporaryDirectory(dir=at, ignore_cleanup_errors=True)
-    work, scratch = args.work or args.memory, args.scratch or args.memory or args.work
-    log = Path(tempfile.gettempdir()) / f"unseen-bench-{os.getpid()}.log"
+    log = places.log()
     for corpus in args.corpora.split(","):
-        for name in filter(None, (corpus, makers.NEXT.get(corpus))):
-            makers.make(name, CORPORA)
+        versions = [corpus, NEXT[corpus]] if corpus in NEXT else [corpus]
+        places.made(versions)
         results = {name: [] for name in runs}
-        with folder(args.memory) as copy:
-            corpora = copied(corpus, copy) if args.memory else CORPORA
+        with places.folder(args.memory) as copy:
+            corpora = places.copied(versions, copy) if args.memory else places.CORPORA
             files = some_files(corpora / corpus)
-            warm(corpora / corpus)
+            places.warm(corpora / corpus)
             for turn in range(max(runs.values())):
                 names = [name for name, times in runs.items() if turn < times]
                 first = turn % len(names)
                 for name in names[first:] + names[:first]:
-                    with folder(work) as vault, folder(scratch) as restored:
-                        places = corpora, Path(vault), Path(restored), log
-                        results[name].append(one(name, corpus, files, places, turn))
+                    vault, restored = places.rooms(args)
+                    with vault as work, restored as scratch:
+                        room = corpora, Path(work), Path(scratch), log
+                        results[name].append(one(name, corpus, files, room, turn))
         made = table(corpus, results)
         print(f"\n{made}\n", flush=True)
         print(json.dumps({"corpus": corpus, "results": results}))
         if args.write:
-            words = [w for w in sys.argv[1:] if w not in (args.work, args.scratch, "--work", "--scratch")]
-            words = ["FOLDER" if w == args.memory else w for w in words]
-            write(corpus, made, " ".join(["tests/bench/compare.py", *words]))
+            page.write(corpus, made, places.command("compare.py", args))
+            targets.rewrite()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the corpora of compare.py, the same contents on every machine but for `mixed` (and for times in vm).
 
-    tests/bench/corpora.py [NAME ...] [--in ~/.cache/unseen-corpora]
+    tests/bench/corpora.py [NAME ...] [--in FOLDER]
 
     src, src2   two versions of the Linux source (Debian's packages linux-source-6.1 and -6.12)
     rand        16 files of 256 MiB that do not compress
@@ -9,8 +9,10 @@
     vm, vm2     an ext4 image of 4 GiB and a tar of src; the image with every fiftieth 64 KiB
                 overwritten, the tar with 1 MiB put into it
     many        a million files of up to 4 KiB in 10 101 directories
+    tiny        20 000 files of up to 4 KiB in 202 directories, and 64 MiB of noise in two
 
-All need 20 GB and some ten minutes. What is there is not made again. Needs openssl, and mke2fs for vm.
+FOLDER is $CORPORA, or ~/.cache/unseen-corpora if that is not set. All need 20 GB and some ten
+minutes. What is there is not made again. rand needs openssl, vm mke2fs.
 """
 
 import argparse
@@ -23,6 +25,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+CORPORA = Path(os.environ.get("CORPORA", Path.home() / ".cache/unseen-corpora"))
 MIB = 1 << 20
 UUID = "22222222-2222-2222-2222-222222222222"
 SEED = "11111111-1111-1111-1111-111111111111"
@@ -106,12 +109,13 @@ def vm2(place, corpora):
         shutil.copyfileobj(old, new, 4 * MIB)
 
 
-def many(place, _corpora):
+def small_files(place, directories):
+    """A hundred files in each directory, text that has pieces in common."""
     dice = random.Random(1)
     letters = b"abcdefghijklmnopqrstuvwxyz"
     words = [bytes(dice.choice(letters) for _ in range(dice.randint(2, 10))) for _ in range(4000)]
     text = b" ".join(dice.choice(words) for _ in range(600_000))
-    for number in range(10_000):
+    for number in range(directories):
         directory = place / f"d{number // 100:02}" / f"s{number % 100:02}"
         directory.mkdir(parents=True)
         for file in range(100):
@@ -120,9 +124,20 @@ def many(place, _corpora):
             (directory / f"f{file:03}.txt").write_bytes((first + text[start:start + length])[:length])
 
 
+def many(place, _corpora):
+    small_files(place, 10_000)
+
+
+def tiny(place, _corpora):
+    small_files(place, 200)
+    dice = random.Random(2)
+    for number in range(2):
+        (place / f"noise{number}").write_bytes(dice.randbytes(32 * MIB))
+
+
 # In an order in which each finds what it is made of.
 MAKERS = {"src": source("6.1"), "src2": source("6.12"), "rand": rand, "mixed": mixed, "vm": vm,
-          "vm2": vm2, "many": many}
+          "vm2": vm2, "many": many, "tiny": tiny}
 MADE_OF = {"vm": ["src", "src2"], "vm2": ["vm"]}
 NEXT = {"src": "src2", "vm": "vm2"}
 
@@ -145,7 +160,7 @@ def make(name, corpora):
 def main():
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("names", nargs="*", metavar="NAME", help="all, if none is named")
-    words.add_argument("--in", dest="place", type=Path, default=Path.home() / ".cache/unseen-corpora")
+    words.add_argument("--in", dest="place", type=Path, default=CORPORA)
     args = words.parse_args()
     for name in args.names:
         if name not in MAKERS:

@@ -18,8 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from compare import SETTLE, write
-from peers import ROOT, Unseen, measure
+import targets
+from page import write
+from peers import ROOT, SERVER, Unseen, measure
+from places import SETTLE
 
 IN_A_FOLDER = 1000
 STEPS = {
@@ -66,7 +68,7 @@ def one_size(work, tree, number, log):
         "snapshots": [*binary, "snapshots"],
         "check": [*binary, "check"],
         "compact": [*binary, "compact", "-n"],
-        "gc": [str(Path(tool.binary).with_name("backup-server")), "gc", "--data", str(tool.repo)],
+        "gc": [SERVER, "gc", "--data", str(tool.repo)],
     }
     # These ask for no secret; whoever has one at hand pays for opening it.
     secretless = {name: value for name, value in tool.env.items() if name != "BACKUP_PASSPHRASE"}
@@ -162,6 +164,7 @@ def main():
         plot(results)
         options = ["--sizes", words.sizes, *(["--image"] if words.image else []), "--write"]
         write("growth", made, " ".join(["tests/bench/growth.py", *options]))
+        targets.rewrite()
 
 
 if __name__ == "__main__":

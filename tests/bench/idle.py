@@ -5,7 +5,8 @@
 
 Of the connections a third sends nothing, a third the beginning of a TLS handshake, and a third
 nonsense, all from this machine. Those that the server closes are opened again at once. Needs a
-limit of open files above the number of connections (ulimit -n).
+limit of open files above the number of connections (ulimit -n). The programs are those of
+target/release if they are not named, or $UNSEEN_CLIENT and $UNSEEN_SERVER.
 """
 
 import argparse
@@ -18,6 +19,8 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+
+from peers import CLIENT, PASSPHRASE, SERVER, home, peak
 
 HALVES = [b"", bytes.fromhex("1603010200010001fc0303"), b"GET / HTTP/1.1\r\nHo"]
 
@@ -56,23 +59,15 @@ class Crowd(threading.Thread):
 
 
 def main():
-    words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    words.add_argument("backup", nargs="?", default="target/release/backup")
-    words.add_argument("server", nargs="?", default="target/release/backup-server")
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("backup", nargs="?", default=CLIENT)
+    words.add_argument("server", nargs="?", default=SERVER)
     words.add_argument("--connections", type=int, default=10000)
     words.add_argument("--mib", type=int, default=256)
     words = words.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        environment = {
-            **os.environ,
-            "HOME": str(folder),
-            "XDG_CONFIG_HOME": str(folder / "config"),
-            "XDG_DATA_HOME": str(folder / "share"),
-            "XDG_STATE_HOME": str(folder / "state"),
-            "XDG_CACHE_HOME": str(folder / "cache"),
-            "BACKUP_PASSPHRASE": "idle bench, nothing to hide here",
-        }
+        environment = home(folder, BACKUP_PASSPHRASE=PASSPHRASE)
         data = str(folder / "data")
         server = subprocess.Popen(
             [words.server, "serve", "--data", data, "--listen", "127.0.0.1:0"],
@@ -110,10 +105,8 @@ def measure(words, folder, environment, address, pid):
         times.append(run("run", str(source)))
         print(f"{name:7} {words.mib} MiB in {times[-1]:.1f} s")
     crowd.stopped = True
-    status = Path(f"/proc/{pid}/status").read_text()
-    peak = next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]
     print(f"{crowd.opened} connections opened for {words.connections} at a time, "
-          f"{crowd.failed} not accepted; server peak {int(peak) // 1024} MiB")
+          f"{crowd.failed} not accepted; server peak {peak(pid):.0f} MiB")
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ import threading
 import time
 from pathlib import Path
 
-from compare import write
-from peers import ROOT, measure
+from page import write
+from peers import CLIENT, PASSPHRASE, SERVER, home, measure
 
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 MTU = 1500
@@ -125,8 +125,8 @@ def link(words):
 
 def main():
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("backup", nargs="?", default=str(ROOT / "target/release/backup"))
-    words.add_argument("server", nargs="?", default=str(ROOT / "target/release/backup-server"))
+    words.add_argument("backup", nargs="?", default=CLIENT)
+    words.add_argument("server", nargs="?", default=SERVER)
     words.add_argument("--mbit", type=float, default=100)
     words.add_argument("--delay-ms", type=float, default=50)
     words.add_argument("--mib", type=int, default=400)
@@ -143,9 +143,7 @@ def main():
 
 
 def bench(folder, carrier, inside, words):
-    environment = {**os.environ, "HOME": str(folder), "BACKUP_PASSPHRASE": "a bench needs no secret, but a long one"}
-    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
-        environment.pop(name, None)
+    environment = home(folder, BACKUP_PASSPHRASE=PASSPHRASE)
     data = ["--data", str(folder / "data")]
     serve = [*inside, words.server, "serve", *data, "--listen", f"{THERE}:0"]
     server = subprocess.Popen(serve, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)

@@ -19,8 +19,8 @@ import tempfile
 import threading
 from pathlib import Path
 
-from compare import write
-from peers import ROOT
+from page import write
+from peers import CLIENT, PASSPHRASE, SERVER, home, recovery_code
 
 HEADER = 1245
 # Where a file was cut is left to chance, and whether a piece of it lies among others.
@@ -56,10 +56,7 @@ class Counter:
 
 def machine(folder, **more):
     folder.mkdir(exist_ok=True)
-    environment = {**os.environ, "HOME": str(folder), "BACKUP_PASSPHRASE": "a bench needs no secret, but a long one"}
-    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
-        environment.pop(name, None)
-    return {**environment, **more}
+    return home(folder, BACKUP_PASSPHRASE=PASSPHRASE, **more)
 
 
 def noise(folder, run, words):
@@ -84,9 +81,9 @@ def tables(data):
 
 def bench(folder, words, fill):
     data, counter = folder / "data", Counter()
-    home = machine(folder / "home")
+    own = machine(folder / "home")
     serve = [words.server, "serve", "--data", data, "--listen", "127.0.0.1:0", "--public-address", counter.address]
-    server = subprocess.Popen(serve, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=home)
+    server = subprocess.Popen(serve, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=own)
     try:
         counter.server = ("127.0.0.1", int(re.search(r"127\.0\.0\.1:(\d+)", server.stdout.readline())[1]))
         invite = subprocess.run([words.server, "invite", "--data", data], capture_output=True, text=True, check=True)
@@ -97,13 +94,13 @@ def bench(folder, words, fill):
             subprocess.run([words.backup, "-q", *map(str, command)], env=environment, check=True, stdout=subprocess.DEVNULL)
             return counter.bytes - before
 
-        act(home, "init", invite.stdout.split("'")[1], "--kit", kit)
+        act(own, "init", invite.stdout.split("'")[1], "--kit", kit)
         for run in range(words.runs):
             (source / f"{run:03}").mkdir(parents=True)
             fill(source / f"{run:03}", run, words)
-            act(home, "run", source)
+            act(own, "run", source)
         address = re.search(r"^\s*(unseen://\S+)", kit.read_text(), re.MULTILINE)[1]
-        code = re.search(r"^\s*((?:[0-9A-Z]+-){5,}[0-9A-Z]+)\s*$", kit.read_text(), re.MULTILINE)[1]
+        code = recovery_code(kit)
         asked = {}
         for name, run in (("old", 1), ("new", words.runs - 1)):
             asked[name] = 0
@@ -125,8 +122,8 @@ def bench(folder, words, fill):
 
 def main():
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("backup", nargs="?", default=str(ROOT / "target/release/backup"))
-    words.add_argument("server", nargs="?", default=str(ROOT / "target/release/backup-server"))
+    words.add_argument("backup", nargs="?", default=CLIENT)
+    words.add_argument("server", nargs="?", default=SERVER)
     words.add_argument("--gib", type=float, default=4)
     words.add_argument("--small", type=int, default=200_000)
     words.add_argument("--runs", type=int, default=20)

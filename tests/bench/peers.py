@@ -1,7 +1,11 @@
-"""The programs that are measured: what each is called with, on a repository and a home of its own."""
+"""The programs that are measured: what each is called with, on a repository and a home of its own.
+
+Ours are target/release/backup and backup-server, or $UNSEEN_CLIENT and $UNSEEN_SERVER.
+"""
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +15,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PEERS = Path(os.environ.get("PEERS", Path.home() / ".cache/unseen-peers"))
 TICKS = os.sysconf("SC_CLK_TCK")
+# The programs of this project that are measured.
+CLIENT = os.environ.get("UNSEEN_CLIENT", str(ROOT / "target/release/backup"))
+SERVER = os.environ.get("UNSEEN_SERVER", str(ROOT / "target/release/backup-server"))
+PASSPHRASE = "a bench needs no secret, but a long one"
 
 
 # A process begins with the memory of the one that it was forked from, and its peak is never told as
@@ -40,15 +48,37 @@ def measure(command, env, cwd, log):
     return dict(zip(("wall", "cpu", "mb"), figures))
 
 
+def home(folder, **more):
+    """The environment of a user whose files, settings and caches are all in this folder."""
+    env = {**os.environ, "HOME": str(folder), **more}
+    for name in ("CONFIG", "DATA", "STATE", "CACHE"):
+        env.pop(f"XDG_{name}_HOME", None)
+    return env
+
+
+def peak(pid):
+    """The most memory that a running process has had, in units of 1024 KiB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
+
+
+def forget_peak(pid):
+    """Its peak is counted anew from here on."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def recovery_code(kit):
+    """As the recovery kit has it."""
+    return re.search(r"^\s*((?:[0-9A-Z]+-){5,}[0-9A-Z]+)\s*$", kit.read_text(), re.MULTILINE)[1]
+
+
 class Tool:
     """One program, on a repository and a home of its own."""
 
     def __init__(self, work):
         self.work, self.repo, self.home = work, work / "repo", work / "home"
         self.home.mkdir()
-        self.env = {**os.environ, "HOME": str(self.home), "XDG_CACHE_HOME": str(self.home / "cache")}
-        for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
-            self.env.pop(name, None)
+        self.env = home(self.home)
         self.count = 0
         self.server = None
 
@@ -71,9 +101,7 @@ class Tool:
         if self.server is None:
             return 0.0, 0.0
         stat = Path(f"/proc/{self.server.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        status = Path(f"/proc/{self.server.pid}/status").read_text()
-        peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
-        return (int(stat[11]) + int(stat[12])) / TICKS, peak / 1024
+        return (int(stat[11]) + int(stat[12])) / TICKS, peak(self.server.pid)
 
     def close(self):
         if self.server is not None:
@@ -94,11 +122,11 @@ class Tool:
 
 
 class Unseen(Tool):
-    binary = str(ROOT / "target/release/backup")
+    binary = CLIENT
 
     def __init__(self, work):
         super().__init__(work)
-        self.env["BACKUP_PASSPHRASE"] = "a bench needs no secret, but a long one"
+        self.env["BACKUP_PASSPHRASE"] = PASSPHRASE
 
     def init(self):
         kit = str(self.home / "kit.txt")
@@ -110,19 +138,27 @@ class Unseen(Tool):
     def restore(self, target):
         return [self.binary, "-q", "restore", "latest", "--target", str(target)]
 
-    def check(self):
-        return [self.binary, "-q", "check"]
+    def check(self, *words):
+        return [self.binary, "-q", "check", *words]
+
+
+class UnseenCode(Unseen):
+    """The same, restored by the recovery code: as with a key in a file, no Argon2id is paid for."""
+
+    def restore(self, target):
+        del self.env["BACKUP_PASSPHRASE"]
+        self.env["BACKUP_RECOVERY_CODE"] = recovery_code(self.home / "kit.txt")
+        return super().restore(target)
 
 
 class UnseenHttps(Unseen):
     """The same with the server in a process of its own, over TLS on loopback."""
 
     def init(self):
-        program = str(ROOT / "target/release/backup-server")
         data = ["--data", str(self.repo)]
-        self.serve([program, "serve", *data, "--listen", "127.0.0.1:0"])
+        self.serve([SERVER, "serve", *data, "--listen", "127.0.0.1:0"])
         self.said("listening on")
-        made = subprocess.run([program, "invite", *data], env=self.env, check=True, capture_output=True, text=True)
+        made = subprocess.run([SERVER, "invite", *data], env=self.env, check=True, capture_output=True, text=True)
         link = made.stdout.split("'")[1]
         return [self.binary, "-q", "init", link, "--kit", str(self.home / "kit.txt")]
 
@@ -227,6 +263,7 @@ class Bupstash(Tool):
 
 TOOLS = {
     "unseen": Unseen,
+    "unseen-code": UnseenCode,
     "bupstash": Bupstash,
     "restic": Restic,
     "rustic": Rustic,
