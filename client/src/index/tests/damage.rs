@@ -69,18 +69,18 @@ fn a_flipped_bit_in_a_run_is_found_at_opening_or_at_the_lookup() {
     let good = fs::read(&path).unwrap();
     let blocks = run::BLOCK..3 * run::BLOCK;
     assert_eq!(good.len(), 3 * run::BLOCK + 2 * 8 + 192);
-    let index = opened(&dir).unwrap();
     let write = |at: usize, byte: u8| {
         let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
         std::os::unix::fs::FileExt::write_all_at(&file, &[byte], at as u64).unwrap();
     };
     for at in blocks.clone() {
+        // One that remembers no block yet.
+        let index = opened(&dir).unwrap();
         write(at, good[at] ^ (1 << (at % 8)));
         // The first block holds 113 of the 150.
         assert!(errors(&index, 9) >= 2, "byte {at}");
         write(at, good[at]);
     }
-    drop(index);
     for at in (0..blocks.start).chain(blocks.end..good.len()) {
         write(at, good[at] ^ (1 << (at % 8)));
         assert!(opened(&dir).is_none(), "byte {at}");
