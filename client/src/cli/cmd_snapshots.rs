@@ -28,8 +28,8 @@ use crate::tree::manifest::Manifest;
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(after_help = "\
 Asks for no secret: this device's own snapshots are shown in full, those of others by id, time and
-what their server may see. With --unlock, with a filter, or if BACKUP_PASSPHRASE or
-BACKUP_RECOVERY_CODE (or either with _FILE or _FD) is set, all are shown in full.
+what their server may see. With --unlock or a filter all are shown in full; so they are if there are
+others and BACKUP_PASSPHRASE or BACKUP_RECOVERY_CODE (or either with _FILE or _FD) is set.
 
 Example:
   backup snapshots --unlock
@@ -57,10 +57,6 @@ pub fn run(ctx: &Context<'_>, args: &SnapshotsArgs) -> Result<Exit, CliError> {
     let runtime = vault::runtime()?;
     let setup = ctx.setup()?;
     let shown = look(ctx, args, &setup, &runtime)?;
-    let mut shown = narrow(shown, &args.snapshots)?;
-    if let Some(latest) = args.latest {
-        keep_latest(&mut shown, latest.get());
-    }
     if ctx.ui.is_json() {
         let all: Vec<_> = shown.iter().map(json_of).collect();
         ctx.ui.json(&all);
@@ -90,7 +86,9 @@ fn look(
     if args.unlock || !args.filter.is_empty() || !setup.places.device_key().exists() {
         return unlocked(ctx, args, runtime);
     }
-    if ctx.secrets().are_at_hand() {
+    let known = own(ctx, args, setup, runtime);
+    let is_all = known.as_ref().is_ok_and(|(shown, _)| shown.iter().all(|s| s.manifest.is_some()));
+    if ctx.secrets().are_at_hand() && !is_all {
         match unlocked(ctx, args, runtime) {
             // Nobody asked for it: a secret for something else is no reason to show nothing.
             Err(error) if error.code() == Exit::WrongSecret => {
@@ -99,7 +97,11 @@ fn look(
             shown => return shown,
         }
     }
-    own(ctx, args.all, setup, runtime)
+    let (shown, warnings) = known?;
+    for text in warnings {
+        ctx.ui.warn(&text);
+    }
+    Ok(shown)
 }
 
 /// A snapshot, with as much of its manifest as can be shown.
@@ -111,23 +113,25 @@ struct Shown {
     gone: Option<(Leave, Timestamp)>,
 }
 
-/// Without any secret: what this machine remembers of its own, what the log says of the others.
+/// Without any secret: what this machine remembers of its own, what the log says of the others. And
+/// what is to be warned of.
 fn own(
     ctx: &Context<'_>,
-    all: bool,
+    args: &SnapshotsArgs,
     setup: &Setup,
     runtime: &Runtime,
-) -> Result<Vec<Shown>, CliError> {
+) -> Result<(Vec<Shown>, Vec<String>), CliError> {
     let (repo, _) = vault::open_repository(ctx, setup, (runtime, Arc::default()))?;
     let state = &repo.log.state;
     let this = repo.key.secrets.device;
-    silence::warn(ctx, state, &|device| (device == this).then(|| "this machine".to_owned()));
+    let name = |device| (device == this).then(|| "this machine".to_owned());
+    let warnings = silence::warnings(state, &name);
     let own = OwnSnapshots::open(&repo.folders.own_snapshots());
     let mut shown: Vec<Shown> = list_locked(state)
         .into_iter()
         .map(|row| Shown { manifest: own.get(&row.id), row, gone: None })
         .collect();
-    if all {
+    if args.all {
         let gone = gone_locked(state, state.head_received.max(SystemClock.now()));
         shown.extend(gone.into_iter().map(|gone| {
             let went = Some((gone.why, gone.until));
@@ -135,7 +139,7 @@ fn own(
         }));
         shown.sort_by_key(|one| one.row.seq);
     }
-    Ok(shown)
+    Ok((wanted(shown, args)?, warnings))
 }
 
 fn unlocked(
@@ -163,7 +167,15 @@ fn unlocked(
         let gone = went.get(&listed.row.id).copied();
         Shown { row: listed.row, manifest: listed.manifest.ok(), gone }
     });
-    Ok(shown.collect())
+    wanted(shown.collect(), args)
+}
+
+fn wanted(all: Vec<Shown>, args: &SnapshotsArgs) -> Result<Vec<Shown>, CliError> {
+    let mut wanted = narrow(all, &args.snapshots)?;
+    if let Some(latest) = args.latest {
+        keep_latest(&mut wanted, latest.get());
+    }
+    Ok(wanted)
 }
 
 fn narrow(all: Vec<Shown>, wanted: &[String]) -> Result<Vec<Shown>, CliError> {

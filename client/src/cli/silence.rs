@@ -18,19 +18,27 @@ fn now_silent(state: &State) -> Vec<(DeviceId, Timestamp)> {
 
 /// Warns of each silent device; `name` tells what it is called, where that is known.
 pub(super) fn warn(ctx: &Context<'_>, state: &State, name: &dyn Fn(DeviceId) -> Option<String>) {
+    for text in warnings(state, name) {
+        ctx.ui.warn(&text);
+    }
+}
+
+/// What is to be warned of.
+pub(super) fn warnings(state: &State, name: &dyn Fn(DeviceId) -> Option<String>) -> Vec<String> {
     let days = state.policy_at(state.head_received.max(SystemClock.now())).silent_days;
-    for (device, since) in now_silent(state) {
+    let one = |(device, since): (DeviceId, Timestamp)| {
         let id = device.short();
         let called = match name(device) {
             Some(name) => format!("{} ({id})", escape_for_terminal(name.as_bytes())),
             None => id,
         };
-        ctx.ui.warn(&format!(
+        format!(
             "device {called} has made no backup since {}: the policy has that reported after {}",
             local_time(since),
             plural(days.into(), "day", "days"),
-        ));
-    }
+        )
+    };
+    now_silent(state).into_iter().map(one).collect()
 }
 
 /// The same for programs.

@@ -9,6 +9,7 @@
 //! The index is a cache: everything in it can be read from the packs' tables of contents. Every
 //! byte read back is verified before it is believed, and damage is an error and not a wrong answer.
 
+mod blocks;
 mod delta;
 mod error;
 mod filter;
@@ -29,6 +30,7 @@ use roaring::RoaringBitmap;
 use unseen_common::id::{PackNumber, VaultId};
 
 use crate::crypto::content_id::ChunkId;
+use blocks::Blocks;
 use delta::Delta;
 use folder::Folder;
 use manifest::Manifest;
@@ -38,7 +40,8 @@ use run::Run;
 pub use error::IndexError;
 use error::Result;
 
-/// An open index. Lookups from many threads do not wait for each other, nor for a merge.
+/// An open index. Lookups from many threads do not wait for each other unless they need the same
+/// block, nor for a merge.
 #[derive(Debug)]
 pub struct Index {
     folder: Folder,
@@ -46,6 +49,7 @@ pub struct Index {
     state: RwLock<State>,
     /// What is on disk. Taken before `state`, and by everything that writes files.
     disk: Mutex<Manifest>,
+    blocks: Blocks,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -54,10 +58,12 @@ struct Limits {
     delta: usize,
     /// Runs on disk.
     runs: usize,
+    /// Blocks of runs in RAM.
+    blocks: usize,
 }
 
 impl Limits {
-    const DEFAULT: Self = Self { delta: 64 << 10, runs: 8 };
+    const DEFAULT: Self = Self { delta: 64 << 10, runs: 8, blocks: 1024 };
 }
 
 #[derive(Debug)]
@@ -126,7 +132,9 @@ impl Index {
             sealed: Arc::new(Sealed { runs, dead: manifest.dead.clone() }),
             covered: manifest.covered.clone(),
         };
-        Ok(Self { folder, limits, state: RwLock::new(state), disk: Mutex::new(manifest) })
+        let blocks = Blocks::new(limits.blocks);
+        let (state, disk) = (RwLock::new(state), Mutex::new(manifest));
+        Ok(Self { folder, limits, state, disk, blocks })
     }
 
     /// Deletes the index in `dir`, if any. It must not be open.
@@ -249,7 +257,8 @@ impl Index {
         self.len() == 0
     }
 
-    /// Bytes of RAM in use for records, filters and tables.
+    /// Bytes of RAM in use for records, filters and tables, besides up to 4 MiB for the blocks that
+    /// were read last.
     pub fn ram_bytes(&self) -> usize {
         let state = self.read();
         state.delta.ram_bytes()
@@ -271,8 +280,11 @@ impl Index {
         if in_ram.is_some() {
             return Ok(in_ram);
         }
+        let mut before = sealed.runs.iter().map(|run| run.blocks()).sum::<u64>();
         for run in sealed.runs.iter().rev() {
-            let found = run.find(id, |pack| !sealed.dead.contains(pack) && wanted(pack))?;
+            before = before.saturating_sub(run.blocks());
+            let accept = |pack| !sealed.dead.contains(pack) && wanted(pack);
+            let found = run.find(id, (&self.blocks, before), accept)?;
             if found.is_some() {
                 return Ok(found);
             }

@@ -15,6 +15,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::blocks::Blocks;
 use super::error::{IndexError, Result};
 use super::filter::Filter;
 use super::record::{Origin, Record, word};
@@ -88,10 +89,12 @@ impl Run {
         self.filter = filter;
     }
 
-    /// The first pack with this chunk that `accept` agrees to.
+    /// The first pack with this chunk that `accept` agrees to. There are so many blocks in the runs
+    /// `before` this one.
     pub(super) fn find(
         &self,
         id: &ChunkId,
+        (kept, before): (&Blocks, u64),
         mut accept: impl FnMut(u32) -> bool,
     ) -> Result<Option<u32>> {
         if !self.filter.may_contain(id) {
@@ -100,13 +103,13 @@ impl Run {
         let prefix = word(id, 0);
         // Equal records may begin in the block before the first that starts as the id does.
         let first = self.prefixes.partition_point(|block| *block < prefix).saturating_sub(1);
-        let mut buffer = [0; BLOCK];
         let places = u64::try_from(first).unwrap_or(u64::MAX)..;
         for (place, block) in places.zip(self.prefixes.get(first..).unwrap_or_default()) {
             if *block > prefix {
                 break;
             }
-            let records = self.read_block(place, &mut buffer)?;
+            let mut slot = kept.slot(before.saturating_add(place));
+            let records = slot.records(self, place)?;
             let start = records.partition_point(|record| record[..32] < id.0[..]);
             for record in records[start..].iter().map(Record::from_bytes) {
                 if record.id != *id {
@@ -121,28 +124,38 @@ impl Run {
     }
 
     /// Reads and verifies the block at `place`.
-    pub(super) fn read_block<'a>(
-        &self,
-        place: u64,
-        buffer: &'a mut [u8; BLOCK],
-    ) -> Result<&'a [[u8; Record::LEN]]> {
+    pub(super) fn read_block(&self, place: u64, buffer: &mut [u8; BLOCK]) -> Result<()> {
         self.file
             .read_exact_at(buffer, BLOCK_64 * (1 + place))
             .map_err(IndexError::read(&self.path))?;
         let mut found = [0; 8];
         found.copy_from_slice(&buffer[CHECKED..]);
-        if found != checksum(&self.key, place, buffer) {
-            return Err(IndexError::damaged(&self.path, "a block fails its checksum"));
+        if found == checksum(&self.key, place, buffer) {
+            Ok(())
+        } else {
+            Err(IndexError::damaged(&self.path, "a block fails its checksum"))
         }
+    }
+
+    /// The records of the block that was read from `place`.
+    pub(super) fn records_of<'a>(
+        &self,
+        place: u64,
+        block: &'a [u8; BLOCK],
+    ) -> &'a [[u8; Record::LEN]] {
         let left = self.entry.records.saturating_sub(place * RECORDS_A_BLOCK_64);
         let records = usize::try_from(left).unwrap_or(usize::MAX).min(RECORDS_A_BLOCK);
-        let (all, _) = buffer.as_chunks();
-        Ok(&all[..records])
+        let (all, _) = block.as_chunks();
+        &all[..records]
     }
 
     /// All records in order.
     pub(super) fn records(&self) -> Records<'_> {
         Records { run: self, place: 0, buffer: Box::new([0; BLOCK]), at: 0, filled: 0, last: None }
+    }
+
+    pub(super) fn blocks(&self) -> u64 {
+        blocks(self.entry.records)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -260,7 +273,7 @@ impl Iterator for Records<'_> {
             }
             self.at = 0;
             match self.run.read_block(self.place, &mut self.buffer) {
-                Ok(records) => self.filled = records.len(),
+                Ok(()) => self.filled = self.run.records_of(self.place, &self.buffer).len(),
                 Err(error) => return Some(Err(error)),
             }
             self.place += 1;

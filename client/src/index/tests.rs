@@ -23,7 +23,7 @@ fn packs(numbers: impl IntoIterator<Item = u32>) -> RoaringBitmap {
 }
 
 fn open(dir: &TempDir, delta: usize) -> Index {
-    Index::open_with(dir.path(), ORIGIN, Limits { delta, runs: 8 }).unwrap()
+    Index::open_with(dir.path(), ORIGIN, Limits { delta, runs: 8, blocks: 3 }).unwrap()
 }
 
 fn all(index: &Index, id: &ChunkId) -> Vec<u32> {

@@ -45,6 +45,30 @@ impl DirNode {
         self.meta.as_deref().filter(|_| ours.load(Ordering::Relaxed))
     }
 
+    /// Tells it from all other directories of the restore.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The directory that it is in, and its name; `None` for the target.
+    pub(super) fn below(&self) -> Option<(&Arc<Self>, &Name)> {
+        match &self.place {
+            Place::Target(_) => None,
+            Place::Below { parent, name } => Some((parent, name)),
+        }
+    }
+
+    pub(super) fn is_above(&self) -> bool {
+        self.above
+    }
+
+    /// One that was let go of and is there, to be opened again: it has the same number.
+    pub(super) fn again(parent: Arc<Self>, (id, above): (u64, bool), name: Name) -> Arc<Self> {
+        let place = Place::Below { parent, name };
+        let (made, was_missing) = (AtomicBool::new(true), AtomicBool::new(false));
+        Arc::new(Self { id, place, meta: None, above, made, was_missing })
+    }
+
     pub(super) fn is_made(&self) -> bool {
         self.made.load(Ordering::Relaxed)
     }

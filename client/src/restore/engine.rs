@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use super::dirs::Dirs;
 use super::finish::finish;
 use super::guard::{Guard, Sides};
+use super::links::Links;
 use super::options::{Existing, RestoreError, RestoreOptions, RestoreOutcome};
 use super::plan::{Limits, Planner};
 use super::policy::{Overwrite, Ownership, Policy};
@@ -92,7 +93,8 @@ impl<'a> Prepared<'a> {
             return Ok(RestoreOutcome::default());
         };
         let dirs = Dirs::new(Some(root), policy(&options));
-        let run = Run::new(&self.packs, &dirs, (&Silent, interrupt), false);
+        let links = Links::new(self.packs.index.folder(), Limits::DEFAULT.links);
+        let run = Run::new(&self.packs, &dirs, (&Silent, interrupt), false, links);
         // In a dry run nothing is planned: what comes out is one empty window.
         let (windows_in, windows) = bounded(1);
         let planner = Planner::new(windows_in, Limits::DEFAULT);
@@ -134,7 +136,8 @@ impl Ready<'_> {
         let Self { prepared, root } = self;
         let Prepared { packs, monitor, options, within, guard, begin } = prepared;
         let dirs = Dirs::new(root, policy(options));
-        let run = Run::new(&packs, &dirs, (monitor, interrupt), options.verify);
+        let links = Links::new(packs.index.folder(), limits.links);
+        let run = Run::new(&packs, &dirs, (monitor, interrupt), options.verify, links);
         write(&run, (options, limits), begin.clone(), (&within, guard.as_ref()));
         if options.verify && !options.dry_run && !run.stopped() {
             match verify(&run, options, begin, &within) {

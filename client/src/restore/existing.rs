@@ -12,11 +12,11 @@ use super::apply::{Subject, apply};
 use super::error::TargetError;
 use super::handle::Handle;
 use super::policy::{Note, Policy};
-use super::root::{FileId, TargetDir};
+use super::root::TargetDir;
 use crate::browse::chunks::Chunks;
 use crate::browse::error::ReadError;
 use crate::crypto::content_id::{ChunkKind, ContentKeys};
-use crate::scan::os::{FileType, fstat};
+use crate::scan::os::{FileType, Stat, fstat};
 use crate::tree::entry::{Content, Extent, Meta, Name};
 use crate::tree::reader::{ObjectSource, TreeError, for_each_extent};
 
@@ -24,50 +24,43 @@ use crate::tree::reader::{ObjectSource, TreeError, for_each_extent};
 const STEP: u64 = 256 * 1024;
 
 impl TargetDir {
-    /// Sets the metadata of a file that is there and stays, and removes attributes and ACLs that
-    /// are not recorded. It must still be the file `id`.
-    pub(super) fn refresh(
-        &self,
-        name: &Name,
-        id: FileId,
-        meta: &Meta,
-        policy: &Policy,
-    ) -> Result<Vec<Note>, TargetError> {
-        let failed = |error| TargetError::of("open", Some(name), error);
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    /// Opens a file that is there for reading, if it is a regular file; and what it is.
+    pub(super) fn open_existing_file(&self, name: &Name) -> Result<(File, Stat), TargetError> {
+        // A pipe must not hold it up, and a terminal not become its own.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let flags = flags | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(self.fd(), name.as_os_str(), flags, Mode::empty())
-            .map_err(failed)?;
+            .map_err(|error| TargetError::of("open", Some(name), error))?;
         let stat = fstat(&fd).map_err(|error| TargetError::io("look at", Some(name), &error))?;
-        if stat.file_type != FileType::File || FileId::from(&stat) != id {
-            return Err(TargetError::Raced { name: name.clone() });
-        }
-        let handle = Handle::Open(fd.as_fd());
-        let now = handle.now();
-        let subject = Subject { handle, is_link: false, inherits_acl: false, now, owner: None };
-        apply(subject, meta, policy).map_err(|refused| refused.of(Some(name)))
-    }
-
-    /// Opens a file that is there for reading, if it is a regular file.
-    pub(super) fn open_existing_file(&self, name: &Name) -> Result<File, TargetError> {
-        let failed = |error: io::Error| TargetError::io("open", Some(name), &error);
-        let file = self.reader()?.open_file(name).map_err(failed)?;
-        let stat = fstat(&file).map_err(failed)?;
         if stat.file_type == FileType::File {
-            Ok(file)
+            Ok((fd.into(), stat))
         } else {
             Err(TargetError::Raced { name: name.clone() })
         }
     }
 }
 
+/// Sets the metadata of a file that is there and stays, and removes attributes and ACLs that are
+/// not recorded.
+pub(super) fn refresh(
+    (file, name): (&File, &Name),
+    meta: &Meta,
+    policy: &Policy,
+) -> Result<Vec<Note>, TargetError> {
+    let handle = Handle::Open(file.as_fd());
+    let now = handle.now();
+    let subject = Subject { handle, is_link: false, inherits_acl: false, now, owner: None };
+    apply(subject, meta, policy).map_err(|refused| refused.of(Some(name)))
+}
+
 /// Whether a file holds exactly the content of an entry. That it cannot be read is a no.
 pub(super) fn same_content(
-    file: &File,
+    (file, stat): (&File, &Stat),
     (content, size): (&Content, u64),
     chunks: &mut Chunks<'_>,
     ids: &ContentKeys,
 ) -> Result<bool, ReadError> {
-    if fstat(file).is_ok_and(|stat| stat.size != size) {
+    if stat.size != size {
         return Ok(false);
     }
     let mut at: u64 = 0;

@@ -138,7 +138,8 @@ impl FilePlan {
         let notes = temp.commit(&self.meta.whole(), run.dirs.policy())?;
         run.left_out(|| self.path(), &notes);
         if let (Some(group), Some(id)) = (self.group, id) {
-            run.links.placed(group, &self.dir, &self.name, id);
+            // If that fails the restore ends, and tells why.
+            run.told(run.links.placed(group, id)).ok();
         }
         Ok(())
     }

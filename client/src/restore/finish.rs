@@ -8,6 +8,7 @@ use crossbeam_channel::Receiver;
 use roaring::RoaringBitmap;
 
 use super::apply::apply_dir_meta;
+use super::dirs::DirNode;
 use super::error::TargetError;
 use super::links::LinkPlan;
 use super::plan::After;
@@ -90,20 +91,24 @@ fn wrap_up(run: &Run<'_>, after: After) {
         if run.stopped() {
             return;
         }
-        match place_link(run, &link) {
-            Ok(Some(Change::Unmodified)) => {
-                run.count(|tally| tally.unmodified += 1);
-                run.done(&link.dir.path_of(&link.name), Change::Unmodified, link.size);
+        let Ok(first) = run.told(run.links.first(link.group)) else {
+            return;
+        };
+        let path = link.dir.path_of(&link.name);
+        let Some(first) = first else {
+            let what = "the file that this is another name of was not restored";
+            run.problem(path, what.to_owned());
+            continue;
+        };
+        match place_link(run, &link, first) {
+            Ok(change) => {
+                run.count(|tally| match change {
+                    Change::Unmodified => tally.unmodified += 1,
+                    _ => tally.files += 1,
+                });
+                run.done(&path, change, link.size);
             }
-            Ok(Some(change)) => {
-                run.count(|tally| tally.files += 1);
-                run.done(&link.dir.path_of(&link.name), change, link.size);
-            }
-            Ok(None) => {
-                let what = "the file that this is another name of was not restored";
-                run.problem(link.dir.path_of(&link.name), what.to_owned());
-            }
-            Err(error) => run.trouble(link.dir.path_of(&link.name), error),
+            Err(error) => run.trouble(path, error),
         }
     }
     for dir in after.leaves {
@@ -122,23 +127,24 @@ fn wrap_up(run: &Run<'_>, after: After) {
     }
 }
 
-/// Makes a further name, unless it is there; `None` if the first one is not.
-fn place_link(run: &Run<'_>, link: &LinkPlan) -> Result<Option<Change>, TargetError> {
-    let Some((first_dir, first_name, id)) = run.links.first(link.group) else {
-        return Ok(None);
-    };
+/// Makes a further name, unless it is there.
+fn place_link(
+    run: &Run<'_>,
+    link: &LinkPlan,
+    (first_dir, first_name, id): (Arc<DirNode>, Name, FileId),
+) -> Result<Change, TargetError> {
     let dir = run.dirs.open(&link.dir)?;
     let first_dir = run.dirs.open(&first_dir)?;
     if dir.stat(&link.name).is_ok_and(|stat| FileId::from(&stat) == id) {
-        return Ok(Some(Change::Unmodified));
+        return Ok(Change::Unmodified);
     }
     let source = LinkSource { dir: &first_dir, name: &first_name, id };
     let policy = run.dirs.policy();
     match dir.hard_link(&link.name, &source, policy) {
-        Ok(()) => Ok(Some(link.change)),
+        Ok(()) => Ok(link.change),
         Err(TargetError::Io { .. }) if link.is_file => {
             copy(&dir, &link.name, &source)?.commit(&link.meta, policy)?;
-            Ok(Some(link.change))
+            Ok(link.change)
         }
         Err(error) => Err(error),
     }
@@ -150,7 +156,7 @@ fn copy(
     name: &Name,
     source: &LinkSource<'_>,
 ) -> Result<super::temp::TempFile, TargetError> {
-    let mut from = source.dir.open_existing_file(source.name)?;
+    let (mut from, _) = source.dir.open_existing_file(source.name)?;
     let temp = dir.create_temp(name)?;
     let mut buffer = vec![0; COPY];
     let mut at: u64 = 0;

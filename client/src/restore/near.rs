@@ -1,5 +1,5 @@
 //! Where chunks are, without the index where possible: files that lie next to each other in a tree
-//! mostly lie next to each other in packs. The index reads and verifies a block of 4 KiB a chunk; a
+//! mostly lie next to each other in packs. A large index reads and verifies a block of 4 KiB a chunk; a
 //! table of contents that is open anyway tells at once.
 
 use std::sync::Arc;

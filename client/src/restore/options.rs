@@ -6,6 +6,7 @@ use unseen_common::packset::PackSet;
 use super::error::TargetError;
 use super::kept::Kept;
 use super::left::LeftOut;
+use super::links::LinksError;
 use super::select::Select;
 use crate::browse::error::ReadError;
 use crate::browse::ls::FindError;
@@ -153,6 +154,9 @@ pub enum RestoreError {
     /// The vault or the index cannot be used.
     #[error("the snapshot cannot be read")]
     Read(#[from] ReadError),
+    /// More files have several names than fit into memory, and a file for the rest fails.
+    #[error(transparent)]
+    Links(#[from] LinksError),
     /// There is no such path in the snapshot.
     #[error("the part to restore cannot be found")]
     Find(#[from] FindError),

@@ -11,7 +11,7 @@ use unseen_common::id::PackNumber;
 
 use super::dirs::DirNode;
 use super::file::FilePlan;
-use super::links::LinkPlan;
+use super::links::{LinkPlan, MEMORY};
 use crate::browse::error::ReadError;
 use crate::crypto::content_id::ChunkId;
 
@@ -24,10 +24,13 @@ pub(super) struct Limits {
     pub(super) wants: usize,
     /// Files whose parts are in several packs, so that they may be open for long.
     pub(super) spread: usize,
+    /// Bytes of memory for files of several names.
+    pub(super) links: usize,
 }
 
 impl Limits {
-    pub(super) const DEFAULT: Self = Self { things: 24 * 1024, wants: 64 * 1024, spread: 512 };
+    pub(super) const DEFAULT: Self =
+        Self { things: 24 * 1024, wants: 64 * 1024, spread: 512, links: MEMORY };
 }
 
 /// A chunk that is to be written into a file.

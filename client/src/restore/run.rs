@@ -9,7 +9,7 @@ use unseen_common::packset::PackSet;
 use super::dirs::{DirNode, Dirs};
 use super::error::TargetError;
 use super::left::Left;
-use super::links::Links;
+use super::links::{Links, LinksError};
 use super::options::{RestoreError, RestoreOutcome};
 use super::policy::Note as LeftNote;
 use crate::browse::error::ReadError;
@@ -41,12 +41,13 @@ impl<'a> Run<'a> {
         dirs: &'a Dirs,
         (monitor, interrupt): (&'a dyn Monitor, &'a AtomicBool),
         verify: bool,
+        links: Links,
     ) -> Self {
         Self {
             packs,
             dirs,
             monitor,
-            links: Links::default(),
+            links,
             interrupt,
             stop: AtomicBool::new(false),
             fatal: Mutex::new(None),
@@ -72,6 +73,14 @@ impl<'a> Run<'a> {
         if fatal.is_none() {
             *fatal = Some(error.into());
         }
+    }
+
+    /// What was asked of [`Self::links`]. Without an answer the restore ends.
+    pub(super) fn told<T>(&self, answer: Result<T, LinksError>) -> Result<T, ReadError> {
+        answer.map_err(|error| {
+            self.fail(error);
+            ReadError::Stopped
+        })
     }
 
     /// Something could not be restored; the rest goes on.

@@ -100,14 +100,14 @@ fn compare(
         return;
     }
     let opened = run.dirs.open(node).and_then(|dir| dir.open_existing_file(name));
-    let file = match opened {
-        Ok(file) => file,
+    let (file, stat) = match opened {
+        Ok(opened) => opened,
         Err(error) => {
             run.problem(path, in_words(&error));
             return;
         }
     };
-    match same_content(&file, content, chunks, run.packs.repo.ids()) {
+    match same_content((&file, &stat), content, chunks, run.packs.repo.ids()) {
         Ok(true) => run.count(|tally| tally.verified += 1),
         Ok(false) => run.problem(path, "it reads back otherwise than it was written".to_owned()),
         Err(error) => run.unreadable(path, error),

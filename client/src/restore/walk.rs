@@ -219,7 +219,7 @@ impl<'r, 'a> Walker<'r, 'a> {
         {
             self.remove(here, &entry.name);
         }
-        if self.options.survey && !self.is_to_be_entered(here, &entry) {
+        if self.options.survey && !self.is_to_be_entered(here, &entry)? {
             return Ok(None);
         }
         let Entry { name, mut meta, kind } = entry;

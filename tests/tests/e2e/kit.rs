@@ -110,6 +110,10 @@ fn snapshots_are_shown_in_full_to_those_who_can_open_them() {
     id_of(&opened.text(), &saved.sources[2]);
     // A passphrase for something else is no reason to show less than without one.
     let wrong = silent.with("BACKUP_PASSPHRASE", "something else");
+    // What this machine made it shows without: then none is tried.
+    let own = id_of(&locked.text(), &saved.sources[1]);
+    let shown = wrong.ok(&["snapshots", &own]);
+    assert!(!shown.text().contains("(sealed)") && shown.err.is_empty(), "{shown}");
     let shown = wrong.ok(&["snapshots"]);
     assert_eq!(shown.text(), locked.text());
     assert!(shown.err.contains("wrong passphrase"), "{shown}");

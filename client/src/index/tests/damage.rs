@@ -69,18 +69,18 @@ fn a_flipped_bit_in_a_run_is_found_at_opening_or_at_the_lookup() {
     let good = fs::read(&path).unwrap();
     let blocks = run::BLOCK..3 * run::BLOCK;
     assert_eq!(good.len(), 3 * run::BLOCK + 2 * 8 + 192);
-    let index = opened(&dir).unwrap();
     let write = |at: usize, byte: u8| {
         let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
         std::os::unix::fs::FileExt::write_all_at(&file, &[byte], at as u64).unwrap();
     };
     for at in blocks.clone() {
+        // One that remembers no block yet.
+        let index = opened(&dir).unwrap();
         write(at, good[at] ^ (1 << (at % 8)));
         // The first block holds 113 of the 150.
         assert!(errors(&index, 9) >= 2, "byte {at}");
         write(at, good[at]);
     }
-    drop(index);
     for at in (0..blocks.start).chain(blocks.end..good.len()) {
         write(at, good[at] ^ (1 << (at % 8)));
         assert!(opened(&dir).is_none(), "byte {at}");
@@ -145,4 +145,25 @@ fn files_have_the_bytes_they_always_had() {
         data_encoding::HEXLOWER.encode(&hash.as_bytes()[..8])
     });
     assert_eq!(pins, ["f4af102c39e39290", "7b990150ec0e8d5f"]);
+}
+
+#[test]
+fn a_block_that_was_verified_is_not_read_again_while_there_is_room_for_it() {
+    let dir = sample();
+    let (roomy, narrow) = (1024, 1);
+    for (blocks, found) in [(roomy, true), (narrow, false)] {
+        let index =
+            Index::open_with(dir.path(), ORIGIN, Limits { blocks, ..Limits::DEFAULT }).unwrap();
+        assert_eq!(errors(&index, 1), 0);
+        let run = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let run = run.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+        let good = fs::read(&run).unwrap();
+        let mut bad = good.clone();
+        // The first record of each of both blocks.
+        bad[4096] ^= 1;
+        bad[8192] ^= 1;
+        fs::write(&run, &bad).unwrap();
+        assert_eq!(errors(&index, 1) == 0, found);
+        fs::write(&run, &good).unwrap();
+    }
 }

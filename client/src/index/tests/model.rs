@@ -123,6 +123,6 @@ proptest! {
 
     #[test]
     fn behaves_like_a_map(ops in vec(op(), 1..40), delta in 1_usize..120, runs in 1_usize..6) {
-        run_ops(ops, Limits { delta, runs });
+        run_ops(ops, Limits { delta, runs, blocks: 2 });
     }
 }

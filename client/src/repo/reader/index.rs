@@ -277,6 +277,11 @@ pub(super) fn contents(
 }
 
 impl ReaderIndex {
+    /// The folder that it is in.
+    pub fn folder(&self) -> &Path {
+        &self.dir
+    }
+
     /// A pack that holds the chunk: one of `within` if there is one, else any.
     pub fn lookup(
         &self,

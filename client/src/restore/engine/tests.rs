@@ -159,8 +159,8 @@ fn the_smallest_windows_give_the_same() {
     let (repo, index) = scene.world.reader();
     let chosen = scene.choose(&repo, &scene.latest());
     let (recorder, go_on) = (Recorder::default(), AtomicBool::new(false));
-    for (things, wants, spread) in [(1, 1, 1), (7, 5, 2)] {
-        let limits = Limits { things, wants, spread };
+    for (things, wants, spread, links) in [(1, 1, 1, 0), (7, 5, 2, 300)] {
+        let limits = Limits { things, wants, spread, links };
         let options = scene.options();
         let listens = (&recorder as &dyn Monitor, &go_on);
         let runtime = scene.world.runtime.handle();
@@ -427,7 +427,7 @@ fn an_interrupt_in_the_middle_keeps_whole_files_and_no_others() {
     let (repo, index) = scene.world.reader();
     let chosen = scene.choose(&repo, &scene.latest());
     let stopper = Stopper::default();
-    let limits = Limits { things: 4, wants: 4, spread: 1 };
+    let limits = Limits { things: 4, wants: 4, spread: 1, links: 0 };
     let options = scene.options();
     let runtime = scene.world.runtime.handle();
     let prepared = Prepared::new((&repo, &index), &chosen, &options, &stopper, runtime);
@@ -452,3 +452,4 @@ mod damage;
 mod deleting;
 mod hostile;
 mod in_place;
+mod linked;

@@ -8,7 +8,7 @@ use super::{Here, Walker};
 use crate::browse::error::ReadError;
 use crate::progress::{Amount, Change};
 use crate::restore::apply::foreseen;
-use crate::restore::existing::same_content;
+use crate::restore::existing::{refresh, same_content};
 use crate::restore::file::FilePlan;
 use crate::restore::links::{LinkPlan, Role};
 use crate::restore::options::Existing;
@@ -64,17 +64,16 @@ impl Walker<'_, '_> {
         if !self.ready(here, &name) {
             return Ok(());
         }
-        let (role, group) = self.role(here, &name, &meta, kind);
+        let (role, group) = self.role(here, &name, &meta, kind)?;
         if role == Role::Further {
             return self.further(here, (name, meta), (true, size), change);
         }
         if let (true, Some(stat)) = (same, &found)
-            && group.is_none_or(|group| self.run.links.may_stay(group, FileId::from(stat)))
+            && self.may_stay(group, stat)?
             && self.is_unmodified(here, (&name, &meta), stat, (content, size))?
         {
             if let Some(group) = group {
-                let id = FileId::from(stat);
-                self.run.links.placed(group, &here.node, &name, id);
+                self.run.told(self.run.links.placed(group, FileId::from(stat)))?;
             }
             self.run.count(|tally| tally.unmodified += 1);
             self.run.monitor.bytes_read(size);
@@ -119,11 +118,14 @@ impl Walker<'_, '_> {
         let Ok(dir) = self.run.dirs.look(&here.node) else {
             return Ok(false);
         };
-        let Ok(file) = dir.open_existing_file(name) else {
+        let Ok((file, opened)) = dir.open_existing_file(name) else {
             return Ok(false);
         };
+        if FileId::from(&opened) != FileId::from(stat) {
+            return Ok(false);
+        }
         let ids = self.run.packs.repo.ids();
-        match same_content(&file, content, &mut self.chunks, ids) {
+        match same_content((&file, &opened), content, &mut self.chunks, ids) {
             Ok(true) => {}
             Ok(false) => return Ok(false),
             // Restoring it will tell.
@@ -133,7 +135,7 @@ impl Walker<'_, '_> {
         if self.options.dry_run {
             return Ok(true);
         }
-        match dir.refresh(name, FileId::from(stat), meta, self.run.dirs.policy()) {
+        match refresh((&file, name), meta, self.run.dirs.policy()) {
             Ok(notes) => {
                 self.run.left_out(|| here.node.path_of(name), &notes);
                 Ok(true)
@@ -193,20 +195,19 @@ impl Walker<'_, '_> {
             return Ok(());
         }
         let change = if found.is_some() { Change::Changed } else { Change::New };
-        let (role, group) = self.role(here, &name, &meta, kind);
+        let (role, group) = self.role(here, &name, &meta, kind)?;
         if role == Role::Further {
             return self.further(here, (name, meta), (false, 0), change);
         }
         if let Some(stat) = &found
-            && group.is_none_or(|group| self.run.links.may_stay(group, FileId::from(stat)))
-            && self.keeps_special(here, (&name, &meta), special, group)
+            && self.may_stay(group, stat)?
+            && self.keeps_special(here, (&name, &meta), special, group)?
         {
             self.run.count(|tally| tally.unmodified += 1);
             self.run.done(&here.node.path_of(&name), Change::Unmodified, 0);
             return Ok(());
         }
-        self.place(here, (&name, &meta), special, (change, group));
-        Ok(())
+        self.place(here, (&name, &meta), special, (change, group))
     }
 
     /// Whether an equal link, pipe or device is there; it then has the metadata.
@@ -216,18 +217,18 @@ impl Walker<'_, '_> {
         (name, meta): (&Name, &Meta),
         special: Special<'_>,
         group: Option<u64>,
-    ) -> bool {
+    ) -> Result<bool, ReadError> {
         let how = (self.run.dirs.policy(), self.options.dry_run);
         let dir = self.run.dirs.look(&here.node).ok();
         let kept = dir.and_then(|dir| dir.keep(name, (special, group.is_some()), meta, how));
         let Some(Placed { id, notes }) = kept else {
-            return false;
+            return Ok(false);
         };
         self.run.left_out(|| here.node.path_of(name), &notes);
         if let (Some(group), Some(id)) = (group, id) {
-            self.run.links.placed(group, &here.node, name, id);
+            self.run.told(self.run.links.placed(group, id))?;
         }
-        true
+        Ok(true)
     }
 
     fn place(
@@ -236,12 +237,13 @@ impl Walker<'_, '_> {
         (name, meta): (&Name, &Meta),
         special: Special<'_>,
         (change, group): (Change, Option<u64>),
-    ) {
+    ) -> Result<(), ReadError> {
         let path = here.node.path_of(name);
         let (dirs, policy) = (self.run.dirs, self.run.dirs.policy());
         if let Some(note) = special.left_out(policy) {
             self.run.left_out(|| path.clone(), &[note]);
-            return self.run.done(&path, Change::Skipped, 0);
+            self.run.done(&path, Change::Skipped, 0);
+            return Ok(());
         }
         if self.options.dry_run {
             self.foresee(here, name, meta);
@@ -250,17 +252,24 @@ impl Walker<'_, '_> {
                 dirs.look(&here.node).and_then(|dir| dir.place(name, special, meta, policy));
             let placed = match placed {
                 Ok(placed) => placed,
-                Err(error) => return self.run.trouble(path, error),
+                Err(error) => {
+                    self.run.trouble(path, error);
+                    return Ok(());
+                }
             };
             self.run.left_out(|| path.clone(), &placed.notes);
             match (placed.id, group) {
-                (None, _) => return self.run.done(&path, Change::Skipped, 0),
-                (Some(id), Some(group)) => self.run.links.placed(group, &here.node, name, id),
+                (None, _) => {
+                    self.run.done(&path, Change::Skipped, 0);
+                    return Ok(());
+                }
+                (Some(id), Some(group)) => self.run.told(self.run.links.placed(group, id))?,
                 (Some(_), None) => {}
             }
         }
         self.run.count(|tally| tally.others += 1);
         self.run.done(&path, change, 0);
+        Ok(())
     }
 
     fn skipped(&self, here: &Here, name: &Name, size: u64) {
@@ -271,12 +280,26 @@ impl Walker<'_, '_> {
     }
 
     /// What a name of a group is to become.
-    fn role(&self, here: &Here, name: &Name, meta: &Meta, kind: &Kind) -> (Role, Option<u64>) {
+    fn role(
+        &self,
+        here: &Here,
+        name: &Name,
+        meta: &Meta,
+        kind: &Kind,
+    ) -> Result<(Role, Option<u64>), ReadError> {
         let Some(group) = meta.hard_link else {
-            return (Role::Alone, None);
+            return Ok((Role::Alone, None));
         };
         let role = self.run.links.role(group, digest(kind), &here.node, name);
-        (role, (role == Role::First).then_some(group))
+        let role = self.run.told(role)?;
+        Ok((role, (role == Role::First).then_some(group)))
+    }
+
+    /// Whether what is there may stay as the first name of a group, or as something alone.
+    fn may_stay(&self, group: Option<u64>, stat: &Stat) -> Result<bool, ReadError> {
+        group.map_or(Ok(true), |group| {
+            self.run.told(self.run.links.may_stay(group, FileId::from(stat)))
+        })
     }
 
     fn further(

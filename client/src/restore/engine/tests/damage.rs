@@ -141,7 +141,8 @@ fn a_full_disk_ends_it() {
     let packs = Packs::new(&repo, &index, silent(), scene.world.runtime.handle());
     let dirs = Dirs::new(None, policy(&scene.options()));
     let (recorder, go_on) = (Recorder::default(), AtomicBool::new(false));
-    let run = Run::new(&packs, &dirs, (&recorder, &go_on), false);
+    let links = Links::new(index.folder(), 0);
+    let run = Run::new(&packs, &dirs, (&recorder, &go_on), false, links);
     let error = |source| crate::restore::error::TargetError::of("write", None, source);
     run.trouble(b"/one".to_vec(), error(rustix::io::Errno::ACCESS));
     assert!(!run.stopped());
