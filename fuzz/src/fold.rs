@@ -30,7 +30,7 @@ pub(crate) fn fold(data: &[u8]) {
     assert_eq!(State::of(&records).ok().as_ref(), Some(&state));
     let mut entries = 1;
     let known = State::of_known(&records, &Known { seq: state.head_seq, head: state.head }, |_| {
-        entries += 1
+        entries += 1;
     });
     assert_eq!(entries, records.len());
     assert_eq!(known.ok().as_ref(), Some(&state));
