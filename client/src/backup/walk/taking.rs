@@ -4,7 +4,7 @@ use super::super::BackupError;
 use super::super::changes::Visit;
 use super::super::events::{Event, Old};
 use super::super::plan::Node;
-use super::super::replay::{name_of, tree_of};
+use super::super::replay::{name_of, row_of, tree_of};
 use super::super::seen::path_of;
 use super::{Children, Frame, Walker};
 use crate::crypto::content_id::ChunkId;
@@ -90,8 +90,7 @@ impl<'a> Walker<'a> {
         let Some(old) = frame.record.as_mut().and_then(super::Merge::next_old) else {
             return self.listed_after_all(frame);
         };
-        let row = old.part.row(old.index);
-        let row = row.ok_or(BackupError::Internal("a record has fewer rows than it says"))?;
+        let row = row_of(&old)?;
         let (name, is_dir, size) = (name_of(&row)?, row.seen.kind == 1, row.seen.size);
         if let Children::Recorded { last, left } = &mut frame.children {
             *last = Some(name.clone());
