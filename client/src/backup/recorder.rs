@@ -437,12 +437,11 @@ impl Waiting {
     /// pack has.
     fn resolve_as_far(&mut self, dedup: &Dedup<'_>) -> Result<(), BackupError> {
         while !self.resolve(dedup)? {
-            match &mut self.part {
-                Some((_, needs)) => needs.give_up(dedup),
-                None => {
-                    self.own.give_up(dedup);
-                    self.needs.give_up(dedup);
-                }
+            if let Some((_, needs)) = &mut self.part {
+                needs.give_up(dedup);
+            } else {
+                self.own.give_up(dedup);
+                self.needs.give_up(dedup);
             }
         }
         Ok(())

@@ -219,7 +219,7 @@ impl<'a> Walker<'a> {
                     None => return Ok(false),
                 },
                 Children::All(names) => {
-                    match names.next().map_err(|error| self.context.state.io(error))? {
+                    match names.take_next().map_err(|error| self.context.state.io(error))? {
                         Some((name, _)) => self.child(frame, name, Node::Whole)?,
                         None => return Ok(false),
                     }

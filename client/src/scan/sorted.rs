@@ -52,15 +52,13 @@ pub struct Sorted {
 
 impl Sorted {
     /// The next name and what the listing said it is: as [`Names::iter`].
-    pub fn next(&mut self) -> io::Result<Option<(Name, FileType)>> {
-        match &mut self.runs {
-            Some(runs) => runs.next(),
-            None => {
-                let next = self.names.get(self.at);
-                self.at += usize::from(next.is_some());
-                Ok(next)
-            }
+    pub fn take_next(&mut self) -> io::Result<Option<(Name, FileType)>> {
+        if let Some(runs) = &mut self.runs {
+            return runs.next();
         }
+        let next = self.names.get(self.at);
+        self.at += usize::from(next.is_some());
+        Ok(next)
     }
 
     /// Passes over all names up to this one, and it.
@@ -148,13 +146,12 @@ impl<'a> Gatherer<'a> {
     /// Writes what is in memory as a run.
     fn put_aside(&mut self) -> io::Result<()> {
         self.names.sort();
-        let aside = match &mut self.aside {
-            Some(aside) => aside,
-            None => {
-                let file = tempfile::tempfile_in(self.room.folder)?;
-                let file = BufWriter::with_capacity(WRITE, file);
-                self.aside.insert(Aside { file, end: 0, ends: Vec::new() })
-            }
+        let aside = if let Some(aside) = &mut self.aside {
+            aside
+        } else {
+            let file = tempfile::tempfile_in(self.room.folder)?;
+            let file = BufWriter::with_capacity(WRITE, file);
+            self.aside.insert(Aside { file, end: 0, ends: Vec::new() })
         };
         for (name, kind) in self.names.raw() {
             let length = u8::try_from(name.len()).expect("names have at most 255 bytes");
@@ -172,7 +169,7 @@ impl<'a> Gatherer<'a> {
 #[derive(Debug)]
 struct Runs {
     file: File,
-    runs: Vec<Run>,
+    all: Vec<Run>,
     /// The next name of each run that has one.
     heads: BinaryHeap<Reverse<Head>>,
     buffer: usize,
@@ -201,16 +198,16 @@ impl Runs {
         let buffer = (READ / ends.len().max(1)).clamp(READ_LEAST, READ_MOST);
         let starts = std::iter::once(0).chain(ends.iter().copied());
         let run = |(at, end)| Run { bytes: Vec::new(), used: 0, at, end };
-        let runs = starts.zip(ends.iter().copied()).map(run).collect();
-        let mut all = Self { file, runs, heads: BinaryHeap::with_capacity(ends.len()), buffer };
+        let all = starts.zip(ends.iter().copied()).map(run).collect();
+        let mut runs = Self { file, all, heads: BinaryHeap::with_capacity(ends.len()), buffer };
         for run in 0..ends.len() {
-            all.load(run)?;
+            runs.load(run)?;
         }
-        Ok(all)
+        Ok(runs)
     }
 
     fn held(&self) -> usize {
-        self.runs.len() * (self.buffer + size_of::<Run>() + size_of::<Head>())
+        self.all.len() * (self.buffer + size_of::<Run>() + size_of::<Head>())
     }
 
     fn peek(&self) -> Option<&Name> {
@@ -227,7 +224,7 @@ impl Runs {
 
     /// Brings the next name of a run to the others.
     fn load(&mut self, number: usize) -> io::Result<()> {
-        let Some(run) = self.runs.get_mut(number) else {
+        let Some(run) = self.all.get_mut(number) else {
             return Ok(());
         };
         if let Some((name, kind)) = run.next(&self.file, self.buffer)? {
@@ -299,7 +296,8 @@ mod tests {
     }
 
     fn all(mut sorted: Sorted) -> Vec<(Vec<u8>, FileType)> {
-        let next = || sorted.next().unwrap().map(|(name, kind)| (name.as_bytes().to_vec(), kind));
+        let next =
+            || sorted.take_next().unwrap().map(|(name, kind)| (name.as_bytes().to_vec(), kind));
         std::iter::from_fn(next).collect()
     }
 
@@ -310,15 +308,15 @@ mod tests {
             .collect();
         let (_folder, mut sorted) = gathered(&names, 256 * 1024);
         assert!(sorted.in_memory().is_none());
-        let runs = sorted.runs.as_ref().unwrap().runs.len();
+        let runs = sorted.runs.as_ref().unwrap().all.len();
         assert!((32..=36).contains(&runs), "{runs} runs");
         assert!(sorted.held() < 2 * READ, "{} bytes", sorted.held());
         let mut count = 0;
         let mut last: Option<Name> = None;
-        while let Some((name, _)) = sorted.next().unwrap() {
+        while let Some((name, _)) = sorted.take_next().unwrap() {
             assert!(last.is_none_or(|last| last < name));
             let buffered = |run: &Run| run.bytes.capacity();
-            let all: usize = sorted.runs.as_ref().unwrap().runs.iter().map(buffered).sum();
+            let all: usize = sorted.runs.as_ref().unwrap().all.iter().map(buffered).sum();
             assert!(all <= READ, "{all} bytes");
             last = Some(name);
             count += 1;

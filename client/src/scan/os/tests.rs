@@ -258,7 +258,7 @@ fn a_directory_of_many_names() {
         assert_eq!(sorted.in_memory().is_some(), memory > 1_000_000);
         let some = Folder { dir: &dir, names: sorted.in_memory() };
         assert!(some.has(b"name 0 0") && !some.has(b"name 0 1") && !some.has(b"."));
-        let again: Vec<_> = std::iter::from_fn(|| sorted.next().expect("reads")).collect();
+        let again: Vec<_> = std::iter::from_fn(|| sorted.take_next().expect("reads")).collect();
         assert_eq!(again, all);
     }
 }
