@@ -29,6 +29,7 @@ pub mod temp;
 #[cfg(test)]
 mod testkit;
 mod transfer;
+mod unnamed;
 mod verify;
 mod walk;
 mod way;
