@@ -17,8 +17,8 @@ use super::dedup::Dedup;
 use super::events::{Entered, Event, Old};
 use super::few::Few;
 use super::packer::Packer;
-use super::recorder::{NOTHING, Needed, Needs, RecordBuilder, Recorder};
-use super::replay::{name_of, places, replay};
+use super::recorder::{Beside, NOTHING, Needed, Needs, RecordBuilder, Recorder};
+use super::replay::{name_of, places, replay, row_of};
 use super::subtree::Subtree;
 use super::upload::Flow;
 
@@ -219,8 +219,9 @@ impl<'a> Assembler<'a> {
                 self.dedup.use_packs(packs);
                 let mut tree = DirWriter::new();
                 let seen = *seen;
-                replay(self.state, key, seen, |row, _| {
-                    tree.push(&name_of(row)?, row.encoded, &mut self.sink)
+                replay(self.state, key, seen, |old| {
+                    let row = row_of(old)?;
+                    tree.push(&name_of(&row)?, row.encoded, &mut self.sink)
                 })?;
                 Ok(tree)
             }
@@ -268,19 +269,25 @@ impl<'a> Assembler<'a> {
         self.path.truncate(length);
     }
 
-    fn push(&mut self, name: &Name, row: &Row<'_>, needs: Needed<'_>) -> Result<(), BackupError> {
+    /// Adds an entry to the tree that is being written, and to the record, if there is one.
+    fn push(
+        &mut self,
+        name: &Name,
+        encoded: &[u8],
+        record_it: impl FnOnce(&mut RecordBuilder, Beside<'_>) -> Result<(), BackupError>,
+    ) -> Result<(), BackupError> {
         let Some(frame) = self.stack.last_mut() else {
             return Err(BackupError::Internal("no directory is open"));
         };
         let Mode::Writing { tree, record } = &mut frame.mode else {
             return Err(BackupError::Internal("a directory is not being written"));
         };
-        tree.push(name, row.encoded, &mut self.sink)?;
+        tree.push(name, encoded, &mut self.sink)?;
         frame.objects.append(&mut self.sink.objects);
-        if let Some(record) = record {
-            record.push(row, needs, self.state)?;
+        match record {
+            Some(record) => record_it(record, (self.state, self.dedup)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn write_entry(
@@ -304,7 +311,8 @@ impl<'a> Assembler<'a> {
         self.diverge()?;
         let lists: Vec<u8> = lists.iter().flat_map(|id| id.0).collect();
         let name = entry.name.as_bytes();
-        self.push(&entry.name, &Row { seen, name, encoded: &encoded, lists: &lists }, needs)?;
+        let row = Row { seen, name, encoded: &encoded, lists: &lists };
+        self.push(&entry.name, &encoded, |record, beside| record.push(&row, needs, beside))?;
         self.encoded = encoded;
         Ok(())
     }
@@ -394,7 +402,7 @@ impl<'a> Assembler<'a> {
                 self.dedup.use_packs(&packs);
                 subtree.needs.add_packs(&packs);
                 subtree.needs.merge(&found);
-                self.renew(&entered, header, &subtree)?;
+                self.renew(&entered, header, &found, &subtree)?;
                 (header.tree, true)
             }
             (Mode::Writing { tree, record }, ..) => {
@@ -464,6 +472,6 @@ impl<'a> Assembler<'a> {
             ctime: FileTime::default(),
         };
         let row = Row { seen, name: entry.name.as_bytes(), encoded: &encoded, lists: &[] };
-        self.push(&entry.name, &row, NOTHING)
+        self.push(&entry.name, &encoded, |record, beside| record.push(&row, NOTHING, beside))
     }
 }

@@ -1,10 +1,13 @@
 //! Writes directory records, once the packs that they speak of are on the server.
 
+use std::sync::Arc;
+
 use roaring::RoaringBitmap;
 
 use super::BackupError;
 use super::dedup::{Dedup, PackRef, SegmentHandle};
-use super::replay::places;
+use super::events::Old;
+use super::replay::{needs_of_row, places, row_of};
 use super::subtree::Subtree;
 use crate::crypto::content_id::ChunkId;
 use crate::state::blocks::Place;
@@ -18,6 +21,9 @@ use crate::state::summary::{decode_packs, encode_packs};
 /// Bytes of memory for a part with its last entry.
 const ROOM: usize = PART + 512;
 
+/// Fewer bytes than this are not left as a part of their own for the sake of the part that follows.
+const SCANT: usize = PART / 4;
+
 /// The number of no pack: they are given out one after the other.
 const NO_PACK: u32 = u32::MAX;
 
@@ -30,6 +36,11 @@ pub struct Needs {
 }
 
 impl Needs {
+    /// Exactly these packs.
+    pub fn of_packs(packs: &RoaringBitmap) -> Self {
+        Self { known: packs.clone(), ..Self::default() }
+    }
+
     /// Adds a place.
     pub fn add(&mut self, place: PackRef) {
         match place {
@@ -93,6 +104,9 @@ pub type Needed<'n> = (Option<&'n Needs>, &'n [PackRef]);
 /// An entry that needs nothing.
 pub const NOTHING: Needed<'_> = (None, &[]);
 
+/// Where parts are written, and what tells where their chunks are.
+pub type Beside<'b> = (&'b StateDb, &'b Dedup<'b>);
+
 /// A record in the making. Its entries are on disk already; what is in memory of a part is where
 /// it is and what it needs, about 60 bytes.
 #[derive(Debug)]
@@ -106,6 +120,9 @@ pub struct RecordBuilder {
     /// What all of those need.
     all: Needs,
     objects: Vec<ChunkId>,
+    /// The part of the record before that entries come from one after the other, and the last of
+    /// them. If all of them come, it is part of this record, too, as it stands.
+    kept: Option<Old>,
 }
 
 impl RecordBuilder {
@@ -119,6 +136,7 @@ impl RecordBuilder {
             parts: Vec::new(),
             all: Needs::default(),
             objects: Vec::new(),
+            kept: None,
         }
     }
 
@@ -126,7 +144,68 @@ impl RecordBuilder {
     pub fn push(
         &mut self,
         row: &Row<'_>,
+        needed: Needed<'_>,
+        beside: Beside<'_>,
+    ) -> Result<(), BackupError> {
+        self.copy_kept(beside)?;
+        self.write(row, needed, PART, beside.0)
+    }
+
+    /// Adds an entry as the record before has it.
+    pub fn keep(&mut self, old: &Old, beside: Beside<'_>) -> Result<(), BackupError> {
+        let (state, dedup) = beside;
+        let (place, index) = (old.part.place, old.index);
+        let goes_on = |kept: &Old| kept.part.place == place && kept.index + 1 == index;
+        if !self.kept.as_ref().is_some_and(goes_on) {
+            self.copy_kept(beside)?;
+            let whole = self.rows.is_empty() || self.rows.len() >= SCANT;
+            if index > 0 || !whole || !dedup.has_all(&old.part.packs) {
+                return self.copy(old, beside);
+            }
+            self.close(state)?;
+        }
+        if index + 1 < old.part.len() {
+            self.kept = Some(old.clone());
+            return Ok(());
+        }
+        self.kept = None;
+        for row in (0..old.part.len()).filter_map(|index| old.part.row(index)) {
+            let (lists, _) = row.lists.as_chunks::<32>();
+            self.objects.extend(lists.iter().map(|id| ChunkId(*id)));
+        }
+        dedup.use_packs(&old.part.packs);
+        self.entries += old.part.len() as u64;
+        self.needs = Needs::of_packs(&old.part.packs);
+        self.add_part(place);
+        Ok(())
+    }
+
+    /// Writes the entries of a part that were kept: something else stands beside them now.
+    fn copy_kept(&mut self, beside: Beside<'_>) -> Result<(), BackupError> {
+        let Some(Old { part, index: last }) = self.kept.take() else {
+            return Ok(());
+        };
+        for index in 0..=last {
+            self.copy(&Old { part: Arc::clone(&part), index }, beside)?;
+        }
+        Ok(())
+    }
+
+    /// Writes an entry as it was recorded. What comes of one part stays together, so that the next
+    /// one begins where it did.
+    fn copy(&mut self, old: &Old, (state, dedup): Beside<'_>) -> Result<(), BackupError> {
+        let row = row_of(old)?;
+        let needs = needs_of_row(&row, &old.part.packs, dedup)?;
+        let most = if old.index + 1 < old.part.len() { 2 * PART } else { PART };
+        self.write(&row, (Some(&needs), &[]), most, state)
+    }
+
+    /// Writes an entry. A part of so many bytes is closed.
+    fn write(
+        &mut self,
+        row: &Row<'_>,
         (needs, places): Needed<'_>,
+        most: usize,
         state: &StateDb,
     ) -> Result<(), BackupError> {
         let (lists, _) = row.lists.as_chunks::<32>();
@@ -145,7 +224,7 @@ impl RecordBuilder {
         for place in places {
             self.needs.add(*place);
         }
-        if self.rows.len() >= PART || !lists.is_empty() {
+        if self.rows.len() >= most || !lists.is_empty() {
             self.close(state)?;
         }
         Ok(())
@@ -159,15 +238,17 @@ impl RecordBuilder {
         mut subtree: Subtree,
         (recorder, state, dedup): (&mut Recorder, &StateDb, &Dedup<'_>),
     ) -> Result<Subtree, BackupError> {
+        self.copy_kept((state, dedup))?;
         self.close(state)?;
         self.objects.extend(objects);
         let (objects, entries) = (self.objects, self.entries);
         let found = places(&tree, &objects, dedup)?;
-        subtree.needs.merge(&found.ok_or(BackupError::Internal("a new tree is nowhere"))?);
+        let found = found.ok_or(BackupError::Internal("a new tree is nowhere"))?;
+        subtree.needs.merge(&found);
         subtree.needs.merge(&self.all);
-        let (summary, parts) = (subtree.summary(), Vec::new());
-        let header = Header { rules, summary, tree, objects, entries, parts };
-        recorder.wait((self.key, &header), &self.parts, &subtree.needs)?;
+        let (summary, own, parts) = (subtree.summary(), RoaringBitmap::new(), Vec::new());
+        let header = Header { rules, summary, tree, objects, own, entries, parts };
+        recorder.wait((self.key, &header), &self.parts, (&found, &subtree.needs))?;
         Ok(subtree)
     }
 
@@ -175,12 +256,17 @@ impl RecordBuilder {
         if !self.rows.is_empty() {
             let place = state.append_block(&self.rows)?;
             self.rows.clear();
-            self.parts.extend_from_slice(&place.to_bytes());
-            self.needs.encode(&mut self.parts);
-            self.all.merge(&self.needs);
-            self.needs = Needs::default();
+            self.add_part(place);
         }
         Ok(())
+    }
+
+    /// Adds a part that is written, and needs what has come together.
+    fn add_part(&mut self, place: Place) {
+        self.parts.extend_from_slice(&place.to_bytes());
+        self.needs.encode(&mut self.parts);
+        self.all.merge(&self.needs);
+        self.needs = Needs::default();
     }
 }
 
@@ -205,6 +291,8 @@ struct Waiting {
     /// Place and needs of the parts, of which those up to `at` have been looked at.
     parts: Vec<u8>,
     at: usize,
+    /// What the tree needs.
+    own: Needs,
     /// What the directory and everything beneath it needs.
     needs: Needs,
 }
@@ -220,22 +308,23 @@ impl Recorder {
     }
 
     /// Makes a record say something else of the directory as a whole: its entries are the same.
+    /// `own` is where its tree is.
     pub fn renew(
         &mut self,
-        key: DirKey,
-        before: &Header,
+        (key, before): (DirKey, &Header),
         rules: RulesKey,
+        own: &Needs,
         subtree: &Subtree,
     ) -> Result<(), BackupError> {
         // Its parts keep their places, and what they need has been found.
         let mut parts = Vec::new();
         for part in &before.parts {
             parts.extend_from_slice(&part.place.to_bytes());
-            Needs { known: part.packs.clone(), ..Needs::default() }.encode(&mut parts);
+            Needs::of_packs(&part.packs).encode(&mut parts);
         }
         let header =
             Header { rules, summary: subtree.summary(), parts: Vec::new(), ..before.clone() };
-        self.wait((key, &header), &parts, &subtree.needs)
+        self.wait((key, &header), &parts, (own, &subtree.needs))
     }
 
     /// Writes what can be written: with `all` whatever has its packs, else once enough waits.
@@ -284,7 +373,7 @@ impl Recorder {
         &mut self,
         (key, header): (DirKey, &Header),
         parts: &[u8],
-        needs: &Needs,
+        (own, needs): (&Needs, &Needs),
     ) -> Result<(), BackupError> {
         self.item.clear();
         for bytes in [&header_bytes(header, key), parts] {
@@ -292,6 +381,7 @@ impl Recorder {
             self.item.extend_from_slice(&length.to_le_bytes());
             self.item.extend_from_slice(bytes);
         }
+        own.encode(&mut self.item);
         needs.encode(&mut self.item);
         Ok(self.queue.push(&self.item)?)
     }
@@ -307,8 +397,9 @@ impl Waiting {
             let (header, rest) = counted(item)?;
             let (key, header) = parse_keyed(header)?;
             let (parts, rest) = counted(rest)?;
+            let (own, rest) = Needs::decode(rest)?;
             let (needs, _) = Needs::decode(rest)?;
-            Some(Self { key, header, part: None, parts: parts.to_vec(), at: 0, needs })
+            Some(Self { key, header, part: None, parts: parts.to_vec(), at: 0, own, needs })
         };
         read().ok_or(UNREADABLE)
     }
@@ -332,9 +423,10 @@ impl Waiting {
             self.at = self.parts.len() - left;
             self.part = Some(part);
         }
-        if !self.needs.resolve(dedup) {
+        if !self.own.resolve(dedup) || !self.needs.resolve(dedup) {
             return Ok(false);
         }
+        self.header.own = std::mem::take(&mut self.own.known);
         self.header.summary.packs = std::mem::take(&mut self.needs.known);
         Ok(true)
     }
@@ -345,9 +437,11 @@ impl Waiting {
     /// pack has.
     fn resolve_as_far(&mut self, dedup: &Dedup<'_>) -> Result<(), BackupError> {
         while !self.resolve(dedup)? {
-            match &mut self.part {
-                Some((_, needs)) => needs.give_up(dedup),
-                None => self.needs.give_up(dedup),
+            if let Some((_, needs)) = &mut self.part {
+                needs.give_up(dedup);
+            } else {
+                self.own.give_up(dedup);
+                self.needs.give_up(dedup);
             }
         }
         Ok(())

@@ -1,10 +1,13 @@
 //! Copies from directory records what has not changed.
 
+use std::sync::Arc;
+
 use roaring::RoaringBitmap;
 use unseen_common::codec::Canonical;
 
 use super::BackupError;
 use super::dedup::{Dedup, PackRef};
+use super::events::Old;
 use super::recorder::Needs;
 use crate::crypto::content_id::ChunkId;
 use crate::state::db::StateDb;
@@ -27,12 +30,12 @@ pub fn places(
     Ok(Some(needs))
 }
 
-/// Calls `each` for the first `count` rows of a record, with the packs of their part.
+/// Calls `each` for the first `count` rows of a record.
 pub fn replay(
     state: &StateDb,
     key: DirKey,
     count: u64,
-    mut each: impl FnMut(&Row<'_>, &RoaringBitmap) -> Result<(), BackupError>,
+    mut each: impl FnMut(&Old) -> Result<(), BackupError>,
 ) -> Result<(), BackupError> {
     let Some(mut reader) = RecordReader::open(state, key)? else {
         return Ok(());
@@ -46,9 +49,7 @@ pub fn replay(
             if left == 0 {
                 break;
             }
-            if let Some(row) = part.row(index) {
-                each(&row, &part.packs)?;
-            }
+            each(&Old { part: Arc::clone(&part), index })?;
             left -= 1;
         }
     }
@@ -103,6 +104,12 @@ pub fn inline_packs(row: &Row<'_>, dedup: &Dedup<'_>) -> Result<Option<Vec<PackR
         }
     }
     Ok(Some(places))
+}
+
+/// The row of an entry.
+pub fn row_of(old: &Old) -> Result<Row<'_>, BackupError> {
+    let row = old.part.row(old.index);
+    row.ok_or(BackupError::Internal("a record has fewer rows than it says"))
 }
 
 /// The name of a row.

@@ -28,9 +28,9 @@ use super::worker::Job;
 use crate::crypto::content_id::ChunkId;
 use crate::progress::{Amount, Monitor};
 use crate::scan::exclude::{Candidate, Decision, DirCtx, Rules};
-use crate::scan::listing::Names;
 use crate::scan::names::OwnerNames;
 use crate::scan::os::{Dir, FileType, Stat};
+use crate::scan::sorted::Sorted;
 use crate::state::db::StateDb;
 use crate::state::records::{DirKey, Part, RecordReader, Row};
 use crate::tree::entry::Name;
@@ -116,6 +116,8 @@ pub struct Walker<'a> {
     there: Option<Arc<Part>>,
     /// Nothing more is looked at: open directories are closed as they are.
     ending: bool,
+    /// Bytes of memory that hold names of open directories.
+    names_held: usize,
 }
 
 #[derive(Debug)]
@@ -144,8 +146,8 @@ struct Inside {
 
 #[derive(Debug)]
 enum Children {
-    /// What was listed, from this one on.
-    All(Names, usize),
+    /// What was listed.
+    All(Sorted),
     /// What was recorded: nothing in the directory itself has changed.
     Recorded {
         /// The last one taken.
@@ -167,6 +169,7 @@ impl<'a> Walker<'a> {
             stack: Vec::new(),
             there: None,
             ending: false,
+            names_held: 0,
         }
     }
 
@@ -215,12 +218,11 @@ impl<'a> Walker<'a> {
                     Some(entered) => entered,
                     None => return Ok(false),
                 },
-                Children::All(names, at) => {
-                    let Some((name, _)) = names.get(*at) else {
-                        return Ok(false);
-                    };
-                    *at += 1;
-                    self.child(frame, name, Node::Whole)?
+                Children::All(names) => {
+                    match names.take_next().map_err(|error| self.context.state.io(error))? {
+                        Some((name, _)) => self.child(frame, name, Node::Whole)?,
+                        None => return Ok(false),
+                    }
                 }
                 Children::Some(children) => match children.next() {
                     Some((name, node)) => self.child(frame, name, node)?,
@@ -452,9 +454,9 @@ impl<'a> Walker<'a> {
                 Children::Recorded { last: None, left: entries }
             }
             Node::Whole => {
-                let (names, told) = self.listing(&dir, &mut rules);
+                let (names, told) = self.listing(&dir, &mut rules)?;
                 troubled |= told;
-                Children::All(names, 0)
+                Children::All(names)
             }
         };
         self.out.push(Event::Enter(entered));
@@ -478,6 +480,9 @@ impl<'a> Walker<'a> {
         }
         self.out.push(Event::Leave);
         self.path.truncate(frame.path_len);
+        if let Children::All(names) = &frame.children {
+            self.names_held = self.names_held.saturating_sub(names.held());
+        }
         Ok(())
     }
 

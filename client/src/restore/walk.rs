@@ -317,7 +317,7 @@ impl<'r, 'a> Walker<'r, 'a> {
             return Ok(Here { node, ctx, there, covered: false, blank: true });
         };
         guard.look_recorded(&mut ctx.sides, &mut self.chunks, tree)?;
-        guard.look_here(&mut ctx.sides, &Folder { dir: &reader, names: &names });
+        guard.look_here(&mut ctx.sides, &Folder { dir: &reader, names: Some(&names) });
         if guard.one_file_system {
             let device = dir.stat_self().ok().map(|stat| stat.dev);
             let crossed = above.is_some() && above != device && !guard.names(&path);

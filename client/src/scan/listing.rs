@@ -56,6 +56,32 @@ impl Names {
         self.slots.binary_search_by(|&slot| self.bytes_of(slot).cmp(name)).is_ok()
     }
 
+    /// So many names come before this one in that order, or are it.
+    pub(super) fn count_through(&self, name: &[u8]) -> usize {
+        self.slots.partition_point(|&slot| self.bytes_of(slot) <= name)
+    }
+
+    /// Names, and kinds as [`FileType::of_code`] takes them.
+    pub(super) fn raw(&self) -> impl Iterator<Item = (&[u8], u8)> {
+        self.slots.iter().map(|&slot| (self.bytes_of(slot), slot.byte(0)))
+    }
+
+    /// Bytes of memory in use.
+    pub(super) fn held(&self) -> usize {
+        self.bytes.len() + self.slots.len() * size_of::<Slot>()
+    }
+
+    /// Begins anew, in the same memory. Those that are [no names](Self::unusable) stay.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.slots.clear();
+    }
+
+    /// The same, and gives the memory back.
+    pub(super) fn forget(&mut self) {
+        (self.bytes, self.slots) = (Vec::new(), Vec::new());
+    }
+
     /// Names that no snapshot can hold, such as one of over 255 bytes on a vfat file system.
     pub fn unusable(&self) -> &[Vec<u8>] {
         &self.unusable
@@ -132,7 +158,7 @@ impl Slot {
     }
 
     fn kind(self) -> FileType {
-        KINDS.get(usize::from(self.byte(0))).copied().unwrap_or(FileType::Unknown)
+        FileType::of_code(self.byte(0))
     }
 
     fn byte(self, index: usize) -> u8 {
@@ -153,6 +179,13 @@ fn code(kind: FileType) -> u8 {
     }
 }
 
+impl FileType {
+    /// The kind of a number that [`code`] gave.
+    pub(super) fn of_code(code: u8) -> Self {
+        KINDS.get(usize::from(code)).copied().unwrap_or(Self::Unknown)
+    }
+}
+
 /// In the order of [`code`].
 const KINDS: [FileType; 8] = [
     FileType::Unknown,
@@ -170,13 +203,16 @@ const KINDS: [FileType; 8] = [
 pub struct Folder<'a> {
     /// The directory.
     pub dir: &'a Dir,
-    /// The names in it.
-    pub names: &'a Names,
+    /// The names in it; without, the file system is asked.
+    pub names: Option<&'a Names>,
 }
 
 impl Listing for Folder<'_> {
     fn has(&self, name: &[u8]) -> bool {
-        self.names.contains(name)
+        match self.names {
+            Some(names) => names.contains(name),
+            None => Name::new(name).is_ok_and(|name| self.dir.stat(&name).is_ok()),
+        }
     }
 
     fn head(&self, name: &[u8], limit: usize) -> io::Result<Vec<u8>> {

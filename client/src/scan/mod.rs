@@ -8,6 +8,7 @@ pub mod holes;
 pub mod listing;
 pub mod names;
 pub mod os;
+pub mod sorted;
 #[cfg_attr(target_os = "linux", path = "os_linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "os_other.rs")]
 mod sys;

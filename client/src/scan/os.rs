@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
 
 use super::listing::Names;
+use super::sorted::{Gatherer, ListError, Room, Sorted};
 use super::sys;
 use super::xattrs::{self, XattrError};
 use crate::tree::entry::{DeviceNumber, FileTime, Meta, Name, Xattr};
@@ -105,13 +106,24 @@ impl Dir {
     ///
     /// Not to be called from two threads at once on one directory.
     pub fn names(&self) -> io::Result<Names> {
+        let mut names = Names::default();
+        self.each(|name, kind| names.push(name, kind))?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// The same, however many there are.
+    pub fn sorted(&self, room: Room<'_>) -> Result<Sorted, ListError> {
+        let mut gatherer = Gatherer::new(room);
+        self.each(|name, kind| gatherer.push(name, kind)).map_err(ListError::Source)?;
+        gatherer.finish().map_err(ListError::Aside)
+    }
+
+    fn each(&self, each: impl FnMut(&[u8], FileType)) -> io::Result<()> {
         if self.listed.swap(true, Ordering::Relaxed) {
             rustix::fs::seek(&self.fd, rustix::fs::SeekFrom::Start(0))?;
         }
-        let mut names = Names::default();
-        sys::each_name(self.fd.as_fd(), |name, kind| names.push(name, kind))?;
-        names.sort();
-        Ok(names)
+        Ok(sys::each_name(self.fd.as_fd(), each)?)
     }
 
     /// What the entry `name` is; a symbolic link is described itself.

@@ -100,8 +100,7 @@ impl Walk<'_> {
     /// Takes in what a folder holds. The file system it is on, if it is there.
     fn enter(&self, at: &Path, ctx: &mut DirCtx) -> Option<u64> {
         let dir = Dir::open_root(at).ok()?;
-        let names = dir.names().ok()?;
-        self.rules.look(ctx, &Folder { dir: &dir, names: &names });
+        self.rules.look(ctx, &Folder { dir: &dir, names: None });
         dir.stat_self().ok().map(|stat| stat.dev)
     }
 

@@ -228,6 +228,11 @@ impl StateDb {
         Ok(found.and_then(|v| v.first_chunk().map(Place::from_bytes)))
     }
 
+    /// Where it is: private to the user.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// A queue with its files, if it needs them, beside the records.
     pub fn queue(&self) -> Queue {
         Queue::new(self.folder.clone())
@@ -319,7 +324,8 @@ impl StateDb {
         Ok(Some(record_value(place, &header)))
     }
 
-    fn io(&self, source: std::io::Error) -> StateError {
+    /// Trouble with a file in its folder.
+    pub fn io(&self, source: std::io::Error) -> StateError {
         StateError::Io { folder: self.folder.clone(), source }
     }
 

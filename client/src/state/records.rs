@@ -17,7 +17,7 @@ use crate::tree::entry::FileTime;
 
 /// Bytes of entries in one part, about.
 pub const PART: usize = 12 * 1024;
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 /// Name length, kind, inode, size, two times, two lengths.
 const FIXED: usize = 1 + 1 + 8 + 8 + 12 + 12 + 4 + 4;
 const RACY: u8 = 0x80;
@@ -61,6 +61,8 @@ pub struct Header {
     pub tree: ChunkId,
     /// All tree objects that belong to it alone: the tree's parts, content lists.
     pub objects: Vec<ChunkId>,
+    /// The packs of these and of the tree.
+    pub own: RoaringBitmap,
     /// Entries in all parts.
     pub entries: u64,
     /// Its parts, in order.
@@ -114,13 +116,15 @@ pub struct Row<'a> {
 pub struct Part {
     bytes: Vec<u8>,
     rows: Vec<u32>,
+    /// The block that they are from.
+    pub place: Place,
     /// The packs that its files need.
     pub packs: RoaringBitmap,
 }
 
 impl Part {
-    /// The entries in `bytes`, if they are whole.
-    pub fn parse(bytes: Vec<u8>, packs: RoaringBitmap) -> Option<Self> {
+    /// The entries in `bytes`, from this place, if they are whole.
+    pub fn parse(bytes: Vec<u8>, PartPlace { place, packs }: PartPlace) -> Option<Self> {
         let mut rest = bytes.as_slice();
         let mut rows = Vec::new();
         while !rest.is_empty() {
@@ -128,7 +132,7 @@ impl Part {
             let (_, after) = read_row(rest)?;
             rest = after;
         }
-        Some(Self { bytes, rows, packs })
+        Some(Self { bytes, rows, place, packs })
     }
 
     /// Number of entries.
@@ -213,7 +217,7 @@ impl<'a> RecordReader<'a> {
         let part = self.header.parts.get(self.next_part)?;
         self.next_part += 1;
         let rows = self.db.blocks.read(part.place)?;
-        Part::parse(rows, part.packs.clone()).map(Arc::new)
+        Part::parse(rows, part.clone()).map(Arc::new)
     }
 }
 
@@ -231,6 +235,7 @@ pub fn header_bytes(header: &Header, key: DirKey) -> Vec<u8> {
     for id in &header.objects {
         out.extend_from_slice(&id.0);
     }
+    encode_packs(&header.own, &mut out);
     for part in &header.parts {
         out.extend_from_slice(&part.place.to_bytes());
         encode_packs(&part.packs, &mut out);
@@ -256,6 +261,7 @@ pub fn parse_header(bytes: &[u8], key: DirKey) -> Option<Header> {
     let length = (u32::from_le_bytes(*count) as usize).checked_mul(32)?;
     let (ids, rest) = rest.split_at_checked(length)?;
     let (ids, _) = ids.as_chunks::<32>();
+    let (own, rest) = decode_packs(rest)?;
     let mut parts = Vec::new();
     let mut left = rest;
     while !left.is_empty() {
@@ -269,6 +275,7 @@ pub fn parse_header(bytes: &[u8], key: DirKey) -> Option<Header> {
         summary,
         tree: ChunkId(*tree),
         objects: ids.iter().map(|id| ChunkId(*id)).collect(),
+        own,
         entries: u64::from_le_bytes(*entries),
         parts,
     })
@@ -306,6 +313,7 @@ mod tests {
             summary,
             tree: ChunkId([1; 32]),
             objects: vec![ChunkId([2; 32])],
+            own: [5, 6].into_iter().collect(),
             entries: 10,
             parts: vec![PartPlace { place, packs: packs.clone() }],
         };
@@ -341,7 +349,8 @@ mod tests {
                 let parts = vec![PartPlace { place, packs: packs.clone() }];
                 let tree = ChunkId([round; 32]);
                 let (rules, summary) = (RulesKey::default(), Summary::default());
-                let header = Header { rules, summary, tree, objects: vec![], entries: 1, parts };
+                let (objects, own) = (Vec::new(), packs.clone());
+                let header = Header { rules, summary, tree, objects, own, entries: 1, parts };
                 db.set_record(*key, &header).unwrap();
             }
         }

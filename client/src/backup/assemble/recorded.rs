@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::BackupError;
 use super::super::events::{Entered, Old};
 use super::super::recorder::Needs;
-use super::super::replay::{name_of, needs_of_row, places, replay};
+use super::super::replay::{name_of, places, replay, row_of};
 use super::super::subtree::Subtree;
 use super::{Assembler, Mode};
 use crate::progress::{Amount, Change};
@@ -68,11 +68,8 @@ impl Assembler<'_> {
     }
 
     fn copy(&mut self, old: &Old) -> Result<(), BackupError> {
-        let Some(row) = old.part.row(old.index) else {
-            return Err(BackupError::Internal("a record has fewer rows than it says"));
-        };
-        let needs = needs_of_row(&row, &old.part.packs, self.dedup)?;
-        self.push(&name_of(&row)?, &row, (Some(&needs), &[]))
+        let row = row_of(old)?;
+        self.push(&name_of(&row)?, row.encoded, |record, beside| record.keep(old, beside))
     }
 
     /// From here on the directory is written anew.
@@ -89,10 +86,7 @@ impl Assembler<'_> {
             frame.mode = mode;
         }
         let state = self.state;
-        replay(state, key, seen, |row, packs| {
-            let needs = needs_of_row(row, packs, self.dedup)?;
-            self.push(&name_of(row)?, row, (Some(&needs), &[]))
-        })
+        replay(state, key, seen, |old| self.copy(old))
     }
 
     /// Where the tree of the open directory is, if the directory is as recorded.
@@ -107,19 +101,26 @@ impl Assembler<'_> {
         if *seen != header.entries {
             return Ok(None);
         }
+        if self.dedup.has_all(&header.own) {
+            self.dedup.use_packs(&header.own);
+            return Ok(Some(Needs::of_packs(&header.own)));
+        }
         places(&header.tree, &header.objects, self.dedup)
     }
 
-    /// Corrects what the record of an unchanged directory says of it as a whole.
+    /// Corrects what the record of an unchanged directory says of it as a whole. `own` is where
+    /// its tree is.
     pub(super) fn renew(
         &mut self,
         entered: &Entered,
         header: &Header,
+        own: &Needs,
         subtree: &Subtree,
     ) -> Result<(), BackupError> {
-        let same = header.rules == entered.rules && subtree.is(&header.summary);
+        let same =
+            header.rules == entered.rules && own.are(&header.own) && subtree.is(&header.summary);
         if let Some(key) = entered.key.filter(|_| self.records && !same) {
-            self.recorder.renew(key, header, entered.rules, subtree)?;
+            self.recorder.renew((key, header), entered.rules, own, subtree)?;
         }
         Ok(())
     }

@@ -1,15 +1,23 @@
 //! Looking at entries and directories, and telling what cannot be read. A directory of which
 //! something was told is looked at again by the next run.
 
+use super::super::BackupError;
 use super::super::events::{Event, Old};
 use super::super::plan::Node;
 use super::super::seen::{describe, join, meta_of, seen_of};
 use super::{Children, Frame, Walker};
 use crate::progress::{During, Problem};
 use crate::scan::exclude::DirCtx;
-use crate::scan::listing::{Folder, Names};
+use crate::scan::listing::Folder;
 use crate::scan::os::{Dir, FileType, ReadTrouble, Stat};
+use crate::scan::sorted::{ListError, Room, Sorted};
 use crate::tree::entry::{Entry, Kind, Meta, Name};
+
+/// Bytes of memory for the names of all directories that are open: those of a few hundred thousand
+/// files.
+const NAMES: usize = 32 * 1024 * 1024;
+/// A directory gets so many, however many are taken.
+const NAMES_LEAST: usize = 256 * 1024;
 
 impl Walker<'_> {
     pub(super) fn special(&mut self, frame: &Frame<'_>, name: Name, stat: &Stat, old: Option<Old>) {
@@ -58,17 +66,30 @@ impl Walker<'_> {
     }
 
     /// The names in the directory at the current path. Tells whether something was reported.
-    pub(super) fn listing(&self, dir: &Dir, rules: &mut DirCtx) -> (Names, bool) {
-        let names = dir.names().map_err(|error| self.tell(&self.path, describe(&error)));
-        let mut troubled = names.is_err();
-        let names = names.unwrap_or_default();
+    pub(super) fn listing(
+        &mut self,
+        dir: &Dir,
+        rules: &mut DirCtx,
+    ) -> Result<(Sorted, bool), BackupError> {
+        let memory = NAMES.saturating_sub(self.names_held).max(NAMES_LEAST);
+        let mut troubled = false;
+        let names = match dir.sorted(Room { memory, folder: self.context.state.folder() }) {
+            Ok(names) => names,
+            Err(ListError::Source(error)) => {
+                self.tell(&self.path, describe(&error));
+                troubled = true;
+                Sorted::default()
+            }
+            Err(ListError::Aside(error)) => return Err(self.context.state.io(error).into()),
+        };
+        self.names_held += names.held();
         for bad in names.unusable() {
             troubled = true;
             let path = join(&self.path, bad);
             self.tell(&path, "its name is not one that can be saved".to_owned());
         }
-        self.context.rules.look(rules, &Folder { dir, names: &names });
-        (names, troubled)
+        self.context.rules.look(rules, &Folder { dir, names: names.in_memory() });
+        Ok((names, troubled))
     }
 
     /// An entry cannot be read. If it was named on the command line, or is on the way to what was,

@@ -4,7 +4,7 @@ use super::super::BackupError;
 use super::super::changes::Visit;
 use super::super::events::{Event, Old};
 use super::super::plan::Node;
-use super::super::replay::{name_of, tree_of};
+use super::super::replay::{name_of, row_of, tree_of};
 use super::super::seen::path_of;
 use super::{Children, Frame, Walker};
 use crate::crypto::content_id::ChunkId;
@@ -88,10 +88,9 @@ impl<'a> Walker<'a> {
     /// whether there was an entry at all.
     pub(super) fn recorded(&mut self, frame: &mut Frame<'a>) -> Result<Option<bool>, BackupError> {
         let Some(old) = frame.record.as_mut().and_then(super::Merge::next_old) else {
-            return Ok(self.listed_after_all(frame));
+            return self.listed_after_all(frame);
         };
-        let row = old.part.row(old.index);
-        let row = row.ok_or(BackupError::Internal("a record has fewer rows than it says"))?;
+        let row = row_of(&old)?;
         let (name, is_dir, size) = (name_of(&row)?, row.seen.kind == 1, row.seen.size);
         if let Children::Recorded { last, left } = &mut frame.children {
             *last = Some(name.clone());
@@ -134,22 +133,23 @@ impl<'a> Walker<'a> {
 
     /// The end of a record. If that came before all its entries, part of it is torn, and what is
     /// left is listed.
-    fn listed_after_all(&mut self, frame: &mut Frame<'a>) -> Option<bool> {
+    fn listed_after_all(&mut self, frame: &mut Frame<'a>) -> Result<Option<bool>, BackupError> {
         let Children::Recorded { last, left } = &mut frame.children else {
-            return None;
+            return Ok(None);
         };
         if *left == 0 {
-            return None;
+            return Ok(None);
         }
         let last = last.take();
-        let (names, troubled) = self.listing(&frame.dir, &mut frame.rules);
+        let (mut names, troubled) = self.listing(&frame.dir, &mut frame.rules)?;
         if troubled {
             self.out.push(Event::Again);
         }
-        let next =
-            last.map_or(0, |last| names.iter().take_while(|(name, _)| *name <= last).count());
+        if let Some(last) = last {
+            names.skip_through(&last).map_err(|error| self.context.state.io(error))?;
+        }
         self.out.push(Event::Gone);
-        frame.children = Children::All(names, next);
-        Some(false)
+        frame.children = Children::All(names);
+        Ok(Some(false))
     }
 }

@@ -131,7 +131,7 @@ impl Walker<'_, '_> {
             Ctx { scope: here.ctx.scope.beneath(&self.options.select, name), ..Ctx::default() };
         if let Some(guard) = self.guard {
             ctx.sides = guard.enter(&here.ctx.sides, name);
-            guard.look_here(&mut ctx.sides, &Folder { dir: &reader, names: &names });
+            guard.look_here(&mut ctx.sides, &Folder { dir: &reader, names: Some(&names) });
         }
         Ok(Here { node, ctx, there: There::of(&names, true), covered: true, blank: true })
     }

@@ -6,6 +6,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags};
 use tempfile::TempDir;
 
+use crate::scan::exclude::Listing;
+use crate::scan::listing::Folder;
+
 fn temp() -> (TempDir, Dir) {
     let folder = tempfile::tempdir().expect("a directory");
     let dir = Dir::open_root(folder.path()).expect("opens");
@@ -247,8 +250,17 @@ fn a_directory_of_many_names() {
     }
     let names = dir.names().expect("names");
     assert_eq!(names.len(), count);
-    let all: Vec<Name> = names.iter().map(|(name, _)| name).collect();
-    assert!(all.is_sorted());
+    let all: Vec<_> = names.iter().collect();
+    assert!(all.is_sorted_by_key(|(name, _)| name.clone()));
+    let aside = tempfile::tempdir().expect("a directory");
+    for memory in [10_000, 10_000_000] {
+        let mut sorted = dir.sorted(Room { memory, folder: aside.path() }).expect("names");
+        assert_eq!(sorted.in_memory().is_some(), memory > 1_000_000);
+        let some = Folder { dir: &dir, names: sorted.in_memory() };
+        assert!(some.has(b"name 0 0") && !some.has(b"name 0 1") && !some.has(b"."));
+        let again: Vec<_> = std::iter::from_fn(|| sorted.take_next().expect("reads")).collect();
+        assert_eq!(again, all);
+    }
 }
 
 #[test]
