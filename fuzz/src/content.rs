@@ -80,12 +80,13 @@ pub(crate) fn pack_footer(data: &[u8]) {
     let info = HeaderInfo::peek(EnvelopeKind::Pack, &header).expect("it is a header");
     let mut plain = rest.to_vec();
     if *signed == 1 {
+        let table = Hash::of(rest);
         let parts: [&[u8]; 5] = [
             vault.as_bytes(),
             &info.epoch.to_le_bytes(),
             info.uid.as_bytes(),
             content.as_bytes(),
-            rest,
+            table.as_bytes(),
         ];
         let signature = sign(&device, Domain::Pack, &parts.concat());
         let length = u32::try_from(rest.len()).expect("no input is so long").to_le_bytes();

@@ -20,7 +20,7 @@ import threading
 from pathlib import Path
 
 from page import write
-from peers import CLIENT, PASSPHRASE, SERVER, home
+from peers import CLIENT, PASSPHRASE, SERVER, home, recovery_code
 
 HEADER = 1245
 # Where a file was cut is left to chance, and whether a piece of it lies among others.
@@ -100,7 +100,7 @@ def bench(folder, words, fill):
             fill(source / f"{run:03}", run, words)
             act(own, "run", source)
         address = re.search(r"^\s*(unseen://\S+)", kit.read_text(), re.MULTILINE)[1]
-        code = re.search(r"^\s*((?:[0-9A-Z]+-){5,}[0-9A-Z]+)\s*$", kit.read_text(), re.MULTILINE)[1]
+        code = recovery_code(kit)
         asked = {}
         for name, run in (("old", 1), ("new", words.runs - 1)):
             asked[name] = 0

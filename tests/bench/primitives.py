@@ -17,7 +17,8 @@ from page import write
 from peers import ROOT
 
 GROUPS = {
-    "chunker": "8 MiB of noise; bare: every byte through a table",
+    "chunker": "8 MiB of noise; bare: a gear hash of every byte, one after another",
+    "chunker that skips nothing": "the same",
     "id of 512 KiB": "bare: BLAKE3",
     "id of 4 KiB": "bare: BLAKE3",
     "seal": "1 MiB; bare: ChaCha20-Poly1305",

@@ -64,7 +64,7 @@ def peers_part():
         for corpus, (target, peer) in corpora.items():
             tools = measured(corpus, line, column)
             ours = tools.pop("unseen")
-            others = {name: figure for name, figure in tools.items() if not name.endswith(("-https", "-http"))}
+            others = {name: figure for name, figure in tools.items() if not name.startswith("unseen") and not name.endswith("-http")}
             best = min(others, key=others.get, default=None)
             ratio = max(others[best], 0.01) / max(ours, 0.01) if best else None
             aimed = peer / target

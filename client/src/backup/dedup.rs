@@ -159,6 +159,16 @@ impl<'a> Dedup<'a> {
         lock(&self.segments).packs.get(handle.0 as usize).copied().flatten()
     }
 
+    /// The packs that count as present by now, while others come.
+    pub fn all_own(&self) -> RoaringBitmap {
+        self.own().clone()
+    }
+
+    /// These count as present, too.
+    pub fn add_own(&self, packs: &RoaringBitmap) {
+        *self.own.write().unwrap_or_else(PoisonError::into_inner) |= packs;
+    }
+
     /// The packs that count as present by now.
     pub fn into_own(self) -> RoaringBitmap {
         self.own.into_inner().unwrap_or_else(PoisonError::into_inner)

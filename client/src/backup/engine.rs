@@ -326,6 +326,8 @@ fn start_over(
 }
 
 #[cfg(test)]
+mod checkpoints;
+#[cfg(test)]
 mod clocks;
 #[cfg(test)]
 mod incremental;

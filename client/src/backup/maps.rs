@@ -1,4 +1,4 @@
-//! Maps of chunks (`pack/chunk_map.rs`): written at the end of a run, when packs with many tables of
+//! Maps of chunks (`pack/chunk_map.rs`): written before a commit, of a checkpoint too, when packs with many tables of
 //! contents have come together that no map has yet. Each is a pack of its own. The manifests that
 //! follow name the maps, so that a reader who wants one file need not fetch all tables.
 //!
@@ -18,6 +18,7 @@ use unseen_common::packset::PackSet;
 use unseen_common::vault::Vault;
 
 use super::BackupError;
+use super::dedup::Dedup;
 use super::stop::Stop;
 use crate::compress::Encoding;
 use crate::crypto::content_id::{ChunkId, ChunkKind};
@@ -33,6 +34,9 @@ use crate::tree::manifest::{MAX_MAPS, Manifest, MapRef};
 const TABLES: u64 = 384 * 1024;
 /// A shorter map is written anew with the next one.
 const SHORT: usize = MAX_MAP / 2;
+
+/// Packs and bytes that the server took.
+pub type Sent = (u64, u64);
 
 /// The maps of a device's packs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -92,13 +96,29 @@ impl Maps {
 }
 
 impl Making<'_> {
-    /// Writes maps of what is in none of `maps`, if that is much. Tells how many packs and bytes
-    /// were sent.
-    pub fn update(
+    /// The maps of the packs `own`, with one of those that no map has yet, if they are many: then
+    /// its pack is among them, and among what was `sent`.
+    pub fn up_to_date(
         &self,
-        maps: &mut Maps,
         own: &mut RoaringBitmap,
-    ) -> Result<(u64, u64), BackupError> {
+        sent: &mut Sent,
+    ) -> Result<Maps, BackupError> {
+        let mut maps = Maps::known(self.state, own)?;
+        let (packs, bytes) = self.update(&mut maps, own)?;
+        *sent = (sent.0 + packs, sent.1 + bytes);
+        Ok(maps)
+    }
+
+    /// The same while packs come: those that have come by now.
+    pub fn so_far(&self, dedup: &Dedup<'_>, sent: &mut Sent) -> Result<Maps, BackupError> {
+        let mut own = dedup.all_own();
+        let maps = self.up_to_date(&mut own, sent)?;
+        dedup.add_own(&own);
+        Ok(maps)
+    }
+
+    /// Writes maps of what is in none of `maps`, if that is much. Tells what was sent.
+    fn update(&self, maps: &mut Maps, own: &mut RoaringBitmap) -> Result<Sent, BackupError> {
         let lacking = &*own - (maps.packs() | maps.own_packs());
         let weight =
             self.named(&lacking)?.iter().map(|pack| pack.footer + PACK_HEADER).sum::<u64>();
@@ -172,12 +192,7 @@ impl Making<'_> {
         let (encoding, kind) = (Encoding::Stored, ChunkKind::Tree);
         let taken = builder.append(&bytes, SegmentRow { sealed: 0, raw, encoding, kind, chunks });
         debug_assert!(taken, "the longest map fits a pack");
-        let sealer = Sealer {
-            to: key.seal_to(),
-            signer: &key.secrets.manifest,
-            index_key: &key.secrets.index_key,
-        };
-        Ok((chunk, builder.seal(&sealer, &mut key.secrets.rng())?))
+        Ok((chunk, builder.seal(&Sealer::of(key), &mut key.secrets.rng())?))
     }
 }
 

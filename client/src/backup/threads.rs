@@ -40,6 +40,8 @@ use crate::tree::entry::Meta;
 const BUFFERS: usize = 8;
 /// Batches of events on their way.
 const EVENTS: usize = 64;
+/// How often what is remembered is written out.
+const FLUSH_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
 /// How often a wait looks whether the run has failed.
 const LOOK_UP: std::time::Duration = std::time::Duration::from_millis(100);
 
@@ -361,6 +363,7 @@ impl<'a> Threads<'a> {
         checkpoint: OnCheckpoint<'_>,
     ) -> Result<ChunkId, BackupError> {
         let mut last = Instant::now();
+        let mut flushed = last;
         let mut root = None;
         for batch in &line.events {
             for event in batch {
@@ -374,6 +377,10 @@ impl<'a> Threads<'a> {
             if due && !self.options.dry_run && self.flow.uploaded_packs() > 0 {
                 self.checkpoint(assembler, &line.flush, checkpoint)?;
                 last = Instant::now();
+            }
+            if flushed.elapsed() >= FLUSH_EVERY {
+                self.state.flush()?;
+                flushed = Instant::now();
             }
             if self.flow.has_failed() {
                 return Err(BackupError::Stopped);

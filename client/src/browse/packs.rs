@@ -129,7 +129,7 @@ impl<'a> Packs<'a> {
         })?;
         let pack = Arc::new(if let Some(ends) = self.index.ends(number) {
             self.open_ends(info, (&ends.0, &ends.1))?
-        } else if comes_by_ends(&info) && !self.has_ends(&info, pieces) {
+        } else if comes_by_ends(&info) && !has_ends(&info, pieces) {
             let (id, PackInfo { length, footer, .. }) = (info.id, info);
             let ends = self.wait(self.repo.fetch_ends(&MappedPack { number, id, length, footer }));
             let (header, footer) = ends?;
@@ -143,10 +143,6 @@ impl<'a> Packs<'a> {
         let weight = pack.weight();
         self.opened().put(number, Arc::clone(&pack), weight);
         Ok(pack)
-    }
-
-    fn has_ends(&self, info: &PackInfo, pieces: &Pieces) -> bool {
-        pieces.has(&(0..header_len())) && pieces.has(&(info.footer_start()..info.length))
     }
 
     /// Whether a pack has been opened not long ago, or can be without a request.
@@ -364,6 +360,10 @@ pub fn lacking(info: &PackInfo, wanted: &[Range<u64>], pieces: &Pieces) -> Vec<R
 /// everybody knows, so nothing is told by that. Of a short pack all comes with the first answer.
 fn comes_by_ends(info: &PackInfo) -> bool {
     info.length > 2 * BLOCK
+}
+
+fn has_ends(info: &PackInfo, pieces: &Pieces) -> bool {
+    pieces.has(&(0..header_len())) && pieces.has(&(info.footer_start()..info.length))
 }
 
 /// Runs of a pack as requests for it.

@@ -18,7 +18,8 @@ impl Domain {
     pub const fn prefix(self) -> &'static [u8] {
         match self {
             Self::Log => b"unseen log v1\0",
-            Self::Pack => b"unseen pack v1\0",
+            // Under v1 the whole table was signed.
+            Self::Pack => b"unseen pack v2\0",
             Self::Auth => b"unseen auth v1\0",
         }
     }

@@ -11,6 +11,8 @@ use crate::crypto::content_id::{ChunkId, ChunkKind};
 const MAX_CHUNKS: u64 = 65_536;
 /// Most segments in one pack.
 const MAX_SEGMENTS: u64 = 65_536;
+/// A chunk takes so many bytes at least: its id and its length.
+const MIN_CHUNK_ROW: usize = 33;
 
 /// A chunk within its segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,11 +91,11 @@ impl Table {
         if body > MAX_PACK {
             return Err(BadTable("segments are longer than a pack"));
         }
-        let table = Self { segments };
-        if !rest.is_empty() || table.to_bytes() != bytes {
-            return Err(BadTable("not in canonical form"));
+        // The numbers are of the shortest form, and nothing else can be written in two ways.
+        if !rest.is_empty() {
+            return Err(BadTable("something follows the last row"));
         }
-        Ok(table)
+        Ok(Self { segments })
     }
 
     /// Bytes of all sealed segments, padding aside.
@@ -130,7 +132,9 @@ fn read_segment(rest: &mut &[u8]) -> Result<SegmentRow, BadTable> {
     if count == 0 || count > MAX_CHUNKS {
         return Err(BadTable("no chunks, or too many"));
     }
-    let mut chunks = Vec::new();
+    // No more than there are bytes for.
+    let room = rest.len() / MIN_CHUNK_ROW;
+    let mut chunks = Vec::with_capacity(usize::try_from(count).unwrap_or(room).min(room));
     let mut sum: u64 = 0;
     for _ in 0..count {
         let id = ChunkId(take(rest)?);
@@ -174,6 +178,9 @@ fn get(rest: &mut &[u8]) -> Result<u64, BadTable> {
     for shift in [0_u32, 7, 14, 21, 28] {
         let [byte] = take::<1>(rest)?;
         value |= u64::from(byte & 0x7f) << shift;
+        if byte == 0 && shift > 0 {
+            return Err(BadTable("not in canonical form"));
+        }
         if byte & 0x80 == 0 {
             return Ok(value);
         }

@@ -51,30 +51,52 @@ impl DirNode {
 
     /// Its path in the snapshot.
     pub(super) fn path(&self) -> Vec<u8> {
-        let mut parts = Vec::new();
-        let mut node = self;
-        let mut path = loop {
-            match &node.place {
-                Place::Target(path) => break path.clone(),
-                Place::Below { parent, name } => {
-                    parts.push(name);
-                    node = parent;
-                }
-            }
-        };
-        for name in parts.into_iter().rev() {
-            path.push(b'/');
-            path.extend_from_slice(name.as_bytes());
-        }
-        path
+        self.path_to(None)
     }
 
     /// The path of an entry in it.
     pub(super) fn path_of(&self, name: &Name) -> Vec<u8> {
-        let mut path = self.path();
-        path.push(b'/');
-        path.extend_from_slice(name.as_bytes());
+        self.path_to(Some(name))
+    }
+
+    /// In one piece of memory, as there is one for every file.
+    fn path_to(&self, last: Option<&Name>) -> Vec<u8> {
+        let parts = || last.into_iter().chain(self.names()).map(Name::as_bytes);
+        let length: usize = parts().map(|part| part.len().saturating_add(1)).sum();
+        let target = self.target_path();
+        let mut path = vec![b'/'; target.len().saturating_add(length)];
+        let mut rest = path.as_mut_slice();
+        for part in parts().chain([target]) {
+            let at = rest.len().saturating_sub(part.len());
+            let (before, place) = rest.split_at_mut(at);
+            place.copy_from_slice(part);
+            let slash = before.len().saturating_sub(1);
+            rest = before.split_at_mut(slash).0;
+        }
         path
+    }
+
+    /// Its name and those of the directories above it, the innermost first.
+    fn names(&self) -> impl Iterator<Item = &Name> {
+        let mut node = self;
+        std::iter::from_fn(move || match &node.place {
+            Place::Target(_) => None,
+            Place::Below { parent, name } => {
+                node = parent;
+                Some(name)
+            }
+        })
+    }
+
+    /// Which path of the snapshot the target stands for.
+    fn target_path(&self) -> &[u8] {
+        let mut node = self;
+        loop {
+            match &node.place {
+                Place::Target(path) => return path,
+                Place::Below { parent, .. } => node = parent,
+            }
+        }
     }
 }
 
@@ -225,4 +247,27 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn no_target() -> TargetError {
     TargetError::Io { action: "open", name: None, source: Errno::NOENT }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::restore::testkit::{name, plain, safe};
+
+    #[test]
+    fn paths_are_those_of_the_snapshot() {
+        let dirs = Dirs::new(None, safe());
+        for (target, begins) in [("", ""), ("/home/me", "/home/me")] {
+            let target = dirs.target(target.into(), None);
+            let path = |node: &DirNode| String::from_utf8(node.path()).expect("text");
+            assert_eq!(path(&target), begins);
+            let below = dirs.below(&target, (name("a"), plain(0o700)), false);
+            let deeper = dirs.below(&below, (name("bcd"), plain(0o700)), false);
+            assert_eq!(path(&below), format!("{begins}/a"));
+            assert_eq!(path(&deeper), format!("{begins}/a/bcd"));
+            let file = deeper.path_of(&name("f"));
+            assert_eq!(file, format!("{begins}/a/bcd/f").into_bytes());
+            assert_eq!(target.path_of(&name("f")), format!("{begins}/f").into_bytes());
+        }
+    }
 }

@@ -30,6 +30,7 @@ pub mod temp;
 #[cfg(test)]
 mod testkit;
 mod transfer;
+mod unnamed;
 mod verify;
 mod walk;
 mod way;

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use super::apply::{ACL_ACCESS, ACL_DEFAULT};
 use super::error::TargetError;
 use super::policy::{Overwrite, Policy};
+use super::unnamed::Unnamed;
 use crate::scan::listing::Names;
 use crate::scan::os::{Dir, FileType, Stat, fstat, running_as_root, stat_at};
 use crate::tree::entry::{FileTime, Name};
@@ -69,7 +70,7 @@ impl Root {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         let fd = rustix::fs::openat(rustix::fs::CWD, path, DIRECTORY, Mode::empty())
             .map_err(|error| failed(error.into()))?;
-        Ok(Self { dir: TargetDir::of(fd, names) })
+        Ok(Self { dir: TargetDir::of(fd, names, None) })
     }
 
     /// The target directory itself.
@@ -112,6 +113,8 @@ struct Inner {
     /// User and group of what is made in it, once that is known.
     gives: OnceLock<Option<(u32, u32)>>,
     names: Arc<dyn TempNames>,
+    /// What is known of its file system.
+    unnamed: Arc<Unnamed>,
 }
 
 /// What tells one file of a machine from all others.
@@ -265,16 +268,25 @@ impl TargetDir {
 
     /// Another open directory, with the same source of temporary names.
     pub(super) fn sibling(&self, fd: OwnedFd) -> Self {
-        Self::of(fd, Arc::clone(&self.0.names))
+        Self::of(fd, Arc::clone(&self.0.names), Some(self.unnamed()))
     }
 
-    fn of(fd: OwnedFd, names: Arc<dyn TempNames>) -> Self {
+    pub(super) fn unnamed(&self) -> &Arc<Unnamed> {
+        &self.0.unnamed
+    }
+
+    /// `known`: what is known of the file system of another directory.
+    fn of(fd: OwnedFd, names: Arc<dyn TempNames>, known: Option<&Arc<Unnamed>>) -> Self {
         let acl = rustix::fs::fgetxattr(&fd, ACL_DEFAULT, &mut [0_u8; 1]);
         // It may have one if it is not open for reading: see `above.rs`.
         let inherits_acl = matches!(acl, Ok(1..) | Err(Errno::RANGE | Errno::BADF));
         let user = rustix::process::geteuid().as_raw();
-        let is_ours = fstat(&fd).is_ok_and(|stat| stat.uid == user);
-        Self(Arc::new(Inner { fd, inherits_acl, is_ours, gives: OnceLock::new(), names }))
+        let stat = fstat(&fd).ok();
+        let is_ours = stat.as_ref().is_some_and(|stat| stat.uid == user);
+        let dev = stat.map(|stat| stat.dev);
+        let known = known.filter(|known| known.dev == dev).cloned();
+        let unnamed = known.unwrap_or_else(|| Arc::new(Unnamed::new(dev)));
+        Self(Arc::new(Inner { fd, inherits_acl, is_ours, gives: OnceLock::new(), names, unnamed }))
     }
 
     /// User and group of a file that was just made in it, where that can be told of all that are

@@ -1,4 +1,5 @@
-//! Files under a temporary name, moved to their own in one step once they are whole.
+//! Files that get their own name in one step once they are whole. Until then they have none, or a
+//! temporary one where a file without a name cannot be.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -10,6 +11,7 @@ use super::error::TargetError;
 use super::handle::Handle;
 use super::policy::{Note, Overwrite, Policy};
 use super::root::{FileId, TargetDir};
+use super::unnamed::link;
 use crate::scan::os::fstat;
 use crate::tree::entry::{Meta, Name};
 
@@ -19,20 +21,31 @@ use crate::tree::entry::{Meta, Name};
 /// written stays a hole.
 #[derive(Debug)]
 pub struct TempFile {
-    temp: TempName,
+    place: Place,
     name: Name,
     fd: OwnedFd,
 }
 
+/// Where a file is until it has its name.
+#[derive(Debug)]
+enum Place {
+    /// It has none, and is to have one in this directory.
+    Unnamed(TargetDir),
+    Named(TempName),
+}
+
 impl TargetDir {
-    /// Begins the file `name`: empty, under a temporary name in this directory, mode 0600.
+    /// Begins the file `name` in this directory: empty, not yet under that name, mode 0600.
     pub fn create_temp(&self, name: &Name) -> Result<TempFile, TargetError> {
+        if let Some(fd) = self.create_unnamed(name) {
+            return Ok(TempFile { place: Place::Unnamed(self.clone()), name: name.clone(), fd });
+        }
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         let create = |temp: &Name| rustix::fs::openat(self.fd(), temp.as_os_str(), flags, mode);
         let (temp, fd) = TempName::make(self, "create", name, create)?;
-        Ok(TempFile { temp, name: name.clone(), fd })
+        Ok(TempFile { place: Place::Named(temp), name: name.clone(), fd })
     }
 }
 
@@ -78,21 +91,63 @@ impl TempFile {
     /// Sets the metadata and gives the file its name, in place of what has it now if the policy
     /// says so. A directory of that name is never replaced. The notes say what was left out.
     pub fn commit(self, meta: &Meta, policy: &Policy) -> Result<Vec<Note>, TargetError> {
-        let Self { temp, name, fd } = self;
+        let Self { place, name, fd } = self;
+        let dir = place.dir();
         let subject = Subject {
             handle: Handle::Open(fd.as_fd()),
             is_link: false,
-            inherits_acl: temp.dir.inherits_acl(),
+            inherits_acl: dir.inherits_acl(),
             now: None,
-            owner: temp.dir.owner_of_new(fd.as_fd()),
+            owner: dir.owner_of_new(fd.as_fd()),
         };
         let notes = apply(subject, meta, policy).map_err(|refused| refused.of(Some(&name)))?;
-        temp.place(&name, policy.overwrite)?;
+        match place {
+            Place::Unnamed(dir) => dir.place_unnamed(&fd, &name, policy.overwrite)?,
+            Place::Named(temp) => temp.place(&name, policy.overwrite)?,
+        }
         Ok(notes)
     }
 
     fn failed(&self, action: &'static str, error: Errno) -> TargetError {
         TargetError::of(action, Some(&self.name), error)
+    }
+}
+
+impl Place {
+    const fn dir(&self) -> &TargetDir {
+        match self {
+            Self::Unnamed(dir) => dir,
+            Self::Named(temp) => &temp.dir,
+        }
+    }
+}
+
+impl TargetDir {
+    /// Gives a file that has no name its own, in one step.
+    fn place_unnamed(
+        &self,
+        file: &OwnedFd,
+        name: &Name,
+        overwrite: Overwrite,
+    ) -> Result<(), TargetError> {
+        match link(file, self.fd(), name) {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST) if overwrite == Overwrite::Replace => {
+                // A link takes no other's place, a change of the name does.
+                let make = |temp: &Name| link(file, self.fd(), temp);
+                let (temp, ()) = TempName::make(self, "name", name, make)?;
+                temp.place(name, overwrite)
+            }
+            Err(error) => Err(self.not_placed(name, error)),
+        }
+    }
+
+    fn not_placed(&self, name: &Name, error: Errno) -> TargetError {
+        match error {
+            Errno::EXIST | Errno::ISDIR | Errno::NOTEMPTY => self.in_the_way(name),
+            Errno::NOENT => TargetError::Raced { name: name.clone() },
+            error => TargetError::of("name", Some(name), error),
+        }
     }
 }
 
@@ -144,9 +199,7 @@ impl TempName {
                 self.placed = true;
                 Ok(())
             }
-            Err(Errno::EXIST | Errno::ISDIR | Errno::NOTEMPTY) => Err(self.dir.in_the_way(name)),
-            Err(Errno::NOENT) => Err(TargetError::Raced { name: name.clone() }),
-            Err(error) => Err(TargetError::of("name", Some(name), error)),
+            Err(error) => Err(self.dir.not_placed(name, error)),
         }
     }
 

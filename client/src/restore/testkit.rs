@@ -60,6 +60,13 @@ pub(super) fn root_at(path: &Path) -> Root {
     Root::open(path, Arc::new(Counted::default())).expect("opens")
 }
 
+/// As [`target`], once as it is here and once as on a file system that has no files without names.
+pub(super) fn targets() -> [(Folder, Root); 2] {
+    let (here, without) = (target(), target());
+    without.1.dir().unnamed().refuse();
+    [here, without]
+}
+
 pub(super) fn name(text: impl AsRef<[u8]>) -> Name {
     Name::new(text.as_ref()).expect("a name")
 }

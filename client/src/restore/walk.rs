@@ -229,8 +229,8 @@ impl<'r, 'a> Walker<'r, 'a> {
         }
         match kind {
             Kind::Directory { tree } => self.directory(here, (name, meta), tree, &step),
-            Kind::File { size, content } => {
-                self.file(here, (name, meta), &content, size)?;
+            Kind::File { size, ref content } => {
+                self.file(here, (name, meta), &kind, (content, size))?;
                 Ok(None)
             }
             other => {

@@ -73,8 +73,8 @@ impl StateDb {
         private_folder(folder).map_err(io)?;
         let lock = lock(folder)?;
         let path = folder.join("db");
-        let config =
-            sled::Config::new().path(&path).cache_capacity(CACHE).flush_every_ms(Some(2000));
+        // Left to itself, sled syncs its file at every flush, changes or none.
+        let config = sled::Config::new().path(&path).cache_capacity(CACHE).flush_every_ms(None);
         let db = open_sled(&config, &path)?;
         let dirs = db.open_tree("dirs")?;
         let number = file_number(&dirs)?;
@@ -323,7 +323,8 @@ impl StateDb {
         StateError::Io { folder: self.folder.clone(), source }
     }
 
-    /// Writes everything out.
+    /// Hands everything to the system. A run does so now and again: what is in memory alone goes
+    /// with a process that is killed, and costs the next run another look.
     pub fn flush(&self) -> Result<(), StateError> {
         self.blocks.flush().map_err(|source| self.io(source))?;
         let live = self.live.load(Relaxed).to_le_bytes();

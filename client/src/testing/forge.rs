@@ -45,12 +45,7 @@ impl Forge {
     /// A pack of everything so far.
     pub(crate) fn sealed(self, machine: &Machine) -> SealedPack {
         let key = &machine.repo.key;
-        let sealer = Sealer {
-            to: key.seal_to(),
-            signer: &key.secrets.manifest,
-            index_key: &key.secrets.index_key,
-        };
-        self.builder.seal(&sealer, &mut key.secrets.rng()).expect("sealed")
+        self.builder.seal(&Sealer::of(key), &mut key.secrets.rng()).expect("sealed")
     }
 
     /// Stores everything and commits a snapshot whose root is `root`.

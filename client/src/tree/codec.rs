@@ -2,6 +2,8 @@
 
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
+use std::sync::Arc;
+
 use minicbor::data::Type;
 use minicbor::decode::Decoder;
 use unseen_common::codec::{
@@ -65,14 +67,23 @@ impl Canonical for Entry {
     }
 
     fn decode(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        array_of(d, 12, "tree entry")?;
-        let name = Name::new(d.bytes()?)
-            .map_err(|_e: super::entry::NotAName| DecodeError::Invalid("not a file name"))?;
-        let number = d.u8()?;
-        let meta = decode_meta(d)?;
-        let kind = decode_kind(number, d)?;
-        Ok(Self { name, meta, kind })
+        decode_entry(d, None)
     }
+}
+
+/// Reads an entry. The names of its owners share the memory of those of the one before, as most
+/// are the same.
+pub(super) fn decode_entry(
+    d: &mut Decoder<'_>,
+    before: Option<&Entry>,
+) -> Result<Entry, DecodeError> {
+    array_of(d, 12, "tree entry")?;
+    let name = Name::new(d.bytes()?)
+        .map_err(|_e: super::entry::NotAName| DecodeError::Invalid("not a file name"))?;
+    let number = d.u8()?;
+    let meta = decode_meta(d, before.map(|before| &before.meta))?;
+    let kind = decode_kind(number, d)?;
+    Ok(Entry { name, meta, kind })
 }
 
 const fn kind_number(kind: &Kind) -> u8 {
@@ -145,13 +156,26 @@ fn encode_meta(meta: &Meta, e: &mut Enc<'_>) -> EncodeResult {
     Ok(())
 }
 
-fn decode_meta(d: &mut Decoder<'_>) -> Result<Meta, DecodeError> {
+fn decode_owner(
+    d: &mut Decoder<'_>,
+    what: &'static str,
+    before: Option<&Arc<str>>,
+) -> Result<Option<Arc<str>>, DecodeError> {
+    optional(d, |d| {
+        let name = text_capped(d, what, MAX_OWNER)?;
+        let same = before.filter(|before| ***before == *name);
+        Ok(same.map_or_else(|| name.into(), Arc::clone))
+    })
+}
+
+fn decode_meta(d: &mut Decoder<'_>, before: Option<&Meta>) -> Result<Meta, DecodeError> {
     let (mode, uid, gid) = (d.u32()?, d.u32()?, d.u32()?);
     if mode > 0o7777 {
         return Err(DecodeError::Invalid("mode has bits beyond the permissions"));
     }
-    let user = optional(d, |d| Ok(text_capped(d, "owner name", MAX_OWNER)?.into()))?;
-    let group = optional(d, |d| Ok(text_capped(d, "group name", MAX_OWNER)?.into()))?;
+    let (user, group) = before.map_or((None, None), |m| (m.user.as_ref(), m.group.as_ref()));
+    let user = decode_owner(d, "owner name", user)?;
+    let group = decode_owner(d, "group name", group)?;
     let mtime = FileTime { seconds: d.i64()?, nanos: d.u32()? };
     if mtime.nanos >= 1_000_000_000 {
         return Err(DecodeError::Invalid("more than a second of nanoseconds"));

@@ -7,7 +7,7 @@ use unseen_common::codec::{
     Canonical, DecodeError, Enc, EncodeResult, array_len, array_of, bytes_n,
 };
 
-use super::codec::{decode_extents, decode_ids, encode_extents, encode_ids};
+use super::codec::{decode_entry, decode_extents, decode_ids, encode_extents, encode_ids};
 use super::entry::{Entry, Extent, Name, NotAName};
 use crate::crypto::content_id::ChunkId;
 
@@ -82,7 +82,7 @@ impl Canonical for Object {
 fn decode_leaf(d: &mut Decoder<'_>) -> Result<Vec<Entry>, DecodeError> {
     let mut entries: Vec<Entry> = Vec::new();
     for _ in 0..array_len(d, "tree entries", MAX_ITEMS)? {
-        let entry = Entry::decode(d)?;
+        let entry = decode_entry(d, entries.last())?;
         if entries.last().is_some_and(|last| last.name >= entry.name) {
             return Err(DecodeError::Invalid("names of a directory are not sorted"));
         }

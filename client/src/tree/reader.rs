@@ -44,23 +44,26 @@ pub struct DirReader {
     stack: Vec<std::vec::IntoIter<(Name, ChunkId)>>,
     leaf: std::vec::IntoIter<Entry>,
     next: Option<ChunkId>,
-    last: Option<Name>,
+    /// Empty before the first one.
+    last: Vec<u8>,
 }
 
 impl DirReader {
     /// Begins at the directory's id.
     pub fn new(tree: ChunkId) -> Self {
-        Self { stack: Vec::new(), leaf: Vec::new().into_iter(), next: Some(tree), last: None }
+        Self { stack: Vec::new(), leaf: Vec::new().into_iter(), next: Some(tree), last: Vec::new() }
     }
 
     /// The next entry, or `None` at the end.
     pub fn next<S: ObjectSource>(&mut self, source: &mut S) -> Result<Option<Entry>, S::Error> {
         loop {
             if let Some(entry) = self.leaf.next() {
-                if self.last.as_ref().is_some_and(|last| *last >= entry.name) {
+                let name = entry.name.as_bytes();
+                if self.last.as_slice() >= name {
                     return Err(TreeError::Unsorted.into());
                 }
-                self.last = Some(entry.name.clone());
+                self.last.clear();
+                self.last.extend_from_slice(name);
                 return Ok(Some(entry));
             }
             let Some(id) = self.next_object() else {

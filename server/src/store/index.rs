@@ -172,7 +172,9 @@ fn open_guarded(folder: &Path) -> Option<sled::Db> {
     if let Err(error) = private(folder) {
         tracing::warn!(kind = ?error.kind(), "the folder of the index");
     }
-    let config = sled::Config::new().path(folder).cache_capacity(CACHE).flush_every_ms(Some(500));
+    // Nothing flushes it now and again: that is an fsync each time, changes or none, and what a
+    // process that is killed loses of it is read in the journals.
+    let config = sled::Config::new().path(folder).cache_capacity(CACHE).flush_every_ms(None);
     catch_unwind(AssertUnwindSafe(|| config.open()))
         .ok()?
         .inspect_err(|error| tracing::warn!(%error, "opening the index"))

@@ -102,11 +102,26 @@ fn a_restore_killed_at_many_points_goes_on() {
         std::fs::remove_file(file).unwrap();
     }
     let words = ["restore", "latest", "--target", target.to_str().unwrap()];
+    // Where a file can be without a name until it is whole, nothing half done is ever seen: only the
+    // empty one that tells whether it can.
+    let flags = rustix::fs::OFlags::TMPFILE | rustix::fs::OFlags::RDWR;
+    let unnamed = rustix::fs::open(&copy, flags, rustix::fs::Mode::RWXU).is_ok();
+    let unnamed = unnamed && rustix::process::geteuid().is_root();
     let mut killed = 0;
     for count in [1, 2, 5, 12, 20, 30] {
         let mut child = machine.spawn(&words);
         let watched = std::slice::from_ref(&copy);
         killed += usize::from(watch::kill_after(&mut child, watched, count).is_some());
+        for (file, length) in trees::files(&copy) {
+            let path = file.strip_prefix(&copy).unwrap();
+            if path.file_name().unwrap().as_encoded_bytes().starts_with(b".unseen-") {
+                assert!(!unnamed || length == 0, "{length} bytes of a file that is not whole");
+            } else {
+                let same =
+                    std::fs::read(&file).unwrap() == std::fs::read(source.join(path)).unwrap();
+                assert!(same, "{} is not whole", path.display());
+            }
+        }
     }
     assert!(killed >= 4, "only {killed} restores were killed");
     machine.ok(&words);

@@ -15,7 +15,7 @@ use crate::backup::allowance::Allowance;
 use crate::backup::commit::{Committed, Committer, prepare, send};
 use crate::backup::dedup::Dedup;
 use crate::backup::listener::Listener;
-use crate::backup::maps::{Making, Maps};
+use crate::backup::maps::{Making, Maps, Sent};
 use crate::backup::open_packs::OpenPacks;
 use crate::backup::prelude::mark_synced;
 use crate::backup::spool::Spool;
@@ -65,13 +65,10 @@ pub(super) struct Round<'a> {
     pub(super) known_only: bool,
 }
 
-/// Packs and bytes that the server took.
-pub(super) type Sent = (u64, u64);
-
 /// What was passed over, the packs it needs, and what was sent for it.
 pub(super) type Ended = (Passed, RoaringBitmap, Sent);
 
-impl Round<'_> {
+impl<'a> Round<'a> {
     /// After a wish to stop, if packs were left to the next run: what the vault has of it, as a
     /// pass of its own that reads nothing. [`BackupError::Interrupted`] if it has nothing new.
     pub(super) fn what_arrived(
@@ -116,11 +113,7 @@ impl Round<'_> {
         let open = OpenPacks::default();
         let ids = parts.key.write_set.content_keys();
         let chunker = Chunker::new(parts.key.write_set.chunker.expose(), Params::DEFAULT);
-        let sealer = Sealer {
-            to: parts.key.seal_to(),
-            signer: &parts.key.secrets.manifest,
-            index_key: &parts.key.secrets.index_key,
-        };
+        let sealer = Sealer::of(parts.key);
         let spool = self.spool(parts.folders)?;
         let uploads = Uploads {
             vault: Arc::clone(&parts.vault),
@@ -159,11 +152,15 @@ impl Round<'_> {
         threads.options = at_once.as_ref().unwrap_or(options);
         let start = self.start;
         let described = describe(source);
+        let making = self.making(parts.key, &*parts.vault, (runtime, stop));
+        let mut of_maps = Sent::default();
         let result = threads.run(source, &mut |root, contents| {
             let passed = Passed::so_far(root, contents);
             let made = (&passed, dedup.used(), Status::Checkpoint);
             let who = (committer.key, committer.clock.now());
-            let wish = make_wish(who, options, made, (start, described.clone()), listener);
+            let mut wish = make_wish(who, options, made, (start, described.clone()), listener);
+            let maps = making.so_far(&dedup, &mut of_maps)?;
+            wish.packs |= maps.name_in(&mut wish.manifest);
             let (prepared, id) = prepare(&committer, wish)?;
             if let Committed::Saved(_) = stop.in_time(runtime, send(&mut committer, &prepared))? {
                 listener.inner.checkpoint(&id);
@@ -173,7 +170,7 @@ impl Round<'_> {
         if let Some(error) = flow.take_error().filter(|e| !matches!(e, BackupError::Stopped)) {
             return Err(error);
         }
-        let sent = (flow.uploaded_packs(), flow.uploaded_bytes());
+        let sent = (flow.uploaded_packs() + of_maps.0, flow.uploaded_bytes() + of_maps.1);
         let used = dedup.used();
         self.own = dedup.into_own();
         Ok((result?, used, sent))
@@ -186,15 +183,25 @@ impl Round<'_> {
         waiting: (&Handle, &Stop<'_>),
         sent: &mut Sent,
     ) -> Result<Maps, BackupError> {
-        let mut maps = Maps::known(self.state, &self.own)?;
-        let (state, index) = (self.state, self.index);
-        let making = Making { key: &repo.key, vault: &*repo.vault, state, index, waiting };
-        let (packs, bytes) = making.update(&mut maps, &mut self.own)?;
-        if packs > 0 {
-            mark_synced(index, state)?;
+        let before = sent.0;
+        let making = self.making(&repo.key, &*repo.vault, waiting);
+        let maps = making.up_to_date(&mut self.own, sent)?;
+        if sent.0 > before {
+            mark_synced(self.index, self.state)?;
         }
-        *sent = (sent.0 + packs, sent.1 + bytes);
         Ok(maps)
+    }
+
+    fn making<'m>(
+        &self,
+        key: &'m DeviceKey,
+        vault: &'m dyn Vault,
+        waiting: (&'m Handle, &'m Stop<'m>),
+    ) -> Making<'m>
+    where
+        'a: 'm,
+    {
+        Making { key, vault, state: self.state, index: self.index, waiting }
     }
 
     /// What is read of a source, if that is limited in all.

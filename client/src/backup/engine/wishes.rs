@@ -5,10 +5,10 @@ use unseen_common::id::{Hash, SnapshotId};
 use unseen_common::log::entry::Status;
 use unseen_common::time::Timestamp;
 
-use super::round::Sent;
 use super::{Outcome, RunOptions, Source};
 use crate::backup::commit::Wish;
 use crate::backup::listener::Listener;
+use crate::backup::maps::Sent;
 use crate::backup::threads::Passed;
 use crate::crypto::device_file::DeviceKey;
 use crate::repo::Repository;

@@ -94,8 +94,12 @@ fn a_default_acl_of_the_target_does_not_rub_off() {
     }
     let root = root_at(&path);
     let meta = someone(0o660);
-    assert_eq!(file(&root, &meta, &safe()), []);
-    assert_eq!(got(&folder), meta);
+    let without = root_at(&path);
+    without.dir().unnamed().refuse();
+    for root in [&root, &without] {
+        assert_eq!(file(root, &meta, &safe()), []);
+        assert_eq!(got(&folder), meta);
+    }
     root.dir().place(&name("p"), Special::Fifo, &meta, &safe()).expect("placed");
     assert_eq!(captured(&path, &name("p")), meta);
     root.dir().place(&name("l"), Special::Symlink(b"x"), &meta, &safe()).expect("placed");

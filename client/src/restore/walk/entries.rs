@@ -46,8 +46,8 @@ impl Walker<'_, '_> {
         &mut self,
         here: &Here,
         (name, meta): (Name, Meta),
-        content: &Content,
-        size: u64,
+        kind: &Kind,
+        (content, size): (&Content, u64),
     ) -> Result<(), ReadError> {
         self.run.monitor.scanned(Amount { files: 1, dirs: 0, bytes: size });
         let found = self.found(here, &name);
@@ -64,8 +64,7 @@ impl Walker<'_, '_> {
         if !self.ready(here, &name) {
             return Ok(());
         }
-        let kind = Kind::File { size, content: content.clone() };
-        let (role, group) = self.role(here, &name, &meta, &kind);
+        let (role, group) = self.role(here, &name, &meta, kind);
         if role == Role::Further {
             return self.further(here, (name, meta), (true, size), change);
         }
