@@ -188,7 +188,9 @@ mod tests {
     fn a_pack_of_tiny_files_waits_until_the_walk_has_passed_it() {
         let pool = Pool::default();
         let all: Vec<u32> = (0..u32::try_from(MANY).unwrap()).collect();
-        all.iter().for_each(|want| pool.add(PackNumber(1), *want));
+        for want in &all {
+            pool.add(PackNumber(1), *want);
+        }
         std::thread::scope(|scope| {
             let fetcher = scope.spawn(|| taken(&pool));
             pool.next_window();
