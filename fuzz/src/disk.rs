@@ -4,7 +4,8 @@ use bytes::Bytes;
 use roaring::RoaringBitmap;
 use unseen_client::backup::commit::Prepared;
 use unseen_client::pins::{Pin, Sent};
-use unseen_client::state::records::{DirKey, Part, header_bytes, parse_header};
+use unseen_client::state::blocks::Place;
+use unseen_client::state::records::{DirKey, Part, PartPlace, header_bytes, parse_header};
 use unseen_common::id::{PackNumber, VaultId};
 use unseen_server::store::frame::{
     HEADER, Header, MAX_PAYLOAD, Owner, PREFIX, Prefix, find_magic, items,
@@ -99,7 +100,8 @@ pub(crate) fn own_files(data: &[u8]) {
         let again = parse_header(&header_bytes(&header, key), key);
         assert_eq!(again, Some(header));
     }
-    if let Some(part) = Part::parse(data.to_vec(), RoaringBitmap::new()) {
+    let at = PartPlace { place: Place { offset: 0, length: 0 }, packs: RoaringBitmap::new() };
+    if let Some(part) = Part::parse(data.to_vec(), at) {
         let rows = (0..part.len()).map(|index| part.row(index).expect("it is one of them"));
         let name_bytes: usize = rows.map(|row| row.name.len()).sum();
         assert!(name_bytes <= data.len());

@@ -1,22 +1,28 @@
 #!/usr/bin/env python3
 """How much of a long, narrow link an upload and a restore fill.
 
-    tests/bench/link.py [BACKUP [BACKUP-SERVER]] [--mbit 100] [--delay-ms 50] [--mib 400] [--write]
+    tests/bench/link.py [BACKUP [BACKUP-SERVER]] [--mbit 100] [--delay-ms 50] [--mib 400] [--from FOLDER]
+                        [--cc cubic|bbr] [--write [BLOCK]]
 
 The server runs in a network namespace of its own. Between the two lies a link that this script is:
 two TUN devices, whose packets wait for their turn (--mbit, either way) and then for the delay (each
 way: the round trip is twice that). Its buffer is one round trip, what comes on top is dropped. So it
 is the kernel's own TCP that is measured, as with netem, which not every kernel has. Needs root.
+--cc sets its congestion control at both ends, by a route; without it it is what the machine is set to.
 
 Sent is noise, so that nothing is made smaller. "Fills" is what crossed the link, headers included,
 against what could have crossed it from the start of the process to its end: unlocking, scanning and
-the last commit count as time lost.
+the last commit count as time lost. With --from it is that folder that is sent, and "fills" is of the
+packs that the server has then: what crosses the link twice counts as time lost as well.
+
+--write puts the table into a block of docs/PERFORMANCE.md: link, or the one that is named.
 """
 
 import argparse
 import contextlib
 import fcntl
 import heapq
+import ipaddress
 import os
 import select
 import struct
@@ -112,6 +118,11 @@ def link(words):
         ip(*inside, "addr", "add", f"{THERE}/30", "dev", far)
         ip(*inside, "link", "set", far, "mtu", str(MTU), "up")
         ip(*inside, "link", "set", "lo", "up")
+        if words.cc:
+            net = str(ipaddress.ip_interface(f"{HERE}/30").network)
+            for at, name, address in (([], near, HERE), (inside, far, THERE)):
+                route = ["dev", name, "proto", "kernel", "scope", "link", "src", address]
+                ip(*at, "route", "change", net, *route, "congctl", "lock", words.cc)
         carrier = Link(*fds, words)
         carrier.start()
         yield carrier, ["ip", "netns", "exec", space]
@@ -130,8 +141,10 @@ def main():
     words.add_argument("--mbit", type=float, default=100)
     words.add_argument("--delay-ms", type=float, default=50)
     words.add_argument("--mib", type=int, default=400)
+    words.add_argument("--from", dest="source", type=Path, help="send this folder instead of noise")
+    words.add_argument("--cc", choices=["cubic", "bbr"], help="TCP's congestion control at both ends")
     words.add_argument("--trace", action="store_true", help="tell every second what has crossed")
-    words.add_argument("--write", action="store_true", help="write the table into docs/PERFORMANCE.md")
+    words.add_argument("--write", nargs="?", const="link", metavar="BLOCK", help="write the table into docs/PERFORMANCE.md")
     words = words.parse_args()
     if os.geteuid() != 0:
         sys.exit("making a network namespace needs root")
@@ -139,40 +152,52 @@ def main():
         made = bench(Path(folder), carrier, inside, words)
     print(made)
     if words.write:
-        write("link", made, " ".join(["tests/bench/link.py", *sys.argv[1:]]))
+        write(words.write, made, " ".join(["tests/bench/link.py", *sys.argv[1:]]))
+
+
+def noise(folder, words):
+    source = folder / "source"
+    source.mkdir()
+    for number in range(words.mib // 8):
+        (source / str(number)).write_bytes(os.urandom(8 << 20))
+    return source, f"{words.mib} MiB of noise"
+
+
+def control():
+    return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
 
 
 def bench(folder, carrier, inside, words):
     environment = home(folder, BACKUP_PASSPHRASE=PASSPHRASE)
     data = ["--data", str(folder / "data")]
+    stored = lambda: sum(pack.stat().st_size for pack in folder.glob("data/accounts/*/packs/*/*"))
     serve = [*inside, words.server, "serve", *data, "--listen", f"{THERE}:0"]
     server = subprocess.Popen(serve, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
     try:
         server.stdout.readline()
         invite = subprocess.run([words.server, "invite", *data], capture_output=True, text=True, check=True)
-        source = folder / "source"
-        source.mkdir()
-        for number in range(words.mib // 8):
-            (source / str(number)).write_bytes(os.urandom(8 << 20))
+        source, what = (words.source.resolve(), words.source.name) if words.source else noise(folder, words)
         log = folder / "log"
         step = lambda *rest: measure([words.backup, "-q", *rest], environment, None, log)
         step("init", invite.stdout.split("'")[1], "--kit", str(folder / "kit.txt"))
-        lines = ["| | wall s | over the link MB | fills | CPU s of the client |", "|---|---|---|---|---|"]
+        lines = ["| | wall s | stored MB | over the link MB | fills | CPU s of the client |", "|---|---|---|---|---|---|"]
         restored = ["restore", "latest", "--target", str(folder / "restored")]
         for name, way, rest in [
-            (f"first backup of {words.mib} MiB of noise", carrier.up, ["run", str(source)]),
+            (f"first backup of {what}", carrier.up, ["run", str(source)]),
             ("its restore", carrier.down, restored),
         ]:
             before = way.bytes
             took = step(*rest)
             crossed = way.bytes - before
-            fills = crossed * 8 / (words.mbit * 1e6) / took["wall"]
-            lines.append(f"| {name} | {took['wall']:.1f} | {crossed / 1e6:.0f} | {100 * fills:.0f} % | {took['cpu']:.1f} |")
-        subprocess.run(["diff", "-r", str(source), str(folder / "restored") + str(source)], check=True)
+            counts = stored() if words.source else crossed
+            fills = counts * 8 / (words.mbit * 1e6) / took["wall"]
+            cells = [f"{took['wall']:.1f}", f"{stored() / 1e6:.0f}", f"{crossed / 1e6:.0f}", f"{100 * fills:.0f} %"]
+            lines.append(f"| {name} | {' | '.join(cells)} | {took['cpu']:.1f} |")
+        subprocess.run(["diff", "-r", "--no-dereference", str(source), str(folder / "restored") + str(source)], check=True)
         lines.append("")
         lines.append(
-            f"{words.mbit:.0f} Mbit/s and {words.delay_ms:.0f} ms each way; packets that the link's buffer had no "
-            f"room for: {carrier.up.dropped} up, {carrier.down.dropped} down."
+            f"{words.mbit:.0f} Mbit/s and {words.delay_ms:.0f} ms each way, {words.cc or control()}; packets that the link's "
+            f"buffer had no room for: {carrier.up.dropped} up, {carrier.down.dropped} down."
         )
         return "\n".join(lines)
     finally:

@@ -8,7 +8,7 @@ use unseen_common::id::PackNumber;
 
 use super::error::{PackFault, PackTrouble, ReadError};
 use super::lru::Lru;
-use super::packs::{OpenPack, Opener, Packs};
+use super::packs::{OpenPack, Opener, Packs, lacking};
 use super::pieces::Pieces;
 use crate::crypto::content_id::{ChunkId, ChunkKind};
 use crate::pack::table::ChunkRow;
@@ -52,6 +52,12 @@ impl<'a> Chunks<'a> {
             last: None,
             opener: Opener::new(packs.repo.ids()),
         }
+    }
+
+    /// The same, with what it keeps, for chunks of which these packs are asked first.
+    #[must_use]
+    pub fn for_others(self, within: Arc<RoaringBitmap>) -> Self {
+        Self { within, last: None, ..self }
     }
 
     /// The bytes of a chunk, from any copy that is whole. Packs in `avoid` are not asked.
@@ -138,7 +144,7 @@ impl<'a> Chunks<'a> {
         *asked = asked.saturating_add(1);
         let mut wanted = pack.range(segment).ok_or(PackTrouble::NotThere)?;
         let alone = std::slice::from_ref(&wanted);
-        let here = pieces.lacking(alone, pack.info.length).is_empty();
+        let here = lacking(&pack.info, alone, pieces).is_empty();
         if *asked >= MANY && !here {
             // A backup writes trees in about the order in which they are read.
             wanted.end = wanted.end.max(wanted.start.saturating_add(AHEAD));

@@ -101,7 +101,10 @@ impl<'a> Packs<'a> {
 
     /// So many bytes more were fetched.
     pub(super) fn count(&self, bytes: usize) {
-        self.fetched.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.fetched.fetch_add(bytes, Ordering::Relaxed);
+        self.monitor.transfer_planned(bytes);
+        self.monitor.transferred(bytes);
     }
 
     /// Waits for something that is asked of the vault.
@@ -126,7 +129,7 @@ impl<'a> Packs<'a> {
         })?;
         let pack = Arc::new(if let Some(ends) = self.index.ends(number) {
             self.open_ends(info, (&ends.0, &ends.1))?
-        } else if self.ends_alone(&info, pieces) {
+        } else if comes_by_ends(&info) && !has_ends(&info, pieces) {
             let (id, PackInfo { length, footer, .. }) = (info.id, info);
             let ends = self.wait(self.repo.fetch_ends(&MappedPack { number, id, length, footer }));
             let (header, footer) = ends?;
@@ -142,10 +145,9 @@ impl<'a> Packs<'a> {
         Ok(pack)
     }
 
-    /// Whether both ends are better fetched without the blocks that they are in. Where they are
-    /// everybody knows, so nothing is told by that. Of a short pack all comes with the first answer.
-    fn ends_alone(&self, info: &PackInfo, pieces: &Pieces) -> bool {
-        !self.repo.is_local() && pieces.is_empty() && info.length > 2 * BLOCK
+    /// Whether a pack has been opened not long ago, or can be without a request.
+    pub fn is_open(&self, number: PackNumber) -> bool {
+        self.opened().get(&number).is_some() || self.index.ends(number).is_some()
     }
 
     /// Opens a pack of which both ends have been fetched.
@@ -186,7 +188,7 @@ impl<'a> Packs<'a> {
         wanted: &[Range<u64>],
         pieces: &mut Pieces,
     ) -> Result<(), PackFault> {
-        let runs = pieces.lacking(wanted, info.length);
+        let runs = lacking(info, wanted, pieces);
         let planned = runs.iter().map(|run| run.end.saturating_sub(run.start));
         self.monitor.transfer_planned(planned.sum());
         self.fetch_runs(info, runs, pieces)
@@ -199,7 +201,7 @@ impl<'a> Packs<'a> {
         wanted: &[Range<u64>],
         pieces: &mut Pieces,
     ) -> Result<(), PackFault> {
-        self.fetch_runs(info, pieces.lacking(wanted, info.length), pieces)
+        self.fetch_runs(info, lacking(info, wanted, pieces), pieces)
     }
 
     fn fetch_runs(
@@ -344,6 +346,24 @@ impl<E> From<PackError> for Inner<E> {
     fn from(error: PackError) -> Self {
         Self::Pack(error)
     }
+}
+
+/// What [`Packs::fetch`] would fetch of these bytes of a pack. Who wants content only does not get
+/// the table of contents with it.
+pub fn lacking(info: &PackInfo, wanted: &[Range<u64>], pieces: &Pieces) -> Vec<Range<u64>> {
+    let start = info.footer_start();
+    let content = comes_by_ends(info) && wanted.iter().all(|range| range.end <= start);
+    pieces.lacking(wanted, if content { start } else { info.length })
+}
+
+/// Whether both ends of a pack are fetched without the blocks that they are in. Where they are
+/// everybody knows, so nothing is told by that. Of a short pack all comes with the first answer.
+fn comes_by_ends(info: &PackInfo) -> bool {
+    info.length > 2 * BLOCK
+}
+
+fn has_ends(info: &PackInfo, pieces: &Pieces) -> bool {
+    pieces.has(&(0..header_len())) && pieces.has(&(info.footer_start()..info.length))
 }
 
 /// Runs of a pack as requests for it.

@@ -68,7 +68,7 @@ impl Pieces {
     ///
     /// All that is not here yet, if most of it is wanted.
     pub fn lacking(&self, wanted: &[Range<u64>], length: u64) -> Vec<Range<u64>> {
-        let here = self.blocks().0;
+        let here = self.blocks(length).0;
         let all = Blocks::of(length);
         let wanted = wanted.iter().fold(0, |bits, range| bits | Blocks::covering(range).0);
         let need = Blocks(wanted & !here & all.0);
@@ -148,9 +148,25 @@ impl Pieces {
         self.0.is_empty()
     }
 
-    fn blocks(&self) -> Blocks {
+    /// Whether all of these bytes are here.
+    pub fn has(&self, range: &Range<u64>) -> bool {
+        let mut at = range.start;
+        for (start, bytes) in &self.0 {
+            if *start > at {
+                break;
+            }
+            at = at.max(start.saturating_add(length_of(bytes)));
+        }
+        at >= range.end
+    }
+
+    /// The blocks that are here, of a pack of so many bytes.
+    fn blocks(&self, length: u64) -> Blocks {
         let covered = self.0.iter().map(|(start, bytes)| {
-            Blocks::covering(&(*start..start.saturating_add(length_of(bytes)))).0
+            let end = start.saturating_add(length_of(bytes));
+            // The last block ends with the pack; any other that is here in part is not here.
+            let end = if end >= length { length } else { end / BLOCK * BLOCK };
+            Blocks::covering(&(start.div_ceil(BLOCK) * BLOCK..end)).0
         });
         Blocks(covered.fold(0, |bits, more| bits | more))
     }
@@ -234,6 +250,20 @@ mod tests {
         let mut out = Vec::new();
         assert!(rest.copy(&(300 * K..1024 * K), &mut out));
         assert_eq!(out, &bytes[300 * 1024..]);
+    }
+
+    #[test]
+    fn a_block_that_is_here_in_part_is_fetched_when_the_rest_of_it_is_wanted() {
+        let bytes = pack(1024 * K);
+        let (content, mut pieces) = (900 * K, Pieces::default());
+        assert_eq!(pieces.lacking(&[0..content], content), [0..content]);
+        pieces.add(0, Bytes::copy_from_slice(&bytes[..900 * 1024]));
+        assert!(pieces.has(&(0..content)) && !pieces.has(&(0..content + 1)));
+        assert!(pieces.lacking(&[5..content], content).is_empty());
+        assert_eq!(fetch(&mut pieces, &bytes, &[950 * K..1024 * K]), [768 * K..1024 * K]);
+        let mut out = Vec::new();
+        assert!(pieces.copy(&(700 * K..1024 * K), &mut out));
+        assert_eq!(out, &bytes[700 * 1024..]);
     }
 
     proptest! {

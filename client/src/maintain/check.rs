@@ -155,6 +155,7 @@ impl<'a> Checking<'a> {
         for snapshot in &snapshots {
             trees.check(snapshot)?;
         }
+        trees.no_more_snapshots();
         self.monitor.scan_done();
         let index = self.packs.index;
         let length = |n| index.pack(PackNumber(n)).map_or(0, |pack| pack.length);

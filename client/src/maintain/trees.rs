@@ -24,6 +24,8 @@ pub(super) struct TreeCheck<'a> {
     checking: &'a Checking<'a>,
     whole: HashMap<Short, Whole>,
     sets: Sets,
+    /// From one snapshot to the next: their trees lie in the same packs.
+    chunks: Option<Chunks<'a>>,
 }
 
 /// A tree with all that is beneath it.
@@ -98,7 +100,12 @@ impl Frame {
 
 impl<'a> TreeCheck<'a> {
     pub(super) fn new(checking: &'a Checking<'a>) -> Self {
-        Self { checking, whole: HashMap::new(), sets: Sets::default() }
+        Self { checking, whole: HashMap::new(), sets: Sets::default(), chunks: None }
+    }
+
+    /// Lets go of what was kept for the next snapshot.
+    pub(super) fn no_more_snapshots(&mut self) {
+        self.chunks = None;
     }
 
     /// The packs that a tree needs with all that is beneath it, if it was found whole.
@@ -110,10 +117,14 @@ impl<'a> TreeCheck<'a> {
     /// need are also packs of this snapshot.
     pub(super) fn check(&mut self, snapshot: &Checked) -> Result<(), ReadError> {
         let within = Arc::new(snapshot.packs.clone());
+        let chunks = match self.chunks.take() {
+            Some(chunks) => chunks.for_others(within),
+            None => Chunks::new(self.checking.packs, within),
+        };
         let mut walk = Walk {
             checking: self.checking,
             snapshot,
-            source: Noting { chunks: Chunks::new(self.checking.packs, within), noted: Vec::new() },
+            source: Noting { chunks, noted: Vec::new() },
             path: Vec::new(),
         };
         let mut stack = vec![Frame::new(snapshot.root, 0)];
@@ -141,6 +152,7 @@ impl<'a> TreeCheck<'a> {
                 }
             }
         }
+        self.chunks = Some(walk.source.chunks);
         Ok(())
     }
 

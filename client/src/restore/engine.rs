@@ -13,8 +13,9 @@ use super::finish::finish;
 use super::guard::{Guard, Sides};
 use super::links::Links;
 use super::options::{Existing, RestoreError, RestoreOptions, RestoreOutcome};
-use super::plan::{Limits, Planner};
+use super::plan::{Limits, Planner, WAITING};
 use super::policy::{Overwrite, Ownership, Policy};
+use super::pool::Pool;
 use super::root::{RandomNames, Root};
 use super::run::Run;
 use super::transfer::{Budget, dispatch, fetch, work};
@@ -97,7 +98,7 @@ impl<'a> Prepared<'a> {
         let run = Run::new(&self.packs, &dirs, (&Silent, interrupt), false, links);
         // In a dry run nothing is planned: what comes out is one empty window.
         let (windows_in, windows) = bounded(1);
-        let planner = Planner::new(windows_in, Limits::DEFAULT);
+        let planner = Planner::new(windows_in, Arc::default(), Limits::DEFAULT);
         let how = (Arc::clone(&self.within), self.guard.as_ref());
         match Walker::new(&run, &options, how, planner).walk(self.begin.clone()) {
             Ok(()) | Err(ReadError::Stopped) => {}
@@ -275,29 +276,30 @@ fn write(
     let is_local = run.packs.repo.is_local();
     let fetchers = if is_local { 2 } else { 4 };
     let (windows_in, windows) = bounded(0);
-    let (jobs_in, jobs) = bounded(fetchers);
     let (tasks_in, tasks) = bounded(4 * workers);
-    let (finishes_in, finishes) = bounded(0);
+    let (finishes_in, finishes) = bounded(WAITING);
+    let pool = Arc::<Pool>::default();
     let budget = Budget::new(is_local);
     std::thread::scope(|scope| {
         let packs = (Arc::clone(within), guard);
+        let wanted = Arc::clone(&pool);
         scope.spawn(move || {
-            let planner = Planner::new(windows_in, limits);
+            let planner = Planner::new(windows_in, wanted, limits);
             match Walker::new(run, options, packs, planner).walk(begin) {
                 Ok(()) | Err(ReadError::Stopped) => {}
                 Err(error) => run.fail(error),
             }
         });
         for _ in 0..fetchers {
-            let (jobs, tasks, budget) = (jobs.clone(), tasks_in.clone(), budget.clone());
-            scope.spawn(move || fetch(run, &jobs, &tasks, &budget));
+            let (pool, tasks, budget) = (Arc::clone(&pool), tasks_in.clone(), budget.clone());
+            scope.spawn(move || fetch(run, &pool, &tasks, &budget));
         }
         for _ in 0..workers {
             let tasks = tasks.clone();
             scope.spawn(move || work(run, &tasks));
         }
-        scope.spawn(move || dispatch(&windows, (&jobs_in, &tasks_in, &finishes_in)));
-        drop((jobs, tasks));
+        scope.spawn(move || dispatch(&windows, (&tasks_in, &finishes_in)));
+        drop(tasks);
         finish(run, &finishes, within);
     });
 }

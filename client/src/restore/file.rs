@@ -63,9 +63,14 @@ impl FilePlan {
         self.missing.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// All parts are known, and none of them can be done yet.
-    pub(super) fn all_expected(&self) {
-        self.missing.fetch_sub(1, Ordering::Relaxed);
+    /// All parts are known. Whether all of them are done already: then [`Self::part_done`] has to be
+    /// called once more.
+    pub(super) fn all_expected(&self) -> bool {
+        let done = self.missing.fetch_sub(1, Ordering::AcqRel) == 1;
+        if done {
+            self.missing.store(1, Ordering::Relaxed);
+        }
+        done
     }
 
     /// Writes a part that has been verified.

@@ -12,6 +12,7 @@ use super::dirs::DirNode;
 use super::error::TargetError;
 use super::links::LinkPlan;
 use super::plan::After;
+use super::pool::Part;
 use super::root::{FileId, TargetDir};
 use super::run::Run;
 use super::special::LinkSource;
@@ -43,40 +44,40 @@ pub(super) fn finish(run: &Run<'_>, finishes: &Receiver<Finish>, within: &Arc<Ro
 
 /// Loads parts from other packs, one by one.
 fn try_elsewhere(run: &Run<'_>, mut parts: Vec<Retry>, within: &Arc<RoaringBitmap>) {
-    parts.sort_by_key(|part| part.want.id);
+    parts.sort_by_key(|retry| retry.part.id);
     let mut chunks = Chunks::new(run.packs, Arc::clone(within));
     let mut last: Option<(ChunkId, Vec<u8>)> = None;
-    for part in parts {
-        let id = part.want.id;
+    for retry in parts {
+        let Part { file, id, .. } = &retry.part;
         if run.stopped() {
             return;
         }
-        if part.file.has_failed() {
-            part.file.part_done(run);
+        if file.has_failed() {
+            file.part_done(run);
             continue;
         }
-        if last.as_ref().is_none_or(|(known, _)| *known != id) {
-            match chunks.load(ChunkKind::Data, &id, &[part.number]) {
-                Ok(bytes) => last = Some((id, bytes)),
+        if last.as_ref().is_none_or(|(known, _)| known != id) {
+            match chunks.load(ChunkKind::Data, id, &[retry.number]) {
+                Ok(bytes) => last = Some((*id, bytes)),
                 Err(error) => {
-                    part.file.lost(run, with_first(error, &part));
-                    part.file.part_done(run);
+                    file.lost(run, with_first(error, &retry));
+                    file.part_done(run);
                     continue;
                 }
             }
         }
         if let Some((_, bytes)) = &last {
-            deliver(run, &part.file, &part.want, bytes);
+            deliver(run, &retry.part, bytes);
         }
     }
 }
 
 /// The pack that was tried first is among those that are told.
-fn with_first(error: ReadError, part: &Retry) -> ReadError {
+fn with_first(error: ReadError, retry: &Retry) -> ReadError {
     match error {
         ReadError::Lost { id, mut tried } => {
-            let trouble = PackTrouble::Told(Arc::clone(&part.trouble));
-            tried.insert(0, (part.number, trouble));
+            let trouble = PackTrouble::Told(Arc::clone(&retry.trouble));
+            tried.insert(0, (retry.number, trouble));
             ReadError::Lost { id, tried }
         }
         other => other,
@@ -84,9 +85,6 @@ fn with_first(error: ReadError, part: &Retry) -> ReadError {
 }
 
 fn wrap_up(run: &Run<'_>, after: After) {
-    for file in after.releases {
-        file.part_done(run);
-    }
     for link in after.links {
         if run.stopped() {
             return;

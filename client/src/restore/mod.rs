@@ -21,6 +21,7 @@ mod near;
 pub mod options;
 mod plan;
 pub mod policy;
+mod pool;
 pub mod root;
 mod run;
 pub mod select;

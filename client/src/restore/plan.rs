@@ -1,19 +1,27 @@
-//! What is to be fetched for which files, gathered in windows.
+//! What is to be written, gathered in windows.
 //!
-//! A window holds a bounded number of files and of wanted chunks, sorted by pack: within a window
-//! each pack is opened once, and each segment of it. A file may go on in the next window.
+//! A window holds a bounded number of files and of wanted chunks, and is finished as a whole. A file
+//! may go on in the next window. A bounded number of windows is under way; what they want of one
+//! pack is fetched together ([`Pool`]).
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender, bounded};
 use unseen_common::id::PackNumber;
 
 use super::dirs::DirNode;
 use super::file::FilePlan;
 use super::links::{LinkPlan, MEMORY};
+use super::pool::{LEAD, Part, Pool, Want};
+use super::transfer::{Never, Shared};
 use crate::browse::error::ReadError;
 use crate::crypto::content_id::ChunkId;
+
+/// Windows that may wait to be finished, besides the one that is being finished, the one that is
+/// being filled, and two that are on their way in between. Of the first ones packs may be fetched: with
+/// those that [`LEAD`] asks for alone, one pack would wait for the other.
+pub(super) const WAITING: usize = 9;
+const _: () = assert!(WAITING as u64 + 3 > LEAD, "no pack could ever be fetched");
 
 /// How much a window holds.
 #[derive(Debug, Clone, Copy)]
@@ -30,33 +38,12 @@ pub(super) struct Limits {
 
 impl Limits {
     pub(super) const DEFAULT: Self =
-        Self { things: 24 * 1024, wants: 64 * 1024, spread: 512, links: MEMORY };
-}
-
-/// A chunk that is to be written into a file.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Want {
-    /// The file, by its place in the window.
-    pub(super) file: u32,
-    /// Length of the chunk, as the file's entry says.
-    pub(super) length: u32,
-    /// Where in the file it goes.
-    pub(super) offset: u64,
-    pub(super) id: ChunkId,
-}
-
-/// What is wanted of one pack.
-#[derive(Debug)]
-pub(super) struct PackWants {
-    pub(super) number: PackNumber,
-    pub(super) wants: Vec<Want>,
+        Self { things: 8 * 1024, wants: 16 * 1024, spread: 96, links: MEMORY };
 }
 
 /// What is done once all files of a window are.
 #[derive(Debug, Default)]
 pub(super) struct After {
-    /// Files that began in an earlier window and whose last part is in this one.
-    pub(super) releases: Vec<Arc<FilePlan>>,
     /// Further names of files.
     pub(super) links: Vec<LinkPlan>,
     /// Directories in which everything is done, inner ones first.
@@ -64,21 +51,36 @@ pub(super) struct After {
 }
 
 /// A bounded part of a restore.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Window {
-    pub(super) files: Vec<Arc<FilePlan>>,
-    /// In the order in which they are first needed.
-    pub(super) packs: Vec<PackWants>,
-    /// Files that need no chunk.
+    /// What everything that the window waits for holds.
+    pub(super) shared: Arc<Shared>,
+    /// Hears when all of that is gone.
+    pub(super) done: Receiver<Never>,
+    /// Files that wait for no chunk.
     pub(super) bare: Vec<Arc<FilePlan>>,
     pub(super) after: After,
+    files: usize,
     wants: usize,
     spread: usize,
 }
 
 impl Window {
+    fn new() -> Self {
+        let (done_in, done) = bounded(0);
+        Self {
+            shared: Arc::new(Shared::new(done_in)),
+            done,
+            bare: Vec::new(),
+            after: After::default(),
+            files: 0,
+            wants: 0,
+            spread: 0,
+        }
+    }
+
     fn is_full(&self, limits: Limits) -> bool {
-        let files = self.files.len() + self.bare.len();
+        let files = self.files + self.bare.len();
         let things = files + self.after.links.len() + self.after.leaves.len();
         things >= limits.things || self.wants >= limits.wants || self.spread >= limits.spread
     }
@@ -88,9 +90,9 @@ impl Window {
 #[derive(Debug)]
 pub(super) struct Planner {
     out: Sender<Window>,
+    pool: Arc<Pool>,
     limits: Limits,
     window: Window,
-    places: HashMap<PackNumber, usize>,
     current: Option<Current>,
 }
 
@@ -98,30 +100,22 @@ pub(super) struct Planner {
 #[derive(Debug)]
 struct Current {
     plan: Arc<FilePlan>,
-    /// Its place in this window, once it is there.
-    place: Option<u32>,
-    /// It has parts in an earlier window.
-    spans: bool,
+    /// It has parts.
     parts: bool,
+    /// It is counted in this window.
+    here: bool,
     pack: Option<PackNumber>,
     spread: bool,
 }
 
 impl Planner {
-    pub(super) fn new(out: Sender<Window>, limits: Limits) -> Self {
-        Self { out, limits, window: Window::default(), places: HashMap::new(), current: None }
+    pub(super) fn new(out: Sender<Window>, pool: Arc<Pool>, limits: Limits) -> Self {
+        Self { out, pool, limits, window: Window::new(), current: None }
     }
 
     /// Begins a file.
     pub(super) fn begin(&mut self, plan: Arc<FilePlan>) {
-        self.current = Some(Current {
-            plan,
-            place: None,
-            spans: false,
-            parts: false,
-            pack: None,
-            spread: false,
-        });
+        self.current = Some(Current { plan, parts: false, here: false, pack: None, spread: false });
     }
 
     /// Adds a part of the file that was begun.
@@ -134,29 +128,21 @@ impl Planner {
         if self.window.is_full(self.limits) {
             self.send()?;
         }
-        let Some(current) = &mut self.current else {
+        let (Some(current), window) = (&mut self.current, &mut self.window) else {
             return Ok(());
         };
-        let files = &mut self.window.files;
-        let file = *current.place.get_or_insert_with(|| {
-            files.push(Arc::clone(&current.plan));
-            u32::try_from(files.len().saturating_sub(1)).unwrap_or(u32::MAX)
-        });
+        if !std::mem::replace(&mut current.here, true) {
+            window.files += 1;
+        }
         if current.pack.replace(pack).is_some_and(|last| last != pack) && !current.spread {
             current.spread = true;
-            self.window.spread += 1;
+            window.spread += 1;
         }
+        window.wants += 1;
         current.parts = true;
         current.plan.expect_part();
-        let next = self.window.packs.len();
-        let at = *self.places.entry(pack).or_insert(next);
-        if at == next {
-            self.window.packs.push(PackWants { number: pack, wants: Vec::new() });
-        }
-        if let Some(of_pack) = self.window.packs.get_mut(at) {
-            of_pack.wants.push(Want { file, length, offset, id });
-        }
-        self.window.wants += 1;
+        let part = Part { file: Arc::clone(&current.plan), offset, id, length };
+        self.pool.add(pack, Want { part, window: Arc::clone(&window.shared) });
         Ok(())
     }
 
@@ -165,14 +151,9 @@ impl Planner {
         let Some(current) = self.current.take() else {
             return Ok(());
         };
-        let window = &mut self.window;
-        if current.spans {
-            window.after.releases.push(current.plan);
-        } else if current.parts {
-            // The window has not been sent, so no part can be done yet.
-            current.plan.all_expected();
-        } else {
-            window.bare.push(current.plan);
+        // Its parts may all be done: their pack may have been fetched for what wanted it earlier.
+        if !current.parts || current.plan.all_expected() {
+            self.window.bare.push(current.plan);
         }
         self.sent_if_full()
     }
@@ -192,12 +173,10 @@ impl Planner {
     /// Sends what there is.
     pub(super) fn send(&mut self) -> Result<(), ReadError> {
         if let Some(current) = &mut self.current {
-            current.place = None;
-            current.spans = current.spans || current.parts;
-            current.spread = false;
+            (current.here, current.spread) = (false, false);
         }
-        self.places.clear();
-        let window = std::mem::take(&mut self.window);
+        let window = std::mem::replace(&mut self.window, Window::new());
+        self.pool.next_window();
         self.out
             .send(window)
             .map_err(|_gone: crossbeam_channel::SendError<Window>| ReadError::Stopped)
@@ -205,5 +184,11 @@ impl Planner {
 
     fn sent_if_full(&mut self) -> Result<(), ReadError> {
         if self.window.is_full(self.limits) { self.send() } else { Ok(()) }
+    }
+}
+
+impl Drop for Planner {
+    fn drop(&mut self) {
+        self.pool.end();
     }
 }

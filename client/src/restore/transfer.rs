@@ -2,24 +2,25 @@
 //! one a core.
 //!
 //! ```text
-//! walker --windows--> dispatcher --jobs--> fetchers --tasks--> workers
-//!                         \--afters--> finisher: waits until a window is done
+//! walker --wants--> pool --packs--> fetchers --tasks--> workers
+//!        \--windows--> dispatcher --finishes--> finisher: waits until a window is done
 //! ```
 
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender};
 use unseen_common::id::PackNumber;
 
 use super::file::FilePlan;
-use super::plan::{After, PackWants, Want, Window};
+use super::plan::{After, Window};
+use super::pool::{PackWants, Part, Pool, Want};
 use super::run::Run;
 use crate::browse::error::{PackFault, PackTrouble, ReadError};
-use crate::browse::packs::{OpenPack, Opener};
+use crate::browse::packs::{OpenPack, Opener, lacking};
 use crate::browse::pieces::Pieces;
-use crate::crypto::content_id::ChunkKind;
+use crate::crypto::content_id::{ChunkId, ChunkKind};
 use crate::tree::reader::TreeError;
 
 /// Bytes of packs in memory, from a disk and over a network: there, while one pack is opened and
@@ -34,20 +35,18 @@ const BARE: usize = 64;
 #[derive(Debug)]
 pub(super) enum Never {}
 
-/// What the tasks of a window share.
+/// What everything holds that a window waits for.
 #[derive(Debug)]
 pub(super) struct Shared {
-    files: Vec<Arc<FilePlan>>,
     retry: Arc<Mutex<Vec<Retry>>>,
-    /// Dropped with the last task.
+    /// Dropped with the last of it.
     _done: Sender<Never>,
 }
 
 /// A part that the first pack did not give.
 #[derive(Debug)]
 pub(super) struct Retry {
-    pub(super) file: Arc<FilePlan>,
-    pub(super) want: Want,
+    pub(super) part: Part,
     pub(super) number: PackNumber,
     pub(super) trouble: Arc<str>,
 }
@@ -58,13 +57,6 @@ pub(super) struct Finish {
     pub(super) after: After,
     pub(super) retry: Arc<Mutex<Vec<Retry>>>,
     pub(super) done: Receiver<Never>,
-}
-
-/// What is wanted of one pack.
-#[derive(Debug)]
-pub(super) struct Job {
-    wants: PackWants,
-    window: Arc<Shared>,
 }
 
 /// Something for a worker.
@@ -82,7 +74,6 @@ pub(super) struct SegmentTask {
     segment: u32,
     /// With the place in the segment, ascending.
     wants: Vec<(u32, Want)>,
-    window: Arc<Shared>,
 }
 
 #[derive(Debug)]
@@ -133,54 +124,41 @@ impl Drop for Permit {
     }
 }
 
-/// Hands out the work of each window, in order.
+/// Hands on windows, in order.
 pub(super) fn dispatch(
     windows: &Receiver<Window>,
-    (jobs, tasks, finishes): (&Sender<Job>, &Sender<Task>, &Sender<Finish>),
+    (tasks, finishes): (&Sender<Task>, &Sender<Finish>),
 ) {
-    for window in windows {
-        let (done_in, done) = bounded(0);
-        let retry = Arc::new(Mutex::default());
-        let shared =
-            Arc::new(Shared { files: window.files, retry: Arc::clone(&retry), _done: done_in });
-        for wants in window.packs {
-            let window = Arc::clone(&shared);
-            if jobs.send(Job { wants, window }).is_err() {
-                return;
-            }
-        }
-        for files in window.bare.chunks(BARE) {
+    for Window { shared, done, bare, after, .. } in windows {
+        for files in bare.chunks(BARE) {
             let task = Task::Bare(files.to_vec(), Arc::clone(&shared));
             if tasks.send(task).is_err() {
                 return;
             }
         }
+        let retry = Arc::clone(&shared.retry);
         drop(shared);
-        let finish = Finish { after: window.after, retry, done };
-        if finishes.send(finish).is_err() {
+        if finishes.send(Finish { after, retry, done }).is_err() {
             return;
         }
     }
 }
 
 /// Fetches packs until there are no more.
-pub(super) fn fetch(run: &Run<'_>, jobs: &Receiver<Job>, tasks: &Sender<Task>, budget: &Budget) {
-    for job in jobs {
+pub(super) fn fetch(run: &Run<'_>, pool: &Pool, tasks: &Sender<Task>, budget: &Budget) {
+    let _watch = pool.watch();
+    while let Some(PackWants { number, wants, .. }) = pool.take() {
         if run.stopped() {
             continue;
         }
-        let Job { wants, window } = job;
-        let number = wants.number;
-        let mut located = Vec::with_capacity(wants.wants.len());
-        let mut sent = 0;
-        let fetched = locate(run, wants, &window, &mut located, budget)
-            .and_then(|open| open.fetch(run, (&located, &mut sent), (&window, tasks), budget));
+        let mut located = Vec::with_capacity(wants.len());
+        let fetched = locate(run, (number, wants), &mut located, budget)
+            .and_then(|open| open.fetch(run, &mut located, tasks, budget));
         match fetched {
             Ok(()) => {}
             Err(PackFault::Pack(trouble)) => {
                 run.packs.suspect(number);
-                let rest = located.iter().skip(sent).map(|(_, _, want)| *want);
-                window.again(rest, number, &trouble);
+                again(located.into_iter().map(|(_, _, want)| want), number, &trouble);
             }
             Err(PackFault::Vault(error)) => run.fail(ReadError::Vault(error)),
         }
@@ -203,16 +181,16 @@ struct Opened {
 /// located, so that an error is about all of them.
 fn locate(
     run: &Run<'_>,
-    wants: PackWants,
-    window: &Shared,
+    (number, wants): (PackNumber, Vec<Want>),
     located: &mut Vec<Located>,
     budget: &Budget,
 ) -> Result<Opened, PackFault> {
-    let whole = run.packs.index.pack(wants.number).filter(|info| {
-        // From a disk of this machine two requests more cost nothing.
-        !run.packs.repo.is_local() && is_most(&wants.wants, info.raw)
+    let whole = run.packs.index.pack(number).filter(|info| {
+        let chunks = wants.iter().map(|Want { part, .. }| (part.id, part.length));
+        // From a disk of this machine two requests more cost nothing; what is open needs none.
+        !run.packs.repo.is_local() && !run.packs.is_open(number) && is_most(chunks, info.raw)
     });
-    located.extend(wants.wants.into_iter().map(|want| (0, 0, want)));
+    located.extend(wants.into_iter().map(|want| (0, 0, want)));
     let mut pieces = Pieces::default();
     let whole = match whole {
         Some(info) => {
@@ -223,30 +201,29 @@ fn locate(
         }
         None => None,
     };
-    let pack = run.packs.open(wants.number, &mut pieces)?;
+    let pack = run.packs.open(number, &mut pieces)?;
     let mut strays = Vec::new();
-    located.retain_mut(|(segment, place, want)| {
-        let found =
-            pack.find(&want.id).filter(|(segment, _)| pack.segment(*segment).is_some_and(is_data));
-        if let Some(found) = found {
-            (*segment, *place) = found;
-        } else {
-            strays.push(*want);
+    for (_, _, want) in std::mem::take(located) {
+        let found = pack
+            .find(&want.part.id)
+            .filter(|(segment, _)| pack.segment(*segment).is_some_and(is_data));
+        match found {
+            Some((segment, place)) => located.push((segment, place, want)),
+            None => strays.push(want),
         }
-        found.is_some()
-    });
-    window.again(strays.into_iter(), wants.number, &PackTrouble::NotThere);
-    located.sort_unstable_by_key(|(segment, place, want)| (*segment, *place, want.file));
+    }
+    again(strays.into_iter(), number, &PackTrouble::NotThere);
+    located.sort_by_key(|(segment, place, _)| (*segment, *place));
     Ok(Opened { pack, pieces, whole })
 }
 
 impl Opened {
-    /// Fetches what is needed, in parts, and hands it on; counts in `sent` what was.
+    /// Fetches what is needed, in parts, and hands it on; what is left in `located` was not.
     fn fetch(
         self,
         run: &Run<'_>,
-        (mut located, sent): (&[Located], &mut usize),
-        (window, tasks): (&Arc<Shared>, &Sender<Task>),
+        located: &mut Vec<Located>,
+        tasks: &Sender<Task>,
         budget: &Budget,
     ) -> Result<(), PackFault> {
         let Self { pack, mut pieces, mut whole } = self;
@@ -255,21 +232,19 @@ impl Opened {
         while !located.is_empty() {
             let (part, ranges) = part_of(located, |segment| pack.range(segment), most);
             let permit = whole.take().unwrap_or_else(|| {
-                let lacking = pieces.lacking(&ranges, pack.info.length);
+                let lacking = lacking(&pack.info, &ranges, &pieces);
                 let size: u64 = lacking.iter().map(|run| run.end.saturating_sub(run.start)).sum();
                 budget.take(size.saturating_add(pieces.len()))
             });
             run.packs.fetch(&pack.info, &ranges, &mut pieces)?;
-            let (now, rest) = located.split_at(part);
-            // The next part mostly begins in the block in which this one ends, and the block with
-            // the table was fetched to open the pack.
-            let next = rest.first().and_then(|(segment, ..)| pack.range(*segment));
+            let rest = located.split_off(part);
+            let now = std::mem::replace(located, rest);
+            // The next part mostly begins in the block in which this one ends.
+            let next = located.first().and_then(|(segment, ..)| pack.range(*segment));
             let after = next.map(|range| pieces.after(range.start)).unwrap_or_default();
             let fetched =
                 Fetched { pieces: std::mem::replace(&mut pieces, after), _permit: permit };
-            send_segments(&pack, &Arc::new(fetched), now, (window, tasks));
-            located = rest;
-            *sent = sent.saturating_add(part);
+            send_segments(&pack, &Arc::new(fetched), now, tasks);
         }
         Ok(())
     }
@@ -277,8 +252,8 @@ impl Opened {
 
 /// The first of these that lie in segments of so many bytes together, at least in one segment: how
 /// many they are, and where those segments are.
-fn part_of(
-    located: &[Located],
+fn part_of<W>(
+    located: &[(u32, u32, W)],
     range_of: impl Fn(u32) -> Option<Range<u64>>,
     most: u64,
 ) -> (usize, Vec<Range<u64>>) {
@@ -298,12 +273,12 @@ fn part_of(
 
 /// Whether so much of a pack with so many bytes of chunks is wanted that all of it is fetched, as
 /// [`Pieces::lacking`] will say. Known before the pack is open, and that saves a round trip.
-fn is_most(wants: &[Want], raw: u32) -> bool {
+fn is_most(mut wants: impl Iterator<Item = (ChunkId, u32)>, raw: u32) -> bool {
     let most = u64::from(raw) / 8 * 7;
     let (mut seen, mut sum) = (HashSet::new(), 0_u64);
-    wants.iter().any(|want| {
-        if seen.insert(want.id) {
-            sum = sum.saturating_add(want.length.into());
+    wants.any(|(id, length)| {
+        if seen.insert(id) {
+            sum = sum.saturating_add(length.into());
         }
         sum > most
     })
@@ -316,21 +291,17 @@ fn is_data(row: &crate::pack::table::SegmentRow) -> bool {
 fn send_segments(
     pack: &Arc<OpenPack>,
     fetched: &Arc<Fetched>,
-    located: &[Located],
-    (window, tasks): (&Arc<Shared>, &Sender<Task>),
+    located: Vec<Located>,
+    tasks: &Sender<Task>,
 ) {
-    for of_segment in located.chunk_by(|(a, ..), (b, ..)| a == b) {
-        let Some((segment, ..)) = of_segment.first() else {
-            continue;
-        };
-        let wants = of_segment.iter().map(|(_, place, want)| (*place, *want));
-        let task = SegmentTask {
-            pack: Arc::clone(pack),
-            fetched: Arc::clone(fetched),
-            segment: *segment,
-            wants: wants.collect(),
-            window: Arc::clone(window),
-        };
+    let mut located = located.into_iter().peekable();
+    while let Some((segment, place, want)) = located.next() {
+        let mut wants = vec![(place, want)];
+        while let Some((_, place, want)) = located.next_if(|(next, ..)| *next == segment) {
+            wants.push((place, want));
+        }
+        let (pack, fetched) = (Arc::clone(pack), Arc::clone(fetched));
+        let task = SegmentTask { pack, fetched, segment, wants };
         if tasks.send(Task::Segment(Box::new(task))).is_err() {
             return;
         }
@@ -353,30 +324,28 @@ pub(super) fn work(run: &Run<'_>, tasks: &Receiver<Task>) {
 
 impl SegmentTask {
     fn run(self, run: &Run<'_>, opener: &mut Opener<'_>) {
-        let mut wants = self.wants.iter().peekable();
+        let mut wants = self.wants.into_iter().peekable();
         let mut place: u32 = 0;
         let opened = opener.open(&self.pack, self.segment, &self.fetched.pieces, |chunk| {
             while let Some((_, want)) = wants.next_if(|(at, _)| *at == place) {
-                if let Some(file) = self.window.file(want) {
-                    deliver(run, file, want, chunk.bytes);
-                }
+                deliver(run, &want.part, chunk.bytes);
             }
             place = place.saturating_add(1);
             Ok::<(), PackTrouble>(())
         });
         if let Err(trouble) = opened {
-            let rest = wants.map(|(_, want)| *want);
             let number = self.pack.info.number;
             run.packs.suspect(number);
-            self.window.again(rest, number, &trouble);
+            again(wants.map(|(_, want)| want), number, &trouble);
         }
     }
 }
 
 /// Writes a verified chunk where it is wanted.
-pub(super) fn deliver(run: &Run<'_>, file: &FilePlan, want: &Want, bytes: &[u8]) {
-    if u32::try_from(bytes.len()) == Ok(want.length) {
-        file.write(run, want.offset, bytes);
+pub(super) fn deliver(run: &Run<'_>, part: &Part, bytes: &[u8]) {
+    let Part { file, offset, length, .. } = part;
+    if u32::try_from(bytes.len()) == Ok(*length) {
+        file.write(run, *offset, bytes);
     } else {
         file.lost(run, TreeError::WrongSize.into());
         file.part_done(run);
@@ -384,41 +353,32 @@ pub(super) fn deliver(run: &Run<'_>, file: &FilePlan, want: &Want, bytes: &[u8])
 }
 
 impl Shared {
-    fn file(&self, want: &Want) -> Option<&Arc<FilePlan>> {
-        self.files.get(usize::try_from(want.file).ok()?)
+    pub(super) fn new(done: Sender<Never>) -> Self {
+        Self { retry: Arc::default(), _done: done }
     }
+}
 
-    /// These parts have to come from elsewhere.
-    fn again(&self, wants: impl Iterator<Item = Want>, number: PackNumber, trouble: &PackTrouble) {
-        let trouble: Arc<str> = trouble.to_string().into();
-        let parts = wants.filter_map(|want| {
-            Some(Retry {
-                file: Arc::clone(self.file(&want)?),
-                want,
-                number,
-                trouble: Arc::clone(&trouble),
-            })
-        });
-        let mut retry = self.retry.lock().unwrap_or_else(PoisonError::into_inner);
-        retry.extend(parts);
+/// These parts have to come from elsewhere.
+fn again(wants: impl Iterator<Item = Want>, number: PackNumber, trouble: &PackTrouble) {
+    let trouble: Arc<str> = trouble.to_string().into();
+    for Want { part, window } in wants {
+        let mut retry = window.retry.lock().unwrap_or_else(PoisonError::into_inner);
+        retry.push(Retry { part, number, trouble: Arc::clone(&trouble) });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::content_id::ChunkId;
 
     #[test]
     fn a_part_is_of_whole_segments_and_at_least_one() {
-        let want = Want { file: 0, length: 1, offset: 0, id: ChunkId([0; 32]) };
-        let located: Vec<Located> =
-            [0, 0, 1, 1, 1, 4].into_iter().map(|segment| (segment, 0, want)).collect();
+        let located = [0, 0, 1, 1, 1, 4].map(|segment| (segment, 0, ()));
         let range_of = |segment: u32| {
             let start = 100 * u64::from(segment);
             (segment != 9).then(|| start..start + 100)
         };
-        let part = |located: &[Located], most| {
+        let part = |located: &[(u32, u32, ())], most| {
             let (count, ranges) = part_of(located, range_of, most);
             (count, ranges.iter().map(|range| range.start).collect::<Vec<_>>())
         };
@@ -429,15 +389,17 @@ mod tests {
         assert_eq!(part(&located[5..], 1), (1, vec![400]));
         assert_eq!(part(&[], 1), (0, vec![]));
         // One of which the pack knows no place is not waited for for ever.
-        assert_eq!(part(&[(9, 0, want)], 1), (1, vec![]));
+        assert_eq!(part(&[(9, 0, ())], 1), (1, vec![]));
     }
 
     #[test]
     fn most_of_a_pack_is_seven_eighths_and_every_chunk_counts_once() {
-        let want = |id, length| Want { file: 0, length, offset: 0, id: ChunkId([id; 32]) };
-        assert!(is_most(&[want(1, 700), want(2, 1)], 800));
-        assert!(!is_most(&[want(1, 700)], 800));
-        assert!(!is_most(&[want(1, 300), want(1, 300), want(1, 300)], 800));
+        let is_most = |wants: &[(u8, u32)], raw| {
+            is_most(wants.iter().map(|(id, length)| (ChunkId([*id; 32]), *length)), raw)
+        };
+        assert!(is_most(&[(1, 700), (2, 1)], 800));
+        assert!(!is_most(&[(1, 700)], 800));
+        assert!(!is_most(&[(1, 300), (1, 300), (1, 300)], 800));
         assert!(!is_most(&[], 0));
     }
 }

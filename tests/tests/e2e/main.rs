@@ -32,5 +32,6 @@ mod secrecy;
 mod sets;
 mod tampered;
 mod tidy;
+mod traffic;
 mod trouble;
 mod write_only;

@@ -407,13 +407,13 @@ fn an_interrupt_ends_it_and_leaves_no_half_files() {
     assert_eq!(files.count(), 0, "{left:?}");
 }
 
-/// Stops the restore at the first file that is done.
+/// Stops the restore at the first file that is done and not empty: links are made on the way.
 #[derive(Debug, Default)]
 struct Stopper(AtomicBool);
 
 impl Monitor for Stopper {
     fn done(&self, item: crate::progress::Item<'_>) {
-        if !item.is_dir {
+        if !item.is_dir && item.size > 0 {
             self.0.store(true, std::sync::atomic::Ordering::Relaxed);
         }
     }
