@@ -118,6 +118,17 @@ impl World {
         (server, machine.with("BACKUP_RECOVERY_CODE", &kit.code), kit)
     }
 
+    /// A server in the folder `server` behind a proxy that records everything in the clear.
+    pub fn overheard(&self) -> (proxy::Proxy, Server) {
+        let mut proxy = proxy::Proxy::new(&self.folder("proxy"));
+        let public = proxy.address.to_string();
+        let certificate = proxy.certificate.to_str().expect("a path of a test is text").to_owned();
+        let arguments = ["--behind-proxy", "--public-address", &public, "--tls-cert", &certificate];
+        let server = self.server_with("server", &arguments);
+        proxy.forward_to(server.address);
+        (proxy, server)
+    }
+
     /// A server on loopback that keeps everything in the folder of this name.
     pub fn server(&self, name: &str) -> Server {
         self.server_with(name, &[])

@@ -196,8 +196,8 @@ async fn a_scrub_in_the_smallest_slices_comes_to_its_end() {
         assert!(slices < 100, "it does not come to an end");
     }
     assert_eq!((found, packs, repaired), (set(&[66]), 70, 1));
-    // Packs, log records, the snapshot, the end.
-    assert_eq!(slices, 70 + 3 + 1 + 1);
+    // Packs, log records, their copies, the snapshot, the end.
+    assert_eq!(slices, 70 + 3 + 3 + 1 + 1);
     assert_eq!(rounds.hint(id).spot, Spot::default());
 }
 

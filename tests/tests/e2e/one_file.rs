@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use unseen_tests::proxy::Proxy;
 use unseen_tests::world;
 
 /// Files of a batch, each with a content of its own: a table of contents of 64 KiB.
@@ -28,11 +27,7 @@ fn fill(source: &Path, batch: usize) {
 #[test]
 fn a_new_machine_fetches_a_few_tables_of_contents_for_one_file() {
     let world = world!();
-    let mut proxy = Proxy::new(&world.folder("proxy"));
-    let (public, pem) = (proxy.address.to_string(), proxy.certificate.to_str().unwrap().to_owned());
-    let arguments = ["--behind-proxy", "--public-address", &public, "--tls-cert", &pem];
-    let server = world.server_with("server", &arguments);
-    proxy.forward_to(server.address);
+    let (proxy, server) = world.overheard();
     let machine = world.machine("home");
     let kit = machine.init_remote(&server.invite(&[]));
     let source = world.folder("source");

@@ -6,7 +6,6 @@ use std::os::unix::fs::symlink;
 
 use rustix::fs::{XattrFlags, setxattr};
 use unseen_tests::markers::Markers;
-use unseen_tests::proxy::Proxy;
 use unseen_tests::trees::{self, build};
 use unseen_tests::{Kit, Server, World, world};
 
@@ -64,24 +63,6 @@ fn the_search_finds_what_is_planted() {
     }
 }
 
-/// A server behind a proxy that records everything in the clear, and its log.
-struct Watched {
-    proxy: Proxy,
-    server: Server,
-}
-
-fn watched(world: &World) -> Watched {
-    let mut proxy = Proxy::new(&world.folder("proxy"));
-    let public = proxy.address.to_string();
-    let certificate = proxy.certificate.to_str().unwrap().to_owned();
-    let server = world.server_with(
-        "server",
-        &["--behind-proxy", "--public-address", &public, "--tls-cert", &certificate],
-    );
-    proxy.forward_to(server.address);
-    Watched { proxy, server }
-}
-
 /// Everything that a machine does with a server; gives the recovery code.
 fn everything_once(world: &World, server: &Server) -> String {
     let source = plant(world);
@@ -114,7 +95,7 @@ fn everything_once(world: &World, server: &Server) -> String {
 #[test]
 fn no_planted_word_reaches_the_server() {
     let world = world!();
-    let Watched { proxy, mut server } = watched(&world);
+    let (proxy, mut server) = world.overheard();
     let code = everything_once(&world, &server);
     server.stop();
 

@@ -3,7 +3,6 @@
 
 use std::path::Path;
 
-use unseen_tests::proxy::Proxy;
 use unseen_tests::trees::{self, build};
 use unseen_tests::world;
 
@@ -38,11 +37,7 @@ fn requests(sent: &[u8]) -> Vec<String> {
 #[test]
 fn a_whole_restore_fetches_what_is_stored_once_and_an_unchanged_run_sends_nothing() {
     let world = world!();
-    let mut proxy = Proxy::new(&world.folder("proxy"));
-    let (public, pem) = (proxy.address.to_string(), proxy.certificate.to_str().unwrap().to_owned());
-    let arguments = ["--behind-proxy", "--public-address", &public, "--tls-cert", &pem];
-    let server = world.server_with("server", &arguments);
-    proxy.forward_to(server.address);
+    let (proxy, server) = world.overheard();
     let machine = world.machine("home");
     machine.init_remote(&server.invite(&[]));
     let source = world.folder("source");
