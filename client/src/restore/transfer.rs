@@ -23,9 +23,9 @@ use crate::browse::pieces::Pieces;
 use crate::crypto::content_id::{ChunkId, ChunkKind};
 use crate::tree::reader::TreeError;
 
-/// Bytes of packs in memory, from a disk and over a network: there, while one pack is opened and
-/// another one is on its way, a third one is asked for.
-const BUDGET: [u64; 2] = [12 * 1024 * 1024, 56 * 1024 * 1024];
+/// Bytes of packs in memory, from a disk and over a network: there, while one pack is opened,
+/// another one is on its way.
+const BUDGET: [u64; 2] = [12 * 1024 * 1024, 36 * 1024 * 1024];
 /// Bytes of a pack that are fetched at a time from a disk of this machine, at least a segment.
 const PART: u64 = 4 * 1024 * 1024;
 /// Files without content in one task.
